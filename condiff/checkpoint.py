@@ -1,0 +1,87 @@
+"""Checkpoints that describe themselves: the resolved configuration lies inside, as plain containers.
+
+Loading runs no code of the file: tensors and containers only (``weights_only``), and of the targets its
+configuration names, only what is defined in condiff or in torch's optimizers and layers is called.
+"""
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import get_object, instantiate
+
+from condiff.errors import InputError
+from condiff.systems import DiffusionSystem
+
+ALLOWED = ("condiff.", "torch.optim.", "torch.nn.")
+
+
+def load(path: str | Path) -> DiffusionSystem:
+    """The system with its averaged weights, on the CPU, in evaluation mode; its configuration is ``hparams``.
+
+    Raises:
+        InputError: no such file, truncated, not a checkpoint of condiff, or one that names foreign code.
+    """
+    content = read(path)
+    config = content["hyper_parameters"]
+    system = build(config["model"], path)
+    try:
+        system.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise InputError(f"{path}: its weights do not fit the model it describes ({first}); was it edited?") from None
+    system._set_hparams(config)
+    return system.eval()
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The checkpoint's content, checked to be ours. Raises InputError as `load` does."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; train one (python train.py) or give another path")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: not a readable checkpoint ({reason[:120]}); it may be truncated, copy it again") from None
+    config = content.get("hyper_parameters") if isinstance(content, dict) else None
+    if not isinstance(config, dict) or not {"model", "data", "overrides"} <= config.keys() or "state_dict" not in content:
+        raise InputError(f"{path}: not a checkpoint of condiff (no configuration inside); give one made by train.py")
+    return content
+
+
+def build(config: Any, path: str | Path) -> Any:
+    """Instantiate a part of a checkpoint's configuration. Raises InputError for a target outside `ALLOWED`."""
+    for target in _targets(config):
+        if not (target.startswith(ALLOWED) and _origin(target, path).startswith(ALLOWED)):
+            raise InputError(f"{path}: names {target}, which is not of condiff or torch; refused to call it")
+    return instantiate(config)
+
+
+def newest(root: str | Path) -> Path:
+    """The newest ``last.ckpt`` under a folder of runs. Raises InputError where there is none."""
+    found = sorted(Path(root).glob("**/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise InputError(f"ckpt: no checkpoint under {root}; train one first (python train.py) or give ckpt=PATH")
+    return found[-1]
+
+
+def _origin(target: str, path: str | Path) -> str:
+    """Where the target is defined: condiff.data.phantom.os.system is not condiff's."""
+    try:
+        return f"{get_object(target).__module__}."
+    except Exception:
+        raise InputError(f"{path}: names {target}, unknown to this version of condiff; use the one that made it") from None
+
+
+def _targets(config: Any) -> Iterator[str]:
+    if isinstance(config, dict):
+        if "_target_" in config:
+            yield str(config["_target_"])
+        for value in config.values():
+            yield from _targets(value)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from _targets(value)

@@ -1,0 +1,1 @@
+"""From files to `Sample(image, cond)`: fastMRI volumes, the phantom, transforms, conditioning."""

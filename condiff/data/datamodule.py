@@ -1,0 +1,175 @@
+"""The data module: a folder of volumes, or the phantom, as batches of `Sample(image, cond)`."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import lightning as L
+import torch
+from rich.progress import track
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from condiff.data.conditioning import ContrastCondition
+from condiff.data.fastmri import Volume, find, read_magnitude
+from condiff.data.phantom import Phantom
+from condiff.data.split import split_by_patient
+from condiff.data.transforms import Magnitude
+from condiff.seeds import derive_seed
+
+log = logging.getLogger(__name__)
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
+class Sample(NamedTuple):
+    """An image [C, H, W] and what is known of it [D]; in a batch [B, C, H, W] and [B, D]."""
+
+    image: Tensor
+    cond: Tensor
+
+
+class Slices(Dataset[Sample]):
+    """The slices of some volumes, read and transformed once and held in memory.
+
+    Attributes:
+        images: [N, C, H, W].
+        cond: [N, D].
+        volume: index [N] into ``volumes``; volume i was divided by ``scales[i]``.
+    """
+
+    def __init__(self, volumes: list[Volume], transform: Magnitude, conditioning: ContrastCondition, title: str):
+        self.volumes, self.scales = volumes, []
+        images, cond, volume = [torch.empty(0, *transform.shape)], [torch.empty(0, conditioning.dim)], []
+        for index, item in enumerate(track(volumes, f"Reading {title} volumes", transient=True)):
+            stack, scale = transform(*read_magnitude(item.path))
+            images.append(stack)
+            cond.append(conditioning.encode(item.contrast).expand(len(stack), -1))
+            volume += [index] * len(stack)
+            self.scales.append(scale)
+        self.images, self.cond, self.volume = torch.cat(images), torch.cat(cond), torch.tensor(volume)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(self.images[index], self.cond[index])
+
+    def examples(self, contrast: str | None, n: int) -> Tensor:
+        """At most n images of a contrast (None: of any), spread evenly over the set, [n, C, H, W]."""
+        mine = torch.tensor([contrast in (None, volume.contrast) for volume in self.volumes], dtype=torch.bool)
+        images = self.images[mine[self.volume]]
+        return images[torch.linspace(0, len(images) - 1, min(n, len(images))).round().long()]
+
+
+class StreamSampler(Sampler[int]):
+    """An endless stream of shuffled passes over n items, cut into epochs of ``length`` per process.
+
+    The stream depends on the seed alone, so a run resumed at any epoch sees what it would have seen.
+    """
+
+    def __init__(self, n: int, length: int, seed: int, rank: int = 0, world_size: int = 1):
+        self.n, self.length, self.seed, self.rank, self.world_size = n, length, seed, rank, world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls it before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        begin, current, order = self.epoch * self.length * self.world_size, -1, []
+        for position in range(begin + self.rank, begin + self.length * self.world_size, self.world_size):
+            turn, index = divmod(position, self.n)
+            if turn != current:
+                generator = torch.Generator().manual_seed(derive_seed("order", self.seed, turn))
+                current, order = turn, torch.randperm(self.n, generator=generator).tolist()
+            yield order[index]
+
+
+class MRIDataModule(L.LightningDataModule):
+    """Volumes of a folder, split by patient.
+
+    Args:
+        root: folder with fastMRI files, at any depth.
+        transform: downsample -> the transform from slices to images.
+        conditioning: contrasts -> the layout of the condition.
+        contrasts: the acquisitions to read.
+        downsample: by how much the sides of the images are reduced.
+        volumes_per_contrast: to train on.
+        held_out_per_contrast: at most so many to validate and as many to test on.
+        batch_size: images a process and step.
+        steps_per_epoch: batches between two validations, whatever the size of the set.
+        augment: (images [B, C, H, W], generator) -> images, applied to training batches.
+        seed: of the split, the order and the augmentation.
+        num_workers: of the training loader; the images are in memory, so none is fastest.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        transform: Callable[..., Magnitude],
+        conditioning: Callable[..., ContrastCondition],
+        contrasts: Sequence[str],
+        downsample: int,
+        volumes_per_contrast: int,
+        held_out_per_contrast: int,
+        batch_size: int,
+        steps_per_epoch: int,
+        augment: Augment,
+        seed: int = 0,
+        num_workers: int = 0,
+    ):
+        super().__init__()
+        self.root = Path(root).expanduser()
+        self.transform, self.conditioning = transform(downsample=downsample), conditioning(contrasts=contrasts)
+        self.volumes_per_contrast, self.held_out_per_contrast = volumes_per_contrast, held_out_per_contrast
+        self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
+        self.augment, self.seed, self.num_workers = augment, seed, num_workers
+        self.train: Slices | None = None
+
+    def setup(self, stage: str = "fit") -> None:
+        """Find, split and read the volumes; said in one line. A second call does nothing."""
+        if self.train is not None:
+            return
+        index = find(self.root)
+        contrasts = self.conditioning.contrasts
+        split = split_by_patient(index.volumes, contrasts, self.volumes_per_contrast, self.held_out_per_contrast, self.seed)
+        self.train, self.val, self.test = (
+            Slices(volumes, self.transform, self.conditioning, title)
+            for title, volumes in (("training", split.train), ("validation", split.val), ("test", split.test))
+        )
+        parts = (("train", self.train), ("validate", self.val), ("test", self.test))
+        log.info("; ".join(f"{name} on {len(part.volumes)} volumes, {len(part)} slices" for name, part in parts))
+        if not split.test:
+            log.warning("the test split is empty: data.root has too few patients for one")
+
+    def train_dataloader(self) -> DataLoader:
+        trainer, length = self.trainer, self.steps_per_epoch * self.batch_size
+        sampler = StreamSampler(len(self.train), length, self.seed, trainer.global_rank, trainer.world_size)
+        return DataLoader(self.train, self.batch_size, sampler=sampler, num_workers=self.num_workers)
+
+    def val_dataloader(self) -> DataLoader:
+        """Every process validates on the whole split, so the loss does not depend on their number."""
+        return DataLoader(self.val, self.batch_size)
+
+    def on_after_batch_transfer(self, batch: Sample, dataloader_idx: int) -> Sample:
+        if not self.trainer.training:
+            return batch
+        step = self.trainer.fit_loop.total_batch_idx + 1
+        seed = derive_seed("augment", self.seed, step, self.trainer.global_rank)
+        return Sample(self.augment(batch.image, torch.Generator().manual_seed(seed)), batch.cond)
+
+
+class PhantomDataModule(MRIDataModule):
+    """The phantom's volumes, made in the cache folder before they are first needed."""
+
+    def __init__(self, phantom: Phantom, cache: str | os.PathLike, **settings):
+        self.phantom, self.cache = phantom, Path(cache).expanduser()
+        super().__init__(root=self.cache / phantom.key, **settings)
+
+    def prepare_data(self) -> None:
+        self.phantom.build(self.cache)

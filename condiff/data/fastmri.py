@@ -1,0 +1,114 @@
+"""The fastMRI reader: finds the volumes of a folder tree and reads magnitude images out of one.
+
+Schema (Zbontar et al. 2018, and the dataset's own files): ``kspace`` [slices, coils, rows, cols]
+complex64, ``reconstruction_rss`` [slices, R, R] float32, ``ismrmrd_header`` XML, attributes
+``acquisition`` and ``patient_id``. The contrast is what the file says of itself, never its name.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from condiff.data import header
+from condiff.errors import InputError
+from condiff.mri.fourier import ifft2c, rss
+
+ACQUISITIONS = ("AXT1", "AXT1PRE", "AXT1POST", "AXT2", "AXFLAIR")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One file: where it is, what contrast it holds, whose head it is."""
+
+    path: Path
+    contrast: str
+    patient: str
+
+
+@dataclass(frozen=True)
+class Index:
+    """The readable volumes of a folder, and for each file that is none the reason."""
+
+    volumes: list[Volume]
+    skipped: dict[Path, str]
+
+
+def find(root: Path) -> Index:
+    """Look into every .h5 file under ``root``; one that is broken is reported and left out.
+
+    Raises:
+        InputError: no folder there, or no readable volume in it.
+    """
+    if not root.is_dir():
+        raise InputError(f"data.root: no folder {root}; give the one that holds fastMRI's .h5 files, data.root=DIR")
+    paths = sorted(root.rglob("*.h5"))
+    volumes, skipped = [], {}
+    for path in _tracked(paths):
+        try:
+            volumes.append(probe(path))
+        except ValueError as reason:
+            skipped[path] = str(reason)
+            log.warning("skipped %s: %s", path, reason)
+    if skipped:
+        log.warning("skipped %d of %d files in %s", len(skipped), len(paths), root)
+    if not volumes:
+        first = f", the first being {next(iter(skipped))}: {next(iter(skipped.values()))}" if skipped else ""
+        raise InputError(
+            f"data.root: {root} holds no readable fastMRI volume ({len(paths)} .h5 files{first}); "
+            "give the folder with the multicoil brain files, data.root=DIR"
+        )
+    return Index(volumes, skipped)
+
+
+def probe(path: Path) -> Volume:
+    """What the file is. Raises ValueError with the reason where it is no fully sampled brain volume."""
+    try:
+        with h5py.File(path) as file:
+            missing = [name for name in ("acquisition", "patient_id") if name not in file.attrs]
+            missing += [name for name in ("ismrmrd_header",) if name not in file]
+            if "reconstruction_rss" not in file and "kspace" not in file:
+                missing.append("reconstruction_rss or kspace")
+            if missing:
+                raise ValueError(f"lacks {', '.join(missing)}; not fastMRI's layout")
+            if "mask" in file and "reconstruction_rss" not in file:
+                raise ValueError("holds undersampled k-space (it has a mask), which is no image to learn from")
+            header.parse(file["ismrmrd_header"][()])
+            images = file["reconstruction_rss" if "reconstruction_rss" in file else "kspace"]
+            if images.ndim not in (3, 4) or 0 in images.shape:
+                raise ValueError(f"{images.name[1:]} has the shape {images.shape}, not slices of an image")
+            contrast, patient = str(file.attrs["acquisition"]), str(file.attrs["patient_id"])
+    except (OSError, KeyError, RuntimeError) as error:
+        raise ValueError(f"cannot be read as HDF5 ({error}); copy or download it again") from None
+    if contrast not in ACQUISITIONS:
+        raise ValueError(f"acquisition is {contrast!r}, not one of {', '.join(ACQUISITIONS)}")
+    return Volume(path, contrast, patient)
+
+
+def read_magnitude(path: Path) -> tuple[Tensor, tuple[float, float]]:
+    """Magnitude slices [S, H, W] in the file's own units, and the pixel size along H and W in mm.
+
+    The stored reconstruction where there is one, else the root sum of squares of the k-space, whose
+    readout still covers twice the field of view.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        with h5py.File(path) as file:
+            pixel = header.parse(file["ismrmrd_header"][()]).pixel_mm
+            if "reconstruction_rss" in file:
+                return torch.from_numpy(file["reconstruction_rss"][()]).float(), pixel
+            return torch.stack([rss(ifft2c(torch.from_numpy(kspace))) for kspace in file["kspace"]]), pixel
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); copy it again or move it out of data.root") from None
+
+
+def _tracked(paths: list[Path]) -> Iterable[Path]:
+    return track(paths, "Reading headers", transient=True) if len(paths) > 100 else paths

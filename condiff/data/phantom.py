@@ -1,0 +1,210 @@
+"""The phantom: a folder of multicoil HDF5 volumes in fastMRI's schema, made from nothing but a seed.
+
+Each volume is another patient in one of four contrasts: `anatomy` gives tissue fractions, `mri.signal`
+what the sequence makes of them, and here come coils, phase, finite k-space and noise. The protocols are
+those of fastMRI's brain set; tissue parameters are for 3 T (Wansapura et al. 1999 for grey and white
+matter, Stanisz et al. 2005 for blood and muscle; fluid, fat and bone are the usual round figures).
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import h5py
+import torch
+from filelock import FileLock
+from rich.progress import track
+from torch import Tensor
+
+from condiff.data import header
+from condiff.data.anatomy import draw_subject, smooth_field
+from condiff.errors import InputError
+from condiff.mri.fourier import centre_crop, fft2c, ifft2c, rss
+from condiff.mri.signal import Protocol, Tissue, inversion_recovery, spin_echo
+from condiff.seeds import derive_seed
+
+VERSION = 1  # part of the cache key: raise it when the files change
+FOV_MM = 220.0
+THICKNESS_MM = 5.0
+KSPACE_SCALE = 1e-4  # fastMRI's k-space is of this order
+
+TISSUES = {
+    "white": Tissue(830, 72, 0.72),
+    "grey": Tissue(1500, 105, 0.80),
+    "csf": Tissue(4200, 1500, 1.00),
+    "bone": Tissue(900, 10, 0.10),
+    "marrow": Tissue(550, 60, 0.45),
+    "fat": Tissue(380, 90, 0.65),
+    "skin": Tissue(1000, 45, 0.60),
+    "dura": Tissue(1200, 50, 0.70),
+    "vein": Tissue(1900, 60, 0.80),
+    "plexus": Tissue(1800, 250, 0.90),
+}
+AGENT = {"skin": 0.4, "dura": 1.5, "vein": 3.0, "plexus": 1.5, "fat": 0.15}  # gadolinium, mmol/l
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """How one contrast is made: the signal equation, its parameters, and the agent given before."""
+
+    signal: Callable[[Tissue, Protocol], float]
+    protocol: Protocol
+    agent: dict[str, float]
+
+
+CONTRASTS = {
+    "AXT1": Contrast(spin_echo, Protocol(446, 9, flip=140), {}),
+    "AXT1POST": Contrast(spin_echo, Protocol(446, 9, flip=140), AGENT),
+    "AXT2": Contrast(spin_echo, Protocol(6000, 103, flip=150), {}),
+    "AXFLAIR": Contrast(inversion_recovery, Protocol(9000, 81, 2500, 150), {}),
+}
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """What there is to make; equal phantoms make equal bytes.
+
+    Args:
+        patients: volumes of each contrast, every one another patient.
+        slices, coils: of each volume.
+        matrix: pixels along the 220 mm field of view; the readout is oversampled twice.
+        seed: of everything random.
+    """
+
+    patients: int = 16
+    slices: int = 8
+    coils: int = 4
+    matrix: int = 128
+    seed: int = 0
+
+    @property
+    def key(self) -> str:
+        """Name of the folder: all that shapes the files, hashed."""
+        return "phantom-" + hashlib.sha256(repr((VERSION, asdict(self))).encode()).hexdigest()[:12]
+
+    def build(self, cache: Path) -> Path:
+        """The folder with the volumes inside ``cache``, made first where it is not there yet.
+
+        It takes its name only when whole, so an interrupted build is never mistaken for one; the
+        next call goes on from the files that were finished. Two processes that ask at once: one builds.
+
+        Raises:
+            InputError: the folder cannot be written, or the disk is full.
+        """
+        root, partial = cache / self.key, cache / f"{self.key}.partial"
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with FileLock(cache / f"{self.key}.lock"):
+                if not root.exists():
+                    partial.mkdir(exist_ok=True)
+                    for contrast, patient in track(list(self._volumes()), "Making phantom volumes"):
+                        self._write(partial, contrast, patient)
+                    os.replace(partial, root)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise InputError(
+                f"data.cache: cannot make the phantom in {cache} ({error}); it needs "
+                f"{self._bytes() / 1e6:.0f} MB: free some, or choose another folder with data.cache=DIR"
+            ) from None
+        return root
+
+    def _volumes(self):
+        return ((contrast, patient) for patient in range(self.patients) for contrast in CONTRASTS)
+
+    def _bytes(self) -> int:
+        pixels = self.patients * len(CONTRASTS) * self.slices * self.matrix**2
+        return pixels * (self.coils * 2 * 8 + 4)
+
+    def _write(self, folder: Path, contrast: str, patient: int) -> None:
+        identity = f"{self.seed}-{contrast}-{patient}"
+        number = derive_seed("phantom", identity)
+        target = folder / f"file_brain_{contrast}_900_{number % 10**7:07d}.h5"
+        if target.exists():
+            return
+        generator = torch.Generator().manual_seed(number)
+        kspace = self._kspace(CONTRASTS[contrast], generator)
+        image = centre_crop(rss(ifft2c(kspace)), (self.matrix, self.matrix))
+        unfinished = target.with_suffix(".part")
+        with h5py.File(unfinished, "w") as file:
+            file["kspace"], file["reconstruction_rss"] = kspace.numpy(), image.numpy()
+            file["ismrmrd_header"] = self._header(contrast, identity).encode()
+            file.attrs["acquisition"] = contrast
+            file.attrs["patient_id"] = hashlib.sha256(f"patient {identity}".encode()).hexdigest()
+            file.attrs["max"], file.attrs["norm"] = image.max().item(), image.norm().item()
+        os.replace(unfinished, target)
+
+    def _kspace(self, contrast: Contrast, generator: torch.Generator) -> Tensor:
+        """Noisy multicoil k-space [slices, coils, 2 matrix, matrix] of a newly drawn patient."""
+        subject, signal = draw_subject(generator), _signals(contrast, generator)
+        texture = smooth_field(generator, 1, 25.0)
+        shift = 4 * torch.randn(2, generator=generator)
+        lowest = -22 + 8 * torch.rand((), generator=generator)
+        gap = 9 + 1.5 * torch.rand((), generator=generator)
+        phase, maps = _phase(generator, 2 * self.matrix), _coil_maps(generator, self.coils, 2 * self.matrix)
+        volume = []
+        for index in range(self.slices):
+            points = _plane(2 * self.matrix, shift, lowest + index * gap)
+            tissues = subject(points)
+            image = sum(signal[name] * fraction for name, fraction in tissues.items())
+            image = image * (1 + 0.04 * texture(points)[0])
+            volume.append(_acquire(image * phase * maps, self.matrix))
+        kspace = torch.stack(volume)
+        level = 0.012 * (1 + 0.3 * torch.rand((), generator=generator))
+        return KSPACE_SCALE * (kspace + level * torch.randn(kspace.shape, dtype=torch.complex64, generator=generator))
+
+    def _header(self, contrast: str, identity: str) -> str:
+        protocol = CONTRASTS[contrast].protocol
+        return header.TEMPLATE.format(
+            measurement=identity, acquisition=contrast, coils=self.coils, rows=2 * self.matrix, cols=self.matrix,
+            readout=2 * FOV_MM, fov=FOV_MM, thickness=THICKNESS_MM, last=self.matrix - 1, centre=self.matrix // 2,
+            tr=protocol.tr, te=protocol.te, ti=protocol.ti, flip=protocol.flip,
+        )  # fmt: skip
+
+
+def _signals(contrast: Contrast, generator: torch.Generator) -> dict[str, float]:
+    """Signal of each tissue in one patient, whose relaxation times and densities differ by a few percent."""
+    signals = {}
+    for name, tissue in TISSUES.items():
+        t1, t2, pd, agent = (1 + 0.05 * torch.randn(4, generator=generator).clamp(-2, 2)).tolist()
+        own = Tissue(tissue.t1 * t1, tissue.t2 * t2, tissue.pd * pd)
+        signals[name] = contrast.signal(own.enhanced(contrast.agent.get(name, 0.0) * agent), contrast.protocol)
+    return signals
+
+
+def _plane(size: int, shift: Tensor, height: Tensor) -> Tensor:
+    """Points [size, size, 3] of an axial slice; rows run from back to front, as in fastMRI's arrays."""
+    axis = ((torch.arange(size) + 0.5) / size - 0.5) * FOV_MM
+    y, x = torch.meshgrid(axis + shift[0] - 16, axis + shift[1], indexing="ij")
+    return torch.stack([x, y, height.expand_as(x)], dim=-1)
+
+
+def _acquire(images: Tensor, matrix: int) -> Tensor:
+    """Coil images [K, 2M, 2M] on a fine grid -> k-space [K, 2M, M]: readout twice the field of view, low-pass.
+
+    Cropping k-space is what a scanner does: partial volume and Gibbs ringing come with it.
+    """
+    padded = torch.nn.functional.pad(images, (0, 0, matrix, matrix))
+    return centre_crop(fft2c(padded), (2 * matrix, matrix)) / 2
+
+
+def _coil_maps(generator: torch.Generator, coils: int, size: int) -> Tensor:
+    """Smooth complex sensitivities [K, size, size]: loops on a ring about the head, each with its own phase."""
+    v, u = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    angle = 2 * torch.pi * (torch.arange(coils) + torch.rand((), generator=generator)) / coils
+    near_u, near_v = (1.3 * f(angle)[:, None, None] for f in (torch.cos, torch.sin))
+    distance = (u - near_u).square() + (v - near_v).square()
+    ramp = angle[:, None, None] + 0.7 * (near_u * u + near_v * v)
+    return torch.polar(1.5 / (0.6 + distance), ramp)
+
+
+def _phase(generator: torch.Generator, size: int) -> Tensor:
+    """Smooth background phase [size, size], a random polynomial of second order, as a unit complex image."""
+    v, u = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    terms = torch.stack([torch.ones_like(u) * 4, u, v, u * v, u * u - v * v])
+    weights = 0.7 * torch.randn(5, 1, 1, generator=generator)
+    return torch.polar(torch.ones_like(u), (weights * terms).sum(0))

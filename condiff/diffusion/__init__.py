@@ -1,0 +1,5 @@
+"""Diffusion, in torch alone. Everything meets in one callable, ``denoise(x, sigma, cond) -> x0``."""
+
+from condiff.diffusion.denoiser import Denoiser
+
+__all__ = ["Denoiser"]

@@ -1,0 +1,31 @@
+"""Generation: noise from seeds, walked down a grid by a sampler."""
+
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor
+
+from condiff.diffusion.noise import SeededNoise
+from condiff.diffusion.samplers import Denoise, Sampler
+
+
+def generate(
+    denoise: Denoise,
+    sampler: Sampler,
+    sigmas: Tensor,
+    seeds: Sequence[int],
+    shape: Sequence[int],
+    cond: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """Yield x [B, *shape] at ``sigmas[0]``, ..., ``sigmas[-1] = 0``: the first is noise, the last the samples.
+
+    Sample i depends on ``seeds[i]`` and ``cond[i]`` alone. ``sigmas`` [N + 1] says on which device.
+    """
+    noise = SeededNoise(seeds)
+    x = sigmas[0] * noise.draw(shape).to(sigmas.device)
+    yield x
+    yield from sampler(denoise, x, sigmas, cond, noise=noise)
+
+
+def variance_preserving(x: Tensor, sigma: Tensor) -> Tensor:
+    """x / sqrt(1 + sigma^2): Ho's x_t of the same noise level, whose size one can look at."""
+    return x / (1 + sigma**2).sqrt()

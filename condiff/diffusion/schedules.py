@@ -1,0 +1,153 @@
+"""Noise schedules.
+
+Everything in ``condiff.diffusion`` lives in variance-exploding coordinates, ``x = x0 + sigma * eps``,
+where sigma is the noise-to-signal ratio. A schedule is the quantile function of sigma: a non-decreasing
+map from u in [0, 1] to sigma. Uniform u gives the noise levels of training; evenly spaced u gives the
+grid of sampling.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+class Schedule:
+    """A noise schedule, defined by ``sigma(u)``."""
+
+    def sigma(self, u: Tensor) -> Tensor:
+        """Noise level at quantile ``u`` in [0, 1]; same shape as ``u``."""
+        raise NotImplementedError
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw ``n`` noise levels for training, one from each n-th of the distribution, shuffled; [n]."""
+        device = generator.device if generator else None
+        offset = torch.rand(1, generator=generator, device=device)
+        return self.sigma((offset + torch.randperm(n, generator=generator, device=device)) / n)
+
+    def steps(self, n: int) -> Tensor:
+        """Noise levels of an ``n``-step sampler, from the largest down to exactly 0; [n + 1]."""
+        if n < 1:
+            raise ValueError(f"steps={n}: a sampler takes at least one step")
+        return torch.cat([self.sigma(torch.linspace(1, 0, n, dtype=torch.float64)).float(), torch.zeros(1)])
+
+
+class BetaChain(Schedule):
+    """A DDPM chain of ``num_steps`` discrete levels: sigma_t^2 = (1 - alpha_bar_t) / alpha_bar_t."""
+
+    num_steps: int
+
+    @property
+    def betas(self) -> Tensor:
+        """beta_t for t = 1 ... T, float64; [T]."""
+        raise NotImplementedError
+
+    @cached_property
+    def table(self) -> Tensor:
+        """sigma_t for t = 1 ... T, float64; [T]."""
+        alpha_bar = torch.cumprod(1 - self.betas, dim=0)
+        return ((1 - alpha_bar) / alpha_bar).sqrt()
+
+    def sigma(self, u: Tensor) -> Tensor:
+        index = (u * self.num_steps).ceil().long().sub(1).clamp(min=0)
+        return self.table.to(u.device)[index].to(u.dtype)
+
+    def steps(self, n: int) -> Tensor:
+        """``n`` of the chain's own levels, evenly spaced in t with both ends, and then 0; [n + 1].
+
+        Raises:
+            ValueError: more steps than the chain has.
+        """
+        if n > self.num_steps:
+            raise ValueError(f"steps={n}: this chain has {self.num_steps} levels; ask for as many or fewer")
+        return super().steps(n)
+
+
+@dataclass(frozen=True)
+class LinearBeta(BetaChain):
+    """The chain of Ho et al. 2020, section 4: beta linear in t.
+
+    The defaults are the paper's at T = 1000. A shorter chain keeps its end points only when betas are
+    rescaled by 1000 / T (Nichol & Dhariwal 2021), which is what happens here: without it
+    sqrt(alpha_bar_T) is 0.36 at T = 200, and sampling starts from noise the network never saw.
+    """
+
+    num_steps: int = 1000
+    beta_min: float = 1e-4
+    beta_max: float = 0.02
+
+    @property
+    def betas(self) -> Tensor:
+        scale = 1000 / self.num_steps
+        ends = scale * self.beta_min, scale * self.beta_max
+        return torch.linspace(*ends, self.num_steps, dtype=torch.float64).clamp(max=0.999)
+
+
+@dataclass(frozen=True)
+class CosineBeta(BetaChain):
+    """Nichol & Dhariwal 2021, eq. 17: alpha_bar = cos^2((t/T + s) / (1 + s) pi/2), beta at most 0.999."""
+
+    num_steps: int = 1000
+    offset: float = 0.008
+
+    @property
+    def betas(self) -> Tensor:
+        t = torch.linspace(0, 1, self.num_steps + 1, dtype=torch.float64)
+        alpha_bar = ((t + self.offset) / (1 + self.offset) * math.pi / 2).cos().square()
+        return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=0.999)
+
+
+@dataclass(frozen=True)
+class Karras(Schedule):
+    """Karras et al. 2022, eq. 5: sigma^(1/rho) evenly spaced."""
+
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    rho: float = 7.0
+
+    def sigma(self, u: Tensor) -> Tensor:
+        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
+        return (low + u * (high - low)) ** self.rho
+
+
+@dataclass(frozen=True)
+class LogNormal(Schedule):
+    """Karras et al. 2022, table 1: log sigma is normal in training, the grid of sampling is `Karras`."""
+
+    mean: float = -1.2
+    std: float = 1.2
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    rho: float = 7.0
+
+    def sigma(self, u: Tensor) -> Tensor:
+        z = torch.special.ndtri(u.double().clamp(1e-9, 1 - 1e-9))
+        return (self.mean + self.std * z).exp().clamp(self.sigma_min, self.sigma_max).to(u.dtype)
+
+    def steps(self, n: int) -> Tensor:
+        return Karras(self.sigma_min, self.sigma_max, self.rho).steps(n)
+
+
+@dataclass(frozen=True)
+class Geometric(Schedule):
+    """Log-uniform sigma: the VE-SDE of Song et al. 2021 and annealed Langevin dynamics."""
+
+    sigma_min: float = 0.01
+    sigma_max: float = 100.0
+
+    def sigma(self, u: Tensor) -> Tensor:
+        return self.sigma_min * (self.sigma_max / self.sigma_min) ** u
+
+
+@dataclass(frozen=True)
+class Flow(Schedule):
+    """Rectified flow (Liu et al. 2023), x_t = (1 - t) x0 + t eps with t uniform: sigma = t / (1 - t)."""
+
+    t_min: float = 1e-3
+    t_max: float = 0.99
+
+    def sigma(self, u: Tensor) -> Tensor:
+        t = self.t_min + u * (self.t_max - self.t_min)
+        return t / (1 - t)

@@ -1,0 +1,1 @@
+"""MR physics: Fourier transforms, coils, signal equations. Torch only; images are complex tensors here."""

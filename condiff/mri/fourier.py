@@ -1,0 +1,48 @@
+"""Centred orthonormal Fourier transforms, and the doors between complex and two-channel images.
+
+The centre of an axis of length n is index n // 2 in both domains, as in fastMRI and ISMRMRD.
+"""
+
+import torch
+from torch import Tensor
+
+AXES = (-2, -1)
+
+
+def fft2c(image: Tensor) -> Tensor:
+    """Image to k-space over the last two axes of a complex tensor, any size, odd ones too."""
+    return _centred(torch.fft.fft2, image)
+
+
+def ifft2c(kspace: Tensor) -> Tensor:
+    """K-space to image over the last two axes: the inverse and the adjoint of `fft2c`."""
+    return _centred(torch.fft.ifft2, kspace)
+
+
+def centre_crop(x: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The middle of the last two axes; an axis shorter than asked for stays whole.
+
+    The crop starts at (n - m) // 2, as fastMRI's does: for odd sizes this matters.
+    """
+    rows, cols = (min(n, m) for n, m in zip(x.shape[-2:], shape, strict=True))
+    top, left = (x.shape[-2] - rows) // 2, (x.shape[-1] - cols) // 2
+    return x[..., top : top + rows, left : left + cols]
+
+
+def rss(images: Tensor) -> Tensor:
+    """Root sum of squares over coils: [..., K, H, W] complex -> [..., H, W] real."""
+    return images.abs().square().sum(dim=-3).sqrt()
+
+
+def to_complex(x: Tensor) -> Tensor:
+    """[B, 2, H, W] real and imaginary channels -> [B, H, W] complex."""
+    return torch.complex(x[:, 0], x[:, 1])
+
+
+def to_channels(image: Tensor) -> Tensor:
+    """[B, H, W] complex -> [B, 2, H, W]."""
+    return torch.stack([image.real, image.imag], dim=1)
+
+
+def _centred(transform, x: Tensor) -> Tensor:
+    return torch.fft.fftshift(transform(torch.fft.ifftshift(x, dim=AXES), norm="ortho"), dim=AXES)

@@ -1,0 +1,6 @@
+"""Networks. They see ``c_noise = log(sigma) / 4`` and ``cond``, never sigma itself."""
+
+from condiff.nn.codec import Pixels
+from condiff.nn.unet import UNet
+
+__all__ = ["Pixels", "UNet"]

@@ -1,0 +1,85 @@
+"""Building blocks of the U-Net: residual block, self-attention, resampling, noise-level features."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    """GroupNorm with groups of at least 8 channels: no statistics are shared between images."""
+    return nn.GroupNorm(math.gcd(32, max(channels // 8, 1)), channels)
+
+
+def zeroed(layer: nn.Module) -> nn.Module:
+    """The layer with weights and bias at zero, so that its branch starts as the identity."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+class FourierFeatures(nn.Module):
+    """Sines and cosines of a scalar at ``dim / 2`` frequencies, geometric from pi/2 to 32 pi: [B] -> [B, dim]."""
+
+    frequencies: Tensor
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.register_buffer("frequencies", math.pi * torch.logspace(-1, 5, dim // 2, base=2), persistent=False)
+
+    def forward(self, c_noise: Tensor) -> Tensor:
+        phase = c_noise.float()[:, None] * self.frequencies
+        return torch.cat([phase.sin(), phase.cos()], dim=1)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions; the embedding scales and shifts between them (FiLM, Dhariwal & Nichol 2021)."""
+
+    def __init__(self, in_channels: int, out_channels: int, embedding: int, dropout: float = 0.0):
+        super().__init__()
+        self.norm1, self.conv1 = norm(in_channels), nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.modulation = zeroed(nn.Linear(embedding, 2 * out_channels))
+        self.norm2, self.dropout = norm(out_channels), nn.Dropout(dropout)
+        self.conv2 = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        same = in_channels == out_channels
+        self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """[B, C, H, W], [B, E] -> [B, C', H, W]."""
+        scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+        return self.shortcut(x) + self.conv2(self.dropout(F.silu(h)))
+
+
+class SelfAttention(nn.Module):
+    """Attention of every position to every other, as a residual: [B, C, H, W] -> the same."""
+
+    def __init__(self, channels: int, head_channels: int = 32):
+        super().__init__()
+        self.heads = max(channels // head_channels, 1)
+        self.norm, self.qkv = norm(channels), nn.Conv2d(channels, 3 * channels, 1)
+        self.out = zeroed(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv = self.qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2)
+        h = F.scaled_dot_product_attention(*qkv.unbind(1))  # [B, heads, HW, C / heads]
+        return x + self.out(h.transpose(-1, -2).reshape(x.shape))
+
+
+class Downsample(nn.Conv2d):
+    """Half the size, by a strided convolution."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, channels, 3, stride=2, padding=1)
+
+
+class Upsample(nn.Conv2d):
+    """Twice the size: nearest neighbour, then a convolution."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.interpolate(x, scale_factor=2, mode="nearest"))

@@ -1,0 +1,19 @@
+"""Which arithmetic is fastest on this machine at no cost in the samples."""
+
+import torch
+
+
+def fastest(accelerator: str = "auto") -> str:
+    """Lightning's name for it: bfloat16 autocast where the hardware multiplies bfloat16, else float32.
+
+    On a CPU that means AVX512-BF16 or AMX: there a training step takes 0.6 of the time
+    (benchmarks/precision.py); elsewhere bfloat16 is emulated, and slower.
+    """
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        native = False
+    else:
+        abilities = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot tell
+        native = any(abilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    return "bf16-mixed" if native else "32-true"

@@ -1,0 +1,84 @@
+"""Sampling from a trained system: which images to draw, drawing them in batches, and what to show of them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from condiff.data.conditioning import ContrastCondition
+from condiff.diffusion.generate import generate, variance_preserving
+from condiff.diffusion.guidance import Guidance
+from condiff.diffusion.samplers import Sampler
+from condiff.errors import InputError
+from condiff.systems import DiffusionSystem
+
+FRAMES = 40  # an animation or a strip needs no more of the states of a sample
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One image to draw: its contrast (None for an unconditional model) and its seed."""
+
+    contrast: str | None
+    seed: int
+
+    @property
+    def label(self) -> str:
+        return self.contrast or "any"
+
+
+def plan(contrasts: Sequence[str | None], num_samples: int, seed: int, shared_noise: bool) -> list[Draw]:
+    """``num_samples`` draws of each contrast with seeds that count up from ``seed``.
+
+    With ``shared_noise`` every contrast has the same seeds: one noise path seen in all contrasts.
+    """
+    stride = 0 if shared_noise else num_samples
+    return [Draw(c, seed + k * stride + i) for k, c in enumerate(contrasts) for i in range(num_samples)]
+
+
+def requested(contrast: str | Sequence[str] | None, known: Sequence[str], conditional: bool) -> list[str | None]:
+    """The contrasts asked for, all of those known where none is. Raises InputError for what the model cannot do."""
+    if contrast is None:
+        return list(known) if conditional else [None]
+    wanted = [contrast] if isinstance(contrast, str) else list(contrast)
+    if not conditional:
+        raise InputError(f"contrast={','.join(wanted)}: this checkpoint is unconditional; leave contrast= out")
+    for name in wanted:
+        if name not in known:
+            raise InputError(f"contrast={name}: unknown to this checkpoint, which has {', '.join(known)}")
+    return wanted
+
+
+@torch.no_grad()
+def draw(
+    system: DiffusionSystem,
+    conditioning: ContrastCondition,
+    draws: Sequence[Draw],
+    shape: Sequence[int],
+    sampler: Sampler,
+    guidance: Guidance,
+    steps: int,
+    batch_size: int,
+    on_step: Callable[[], None] = lambda: None,
+) -> Iterator[Tensor]:
+    """For each batch of draws the states [F, B, C, H, W] of its images, of at most `FRAMES` noise levels.
+
+    The first state is noise, the last the samples; each is divided by sqrt(1 + sigma^2) to be looked at.
+    """
+    sigmas = system.schedule.steps(steps).to(system.device)
+    kept = set(frame_indices(steps))
+    for batch in (draws[i : i + batch_size] for i in range(0, len(draws), batch_size)):
+        cond = torch.stack([conditioning.encode(item.contrast) for item in batch]).to(system.device)
+        walk = generate(guidance(system), sampler, sigmas, [item.seed for item in batch], shape, cond)
+        states = []
+        for index, x in enumerate(walk):
+            if index in kept:
+                states.append(system.codec.decode(variance_preserving(x, sigmas[index])).float().cpu())
+            on_step()
+        yield torch.stack(states)
+
+
+def frame_indices(steps: int) -> list[int]:
+    """Which of the ``steps + 1`` states are kept: both ends, evenly spaced between."""
+    return sorted(set(torch.linspace(0, steps, min(FRAMES, steps + 1)).round().long().tolist()))

@@ -1,0 +1,5 @@
+"""Lightning modules: what is trained, with which loss, by which optimizer."""
+
+from condiff.systems.diffusion import DiffusionSystem
+
+__all__ = ["DiffusionSystem"]

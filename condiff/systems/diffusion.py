@@ -1,0 +1,81 @@
+"""The diffusion system: a denoiser, the noise levels it learns at, and how it is optimized."""
+
+from collections.abc import Callable, Iterable
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from condiff.data.datamodule import Sample
+from condiff.diffusion.denoiser import Denoiser
+from condiff.diffusion.schedules import Schedule
+from condiff.seeds import derive_seed
+
+VALIDATION_LEVELS = 8
+
+
+class DiffusionSystem(L.LightningModule):
+    """Trains ``denoiser``; is itself a ``denoise(x, sigma, cond)``.
+
+    Args:
+        denoiser: the network and its parameterization.
+        schedule: noise levels of training, and the grid of sampling.
+        optimizer: parameters -> optimizer.
+        lr_factor: (step, total steps) -> factor on the learning rate.
+        codec: where the diffusion happens: `Pixels`, or an autoencoder's latent space.
+        p_uncond: share of training images whose condition is dropped; with 1 the model is unconditional.
+        seed: of the noise; each step and process has its own, so a resumed run repeats nothing.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        schedule: Schedule,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        lr_factor: Callable[[int, int], float],
+        codec: nn.Module,
+        p_uncond: float = 0.1,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.denoiser, self.schedule, self.codec = denoiser, schedule, codec
+        self.optimizer, self.lr_factor, self.p_uncond, self.seed = optimizer, lr_factor, p_uncond, seed
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it ever saw a condition."""
+        return self.p_uncond < 1
+
+    def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
+        """x [B, C, H, W] at noise level sigma [B] or [] -> x0."""
+        return self.denoiser(x, sigma, cond)
+
+    def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
+        generator = self._generator("train", self.trainer.fit_loop.total_batch_idx + 1, self.global_rank)
+        x0, n = self.codec.encode(batch.image), len(batch.image)
+        keep = torch.rand(n, 1, generator=generator, device=self.device) >= self.p_uncond
+        sigma = self.schedule.sample(n, generator)
+        eps = torch.randn(x0.shape, generator=generator, device=self.device)
+        loss = self.denoiser.loss(x0, eps, sigma, batch.cond * keep).mean()
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Sample, batch_idx: int) -> None:
+        """The training loss at eight fixed levels in turn, with noise that is the same every time."""
+        generator = self._generator("validate", batch_idx)
+        x0, n = self.codec.encode(batch.image), len(batch.image)
+        u = (torch.arange(n, device=self.device) % VALIDATION_LEVELS + 0.5) / VALIDATION_LEVELS
+        eps = torch.randn(x0.shape, generator=generator, device=self.device)
+        loss = self.denoiser.loss(x0, eps, self.schedule.sigma(u), batch.cond * self.conditional).mean()
+        self.log("val/loss", loss, prog_bar=True, batch_size=n, sync_dist=True)
+
+    def configure_optimizers(self) -> dict:
+        optimizer = self.optimizer(self.denoiser.parameters())
+        total = int(self.trainer.estimated_stepping_batches)
+        scheduler = LambdaLR(optimizer, lambda step: self.lr_factor(step, total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _generator(self, *stream: int | str) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(derive_seed(self.seed, *stream))

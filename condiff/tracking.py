@@ -1,0 +1,22 @@
+"""Weights & Biases as a logger that never asks and never hangs."""
+
+import os
+
+import wandb
+from lightning.pytorch.loggers import WandbLogger
+
+
+class Wandb(WandbLogger):
+    """Lightning's W&B logger: offline where nobody is logged in; its run ends with the training.
+
+    A run left open would swallow the next job of a multirun. WANDB_MODE, where set, is obeyed.
+    """
+
+    def __init__(self, **settings):
+        offline = "WANDB_MODE" not in os.environ and not wandb.login(prompt=False)
+        super().__init__(offline=offline, **settings)
+
+    def finalize(self, status: str) -> None:
+        super().finalize(status)
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=0 if status == "success" else 1)
