@@ -16,12 +16,16 @@ from condiff.entry import entry
 from condiff.errors import InputError
 from condiff.seeds import derive_seed
 
-SHOWN = 8  # samples of each contrast in the pictures
+SHOWN = 8  # samples of each contrast in the picture
+MOVING = 3  # and in the animation
+FORMATS = ("h5", "nifti")
 log = logging.getLogger(__name__)
 
 
 @entry("sample")
 def main(cfg: DictConfig) -> None:
+    if cfg.format not in FORMATS:
+        raise InputError(f"format={cfg.format}: no such format; there are {' or '.join(FORMATS)}")
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
     system = checkpoint.load(ckpt)
     data = checkpoint.build(system.hparams["data"], ckpt)
@@ -43,8 +47,15 @@ def everything(cfg: DictConfig, fabric: L.Fabric, system, data, draws: list[samp
         task = progress.add_task("Sampling", total=batches * (cfg.steps + 1))
         states = list(
             sampling.draw(
-                system, data.conditioning, mine, data.transform.shape, instantiate(cfg.sampler.walk),
-                instantiate(cfg.guidance), cfg.steps, cfg.batch_size, lambda: progress.advance(task),
+                system,
+                data.conditioning,
+                mine,
+                data.transform.shape,
+                instantiate(cfg.sampler.walk),
+                instantiate(cfg.guidance),
+                cfg.steps,
+                cfg.batch_size,
+                lambda: progress.advance(task),
             )  # fmt: skip
         )
     own = torch.cat(states, dim=1) if states else None
@@ -65,10 +76,12 @@ def write(cfg: DictConfig, ckpt: Path, system, data, draws: list[sampling.Draw],
     out.mkdir(parents=True, exist_ok=True)
     frames = data.transform.magnitude(states.flatten(0, 1)).unflatten(0, states.shape[:2])
     labels = [draw.label for draw in draws[::n]]
-    rows = [dict(zip(labels, (part[:SHOWN] for part in frame.split(n)), strict=True)) for frame in frames]
-    pictures = [export.grid({"generated": row}) for row in rows]
-    pictures[-1].save(out / "samples.png")
-    export.save_gif(out / "denoising.gif", pictures)
+
+    def picture(images: torch.Tensor, shown: int):
+        return export.grid({"generated": {label: part[:shown] for label, part in zip(labels, images.split(n), strict=True)}})
+
+    picture(frames[-1], SHOWN).save(out / "samples.png")
+    export.save_gif(out / "denoising.gif", [picture(frame, MOVING) for frame in frames])
     export.grid(statistics(frames[-1], labels, n)).save(out / "statistics.png")
     export.grid(process(cfg, system, data, draws[0], frames[:, 0])).save(out / "process.png")
     names, seeds = [draw.label for draw in draws], [draw.seed for draw in draws]

@@ -54,8 +54,8 @@ class SampleGrid(L.Callback):
         sampler: Sampler,
         guidance: Guidance,
         steps: int,
-        num_samples: int = 6,
-        num_real: int = 2,
+        num_samples: int,
+        num_real: int,
         seed: int = 0,
     ):
         self.folder, self.sampler, self.guidance, self.steps = Path(folder), sampler, guidance, steps

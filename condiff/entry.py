@@ -65,8 +65,9 @@ def explain(error: Exception, config_name: str) -> str:
 
 
 def _misspelt(key: str, config_name: str) -> str:
+    groups = [word for word in sys.argv[1:] if (CONF / word.split("=")[0]).is_dir()]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        known = list(_keys(hydra.compose(config_name)))
+        known = list(_keys(hydra.compose(config_name, groups)))
     near = difflib.get_close_matches(key, known, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"see conf/{config_name}.yaml for what there is"
     return f"{key}: no such option; {hint}"

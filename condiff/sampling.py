@@ -32,7 +32,12 @@ def plan(contrasts: Sequence[str | None], num_samples: int, seed: int, shared_no
     """``num_samples`` draws of each contrast with seeds that count up from ``seed``.
 
     With ``shared_noise`` every contrast has the same seeds: one noise path seen in all contrasts.
+
+    Raises:
+        InputError: fewer than one.
     """
+    if num_samples < 1:
+        raise InputError(f"num_samples={num_samples}: ask for at least one of each contrast")
     stride = 0 if shared_noise else num_samples
     return [Draw(c, seed + k * stride + i) for k, c in enumerate(contrasts) for i in range(num_samples)]
 

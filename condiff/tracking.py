@@ -13,10 +13,17 @@ class Wandb(WandbLogger):
     """
 
     def __init__(self, **settings):
-        offline = "WANDB_MODE" not in os.environ and not wandb.login(prompt=False)
-        super().__init__(offline=offline, **settings)
+        offline = "WANDB_MODE" not in os.environ and not _logged_in()
+        super().__init__(offline=offline, **settings | ({"mode": "offline"} if offline else {}))
 
     def finalize(self, status: str) -> None:
         super().finalize(status)
         if self._experiment is not None:
             self._experiment.finish(exit_code=0 if status == "success" else 1)
+
+
+def _logged_in() -> bool:
+    try:
+        return wandb.login(prompt=False)
+    except wandb.errors.Error:  # nobody is, and nobody was asked
+        return False

@@ -18,9 +18,7 @@ class Split:
     test: list[Volume] = field(default_factory=list)
 
 
-def split_by_patient(
-    volumes: Iterable[Volume], contrasts: Sequence[str], train: int, held_out: int, seed: int
-) -> Split:
+def split_by_patient(volumes: Iterable[Volume], contrasts: Sequence[str], train: int, held_out: int, seed: int) -> Split:
     """``train`` volumes of each contrast to train on, up to ``held_out`` of each to validate and to test on.
 
     Patients are drawn in an order that depends on ``seed`` and their identifiers alone. The test split
@@ -34,14 +32,20 @@ def split_by_patient(
     absent = [contrast for contrast in contrasts if not found[contrast]]
     if absent:
         there = ", ".join(f"{count} {contrast}" for contrast, count in sorted(found.items())) or "none of them"
-        raise InputError(f"data.contrasts: no {absent[0]} volume in data.root (there are {there}); leave it out of data.contrasts")
+        raise InputError(
+            f"data.contrasts: no {absent[0]} volume in data.root (there are {there}); leave it out of data.contrasts"
+        )
     result = _draw(wanted, train, held_out, seed)
     if _complete(result, contrasts, train):
         return result
     possible = next((n for n in range(train - 1, 0, -1) if _complete(_draw(wanted, n, held_out, seed), contrasts, n)), 0)
     there = ", ".join(f"{found[contrast]} {contrast}" for contrast in contrasts)
     patients = len({volume.patient for volume in wanted})
-    remedy = f"set data.volumes_per_contrast={possible}" if possible else "add volumes of other patients, or leave a contrast out of data.contrasts"
+    remedy = (
+        f"set data.volumes_per_contrast={possible}"
+        if possible
+        else "add volumes of other patients, or leave a contrast out of data.contrasts"
+    )
     raise InputError(
         f"data.volumes_per_contrast={train}: data.root has {there} of {patients} patients, "
         f"and at least one patient must be left to validate on; {remedy}"

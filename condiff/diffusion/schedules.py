@@ -13,6 +13,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from condiff.errors import InputError
+
 
 class Schedule:
     """A noise schedule, defined by ``sigma(u)``."""
@@ -30,7 +32,7 @@ class Schedule:
     def steps(self, n: int) -> Tensor:
         """Noise levels of an ``n``-step sampler, from the largest down to exactly 0; [n + 1]."""
         if n < 1:
-            raise ValueError(f"steps={n}: a sampler takes at least one step")
+            raise InputError(f"steps={n}: a sampler takes at least one step")
         return torch.cat([self.sigma(torch.linspace(1, 0, n, dtype=torch.float64)).float(), torch.zeros(1)])
 
 
@@ -58,10 +60,10 @@ class BetaChain(Schedule):
         """``n`` of the chain's own levels, evenly spaced in t with both ends, and then 0; [n + 1].
 
         Raises:
-            ValueError: more steps than the chain has.
+            InputError: more steps than the chain has.
         """
         if n > self.num_steps:
-            raise ValueError(f"steps={n}: this chain has {self.num_steps} levels; ask for as many or fewer")
+            raise InputError(f"steps={n}: this chain has {self.num_steps} levels; ask for as many or fewer")
         return super().steps(n)
 
 

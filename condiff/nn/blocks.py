@@ -66,20 +66,3 @@ class SelfAttention(nn.Module):
         qkv = self.qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2)
         h = F.scaled_dot_product_attention(*qkv.unbind(1))  # [B, heads, HW, C / heads]
         return x + self.out(h.transpose(-1, -2).reshape(x.shape))
-
-
-class Downsample(nn.Conv2d):
-    """Half the size, by a strided convolution."""
-
-    def __init__(self, channels: int):
-        super().__init__(channels, channels, 3, stride=2, padding=1)
-
-
-class Upsample(nn.Conv2d):
-    """Twice the size: nearest neighbour, then a convolution."""
-
-    def __init__(self, channels: int):
-        super().__init__(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.interpolate(x, scale_factor=2, mode="nearest"))

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from condiff.nn.blocks import Downsample, FourierFeatures, ResidualBlock, SelfAttention, Upsample, norm, zeroed
+from condiff.errors import InputError
+from condiff.nn.blocks import FourierFeatures, ResidualBlock, SelfAttention, norm, zeroed
 
 
 POSITIONS = (lambda u, v: u, lambda u, v: v, lambda u, v: 2 * u * u - 1, lambda u, v: 2 * v * v - 1)
@@ -23,13 +24,13 @@ class UNet(nn.Module):
         image_channels: C of the image, 1 for magnitude, 2 for complex.
         cond_dim: D of the condition, 0 for none.
         channels: width of each level, from fine to coarse.
-        blocks: residual blocks a level on the way down; one more on the way up.
+        blocks: for each level, residual blocks on the way down, and as many on the way up.
         attention: for each level, whether its blocks attend.
         patch: side of the patches of the stem.
         dropout: inside the residual blocks.
 
     Raises:
-        ValueError: an image whose sides are not multiples of ``patch * 2 ** (levels - 1)``.
+        InputError: an image whose sides are not multiples of ``patch * 2 ** (levels - 1)``.
     """
 
     def __init__(
@@ -37,14 +38,17 @@ class UNet(nn.Module):
         image_channels: int,
         cond_dim: int,
         channels: tuple[int, ...] = (64, 128, 192),
-        blocks: int = 2,
+        blocks: tuple[int, ...] = (2, 2, 2),
         attention: tuple[bool, ...] = (False, False, True),
         patch: int = 1,
         dropout: float = 0.0,
     ):
         super().__init__()
-        if len(channels) != len(attention):
-            raise ValueError(f"net: {len(channels)} channels but {len(attention)} attention flags; give one of each a level")
+        levels = list(zip(channels, blocks, attention, strict=False))
+        if not len(channels) == len(blocks) == len(attention):
+            raise InputError(
+                f"net: channels, blocks, attention have {len(channels)}, {len(blocks)}, {len(attention)} entries; give one a level"
+            )
         self.multiple, self.patch = patch * 2 ** (len(channels) - 1), patch
         embedding = 4 * channels[0]
         self.noise = nn.Sequential(FourierFeatures(channels[0]), nn.Linear(channels[0], embedding))
@@ -55,43 +59,39 @@ class UNet(nn.Module):
             return Stage(ResidualBlock(inside, outside, embedding, dropout), SelfAttention(outside) if attend else nn.Identity())
 
         self.stem = nn.Conv2d(image_channels * patch**2 + len(POSITIONS), channels[0], 3, padding=1)
-        self.down, widths = nn.ModuleList(), [channels[0]]
-        for level, (width, attend) in enumerate(zip(channels, attention, strict=True)):
-            for _ in range(blocks):
-                self.down.append(stage(widths[-1], width, attend))
-                widths.append(width)
-            if level < len(channels) - 1:
-                self.down.append(Stage(Downsample(width), nn.Identity()))
-                widths.append(width)
-        self.middle = nn.ModuleList([stage(widths[-1], widths[-1], True), stage(widths[-1], widths[-1], False)])
-        self.up, inside = nn.ModuleList(), widths[-1]
-        for level, (width, attend) in reversed(list(enumerate(zip(channels, attention, strict=True)))):
-            for _ in range(blocks + 1):
-                self.up.append(stage(inside + widths.pop(), width, attend))
-                inside = width
-            if level > 0:
-                self.up.append(Stage(Upsample(width), nn.Identity()))
+        self.down, self.up, inside = nn.ModuleList(), nn.ModuleList(), channels[0]
+        for width, depth, attend in levels:
+            self.down.append(nn.ModuleList(stage(width if i else inside, width, attend) for i in range(depth)))
+            inside = width
+        self.middle = nn.ModuleList([stage(inside, inside, True), stage(inside, inside, False)])
+        for width, depth, attend in reversed(levels):
+            self.up.append(nn.ModuleList(stage(width + (width if i else inside), width, attend) for i in range(depth)))
+            inside = width
         self.head = nn.Sequential(norm(inside), nn.SiLU(), zeroed(nn.Conv2d(inside, image_channels * patch**2, 3, padding=1)))
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Tensor | None = None) -> Tensor:
         """x [B, C, H, W], c_noise [B], cond [B, D] or None -> [B, C, H, W]."""
         if any(size % self.multiple for size in x.shape[-2:]):
-            raise ValueError(f"an image of {tuple(x.shape[-2:])} pixels: this U-Net needs multiples of {self.multiple}")
+            raise InputError(f"an image of {tuple(x.shape[-2:])} pixels: this U-Net needs multiples of {self.multiple}")
         embedding = self.noise(c_noise)
         if self.cond is not None and cond is not None:
             embedding = embedding + self.cond(cond)
         embedding = self.embed(embedding)
         h = torch.cat([F.pixel_unshuffle(x, self.patch), positions(x, self.patch)], dim=1)
         h = self.stem(h.contiguous(memory_format=torch.channels_last))
-        skips = [h]
-        for stage in self.down:
-            h = stage(h, embedding)
-            skips.append(h)
+        skips = []
+        for level, stages in enumerate(self.down):
+            h = F.avg_pool2d(h, 2) if level else h
+            for stage in stages:
+                h = stage(h, embedding)
+                skips.append(h)
         for stage in self.middle:
             h = stage(h, embedding)
-        for stage in self.up:
-            h = stage(h if stage.resamples else torch.cat([h, skips.pop()], dim=1), embedding)
+        for level, stages in enumerate(self.up):
+            h = F.interpolate(h, scale_factor=2, mode="nearest") if level else h
+            for stage in stages:
+                h = stage(torch.cat([h, skips.pop()], dim=1), embedding)
         return F.pixel_shuffle(self.head(h), self.patch)
 
 
@@ -104,12 +104,11 @@ def positions(x: Tensor, patch: int) -> Tensor:
 
 
 class Stage(nn.Module):
-    """One step of the network: a residual block or a resampling, then attention or nothing."""
+    """A residual block, then attention or nothing."""
 
-    def __init__(self, layer: nn.Module, attention: nn.Module):
+    def __init__(self, block: ResidualBlock, attention: nn.Module):
         super().__init__()
-        self.layer, self.attention = layer, attention
-        self.resamples = not isinstance(layer, ResidualBlock)
+        self.block, self.attention = block, attention
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        return self.attention(self.layer(x) if self.resamples else self.layer(x, embedding))
+        return self.attention(self.block(x, embedding))

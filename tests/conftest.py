@@ -1,0 +1,79 @@
+"""Shared fixtures: a tiny phantom, and the entry points called in this process."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from condiff.data import header
+from condiff.data.phantom import Phantom
+
+ROOT = Path(__file__).parent.parent
+TINY = Phantom(patients=3, slices=2, coils=2, matrix=32)
+
+
+@pytest.fixture(autouse=True)
+def few_threads():
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """A cache folder with the tiny phantom in it."""
+    folder = tmp_path_factory.mktemp("cache")
+    TINY.build(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantom_root(cache):
+    return cache / TINY.key
+
+
+@pytest.fixture
+def run_entry(monkeypatch, cache, tmp_path):
+    """Call train.py or sample.py with a command line, in tmp_path, on the tiny phantom."""
+
+    def run(script: str, *arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", [str(ROOT / script), *arguments])
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("CONDIFF_CACHE", str(cache))
+        specification = importlib.util.spec_from_file_location(Path(script).stem, ROOT / script)
+        module = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(module)
+        module.main()
+
+    return run
+
+
+def write_volume(
+    path: Path,
+    contrast: str = "AXT1",
+    patient: str = "p0",
+    slices: int = 2,
+    size: int = 32,
+    pixel_mm: float = 6.875,
+    leave_out: tuple[str, ...] = (),
+) -> Path:
+    """A small file in fastMRI's layout: a bright disc of 60 mm radius in the middle of every slice."""
+    axis = (np.arange(size) - (size - 1) / 2) * pixel_mm
+    disc = (axis[:, None] ** 2 + axis[None] ** 2 < 60**2).astype(np.float32)
+    fov = size * pixel_mm
+    xml = header.TEMPLATE.format(
+        measurement="m", acquisition=contrast, coils=1, rows=2 * size, cols=size, readout=2 * fov, fov=fov, thickness=5,
+        last=size - 1, centre=size // 2, tr=1, te=1, ti=1, flip=90,
+    )  # fmt: skip
+    content = {"reconstruction_rss": np.stack([disc] * slices) * 3e-4, "ismrmrd_header": xml.encode()}
+    attributes = {"acquisition": contrast, "patient_id": patient}
+    with h5py.File(path, "w") as file:
+        for name, value in content.items():
+            if name not in leave_out:
+                file[name] = value
+        for name, value in attributes.items():
+            if name not in leave_out:
+                file.attrs[name] = value
+    return path

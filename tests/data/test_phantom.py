@@ -1,0 +1,101 @@
+"""The phantom: fastMRI's schema, the same bytes from the same seed, and the physics of each contrast."""
+
+import dataclasses
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from condiff.data import phantom
+from condiff.data.anatomy import draw_subject, smooth_field
+from condiff.data.phantom import CONTRASTS, TISSUES, Phantom, _plane
+from condiff.errors import InputError
+from tests.conftest import TINY
+
+
+def test_schema(phantom_root):
+    with h5py.File(next(phantom_root.glob("*_AXT2_*.h5"))) as file:
+        assert file["kspace"].shape == (2, 2, 64, 32) and file["kspace"].dtype == np.complex64
+        assert file["reconstruction_rss"].shape == (2, 32, 32) and file["reconstruction_rss"].dtype == np.float32
+        image = file["reconstruction_rss"][()]
+        assert file.attrs["acquisition"] == "AXT2" and len(file.attrs["patient_id"]) == 64
+        assert file.attrs["max"] == pytest.approx(image.max())
+        assert file.attrs["norm"] == pytest.approx(np.linalg.norm(image), rel=1e-5)
+        assert b"<TR>6000</TR>" in file["ismrmrd_header"][()]
+
+
+def test_same_seed_same_bytes(phantom_root, tmp_path):
+    again = TINY.build(tmp_path)
+    other = dataclasses.replace(TINY, seed=1)
+    assert other.key != TINY.key
+    for path in phantom_root.glob("*.h5"):
+        assert path.read_bytes() == (again / path.name).read_bytes()
+
+
+def test_interrupted_build_is_not_taken_for_whole(phantom_root, tmp_path, monkeypatch):
+    written = []
+
+    def interrupted(self, folder, contrast, patient):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(original(self, folder, contrast, patient))
+
+    original = Phantom._write
+    monkeypatch.setattr(Phantom, "_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        TINY.build(tmp_path)
+    assert not (tmp_path / TINY.key).exists()
+    monkeypatch.setattr(Phantom, "_write", original)
+    root = TINY.build(tmp_path)
+    assert {path.name for path in root.iterdir()} == {path.name for path in phantom_root.iterdir()}
+    assert not (tmp_path / f"{TINY.key}.partial").exists()
+
+
+def test_full_disk_is_one_clear_line(tmp_path, monkeypatch):
+    def full(self, folder, contrast, patient):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Phantom, "_write", full)
+    with pytest.raises(InputError, match=r"data.cache: .*No space left.*needs \d+ MB.*data.cache=DIR"):
+        TINY.build(tmp_path)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_default_fits_its_budget():
+    assert Phantom()._bytes() < 600e6
+
+
+def test_contrasts_are_ordered_as_radiologists_know_them():
+    def signal(contrast):
+        of = CONTRASTS[contrast]
+        return {name: of.signal(tissue.enhanced(of.agent.get(name, 0)), of.protocol) for name, tissue in TISSUES.items()}
+
+    t1, t1post, t2, flair = map(signal, CONTRASTS)
+    assert t1["fat"] > t1["white"] > t1["grey"] > t1["csf"]
+    assert t2["csf"] > t2["grey"] > t2["white"] > t2["bone"]
+    assert flair["csf"] < 0.1 * flair["grey"]
+    assert t1post["vein"] > 2 * t1["vein"] and t1post["white"] == t1["white"]
+
+
+def test_heads_differ_and_tissues_share_the_space():
+    points = _plane(48, torch.zeros(2), torch.tensor(10.0))
+    one, other = (draw_subject(torch.Generator().manual_seed(seed))(points) for seed in (0, 1))
+    assert set(one) == set(TISSUES)
+    total = sum(one.values())
+    assert total.max() <= 1 + 1e-5 and min(tissue.min() for tissue in one.values()) >= 0
+    assert total[24, 24] > 0.9 and total[0, 0] < 0.05
+    assert (one["white"] - other["white"]).abs().mean() > 0.02
+
+
+def test_smooth_field_has_unit_variance_and_is_smooth():
+    field = smooth_field(torch.Generator().manual_seed(0), 4, 20.0)
+    points = (torch.rand(20_000, 3) - 0.5) * 240
+    values = field(points)
+    assert values.std().item() == pytest.approx(1, abs=0.2)
+    assert (field(points + 1.0) - values).std() < 0.2
+
+
+def test_building_twice_does_nothing(phantom_root, cache, monkeypatch):
+    monkeypatch.setattr(phantom.Phantom, "_write", None)  # would fail if called
+    assert TINY.build(cache) == phantom_root

@@ -1,0 +1,67 @@
+"""Splits: nobody in two of them, and small sets are ordinary."""
+
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from condiff.data.fastmri import Volume
+from condiff.data.split import split_by_patient
+from condiff.errors import InputError
+
+FOUR = ("AXT1", "AXT1POST", "AXT2", "AXFLAIR")
+
+
+def volumes(**patients):
+    """patient="contrasts" -> volumes."""
+    return [Volume(Path(f"{p}_{c}.h5"), c, p) for p, contrasts in patients.items() for c in contrasts.split()]
+
+
+def assert_disjoint(split):
+    for one, other in combinations((split.train, split.val, split.test), 2):
+        assert not {v.patient for v in one} & {v.patient for v in other}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_patient_a_volume(seed):
+    many = volumes(**{f"{c}{i}": c for c in FOUR for i in range(16)})
+    split = split_by_patient(many, FOUR, train=10, held_out=3, seed=seed)
+    assert_disjoint(split)
+    for part, n in ((split.train, 10), (split.val, 3), (split.test, 3)):
+        assert [sum(v.contrast == c for v in part) for c in FOUR] == [n] * 4
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_three_patients_one_without_t1post(seed):
+    few = volumes(a=" ".join(FOUR), b=" ".join(FOUR), c="AXT1 AXT2 AXFLAIR")
+    split = split_by_patient(few, FOUR, train=1, held_out=3, seed=seed)
+    assert_disjoint(split)
+    assert [sum(v.contrast == c for v in split.train) for c in FOUR] == [1] * 4
+    assert split.val
+
+
+def test_same_seed_same_split_whatever_the_order():
+    many = volumes(**{f"p{i}": " ".join(FOUR) for i in range(8)})
+    one = split_by_patient(many, FOUR, 2, 2, seed=3)
+    assert one == split_by_patient(many[::-1], FOUR, 2, 2, seed=3)
+    assert one != split_by_patient(many, FOUR, 2, 2, seed=4)
+
+
+def test_other_contrasts_are_left_out():
+    split = split_by_patient(volumes(a="AXT1 AXT1PRE", b="AXT1", c="AXT1PRE"), ("AXT1",), 1, 1, seed=0)
+    assert {v.contrast for v in split.train + split.val + split.test} == {"AXT1"}
+
+
+def test_too_few_volumes_says_how_many_there_are():
+    with pytest.raises(InputError, match=r"volumes_per_contrast=10: .*3 AXT1.*set data.volumes_per_contrast=2"):
+        split_by_patient(volumes(a="AXT1", b="AXT1", c="AXT1"), ("AXT1",), 10, 1, seed=0)
+
+
+def test_nobody_left_to_validate_on():
+    with pytest.raises(InputError, match="one patient must be left.*add volumes"):
+        split_by_patient(volumes(a="AXT1 AXT2"), ("AXT1", "AXT2"), 1, 1, seed=0)
+
+
+def test_absent_contrast_is_named():
+    with pytest.raises(InputError, match="no AXT2 volume in data.root .there are 1 AXT1"):
+        split_by_patient(volumes(a="AXT1"), ("AXT1", "AXT2"), 1, 1, seed=0)

@@ -1,0 +1,86 @@
+"""Schedules against the papers' own formulae."""
+
+import math
+
+import pytest
+import torch
+
+from condiff.diffusion.schedules import CosineBeta, Flow, Geometric, Karras, LinearBeta, LogNormal
+from condiff.errors import InputError
+
+ALL = [LinearBeta(), CosineBeta(), Karras(), LogNormal(), Geometric(), Flow()]
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("n", [1, 2, 7, 50, 1000])
+def test_grid_starts_at_the_top_and_ends_at_zero(schedule, n):
+    sigmas = schedule.steps(n)
+    assert sigmas.shape == (n + 1,)
+    assert sigmas[-1] == 0 and torch.isfinite(sigmas).all() and (sigmas.diff() < 0).all()
+    assert sigmas[0].item() == pytest.approx(schedule.steps(2)[0].item())
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=lambda s: type(s).__name__)
+def test_training_levels_follow_the_quantiles(schedule):
+    """A stratified draw of n levels has one in each n-th of the distribution."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = schedule.sample(64, generator).sort().values
+    edges = schedule.sigma(torch.linspace(0, 1, 65))
+    assert (drawn >= edges[:-1] * (1 - 1e-5)).all() and (drawn <= edges[1:] * (1 + 1e-5)).all()
+
+
+def test_linear_chain_is_hos():
+    chain = LinearBeta()
+    alpha_bar = 1.0
+    for t in range(1000):  # a second, scalar implementation
+        alpha_bar *= 1 - (1e-4 + (0.02 - 1e-4) * t / 999)
+        assert chain.table[t].item() == pytest.approx(math.sqrt((1 - alpha_bar) / alpha_bar), rel=1e-9)
+    assert math.sqrt(alpha_bar) == pytest.approx(0.0064, abs=1e-4)
+
+
+def test_posterior_coefficients_keep_the_clean_image():
+    """coef1 + coef2 sqrt(alpha_bar_t) = sqrt(alpha_bar_{t-1}) at every t: no noise in, no noise out."""
+    for chain in (LinearBeta(), CosineBeta(), LinearBeta(200)):
+        beta, a = chain.betas[1:], torch.cumprod(1 - chain.betas, 0)
+        a, before = a[1:], a[:-1]
+        coef1 = before.sqrt() * beta / (1 - a)
+        coef2 = (1 - beta).sqrt() * (1 - before) / (1 - a)
+        torch.testing.assert_close(coef1 + coef2 * a.sqrt(), before.sqrt(), rtol=1e-9, atol=1e-12)
+        alpha = lambda sigma: (1 + sigma**2).rsqrt()  # noqa: E731
+        torch.testing.assert_close(alpha(chain.table), torch.cumprod(1 - chain.betas, 0).sqrt(), rtol=1e-6, atol=1e-9)
+
+
+def test_whole_grid_is_the_whole_chain():
+    chain = LinearBeta()
+    assert torch.equal(chain.steps(1000)[:-1], chain.table.flip(0).float())
+
+
+@pytest.mark.parametrize("steps", [200, 400, 500])
+def test_short_chains_still_end_in_noise(steps):
+    assert (1 + LinearBeta(steps).table[-1] ** 2).rsqrt() < 0.01
+
+
+def test_cosine_is_nichols():
+    chain = CosineBeta()
+    f = lambda t: math.cos((t / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2  # noqa: E731
+    for t in (1, 100, 500, 900):
+        assert (1 / (1 + chain.table[t - 1] ** 2)).item() == pytest.approx(f(t) / f(0), rel=1e-9)
+
+
+def test_lognormal_has_its_moments():
+    log_sigma = LogNormal(-0.4, 1.1).sample(20_000, torch.Generator().manual_seed(0)).log()
+    assert log_sigma.mean().item() == pytest.approx(-0.4, abs=0.01)
+    assert log_sigma.std().item() == pytest.approx(1.1, abs=0.01)
+
+
+def test_karras_equation_5():
+    n, low, high, rho = 18, 0.002, 80.0, 7.0
+    expected = [(high ** (1 / rho) + i / (n - 1) * (low ** (1 / rho) - high ** (1 / rho))) ** rho for i in range(n)]
+    assert Karras().steps(n)[:-1].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_more_steps_than_levels_is_refused():
+    with pytest.raises(InputError, match="steps=300.*200"):
+        LinearBeta(200).steps(300)
+    with pytest.raises(InputError, match="steps=0"):
+        Karras().steps(0)

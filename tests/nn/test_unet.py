@@ -1,0 +1,60 @@
+"""The U-Net: sizes, conditions, and independence of the images in a batch."""
+
+import pytest
+import torch
+
+from condiff.errors import InputError
+from condiff.nn import UNet
+
+
+def tiny(**settings):
+    torch.manual_seed(0)
+    net = UNet(
+        **{"image_channels": 1, "cond_dim": 4, "channels": (16, 32), "blocks": (1, 1), "attention": (False, True)} | settings
+    )
+    for parameter in net.parameters():  # no zero layers: every path must show in the output
+        torch.nn.init.normal_(parameter, std=0.1)
+    return net
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(("patch", "size"), [(1, (8, 14)), (2, (20, 12)), (4, (16, 24))])
+def test_same_size_out_as_in(channels, patch, size):
+    x = torch.randn(2, channels, *size)
+    assert tiny(image_channels=channels, patch=patch)(x, torch.zeros(2), torch.zeros(2, 4)).shape == x.shape
+
+
+def test_odd_size_is_refused_with_the_multiple():
+    with pytest.raises(InputError, match=r"\(12, 10\).*multiples of 4"):
+        tiny(patch=2)(torch.zeros(1, 1, 12, 10), torch.zeros(1))
+
+
+def test_starts_at_zero():
+    """Zero-initialized head: an untrained network predicts nothing, whatever it sees."""
+    net = UNet(1, 4, (16, 32), (1, 1), (False, True))
+    assert net(torch.randn(1, 1, 8, 8), torch.zeros(1), torch.eye(4)[:1]).abs().max() == 0
+
+
+def test_sees_noise_level_and_condition():
+    net, x = tiny(), torch.randn(1, 1, 8, 8)
+    base = net(x, torch.zeros(1), torch.zeros(1, 4))
+    assert not torch.allclose(net(x, torch.ones(1), torch.zeros(1, 4)), base)
+    assert not torch.allclose(net(x, torch.zeros(1), torch.eye(4)[:1]), base)
+    assert torch.equal(net(x, torch.zeros(1), None), base)  # nothing known is the zero vector
+
+
+def test_images_do_not_see_each_other():
+    net, x = tiny(), torch.randn(3, 1, 8, 8)
+    noise, cond = torch.tensor([0.0, 0.5, 1.0]), torch.eye(4)[:3]
+    torch.testing.assert_close(net(x, noise, cond)[1:2], net(x[1:2], noise[1:2], cond[1:2]), rtol=1e-5, atol=1e-6)
+
+
+def test_every_parameter_learns():
+    net = tiny()
+    net(torch.randn(2, 1, 8, 8), torch.randn(2), torch.randn(2, 4)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+def test_unequal_lists_are_refused():
+    with pytest.raises(InputError, match="2, 1, 2 entries"):
+        UNet(1, 4, (16, 32), (1,), (False, True))

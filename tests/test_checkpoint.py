@@ -1,0 +1,89 @@
+"""Checkpoints: load what is ours, refuse the rest in one line, run nothing that a file names."""
+
+import pytest
+import torch
+
+from condiff import checkpoint
+from condiff.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    """The content of a checkpoint, without training one."""
+    model = {
+        "_target_": "condiff.systems.DiffusionSystem",
+        "denoiser": {
+            "_target_": "condiff.diffusion.Denoiser",
+            "net": {
+                "_target_": "condiff.nn.UNet", "image_channels": 1, "cond_dim": 4,
+                "channels": [8], "blocks": [1], "attention": [False],
+            },
+            "parameterization": {"_target_": "condiff.diffusion.denoiser.epsilon", "_partial_": True},
+        },
+        "schedule": {"_target_": "condiff.diffusion.schedules.Karras"},
+        "optimizer": {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 0.1},
+        "lr_factor": {"_target_": "condiff.systems.learning_rate.constant", "_partial_": True},
+        "codec": {"_target_": "condiff.nn.Pixels"},
+    }  # fmt: skip
+    state = checkpoint.build(model, "x").state_dict()
+    return {"state_dict": state, "hyper_parameters": {"model": model, "data": {}, "overrides": []}}
+
+
+def saved(tmp_path, content, **model):
+    parameters = content["hyper_parameters"]
+    content = content | {"hyper_parameters": parameters | {"model": parameters["model"] | model}}
+    torch.save(content, tmp_path / "x.ckpt")
+    return tmp_path / "x.ckpt"
+
+
+def test_loads_weights_and_configuration(tmp_path, content):
+    content["state_dict"]["denoiser.net.stem.bias"].fill_(0.25)
+    system = checkpoint.load(saved(tmp_path, content))
+    assert (system.denoiser.net.stem.bias == 0.25).all() and not system.training
+    assert system.hparams["model"]["_target_"] == "condiff.systems.DiffusionSystem"
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["os.system", "builtins.eval", "torch.hub.load", "condiff.data.phantom.os.remove", "condiff.data.phantom.shutil.rmtree"],
+)
+def test_foreign_code_is_refused_by_name(tmp_path, content, target):
+    path = saved(tmp_path, content, codec={"_target_": target, "path": "x"})
+    with pytest.raises(InputError, match=f"x.ckpt: names {target}"):
+        checkpoint.load(path)
+
+
+def test_unknown_name_of_ours(tmp_path, content):
+    with pytest.raises(InputError, match="names condiff.nn.Gone, unknown to this version"):
+        checkpoint.load(saved(tmp_path, content, codec={"_target_": "condiff.nn.Gone"}))
+
+
+def test_absent_truncated_not_ours_and_edited(tmp_path, content):
+    with pytest.raises(InputError, match="nowhere.ckpt: no such checkpoint"):
+        checkpoint.load(tmp_path / "nowhere.ckpt")
+    path = saved(tmp_path, content)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match="x.ckpt: not a readable checkpoint.*truncated"):
+        checkpoint.load(path)
+    path.write_text("hello")
+    with pytest.raises(InputError, match="x.ckpt: not a readable checkpoint"):
+        checkpoint.load(path)
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(InputError, match="x.ckpt: not a checkpoint of condiff"):
+        checkpoint.load(path)
+    torch.save(torch.zeros(3), path)
+    with pytest.raises(InputError, match="x.ckpt: not a checkpoint of condiff"):
+        checkpoint.load(path)
+    with pytest.raises(InputError, match="weights do not fit"):
+        checkpoint.load(saved(tmp_path, content | {"state_dict": {}}))
+
+
+def test_newest(tmp_path):
+    with pytest.raises(InputError, match="no checkpoint under"):
+        checkpoint.newest(tmp_path)
+    for age, name in enumerate(("new", "old")):
+        folder = tmp_path / name / "checkpoints"
+        folder.mkdir(parents=True)
+        (folder / "last.ckpt").touch()
+        __import__("os").utime(folder / "last.ckpt", (1e9 - age, 1e9 - age))
+    assert checkpoint.newest(tmp_path).parts[-3] == "new"

@@ -1,0 +1,59 @@
+"""Every yaml composes, and what it describes can be built."""
+
+from pathlib import Path
+
+import hydra
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from condiff.entry import CONF
+
+GROUPS = {
+    path.relative_to(CONF): path.relative_to(CONF).parent.name for path in sorted(CONF.rglob("*.yaml")) if path.parent != CONF
+}
+EXTRA = {"data=fastmri": ["data.root=anywhere"], "logger=wandb": []}
+
+
+def compose(config_name, *overrides):
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose(config_name, ["run=somewhere", *overrides] if config_name == "train" else list(overrides))
+
+
+@pytest.mark.parametrize("path", GROUPS, ids=str)
+def test_every_choice_is_built(path, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    choice = f"{GROUPS[path]}={path.stem}"
+    cfg = compose("train", choice, *EXTRA.get(choice, []))
+    data = instantiate(cfg.data)
+    cfg.net.image_channels, cfg.net.cond_dim = data.transform.shape[0], data.conditioning.dim
+    system = instantiate(cfg.model)
+    system.configure_optimizers  # noqa: B018
+    assert system.optimizer(system.denoiser.parameters()).param_groups
+    assert 0 <= system.lr_factor(5, 10) <= 1
+    assert callable(instantiate(cfg.sampler.walk)) and callable(instantiate(cfg.guidance))
+    callbacks = [instantiate(part) for part in cfg.callbacks.values()]
+    assert len(callbacks) == 4
+    assert all(size % system.denoiser.net.multiple == 0 for size in data.transform.shape[1:])
+    trainer = instantiate(cfg.trainer, logger=[instantiate(part) for part in cfg.logger.values()], accelerator="cpu")
+    assert trainer.max_epochs == cfg.trainer.max_epochs
+
+
+def test_override_paths_have_at_most_four_names():
+    def depth(node):
+        return 1 + max((depth(v) for v in node.values()), default=0) if isinstance(node, dict) else 0
+
+    assert depth(OmegaConf.to_container(compose("train"), resolve=False)) <= 4
+
+
+def test_sample_config():
+    cfg = compose("sample", "sampler=ddim", "out=x")
+    assert cfg.steps == cfg.sampler.steps == 50
+    assert compose("sample", "sampler=ddim", "steps=7", "out=x").steps == 7
+
+
+def test_readme_names_every_group():
+    readme = (Path(CONF).parent / "README.md").read_text()
+    for group in {path.parent.name for path in GROUPS}:
+        assert group in readme

@@ -1,0 +1,172 @@
+"""Training through the real entry points: train, resume, sample, and every kind of bad input."""
+
+import csv
+import re
+from pathlib import Path
+
+import h5py
+import pytest
+import torch
+
+from condiff.errors import InputError
+from tests.conftest import write_volume
+
+TINY = [
+    "data.phantom.patients=3", "data.phantom.slices=2", "data.phantom.coils=2", "data.phantom.matrix=32", "data.downsample=2",
+    "data.volumes_per_contrast=1", "data.held_out_per_contrast=1", "data.batch_size=4", "data.steps_per_epoch=3",
+    "net=unet_small", "net.channels=[8,8]", "net.patch=1", "trainer.max_epochs=2", "trainer.precision=32-true",
+    "trainer.accelerator=cpu", "callbacks.grid.steps=3", "callbacks.grid.num_samples=1", "trainer.log_every_n_steps=1",
+    "hydra.run.dir=runs/now",
+]  # fmt: skip
+
+
+def losses(folder):
+    with open(Path(folder) / "metrics.csv") as file:
+        return {int(row["step"]): float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]}
+
+
+@pytest.fixture
+def trained(run_entry, tmp_path):
+    run_entry("train.py", *TINY)
+    return tmp_path / "runs/now"
+
+
+def test_run_folder(trained, capsys):
+    for name in ("config.yaml", "metrics.csv", "checkpoints/last.ckpt", "checkpoints/best.ckpt", "samples/denoising.gif"):
+        assert (trained / name).stat().st_size > 0
+    assert {p.name for p in (trained / "samples").glob("*.png")} == {"step-000003.png", "step-000006.png", "samples.png"}
+
+
+def test_resumed_run_equals_an_uninterrupted_one(run_entry, tmp_path):
+    """Losses of the second epoch and the final weights, raw and averaged, to the last bit."""
+    keep = [
+        "callbacks.checkpoint.save_top_k=-1",
+        "callbacks.checkpoint.filename='at-{step}'",
+        "+callbacks.checkpoint.auto_insert_metric_name=false",
+    ]
+    run_entry("train.py", *TINY, *keep)
+    run_entry("train.py", "resume=runs/now/checkpoints/at-3.ckpt", "hydra.run.dir=runs/again")
+    whole, resumed = losses("runs/now"), losses("runs/again")
+    assert sorted(whole) == list(range(6)) and sorted(resumed) == [3, 4, 5]
+    assert all(whole[step] == resumed[step] for step in resumed)
+    one, other = (torch.load(tmp_path / f"runs/{run}/checkpoints/last.ckpt", weights_only=True) for run in ("now", "again"))
+    for kind in ("state_dict", "current_model_state"):
+        assert all(torch.equal(one[kind][name], other[kind][name]) for name in one[kind])
+    moved = [name for name in one["state_dict"] if not torch.equal(one["state_dict"][name], one["current_model_state"][name])]
+    assert moved  # the average is not the raw weights
+
+
+def test_sample(trained, run_entry, tmp_path):
+    run_entry("sample.py", "out=all", "num_samples=2", "steps=4", "format=nifti", "accelerator=cpu")
+    with h5py.File("all/samples.h5") as file:
+        images, seeds, contrasts = file["images"][()], file["seed"][()], file["contrast"].asstr()[()]
+        assert images.shape == (8, 1, 16, 16) and images.dtype == "float32"
+    assert list(seeds) == list(range(8)) and list(contrasts[::2]) == ["AXT1", "AXT1POST", "AXT2", "AXFLAIR"]
+    for name in ("samples.png", "statistics.png", "process.png", "denoising.gif", "nifti/AXT2_000005.nii.gz"):
+        assert (tmp_path / "all" / name).stat().st_size > 0
+    import nibabel as nib
+
+    image = nib.load("all/nifti/AXT2_000005.nii.gz")
+    assert image.header.get_zooms()[:2] == pytest.approx((220 / 16, 220 / 16))
+    expected = ((images[5, 0] + 1) / 2).clip(0)
+    assert image.get_fdata()[:, :, 0].T == pytest.approx(expected, abs=1e-6)
+
+    run_entry("sample.py", "out=one", "num_samples=1", "steps=4", "contrast=AXT2", "seed=5", "batch_size=1", "accelerator=cpu")
+    with h5py.File("one/samples.h5") as file:
+        assert file["images"][0] == pytest.approx(images[5], abs=1e-5)  # its seed and contrast alone make it
+
+
+def test_shared_noise(trained, run_entry):
+    run_entry("sample.py", "out=shared", "num_samples=2", "steps=2", "shared_noise=true", "accelerator=cpu", "sampler=ddpm")
+    with h5py.File("shared/samples.h5") as file:
+        assert list(file["seed"]) == [0, 1] * 4
+
+
+def test_unconditional(run_entry, capsys):
+    run_entry("train.py", *TINY, "model=unconditional", "trainer.max_epochs=1")
+    run_entry("sample.py", "out=any", "num_samples=1", "steps=2", "accelerator=cpu")
+    with h5py.File("any/samples.h5") as file:
+        assert list(file["contrast"].asstr()) == ["any"]
+    error = bad(capsys, run_entry, "sample.py", "contrast=AXT2", "accelerator=cpu")
+    assert "unconditional" in error
+
+
+def test_multirun(run_entry, tmp_path):
+    run_entry("train.py", "-m", *TINY[:-1], "trainer.max_epochs=1", "schedule=linear,cosine", "hydra.sweep.dir=runs/sweep",
+              "hydra.sweep.subdir=${schedule._target_}")  # fmt: skip
+    assert len(list((tmp_path / "runs/sweep").glob("*/checkpoints/last.ckpt"))) == 2
+
+
+def test_wandb_offline(run_entry, tmp_path, monkeypatch):
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    import wandb
+
+    run_entry("train.py", *TINY, "logger=wandb", "trainer.max_epochs=1")
+    assert list((tmp_path / "runs/now/wandb").glob("offline-run-*/*.wandb"))
+    assert wandb.run is None
+
+
+def test_trains_on_a_fastmri_folder(run_entry, tmp_path, capsys):
+    """Three patients, one without a T1POST, one broken file: the test split may be empty, and that is said."""
+    (tmp_path / "data").mkdir()
+    for patient in "abc":
+        for contrast in ("AXT1", "AXT2", "AXFLAIR", "AXT1POST")[: 3 if patient == "c" else 4]:
+            write_volume(tmp_path / f"data/{patient}{contrast}.h5", contrast=contrast, patient=patient)
+    (tmp_path / "data/broken.h5").write_text("x")
+    settings = [item for item in TINY if "phantom" not in item]
+    run_entry("train.py", "data=fastmri", "data.root=data", "data.transform.matrix=32", *settings, "trainer.max_epochs=1")
+    assert (tmp_path / "runs/now/samples/samples.png").exists()
+    log = (tmp_path / "runs/now/train.log").read_text()
+    assert "broken.h5" in log and "skipped 1 of 12 files" in log
+
+
+def bad(capsys, run_entry, script, *arguments):
+    """What bad input prints: one line, exit code 1, no traceback."""
+    with pytest.raises(SystemExit) as exit_:
+        run_entry(script, *arguments)
+    assert exit_.value.code == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["trainer.devces=2"], r"trainer.devces: no such option; did you mean trainer.devices"),
+        (["data=fastmri"], r"data.root has no value; give one"),
+        (["data=fastmri", "data.root=nowhere"], r"data.root: no folder nowhere"),
+        (["data=nowhere"], r"'data/nowhere'; there are fastmri, phantom"),
+        (["data.volumes_per_contrast=99"], r"data.volumes_per_contrast=99: .*set data.volumes_per_contrast=2"),
+        (["data.contrasts=[AXT1,AXT9]"], r"no AXT9 volume"),
+        (["resume=nowhere.ckpt"], r"nowhere.ckpt: no such checkpoint"),
+        (["net.blocks=[1]"], r"net: channels, blocks, attention have 2, 1, 2 entries"),
+        (["net.channels=[8,8,8]", "net.blocks=[1,1,1]", "net.attention=[false,false,false]", "net.patch=8"], r"multiples of 32"),
+        (["trainer.accelerator=abacus"], r"trainer: .*abacus"),
+    ],
+)  # fmt: skip
+def test_bad_input_to_train(capsys, run_entry, arguments, names):
+    settings = TINY if "data=fastmri" not in arguments else [item for item in TINY if "phantom" not in item]
+    assert re.search(names, bad(capsys, run_entry, "train.py", *settings, *arguments))
+
+
+def test_bad_input_to_sample(trained, capsys, run_entry, tmp_path):
+    for arguments, names in [
+        (["contrast=AXT9"], "contrast=AXT9: unknown to this checkpoint, which has AXT1, AXT1POST"),
+        (["ckpt=nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
+        (["steps=0"], "steps=0: a sampler takes at least one step"),
+        (["stepz=3"], "stepz: no such option; did you mean steps"),
+        (["sampler=euler"], "there are ddim, ddpm, dpmpp, heun"),
+        (["num_samples=0"], "num_samples=0"),
+        (["format=dicom"], "format=dicom: .*h5 or nifti"),
+    ]:
+        assert re.search(names, bad(capsys, run_entry, "sample.py", *arguments, "accelerator=cpu")), arguments
+    (tmp_path / "cut.ckpt").write_bytes((trained / "checkpoints/last.ckpt").read_bytes()[:5000])
+    assert "truncated" in bad(capsys, run_entry, "sample.py", "ckpt=cut.ckpt")
+
+
+def test_input_error_is_a_value_error():
+    assert issubclass(InputError, ValueError)

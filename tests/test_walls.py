@@ -1,0 +1,43 @@
+"""The walls of the house: which room may know which."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "condiff"
+KNOWS = {  # room or file -> what it may import besides the standard library and condiff.errors
+    "diffusion": {"torch", "condiff.diffusion"},
+    "nn": {"torch", "condiff.nn"},
+    "mri": {"torch", "numpy", "condiff.mri"},
+    "data": {"torch", "numpy", "h5py", "lightning", "nilearn", "scipy", "rich", "filelock"}
+    | {"condiff.data", "condiff.mri", "condiff.seeds"},
+    "systems": {"torch", "lightning", "condiff.systems", "condiff.diffusion", "condiff.nn", "condiff.data", "condiff.seeds"},
+    "errors.py": set(),
+    "seeds.py": set(),
+    "precision.py": {"torch"},
+    "export.py": {"torch", "numpy", "h5py", "nibabel", "PIL"},
+    "tracking.py": {"lightning", "wandb"},
+    "callbacks.py": {"torch", "lightning", "PIL", "condiff.export", "condiff.diffusion", "condiff.seeds"},
+    "sampling.py": {"torch", "condiff.diffusion", "condiff.data", "condiff.systems"},
+    "checkpoint.py": {"torch", "hydra", "condiff.systems"},
+    "entry.py": {"hydra", "omegaconf", "lightning"},
+    "__init__.py": set(),
+}
+STANDARD = __import__("sys").stdlib_module_names
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports(path):
+    allowed = KNOWS[path.relative_to(PACKAGE).parts[0]] | {"condiff.errors"}
+    for name in imports(path):
+        known = name.split(".")[0] in STANDARD or any(f"{name}.".startswith(f"{room}.") for room in allowed)
+        assert known, f"{path.name} imports {name}"
