@@ -1,6 +1,7 @@
 """Draw images from a checkpoint: python sample.py [ckpt=…] [contrast=…] [num_samples=…] [sampler=…] [steps=…] [out=DIR]."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import lightning as L
@@ -9,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich import print
 from rich.progress import Progress
+from torch import Tensor
 
 from condiff import checkpoint, export, sampling
 from condiff.diffusion.generate import variance_preserving
@@ -33,67 +35,62 @@ def main(cfg: DictConfig) -> None:
     draws = sampling.plan(contrasts, cfg.num_samples, cfg.seed, cfg.shared_noise)
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
     fabric.launch()
-    states = everything(cfg, fabric, system.to(fabric.device), data, draws)
+    images, frames = everything(cfg, fabric, system.to(fabric.device), data, draws)
     if fabric.is_global_zero:
-        write(cfg, ckpt, system.cpu(), data, draws, states)
+        write(cfg, ckpt, system.cpu(), data, draws, images, frames)
         print(f"checkpoint  {ckpt}\nsamples     {cfg.out}/samples.png, {cfg.out}/samples.h5\nanimation   {cfg.out}/denoising.gif")
 
 
-def everything(cfg: DictConfig, fabric: L.Fabric, system, data, draws: list[sampling.Draw]) -> torch.Tensor:
-    """The states of all draws [F, N, C, H, W], every process doing its share."""
-    mine = draws[fabric.global_rank :: fabric.world_size]
-    batches = -(-len(mine) // cfg.batch_size)
+def everything(cfg: DictConfig, fabric: L.Fabric, system, data, draws: list[sampling.Draw]) -> tuple[Tensor, Tensor]:
+    """All samples [N, C, H, W], and the way there of the first few of each contrast [F, n, C, H, W].
+
+    Every process does its share; all have the result.
+    """
+    mine = range(fabric.global_rank, len(draws), fabric.world_size)
+    how = instantiate(cfg.sampler.walk), instantiate(cfg.guidance), cfg.steps
+    results = []
     with Progress(disable=not fabric.is_global_zero) as progress:
-        task = progress.add_task("Sampling", total=batches * (cfg.steps + 1))
-        states = list(
-            sampling.draw(
-                system,
-                data.conditioning,
-                mine,
-                data.transform.shape,
-                instantiate(cfg.sampler.walk),
-                instantiate(cfg.guidance),
-                cfg.steps,
-                cfg.batch_size,
-                lambda: progress.advance(task),
-            )  # fmt: skip
-        )
-    own = torch.cat(states, dim=1) if states else None
-    parts = [own]
+        task = progress.add_task("Sampling", total=-(-len(mine) // cfg.batch_size) * (cfg.steps + 1))
+        tick = partial(progress.advance, task)
+        todo = iter(mine)
+        for states in sampling.draw(
+            system, data.conditioning, [draws[i] for i in mine], data.transform.shape, *how, cfg.batch_size, tick
+        ):
+            for way in states.unbind(1):
+                index = next(todo)
+                results.append((index, way[-1].clone(), way.clone() if index % cfg.num_samples < MOVING else None))
     if fabric.world_size > 1:
-        parts = [None] * fabric.world_size
-        torch.distributed.all_gather_object(parts, own)
-    result = torch.empty(parts[0].shape[0], len(draws), *parts[0].shape[2:])
-    for rank, part in enumerate(parts):
-        if part is not None:
-            result[:, rank :: fabric.world_size] = part
-    return result
+        shares: list = [None] * fabric.world_size
+        torch.distributed.all_gather_object(shares, results)
+        results = sorted((item for share in shares for item in share), key=lambda item: item[0])
+    return torch.stack([last for _, last, _ in results]), torch.stack([way for *_, way in results if way is not None], dim=1)
 
 
-def write(cfg: DictConfig, ckpt: Path, system, data, draws: list[sampling.Draw], states: torch.Tensor) -> None:
+def write(cfg: DictConfig, ckpt: Path, system, data, draws: list[sampling.Draw], images: Tensor, frames: Tensor) -> None:
     """Everything a run leaves in ``out``."""
-    out, n = Path(cfg.out), cfg.num_samples
+    out, n, moving = Path(cfg.out), cfg.num_samples, min(cfg.num_samples, MOVING)
     out.mkdir(parents=True, exist_ok=True)
-    frames = data.transform.magnitude(states.flatten(0, 1)).unflatten(0, states.shape[:2])
-    labels = [draw.label for draw in draws[::n]]
+    magnitudes, labels = data.transform.magnitude(images), [draw.label for draw in draws[::n]]
+    ways = data.transform.magnitude(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
-    def picture(images: torch.Tensor, shown: int):
-        return export.grid({"generated": {label: part[:shown] for label, part in zip(labels, images.split(n), strict=True)}})
+    def picture(images: Tensor, each: int):
+        rows = zip(labels, images.split(each), strict=True)
+        return export.grid({"generated": {label: row[:SHOWN] for label, row in rows}})
 
-    picture(frames[-1], SHOWN).save(out / "samples.png")
-    export.save_gif(out / "denoising.gif", [picture(frame, MOVING) for frame in frames])
-    export.grid(statistics(frames[-1], labels, n)).save(out / "statistics.png")
-    export.grid(process(cfg, system, data, draws[0], frames[:, 0])).save(out / "process.png")
+    picture(magnitudes, n).save(out / "samples.png")
+    export.save_gif(out / "denoising.gif", [picture(frame, moving) for frame in ways])
+    export.grid(statistics(magnitudes, labels, n)).save(out / "statistics.png")
+    export.grid(process(cfg, system, data, draws[0], ways[:, 0])).save(out / "process.png")
     names, seeds = [draw.label for draw in draws], [draw.seed for draw in draws]
     about = {"checkpoint": str(ckpt), "steps": cfg.steps, "guidance_scale": cfg.guidance.get("scale", 1.0)}
-    export.save_h5(out / "samples.h5", states[-1], names, seeds, **about)
+    export.save_h5(out / "samples.h5", images, names, seeds, **about)
     if cfg.format == "nifti":
         pixel = data.transform.fov_mm / data.transform.shape[-1]
-        export.save_nifti(out / "nifti", frames[-1], names, seeds, pixel)
+        export.save_nifti(out / "nifti", magnitudes, names, seeds, pixel)
 
 
-def statistics(images: torch.Tensor, labels: list[str], n: int) -> dict[str, dict[str, torch.Tensor]]:
-    """Mean and pixel-wise standard deviation and variance of each contrast's samples, the latter scaled to be seen."""
+def statistics(images: Tensor, labels: list[str], n: int) -> dict[str, dict[str, Tensor]]:
+    """Mean and pixel-wise variance of each contrast's samples, the latter scaled to be seen."""
     groups = dict(zip(labels, images.split(n), strict=True))
     variance = {label: group.var(dim=0, correction=0)[None] for label, group in groups.items()}
     brightest = max(float(image.max()) for image in variance.values()) or 1.0
@@ -103,7 +100,7 @@ def statistics(images: torch.Tensor, labels: list[str], n: int) -> dict[str, dic
     }
 
 
-def process(cfg: DictConfig, system, data, first: sampling.Draw, reverse: torch.Tensor) -> dict[str, dict[str, torch.Tensor]]:
+def process(cfg: DictConfig, system, data, first: sampling.Draw, reverse: Tensor) -> dict[str, dict[str, Tensor]]:
     """Noise added to a real image, and under it, level by level, noise taken away to make the first sample."""
     kept = sampling.frame_indices(cfg.steps)
     chosen = torch.linspace(len(kept) - 1, 0, min(9, len(kept))).round().long()

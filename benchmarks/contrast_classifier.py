@@ -9,6 +9,7 @@ phantom and on the samples of each file, contrast by contrast.
 
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -54,24 +55,32 @@ def split(volumes):
     return split_by_patient(volumes, NAMES, train=10, held_out=3, seed=0)
 
 
-def train(images: Tensor, labels: Tensor, steps: int = 600) -> nn.Module:
-    widths = (1, 16, 32, 64, 64)
+def train(images: Tensor, labels: Tensor, steps: int = 1500) -> nn.Module:
+    widths = (1, 24, 48, 96, 96)
     layers = [
         layer
-        for inside, outside in zip(widths, widths[1:], strict=False)
+        for inside, outside in pairwise(widths)
         for layer in (nn.Conv2d(inside, outside, 3, 2, 1), nn.GroupNorm(8, outside), nn.SiLU())
     ]
     net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(widths[-1], len(NAMES)))
-    optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps)
     for _ in track(range(steps), "Training the classifier"):
         chosen = torch.randint(len(images), (32,))
-        batch = images[chosen]
-        batch = batch + 0.05 * torch.rand(()) * torch.randn_like(batch)  # it should look at tissues, not at the noise floor
-        loss = F.cross_entropy(net(batch), labels[chosen])
+        loss = F.cross_entropy(net(varied(images[chosen])), labels[chosen])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        rate.step()
     return net.eval()
+
+
+def varied(images: Tensor) -> Tensor:
+    """Moved, mirrored, brighter or noisier: the classifier should look at tissues, not at these."""
+    each = (len(images), 1, 1, 1)
+    images = torch.where(torch.rand(each) < 0.5, images.flip(-1), images)
+    images = (images + 1) * (1 + 0.1 * torch.randn(each)) - 1 + 0.1 * torch.rand(each) * torch.randn_like(images)
+    return images.roll(torch.randint(-4, 5, (2,)).tolist(), (2, 3))
 
 
 @torch.no_grad()

@@ -1,18 +1,18 @@
 """Lightning callbacks: averaged weights, and pictures of what the model can do so far."""
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
-from PIL import Image
 from torch import Tensor
 
-from condiff import export
-from condiff.diffusion.generate import generate, variance_preserving
+from condiff import export, sampling
 from condiff.diffusion.guidance import Guidance
 from condiff.diffusion.samplers import Sampler
-from condiff.seeds import derive_seed
+
+MOVING = 3  # samples of each contrast in the animation
 
 
 class PowerEMA(WeightAveraging):
@@ -63,37 +63,41 @@ class SampleGrid(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero and not trainer.sanity_checking:
-            self._save(trainer, f"step-{trainer.global_step:06d}", self._trajectory(trainer, pl_module)[-1])
+            self._save_grid(pl_module, f"step-{trainer.global_step:06d}", self._draw(pl_module)[-1])
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.is_global_zero:
-            frames = self._trajectory(trainer, pl_module)
-            self._save(trainer, "samples", frames[-1])
-            export.save_gif(self.folder / "denoising.gif", frames)
-            for logger in _with(trainer, "log_video"):
-                logger.log_video("denoising", [str(self.folder / "denoising.gif")])
+        if not trainer.is_global_zero:
+            return
+        states = self._draw(pl_module)
+        self._save_grid(pl_module, "samples", states[-1])
+        path = self.folder / "denoising.gif"
+        export.save_gif(path, [export.grid({"generated": self._rows(pl_module, frame, MOVING)}) for frame in states])
+        for logger in _with(trainer, "log_video"):
+            logger.log_video("denoising", [str(path)])
 
-    def _trajectory(self, trainer: L.Trainer, system: L.LightningModule) -> list[Image.Image]:
-        """The grid after every step of the sampler, the noise first."""
-        data = trainer.datamodule
-        rows = {contrast or "any": contrast for contrast in (data.conditioning.contrasts if system.conditional else [None])}
-        cond = torch.stack([data.conditioning.encode(c) for c in rows.values()]).repeat_interleave(self.num_samples, 0)
-        real = {label: data.transform.magnitude(data.val.examples(c, self.num_real)) for label, c in rows.items()}
-        seeds = [derive_seed("grid", self.seed, i) for i in range(len(cond))]
-        sigmas = system.schedule.steps(self.steps).to(system.device)
-        shape, denoise = data.transform.shape, self.guidance(system)
-        pictures = []
-        for x, sigma in zip(generate(denoise, self.sampler, sigmas, seeds, shape, cond.to(sigmas)), sigmas, strict=True):
-            images = data.transform.magnitude(system.codec.decode(variance_preserving(x, sigma)))
-            samples = dict(zip(rows, images.split(self.num_samples), strict=True))
-            pictures.append(export.grid({"generated": samples, "real": real}))
-        return pictures
+    def _draw(self, system: Any) -> Tensor:
+        """States [F, contrasts * num_samples, C, H, W], the noise first, the samples last."""
+        data = system.trainer.datamodule
+        draws = sampling.plan(self._contrasts(system), self.num_samples, self.seed, shared_noise=False)
+        how = self.sampler, self.guidance, self.steps, len(draws)
+        return torch.cat(list(sampling.draw(system, data.conditioning, draws, data.transform.shape, *how)), dim=1)
 
-    def _save(self, trainer: L.Trainer, name: str, picture: Image.Image) -> None:
+    def _rows(self, system: Any, images: Tensor, shown: int) -> dict[str, Tensor]:
+        """The first ``shown`` samples of each contrast as magnitudes."""
+        magnitudes = system.trainer.datamodule.transform.magnitude(images).split(self.num_samples)
+        return {contrast or "any": m[:shown] for contrast, m in zip(self._contrasts(system), magnitudes, strict=True)}
+
+    def _contrasts(self, system: Any) -> list[str | None]:
+        return sampling.requested(None, system.trainer.datamodule.conditioning.contrasts, system.conditional)
+
+    def _save_grid(self, system: Any, name: str, images: Tensor) -> None:
+        """Samples beside real images to disk; to the loggers samples alone, for a patient's image stays here."""
+        data, rows = system.trainer.datamodule, self._rows(system, images, self.num_samples)
+        real = {c or "any": data.transform.magnitude(data.val.examples(c, self.num_real)) for c in self._contrasts(system)}
         self.folder.mkdir(parents=True, exist_ok=True)
-        picture.save(self.folder / f"{name}.png")
-        for logger in _with(trainer, "log_image"):
-            logger.log_image("samples", [picture], step=trainer.global_step)
+        export.grid({"generated": rows, "real": real}).save(self.folder / f"{name}.png")
+        for logger in _with(system.trainer, "log_image"):
+            logger.log_image("samples", [export.grid({"generated": rows})])
 
 
 def _with(trainer: L.Trainer, method: str) -> list:

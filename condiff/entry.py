@@ -74,7 +74,7 @@ def _misspelt(key: str, config_name: str) -> str:
 
 
 def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in config:
+    for key in map(str, config):
         yield f"{prefix}{key}"
         if OmegaConf.is_dict(config._get_node(key)) and not OmegaConf.is_missing(config, key) and config[key] is not None:
             yield from _keys(config[key], f"{prefix}{key}.")

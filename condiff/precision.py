@@ -14,6 +14,6 @@ def fastest(accelerator: str = "auto") -> str:
     elif accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
         native = False
     else:
-        abilities = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot tell
+        abilities: dict = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot tell
         native = any(abilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
     return "bf16-mixed" if native else "32-true"

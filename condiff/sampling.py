@@ -13,7 +13,7 @@ from condiff.diffusion.samplers import Sampler
 from condiff.errors import InputError
 from condiff.systems import DiffusionSystem
 
-FRAMES = 40  # an animation or a strip needs no more of the states of a sample
+FRAMES = 24  # an animation or a strip needs no more of the states of a sample
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ def requested(contrast: str | Sequence[str] | None, known: Sequence[str], condit
     """The contrasts asked for, all of those known where none is. Raises InputError for what the model cannot do."""
     if contrast is None:
         return list(known) if conditional else [None]
-    wanted = [contrast] if isinstance(contrast, str) else list(contrast)
+    wanted: list[str | None] = [contrast] if isinstance(contrast, str) else list(contrast)
     if not conditional:
-        raise InputError(f"contrast={','.join(wanted)}: this checkpoint is unconditional; leave contrast= out")
+        raise InputError(f"contrast={contrast}: this checkpoint is unconditional; leave contrast= out")
     for name in wanted:
         if name not in known:
             raise InputError(f"contrast={name}: unknown to this checkpoint, which has {', '.join(known)}")

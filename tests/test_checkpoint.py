@@ -54,32 +54,32 @@ def test_foreign_code_is_refused_by_name(tmp_path, content, target):
 
 
 def test_unknown_name_of_ours(tmp_path, content):
-    with pytest.raises(InputError, match="names condiff.nn.Gone, unknown to this version"):
+    with pytest.raises(InputError, match=r"names condiff.nn.Gone, unknown to this version"):
         checkpoint.load(saved(tmp_path, content, codec={"_target_": "condiff.nn.Gone"}))
 
 
 def test_absent_truncated_not_ours_and_edited(tmp_path, content):
-    with pytest.raises(InputError, match="nowhere.ckpt: no such checkpoint"):
+    with pytest.raises(InputError, match=r"nowhere.ckpt: no such checkpoint"):
         checkpoint.load(tmp_path / "nowhere.ckpt")
     path = saved(tmp_path, content)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(InputError, match="x.ckpt: not a readable checkpoint.*truncated"):
+    with pytest.raises(InputError, match=r"x.ckpt: not a readable checkpoint.*truncated"):
         checkpoint.load(path)
     path.write_text("hello")
-    with pytest.raises(InputError, match="x.ckpt: not a readable checkpoint"):
+    with pytest.raises(InputError, match=r"x.ckpt: not a readable checkpoint"):
         checkpoint.load(path)
     torch.save({"state_dict": {}}, path)
-    with pytest.raises(InputError, match="x.ckpt: not a checkpoint of condiff"):
+    with pytest.raises(InputError, match=r"x.ckpt: not a checkpoint of condiff"):
         checkpoint.load(path)
     torch.save(torch.zeros(3), path)
-    with pytest.raises(InputError, match="x.ckpt: not a checkpoint of condiff"):
+    with pytest.raises(InputError, match=r"x.ckpt: not a checkpoint of condiff"):
         checkpoint.load(path)
-    with pytest.raises(InputError, match="weights do not fit"):
+    with pytest.raises(InputError, match=r"weights do not fit"):
         checkpoint.load(saved(tmp_path, content | {"state_dict": {}}))
 
 
 def test_newest(tmp_path):
-    with pytest.raises(InputError, match="no checkpoint under"):
+    with pytest.raises(InputError, match=r"no checkpoint under"):
         checkpoint.newest(tmp_path)
     for age, name in enumerate(("new", "old")):
         folder = tmp_path / name / "checkpoints"

@@ -18,7 +18,7 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
     "precision.py": {"torch"},
     "export.py": {"torch", "numpy", "h5py", "nibabel", "PIL"},
     "tracking.py": {"lightning", "wandb"},
-    "callbacks.py": {"torch", "lightning", "PIL", "condiff.export", "condiff.diffusion", "condiff.seeds"},
+    "callbacks.py": {"torch", "lightning", "condiff.export", "condiff.sampling", "condiff.diffusion"},
     "sampling.py": {"torch", "condiff.diffusion", "condiff.data", "condiff.systems"},
     "checkpoint.py": {"torch", "hydra", "condiff.systems"},
     "entry.py": {"hydra", "omegaconf", "lightning"},

@@ -124,7 +124,7 @@ def _shells(white: Tensor, grey: Tensor, distance: Tensor, edges: Tensor) -> dic
 
 def _enhancing(at: Tensor, matter: Tensor, distance: Tensor, edges: Tensor, texture: Tensor) -> dict[str, Tensor]:
     """What takes up contrast agent: dura and falx, sagittal sinus and cortical veins, choroid plexus."""
-    x, y, z = at.unbind(-1)
+    x, y = at[..., 0], at[..., 1]
     fluid, free = edges[0], (1 - matter).clamp(0, 1)
     falx = _bump(x, 1.2) * _within(distance, torch.full_like(distance, -22.0), fluid) * free
     sinus = _bump(x, 4.0) * _bump(distance - fluid + 1.5, 3.0) * torch.sigmoid(-(y + 10) / 10)

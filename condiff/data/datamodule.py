@@ -129,38 +129,40 @@ class MRIDataModule(L.LightningDataModule):
         self.volumes_per_contrast, self.held_out_per_contrast = volumes_per_contrast, held_out_per_contrast
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
         self.augment, self.seed, self.num_workers = augment, seed, num_workers
-        self.train: Slices | None = None
 
     def setup(self, stage: str = "fit") -> None:
         """Find, split and read the volumes; said in one line. A second call does nothing."""
-        if self.train is not None:
+        if hasattr(self, "train"):
             return
         index = find(self.root)
         contrasts = self.conditioning.contrasts
         split = split_by_patient(index.volumes, contrasts, self.volumes_per_contrast, self.held_out_per_contrast, self.seed)
-        self.train, self.val, self.test = (
-            Slices(volumes, self.transform, self.conditioning, title)
-            for title, volumes in (("training", split.train), ("validation", split.val), ("test", split.test))
-        )
+        self.train = Slices(split.train, self.transform, self.conditioning, "training")
+        self.val = Slices(split.val, self.transform, self.conditioning, "validation")
+        self.test = Slices(split.test, self.transform, self.conditioning, "test")
         parts = (("train", self.train), ("validate", self.val), ("test", self.test))
         log.info("; ".join(f"{name} on {len(part.volumes)} volumes, {len(part)} slices" for name, part in parts))
         if not split.test:
             log.warning("the test split is empty: data.root has too few patients for one")
 
     def train_dataloader(self) -> DataLoader:
-        trainer, length = self.trainer, self.steps_per_epoch * self.batch_size
-        sampler = StreamSampler(len(self.train), length, self.seed, trainer.global_rank, trainer.world_size)
+        rank, world_size = self._trainer.global_rank, self._trainer.world_size
+        sampler = StreamSampler(len(self.train), self.steps_per_epoch * self.batch_size, self.seed, rank, world_size)
         return DataLoader(self.train, self.batch_size, sampler=sampler, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader:
         """Every process validates on the whole split, so the loss does not depend on their number."""
         return DataLoader(self.val, self.batch_size)
 
+    @property
+    def _trainer(self) -> L.Trainer:
+        assert self.trainer is not None, "Lightning attaches the trainer before it asks for batches"
+        return self.trainer
+
     def on_after_batch_transfer(self, batch: Sample, dataloader_idx: int) -> Sample:
-        if not self.trainer.training:
+        if not self._trainer.training:
             return batch
-        step = self.trainer.fit_loop.total_batch_idx + 1
-        seed = derive_seed("augment", self.seed, step, self.trainer.global_rank)
+        seed = derive_seed("augment", self.seed, self._trainer.fit_loop.total_batch_idx + 1, self._trainer.global_rank)
         return Sample(self.augment(batch.image, torch.Generator().manual_seed(seed)), batch.cond)
 
 

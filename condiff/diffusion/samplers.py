@@ -61,7 +61,8 @@ def dpmpp_2m(
     In variance-exploding coordinates lambda = -log(sigma). The first step and the one to sigma = 0 are
     of first order, where extrapolation has nothing to stand on.
     """
-    previous = h_previous = None
+    previous: Tensor | None = None
+    h_previous = sigmas.new_ones(())
     for sigma, sigma_next in pairwise(sigmas):
         x0 = denoise(x, sigma, cond)
         if sigma_next == 0:

@@ -1,6 +1,6 @@
 """Networks. They see ``c_noise = log(sigma) / 4`` and ``cond``, never sigma itself."""
 
-from condiff.nn.codec import Pixels
+from condiff.nn.codec import Codec, Pixels
 from condiff.nn.unet import UNet
 
-__all__ = ["Pixels", "UNet"]
+__all__ = ["Codec", "Pixels", "UNet"]

@@ -1,7 +1,7 @@
 """The U-Net of Ho et al. 2020 as Dhariwal & Nichol 2021 improved it, with a patch stem.
 
 Residual blocks with GroupNorm, conditioned by scale and shift on the noise level and the condition;
-attention at the lowest resolutions; skip connections from every block on the way down. With
+attention at the lowest resolutions; skip connections, added, from every block on the way down. With
 ``patch = p`` each p x p patch becomes a pixel with p^2 channels (space to depth), so that the whole
 network works at 1/p of the resolution: much cheaper, and at small budgets better.
 """
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from condiff.errors import InputError
 from condiff.nn.blocks import FourierFeatures, ResidualBlock, SelfAttention, norm, zeroed
-
 
 POSITIONS = (lambda u, v: u, lambda u, v: v, lambda u, v: 2 * u * u - 1, lambda u, v: 2 * v * v - 1)
 
@@ -25,7 +24,7 @@ class UNet(nn.Module):
         cond_dim: D of the condition, 0 for none.
         channels: width of each level, from fine to coarse.
         blocks: for each level, residual blocks on the way down, and as many on the way up.
-        attention: for each level, whether its blocks attend.
+        attention: for each level, whether its blocks attend; the middle always does.
         patch: side of the patches of the stem.
         dropout: inside the residual blocks.
 
@@ -44,11 +43,10 @@ class UNet(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
-        levels = list(zip(channels, blocks, attention, strict=False))
-        if not len(channels) == len(blocks) == len(attention):
-            raise InputError(
-                f"net: channels, blocks, attention have {len(channels)}, {len(blocks)}, {len(attention)} entries; give one a level"
-            )
+        sizes = len(channels), len(blocks), len(attention)
+        if len(set(sizes)) > 1:
+            raise InputError("net: channels, blocks, attention have {}, {}, {} entries; give one a level".format(*sizes))
+        levels = list(zip(channels, blocks, attention, strict=True))
         self.multiple, self.patch = patch * 2 ** (len(channels) - 1), patch
         embedding = 4 * channels[0]
         self.noise = nn.Sequential(FourierFeatures(channels[0]), nn.Linear(channels[0], embedding))
@@ -56,7 +54,8 @@ class UNet(nn.Module):
         self.embed = nn.Sequential(nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
 
         def stage(inside: int, outside: int, attend: bool) -> "Stage":
-            return Stage(ResidualBlock(inside, outside, embedding, dropout), SelfAttention(outside) if attend else nn.Identity())
+            attention = SelfAttention(outside) if attend else nn.Identity()
+            return Stage(ResidualBlock(inside, outside, embedding, dropout), attention)
 
         self.stem = nn.Conv2d(image_channels * patch**2 + len(POSITIONS), channels[0], 3, padding=1)
         self.down, self.up, inside = nn.ModuleList(), nn.ModuleList(), channels[0]
@@ -64,11 +63,13 @@ class UNet(nn.Module):
             self.down.append(nn.ModuleList(stage(width if i else inside, width, attend) for i in range(depth)))
             inside = width
         self.middle = nn.ModuleList([stage(inside, inside, True), stage(inside, inside, False)])
+        self.narrow = nn.ModuleList()
         for width, depth, attend in reversed(levels):
-            self.up.append(nn.ModuleList(stage(width + (width if i else inside), width, attend) for i in range(depth)))
+            self.narrow.append(nn.Conv2d(inside, width, 1))
+            self.up.append(nn.ModuleList(stage(width, width, attend) for _ in range(depth)))
             inside = width
         self.head = nn.Sequential(norm(inside), nn.SiLU(), zeroed(nn.Conv2d(inside, image_channels * patch**2, 3, padding=1)))
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Tensor | None = None) -> Tensor:
         """x [B, C, H, W], c_noise [B], cond [B, D] or None -> [B, C, H, W]."""
@@ -83,15 +84,15 @@ class UNet(nn.Module):
         skips = []
         for level, stages in enumerate(self.down):
             h = F.avg_pool2d(h, 2) if level else h
-            for stage in stages:
+            for stage in stages.children():
                 h = stage(h, embedding)
                 skips.append(h)
         for stage in self.middle:
             h = stage(h, embedding)
-        for level, stages in enumerate(self.up):
-            h = F.interpolate(h, scale_factor=2, mode="nearest") if level else h
-            for stage in stages:
-                h = stage(torch.cat([h, skips.pop()], dim=1), embedding)
+        for level, (narrow, stages) in enumerate(zip(self.narrow, self.up, strict=True)):
+            h = F.interpolate(narrow(h), scale_factor=2, mode="nearest") if level else narrow(h)
+            for stage in stages.children():
+                h = stage((h + skips.pop()) * 0.5**0.5, embedding)
         return F.pixel_shuffle(self.head(h), self.patch)
 
 

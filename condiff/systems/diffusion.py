@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -11,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from condiff.data.datamodule import Sample
 from condiff.diffusion.denoiser import Denoiser
 from condiff.diffusion.schedules import Schedule
+from condiff.nn import Codec
 from condiff.seeds import derive_seed
 
 VALIDATION_LEVELS = 8
@@ -35,12 +37,13 @@ class DiffusionSystem(L.LightningModule):
         schedule: Schedule,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         lr_factor: Callable[[int, int], float],
-        codec: nn.Module,
+        codec: Codec,
         p_uncond: float = 0.1,
         seed: int = 0,
     ):
         super().__init__()
-        self.denoiser, self.schedule, self.codec = denoiser, schedule, codec
+        self.denoiser, self.schedule = denoiser, schedule
+        self.codec: Codec = codec
         self.optimizer, self.lr_factor, self.p_uncond, self.seed = optimizer, lr_factor, p_uncond, seed
 
     @property
@@ -71,7 +74,7 @@ class DiffusionSystem(L.LightningModule):
         loss = self.denoiser.loss(x0, eps, self.schedule.sigma(u), batch.cond * self.conditional).mean()
         self.log("val/loss", loss, prog_bar=True, batch_size=n, sync_dist=True)
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.optimizer(self.denoiser.parameters())
         total = int(self.trainer.estimated_stepping_batches)
         scheduler = LambdaLR(optimizer, lambda step: self.lr_factor(step, total))

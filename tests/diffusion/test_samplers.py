@@ -1,6 +1,7 @@
 """Samplers against closed forms: x0 ~ N(MU, STD^2) has the exact denoiser (STD^2 x + sigma^2 MU) / (STD^2 + sigma^2)."""
 
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -51,7 +52,7 @@ def test_follows_the_exact_ode_with_its_order(name):
         sigmas = Karras(0.002, 80.0).steps(n).double()
         errors.append((last(sampler(gaussian, x, sigmas)) - exact(x, sigmas[0])).abs().max())
     assert errors[-1] < 0.02
-    for coarse, fine in zip(errors, errors[1:], strict=False):
+    for coarse, fine in pairwise(errors):
         assert coarse / fine > 0.8 * 2**order
 
 
