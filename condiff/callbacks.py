@@ -68,6 +68,7 @@ class SampleGrid(L.Callback):
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
+        pl_module.eval()
         states = self._draw(pl_module)
         self._save_grid(pl_module, "samples", states[-1])
         path = self.folder / "denoising.gif"
