@@ -8,24 +8,23 @@ import lightning as L
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from rich import print
 from rich.progress import Progress
 from torch import Tensor
 
 from condiff import checkpoint, export, sampling
 from condiff.diffusion.generate import variance_preserving
-from condiff.entry import entry
+from condiff.entry import entry, require_positive
 from condiff.errors import InputError
 from condiff.seeds import derive_seed
 
 SHOWN = 8  # samples of each contrast in the picture
-MOVING = 3  # and in the animation
 FORMATS = ("h5", "nifti")
 log = logging.getLogger(__name__)
 
 
 @entry("sample")
 def main(cfg: DictConfig) -> None:
+    require_positive(cfg, "num_samples", "steps", "batch_size")
     if cfg.format not in FORMATS:
         raise InputError(f"format={cfg.format}: no such format; there are {' or '.join(FORMATS)}")
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
@@ -58,7 +57,7 @@ def everything(cfg: DictConfig, fabric: L.Fabric, system, data, draws: list[samp
         ):
             for way in states.unbind(1):
                 index = next(todo)
-                results.append((index, way[-1].clone(), way.clone() if index % cfg.num_samples < MOVING else None))
+                results.append((index, way[-1].clone(), way.clone() if index % cfg.num_samples < sampling.MOVING else None))
     if fabric.world_size > 1:
         shares: list = [None] * fabric.world_size
         torch.distributed.all_gather_object(shares, results)
@@ -68,7 +67,7 @@ def everything(cfg: DictConfig, fabric: L.Fabric, system, data, draws: list[samp
 
 def write(cfg: DictConfig, ckpt: Path, system, data, draws: list[sampling.Draw], images: Tensor, frames: Tensor) -> None:
     """Everything a run leaves in ``out``."""
-    out, n, moving = Path(cfg.out), cfg.num_samples, min(cfg.num_samples, MOVING)
+    out, n, moving = Path(cfg.out), cfg.num_samples, min(cfg.num_samples, sampling.MOVING)
     out.mkdir(parents=True, exist_ok=True)
     magnitudes, labels = data.transform.magnitude(images), [draw.label for draw in draws[::n]]
     ways = data.transform.magnitude(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
@@ -77,13 +76,14 @@ def write(cfg: DictConfig, ckpt: Path, system, data, draws: list[sampling.Draw],
         rows = zip(labels, images.split(each), strict=True)
         return export.grid({"generated": {label: row[:SHOWN] for label, row in rows}})
 
+    names, seeds = [draw.label for draw in draws], [draw.seed for draw in draws]
+    how = {"sampler": cfg.sampler.walk._target_, "steps": cfg.steps, "guidance_scale": cfg.guidance.get("scale", 1.0)}
+    export.save_h5(out / "samples.h5", images, names, seeds, checkpoint=str(ckpt), **how)
     picture(magnitudes, n).save(out / "samples.png")
     export.save_gif(out / "denoising.gif", [picture(frame, moving) for frame in ways])
-    export.grid(statistics(magnitudes, labels, n)).save(out / "statistics.png")
+    if n > 1:
+        export.grid(statistics(magnitudes, labels, n)).save(out / "statistics.png")
     export.grid(process(cfg, system, data, draws[0], ways[:, 0])).save(out / "process.png")
-    names, seeds = [draw.label for draw in draws], [draw.seed for draw in draws]
-    about = {"checkpoint": str(ckpt), "steps": cfg.steps, "guidance_scale": cfg.guidance.get("scale", 1.0)}
-    export.save_h5(out / "samples.h5", images, names, seeds, **about)
     if cfg.format == "nifti":
         pixel = data.transform.fov_mm / data.transform.shape[-1]
         export.save_nifti(out / "nifti", magnitudes, names, seeds, pixel)
@@ -104,18 +104,21 @@ def process(cfg: DictConfig, system, data, first: sampling.Draw, reverse: Tensor
     """Noise added to a real image, and under it, level by level, noise taken away to make the first sample."""
     kept = sampling.frame_indices(cfg.steps)
     chosen = torch.linspace(len(kept) - 1, 0, min(9, len(kept))).round().long()
-    rows = {"sample <-": reverse[chosen]}
+    rows = {"sampling <-": reverse[chosen]}
     try:
-        data.setup()
-        real = data.val.examples(first.contrast, 3)[1:2]
+        mine = [volume for volume in data.split().val if first.contrast in (None, volume.contrast)]
+        real = data.slices(mine[:1], "validation").examples(None, 3)[-2:-1]
     except InputError as reason:
-        log.warning("process.png has no forward process, for want of a real image: %s", reason)
-        return {"less noise <- -> more noise": rows}
+        log.warning("%s", reason)
+        real = torch.empty(0)
+    if not len(real):
+        log.warning("process.png has no forward process, for want of a real image")
+        return {"noise level, low to high": rows}
     sigmas = system.schedule.steps(cfg.steps)[torch.tensor(kept)[chosen]].view(-1, 1, 1, 1)
     generator = torch.Generator().manual_seed(derive_seed("process", cfg.seed))
     noised = real + sigmas * torch.randn(real.shape, generator=generator)
     forward = data.transform.magnitude(variance_preserving(noised, sigmas))
-    return {"less noise <- -> more noise": {"real ->": forward} | rows}
+    return {"noise level, low to high": {"real ->": forward} | rows}
 
 
 if __name__ == "__main__":

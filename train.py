@@ -3,20 +3,32 @@
 from pathlib import Path
 
 import lightning as L
-from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
-from rich import print
+from omegaconf import DictConfig, OmegaConf
 
 from condiff import checkpoint
-from condiff.entry import entry
+from condiff.entry import entry, require_positive
+from condiff.errors import InputError
+
+COUNTS = ("batch_size", "steps_per_epoch", "downsample", "volumes_per_contrast", "held_out_per_contrast")
 
 
-@entry("train")
+def recall(arguments: list[str]) -> list[str]:
+    """The command line; before it, where it resumes a run, what was asked of that run."""
+    resume = next((word.partition("=")[2] for word in arguments if word.startswith("resume=")), None)
+    if resume is None:
+        return arguments
+    before = checkpoint.read(resume)["hyper_parameters"]["overrides"]
+    return list({word.split("=")[0]: word for word in [*before, *arguments]}.values())
+
+
+@entry("train", recall)
 def main(cfg: DictConfig) -> None:
-    cfg = recall(cfg)
+    require_positive(cfg, "trainer.max_epochs", *(f"data.{name}" for name in COUNTS))
+    check_unfinished(cfg)
     L.seed_everything(cfg.seed, verbose=False)
+    cfg.overrides = [word for word in HydraConfig.get().overrides.task if not word.startswith("resume=")]
     data = instantiate(cfg.data)
     cfg.net.image_channels, cfg.net.cond_dim = data.transform.shape[0], data.conditioning.dim
     system = instantiate(cfg.model)
@@ -30,16 +42,12 @@ def main(cfg: DictConfig) -> None:
         print(f"samples     {cfg.run}/samples/samples.png\nanimation   {cfg.run}/samples/denoising.gif")
 
 
-def recall(cfg: DictConfig) -> DictConfig:
-    """The configuration with this run's overrides in it; a resumed run starts from those of the run it resumes."""
-    overrides = list(HydraConfig.get().overrides.task)
+def check_unfinished(cfg: DictConfig) -> None:
+    """Raise InputError where the run to resume has nothing left to do."""
     if cfg.resume:
-        before = checkpoint.read(cfg.resume)["hyper_parameters"]["overrides"]
-        overrides = list({override.split("=")[0]: override for override in before + overrides}.values())
-        cfg = compose("train", overrides)
-    with open_dict(cfg):
-        cfg.overrides = [override for override in overrides if not override.startswith("resume=")]
-    return cfg
+        done = checkpoint.read(cfg.resume)["epoch"] + 1  # written at the end of an epoch, before it is counted
+        if done >= cfg.trainer.max_epochs:
+            raise InputError(f"resume={cfg.resume}: has had its {done} epochs; ask for more, trainer.max_epochs={2 * done}")
 
 
 def parts(group: DictConfig) -> list:

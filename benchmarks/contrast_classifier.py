@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from condiff.data.conditioning import ContrastCondition
 from condiff.data.datamodule import Slices
-from condiff.data.fastmri import find
+from condiff.data.fastmri import find, read_magnitude
 from condiff.data.phantom import CONTRASTS, Phantom
 from condiff.data.split import split_by_patient
 from condiff.data.transforms import Magnitude
@@ -53,7 +53,7 @@ def main(paths: list[str]) -> None:
 
 def slices(phantom: Phantom, choose) -> Slices:
     transform, conditioning = Magnitude(phantom.matrix), ContrastCondition(NAMES)
-    return Slices(choose(find(phantom.build(CACHE)).volumes), transform, conditioning, "phantom")
+    return Slices(choose(find(phantom.build(CACHE)).volumes), read_magnitude, transform, conditioning, "phantom")
 
 
 def split(volumes):

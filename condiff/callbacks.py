@@ -12,8 +12,6 @@ from condiff import export, sampling
 from condiff.diffusion.guidance import Guidance
 from condiff.diffusion.samplers import Sampler
 
-MOVING = 3  # samples of each contrast in the animation
-
 
 class PowerEMA(WeightAveraging):
     """Average of the weights over training with a power-law profile, Karras et al. 2024 (EDM2), eq. 122-127.
@@ -32,6 +30,11 @@ class PowerEMA(WeightAveraging):
             torch._foreach_lerp_(averages, currents, 1 - beta)
 
         super().__init__(use_buffers=False, multi_avg_fn=torch.no_grad()(update))
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Lightning copies the model before it moves to its device: let the average follow."""
+        if self._average_model is not None:
+            self._average_model.to(pl_module.device)
 
 
 class SampleGrid(L.Callback):
@@ -60,19 +63,21 @@ class SampleGrid(L.Callback):
     ):
         self.folder, self.sampler, self.guidance, self.steps = Path(folder), sampler, guidance, steps
         self.num_samples, self.num_real, self.seed = num_samples, num_real, seed
+        self._states: Tensor | None = None
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero and not trainer.sanity_checking:
-            self._save_grid(pl_module, f"step-{trainer.global_step:06d}", self._draw(pl_module)[-1])
+            self._states = self._draw(pl_module)
+            self._save_grid(pl_module, f"step-{trainer.global_step:06d}", self._states[-1])
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not trainer.is_global_zero:
+        """What the last validation drew, as ``samples.png`` and as a film of how it came about."""
+        if not trainer.is_global_zero or self._states is None:
             return
-        pl_module.eval()
-        states = self._draw(pl_module)
-        self._save_grid(pl_module, "samples", states[-1])
+        self._save_grid(pl_module, "samples", self._states[-1])
         path = self.folder / "denoising.gif"
-        export.save_gif(path, [export.grid({"generated": self._rows(pl_module, frame, MOVING)}) for frame in states])
+        rows = [self._rows(pl_module, frame, sampling.MOVING) for frame in self._states]
+        export.save_gif(path, [export.grid({"generated": row}) for row in rows])
         for logger in _with(trainer, "log_video"):
             logger.log_video("denoising", [str(path)])
 

@@ -1,7 +1,8 @@
 """Checkpoints that describe themselves: the resolved configuration lies inside, as plain containers.
 
 Loading runs no code of the file: tensors and containers only (``weights_only``), and of the targets its
-configuration names, only what is defined in condiff or in torch's optimizers and layers is called.
+configuration names, only what is defined in condiff or in torch's optimizers and layers is called. What it
+holds is resolved, so an interpolation in it, which could build a target, is refused as well.
 """
 
 import pickle
@@ -39,21 +40,30 @@ def load(path: str | Path) -> DiffusionSystem:
 def read(path: str | Path) -> dict[str, Any]:
     """The checkpoint's content, checked to be ours. Raises InputError as `load` does."""
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; give the checkpoint in it, RUN/checkpoints/last.ckpt")
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint; train one (python train.py) or give another path")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not a readable checkpoint ({reason[:120]}); it may be truncated, copy it again") from None
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError):
+        raise InputError(
+            f"{path}: not a readable checkpoint; truncated (copy it again) or another kind of file (give one made by train.py)"
+        ) from None
     config = content.get("hyper_parameters") if isinstance(content, dict) else None
     if not isinstance(config, dict) or not {"model", "data", "overrides"} <= config.keys() or "state_dict" not in content:
         raise InputError(f"{path}: not a checkpoint of condiff (no configuration inside); give one made by train.py")
+    for text in _texts(config["overrides"]):
+        if "_target_" in text:
+            raise InputError(f"{path}: was made with {text}, which names code; refused, give it on the command line instead")
     return content
 
 
 def build(config: Any, path: str | Path) -> Any:
     """Instantiate a part of a checkpoint's configuration. Raises InputError for a target outside `ALLOWED`."""
+    for text in _texts(config):
+        if "${" in text:
+            raise InputError(f"{path}: its configuration holds {text}, unresolved; not made by train.py, refused")
     for target in _targets(config):
         if not (target.startswith(ALLOWED) and _origin(target, path).startswith(ALLOWED)):
             raise InputError(f"{path}: names {target}, which is not of condiff or torch; refused to call it")
@@ -74,6 +84,17 @@ def _origin(target: str, path: str | Path) -> str:
         return f"{get_object(target).__module__}."
     except Exception:
         raise InputError(f"{path}: names {target}, unknown to this version of condiff; use the one that made it") from None
+
+
+def _texts(config: Any) -> Iterator[str]:
+    """Every string in nested containers, keys too."""
+    if isinstance(config, dict):
+        yield from _texts([*config.keys(), *config.values()])
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from _texts(value)
+    elif isinstance(config, str):
+        yield config
 
 
 def _targets(config: Any) -> Iterator[str]:

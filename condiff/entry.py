@@ -5,10 +5,12 @@ Set CONDIFF_TRACEBACK=1 to see where an error came from.
 
 import difflib
 import functools
+import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
@@ -19,31 +21,67 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from condiff.errors import InputError
 
+Main = Callable[[DictConfig], None]
 CONF = Path(__file__).parent.parent / "conf"
-QUIET = ("does not have many workers", "Checkpoint directory .* exists", "Experiment logs directory", "The .*srun.* command")
+BAD_INPUT = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException, OSError)
+QUIET = (  # what Lightning says of choices that were made on purpose
+    "does not have many workers",
+    "Checkpoint directory .* exists",
+    "Experiment logs directory",
+    "The .*srun.* command",
+    "isinstance.treespec",
+    "smaller than the logging interval",
+    "The dirpath has changed",
+)
 
 
-def entry(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
-    """Decorator: compose ``conf/<config_name>.yaml`` with the command line, run, exit with 1 on bad input."""
+def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) -> Callable[[Main], Callable[[], None]]:
+    """Decorator: compose ``conf/<config_name>.yaml`` with the command line, run, exit with 1 on bad input.
 
-    def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
+    ``arguments`` may rewrite the command line before Hydra reads it.
+    """
+
+    def decorate(main: Main) -> Callable[[], None]:
+        @functools.wraps(main)
+        def task(cfg: DictConfig) -> None:
+            with told(config_name):  # here too, before Hydra adds lines of its own
+                main(cfg)
+
         @functools.wraps(main)
         def run() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print errors itself, and at length
+            if os.environ.get("LOCAL_RANK", "0") != "0":
+                logging.disable(logging.WARNING)  # the first process says it
             for message in QUIET:
                 warnings.filterwarnings("ignore", f".*{message}")
-            try:
-                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(main)()
-            except (InputError, HydraException, OmegaConfBaseException, MisconfigurationException) as error:
-                if os.environ.get("CONDIFF_TRACEBACK") == "1":
-                    raise
-                if os.environ.get("LOCAL_RANK", "0") == "0":
-                    print(f"error: {explain(error, config_name)}", file=sys.stderr)
-                sys.exit(1)
+            with told(config_name):
+                sys.argv[1:] = arguments(sys.argv[1:])
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
 
         return run
 
     return decorate
+
+
+@contextmanager
+def told(config_name: str) -> Iterator[None]:
+    """Bad input ends the program with one line and exit code 1."""
+    try:
+        yield
+    except BAD_INPUT as error:
+        if os.environ.get("CONDIFF_TRACEBACK") == "1":
+            raise
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"error: {explain(error, config_name)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def require_positive(cfg: DictConfig, *keys: str) -> None:
+    """Raise InputError that names the first of ``keys`` which is no whole number of at least 1."""
+    for key in keys:
+        value = OmegaConf.select(cfg, key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"{key}={value}: give a whole number, at least 1")
 
 
 def explain(error: Exception, config_name: str) -> str:
@@ -59,8 +97,9 @@ def explain(error: Exception, config_name: str) -> str:
     if first.startswith("Could not override"):
         return _misspelt(first.split("'")[1], config_name)
     if "Available options in" in str(error):
-        options = lines[lines.index(next(line for line in lines if line.startswith("Available"))) + 1 :]
-        return f"{first.split(': ', 1)[-1]}; there are {', '.join(o for o in options if not o.startswith('Config'))}"
+        begin = next(i for i, line in enumerate(lines) if line.startswith("Available options")) + 1
+        end = next((i for i, line in enumerate(lines) if line.startswith("Config search path")), len(lines))
+        return f"{first.split(': ', 1)[-1]}; there are {', '.join(lines[begin:end])}"
     return " ".join(lines) if isinstance(error, InputError) else first
 
 

@@ -13,6 +13,7 @@ from condiff.diffusion.samplers import Sampler
 from condiff.errors import InputError
 from condiff.systems import DiffusionSystem
 
+MOVING = 3  # samples of each contrast in an animation
 FRAMES = 24  # an animation or a strip needs no more of the states of a sample
 
 

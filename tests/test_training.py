@@ -1,7 +1,10 @@
 """Training through the real entry points: train, resume, sample, and every kind of bad input."""
 
 import csv
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -9,7 +12,7 @@ import pytest
 import torch
 
 from condiff.errors import InputError
-from tests.conftest import write_volume
+from tests.conftest import ROOT, write_volume
 
 TINY = [
     "data.phantom.patients=3", "data.phantom.slices=2", "data.phantom.coils=2", "data.phantom.matrix=32", "data.downsample=2",
@@ -170,3 +173,22 @@ def test_bad_input_to_sample(trained, capsys, run_entry, tmp_path):
 
 def test_input_error_is_a_value_error():
     assert issubclass(InputError, ValueError)
+
+
+def test_two_processes(run_entry, cache, tmp_path):
+    """Train on two processes, and draw on two: the same images as on one."""
+
+    def two(script, *arguments):
+        environment = os.environ | {"CONDIFF_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            [sys.executable, str(ROOT / script), *arguments], cwd=tmp_path, env=environment, timeout=240, check=True
+        )
+
+    two("train.py", *TINY, "trainer.devices=2", "trainer.max_epochs=1")
+    assert sorted(losses(tmp_path / "runs/now")) == [0, 1, 2]
+    drawing = ["num_samples=1", "contrast=[AXT1,AXT2,AXFLAIR]", "steps=4", "accelerator=cpu"]
+    two("sample.py", *drawing, "devices=2", "out=two")
+    run_entry("sample.py", *drawing, "out=one")
+    with h5py.File(tmp_path / "two/samples.h5") as pair, h5py.File(tmp_path / "one/samples.h5") as alone:
+        assert pair["images"][()] == pytest.approx(alone["images"][()], abs=1e-5)
+        assert list(pair["contrast"].asstr()) == ["AXT1", "AXT2", "AXFLAIR"]

@@ -8,19 +8,22 @@ from typing import NamedTuple
 
 import lightning as L
 import torch
+from rich import get_console
 from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from condiff.data.conditioning import ContrastCondition
-from condiff.data.fastmri import Volume, find, read_magnitude
+from condiff.data.fastmri import Volume, find
 from condiff.data.phantom import Phantom
-from condiff.data.split import split_by_patient
+from condiff.data.split import Split, split_by_patient
 from condiff.data.transforms import Magnitude
+from condiff.errors import InputError
 from condiff.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 Augment = Callable[[Tensor, torch.Generator], Tensor]
+Read = Callable[[Path], tuple[Tensor, tuple[float, float]]]
 
 
 class Sample(NamedTuple):
@@ -31,7 +34,7 @@ class Sample(NamedTuple):
 
 
 class Slices(Dataset[Sample]):
-    """The slices of some volumes, read and transformed once and held in memory.
+    """The slices of some volumes, read and transformed once and held in memory; an unreadable volume is reported, not held.
 
     Attributes:
         images: [N, C, H, W].
@@ -39,14 +42,21 @@ class Slices(Dataset[Sample]):
         volume: index [N] into ``volumes``; volume i was divided by ``scales[i]``.
     """
 
-    def __init__(self, volumes: list[Volume], transform: Magnitude, conditioning: ContrastCondition, title: str):
-        self.volumes, self.scales = volumes, []
+    def __init__(self, volumes: list[Volume], read: Read, transform: Magnitude, conditioning: ContrastCondition, title: str):
+        self.volumes: list[Volume] = []
+        self.scales: list[float] = []
         images, cond, volume = [torch.empty(0, *transform.shape)], [torch.empty(0, conditioning.dim)], []
-        for index, item in enumerate(track(volumes, f"Reading {title} volumes", transient=True)):
-            stack, scale = transform(*read_magnitude(item.path))
+        silent = os.environ.get("LOCAL_RANK", "0") != "0" or not get_console().is_terminal
+        for item in track(volumes, f"Reading {title} volumes", transient=True, disable=silent):
+            try:
+                stack, scale = transform(*read(item.path))
+            except InputError as reason:
+                log.warning("skipped %s", reason)
+                continue
             images.append(stack)
             cond.append(conditioning.encode(item.contrast).expand(len(stack), -1))
-            volume += [index] * len(stack)
+            volume += [len(self.volumes)] * len(stack)
+            self.volumes.append(item)
             self.scales.append(scale)
         self.images, self.cond, self.volume = torch.cat(images), torch.cat(cond), torch.tensor(volume)
 
@@ -95,6 +105,7 @@ class MRIDataModule(L.LightningDataModule):
 
     Args:
         root: folder with fastMRI files, at any depth.
+        read: path -> slices and pixel size.
         transform: downsample -> the transform from slices to images.
         conditioning: contrasts -> the layout of the condition.
         contrasts: the acquisitions to read.
@@ -111,6 +122,7 @@ class MRIDataModule(L.LightningDataModule):
     def __init__(
         self,
         root: str | os.PathLike,
+        read: Read,
         transform: Callable[..., Magnitude],
         conditioning: Callable[..., ContrastCondition],
         contrasts: Sequence[str],
@@ -124,7 +136,7 @@ class MRIDataModule(L.LightningDataModule):
         num_workers: int = 0,
     ):
         super().__init__()
-        self.root = Path(root).expanduser()
+        self.root, self.read = Path(root).expanduser(), read
         self.transform, self.conditioning = transform(downsample=downsample), conditioning(contrasts=contrasts)
         self.volumes_per_contrast, self.held_out_per_contrast = volumes_per_contrast, held_out_per_contrast
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
@@ -134,16 +146,25 @@ class MRIDataModule(L.LightningDataModule):
         """Find, split and read the volumes; said in one line. A second call does nothing."""
         if hasattr(self, "train"):
             return
-        index = find(self.root)
-        contrasts = self.conditioning.contrasts
-        split = split_by_patient(index.volumes, contrasts, self.volumes_per_contrast, self.held_out_per_contrast, self.seed)
-        self.train = Slices(split.train, self.transform, self.conditioning, "training")
-        self.val = Slices(split.val, self.transform, self.conditioning, "validation")
-        self.test = Slices(split.test, self.transform, self.conditioning, "test")
+        split = self.split()
+        self.train, self.val = self.slices(split.train, "training"), self.slices(split.val, "validation")
+        self.test = self.slices(split.test, "test")
+        for name, part in (("train", self.train), ("validate", self.val)):
+            if not len(part):
+                raise InputError(f"data.root: no volume of {self.root} to {name} on could be read; see the files named above")
         parts = (("train", self.train), ("validate", self.val), ("test", self.test))
         log.info("; ".join(f"{name} on {len(part.volumes)} volumes, {len(part)} slices" for name, part in parts))
         if not split.test:
             log.warning("the test split is empty: data.root has too few patients for one")
+
+    def split(self) -> Split:
+        """Which volumes to train, validate and test on; reads headers alone. Raises InputError as `find` and the split do."""
+        numbers = self.volumes_per_contrast, self.held_out_per_contrast, self.seed
+        return split_by_patient(find(self.root).volumes, self.conditioning.contrasts, *numbers)
+
+    def slices(self, volumes: list[Volume], title: str) -> Slices:
+        """The images of some volumes."""
+        return Slices(volumes, self.read, self.transform, self.conditioning, title)
 
     def train_dataloader(self) -> DataLoader:
         rank, world_size = self._trainer.global_rank, self._trainer.world_size

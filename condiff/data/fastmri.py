@@ -80,11 +80,12 @@ def probe(path: Path) -> Volume:
             if "mask" in file and "reconstruction_rss" not in file:
                 raise ValueError("holds undersampled k-space (it has a mask), which is no image to learn from")
             header.parse(file["ismrmrd_header"][()])
-            images = file["reconstruction_rss" if "reconstruction_rss" in file else "kspace"]
-            if images.ndim not in (3, 4) or 0 in images.shape:
-                raise ValueError(f"{images.name[1:]} has the shape {images.shape}, not slices of an image")
-            contrast, patient = str(file.attrs["acquisition"]), str(file.attrs["patient_id"])
-    except (OSError, KeyError, RuntimeError) as error:
+            name, ndim = ("reconstruction_rss", 3) if "reconstruction_rss" in file else ("kspace", 4)
+            shape = getattr(file[name], "shape", ())
+            if len(shape) != ndim or 0 in shape:
+                raise ValueError(f"{name} has the shape {shape}, not one of {ndim} axes with slices first")
+            contrast, patient = _text(file.attrs["acquisition"]), _text(file.attrs["patient_id"])
+    except (OSError, KeyError, RuntimeError, TypeError) as error:
         raise ValueError(f"cannot be read as HDF5 ({error}); copy or download it again") from None
     if contrast not in ACQUISITIONS:
         raise ValueError(f"acquisition is {contrast!r}, not one of {', '.join(ACQUISITIONS)}")
@@ -98,16 +99,24 @@ def read_magnitude(path: Path) -> tuple[Tensor, tuple[float, float]]:
     readout still covers twice the field of view.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, or holds no finite image.
     """
     try:
         with h5py.File(path) as file:
             pixel = header.parse(file["ismrmrd_header"][()]).pixel_mm
             if "reconstruction_rss" in file:
-                return torch.from_numpy(file["reconstruction_rss"][()]).float(), pixel
-            return torch.stack([rss(ifft2c(torch.from_numpy(kspace))) for kspace in file["kspace"]]), pixel
+                images = torch.from_numpy(file["reconstruction_rss"][()]).float()
+            else:
+                images = torch.stack([rss(ifft2c(torch.from_numpy(kspace))) for kspace in file["kspace"]])
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); copy it again or move it out of data.root") from None
+    if not images.isfinite().all() or images.max() <= 0:
+        raise InputError(f"{path}: its image is not finite, or empty; copy it again or move it out of data.root")
+    return images, pixel
+
+
+def _text(attribute: str | bytes) -> str:
+    return attribute.decode() if isinstance(attribute, bytes) else str(attribute)
 
 
 def _tracked(paths: list[Path]) -> Iterable[Path]:

@@ -96,6 +96,8 @@ class Phantom:
             InputError: the folder cannot be written, or the disk is full.
         """
         root, partial = cache / self.key, cache / f"{self.key}.partial"
+        if root.exists():
+            return root
         try:
             cache.mkdir(parents=True, exist_ok=True)
             with FileLock(cache / f"{self.key}.lock"):

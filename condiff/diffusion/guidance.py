@@ -29,10 +29,12 @@ def classifier_free(denoise: Denoise, scale: float = 1.0, interval: tuple[float,
     low, high = interval
 
     def guided(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
-        if cond is None or scale == 1 or not low < float(sigma) <= high:
+        inside = (low < sigma) & (sigma <= high)
+        if cond is None or scale == 1 or not inside.any():
             return denoise(x, sigma, cond)
-        both = denoise(x.repeat(2, 1, 1, 1), sigma, torch.cat([torch.zeros_like(cond), cond]))
+        twice = sigma.expand(len(x)).repeat(2)
+        both = denoise(x.repeat(2, 1, 1, 1), twice, torch.cat([torch.zeros_like(cond), cond]))
         unconditional, conditional = both.chunk(2)
-        return unconditional.lerp(conditional, scale)
+        return torch.where(inside.view(-1, 1, 1, 1), unconditional.lerp(conditional, scale), conditional)
 
     return guided

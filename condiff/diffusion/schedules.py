@@ -24,10 +24,9 @@ class Schedule:
         raise NotImplementedError
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw ``n`` noise levels for training, one from each n-th of the distribution, shuffled; [n]."""
-        device = generator.device if generator else None
-        offset = torch.rand(1, generator=generator, device=device)
-        return self.sigma((offset + torch.randperm(n, generator=generator, device=device)) / n)
+        """Draw ``n`` noise levels for training, one from each n-th of the distribution, shuffled; [n], on the CPU."""
+        offset = torch.rand(1, generator=generator)
+        return self.sigma((offset + torch.randperm(n, generator=generator)) / n)
 
     def steps(self, n: int) -> Tensor:
         """Noise levels of an ``n``-step sampler, from the largest down to exactly 0; [n + 1]."""
@@ -54,7 +53,7 @@ class BetaChain(Schedule):
 
     def sigma(self, u: Tensor) -> Tensor:
         index = (u * self.num_steps).ceil().long().sub(1).clamp(min=0)
-        return self.table.to(u.device)[index].to(u.dtype)
+        return self.table[index].to(u.dtype)
 
     def steps(self, n: int) -> Tensor:
         """``n`` of the chain's own levels, evenly spaced in t with both ends, and then 0; [n + 1].

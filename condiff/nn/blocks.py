@@ -36,12 +36,11 @@ class FourierFeatures(nn.Module):
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions; the embedding scales and shifts between them (FiLM, Dhariwal & Nichol 2021)."""
 
-    def __init__(self, in_channels: int, out_channels: int, embedding: int, dropout: float = 0.0):
+    def __init__(self, in_channels: int, out_channels: int, embedding: int):
         super().__init__()
         self.norm1, self.conv1 = norm(in_channels), nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.modulation = zeroed(nn.Linear(embedding, 2 * out_channels))
-        self.norm2, self.dropout = norm(out_channels), nn.Dropout(dropout)
-        self.conv2 = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        self.norm2, self.conv2 = norm(out_channels), zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         same = in_channels == out_channels
         self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 
@@ -50,7 +49,7 @@ class ResidualBlock(nn.Module):
         scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
         h = self.conv1(F.silu(self.norm1(x)))
         h = torch.addcmul(shift, self.norm2(h), 1 + scale)
-        return self.shortcut(x) + self.conv2(self.dropout(F.silu(h)))
+        return self.shortcut(x) + self.conv2(F.silu(h))
 
 
 class SelfAttention(nn.Module):

@@ -26,7 +26,6 @@ class UNet(nn.Module):
         blocks: for each level, residual blocks on the way down, and as many on the way up.
         attention: for each level, whether its blocks attend; the middle always does.
         patch: side of the patches of the stem.
-        dropout: inside the residual blocks.
 
     Raises:
         InputError: an image whose sides are not multiples of ``patch * 2 ** (levels - 1)``.
@@ -40,7 +39,6 @@ class UNet(nn.Module):
         blocks: tuple[int, ...] = (2, 2, 2),
         attention: tuple[bool, ...] = (False, False, True),
         patch: int = 1,
-        dropout: float = 0.0,
     ):
         super().__init__()
         sizes = len(channels), len(blocks), len(attention)
@@ -55,7 +53,7 @@ class UNet(nn.Module):
 
         def stage(inside: int, outside: int, attend: bool) -> "Stage":
             attention = SelfAttention(outside) if attend else nn.Identity()
-            return Stage(ResidualBlock(inside, outside, embedding, dropout), attention)
+            return Stage(ResidualBlock(inside, outside, embedding), attention)
 
         self.stem = nn.Conv2d(image_channels * patch**2 + len(POSITIONS), channels[0], 3, padding=1)
         self.down, self.up, inside = nn.ModuleList(), nn.ModuleList(), channels[0]

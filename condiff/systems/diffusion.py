@@ -56,10 +56,11 @@ class DiffusionSystem(L.LightningModule):
         return self.denoiser(x, sigma, cond)
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
-        generator = self._generator("train", self.trainer.fit_loop.total_batch_idx + 1, self.global_rank)
+        stream = "train", self.trainer.fit_loop.total_batch_idx + 1, self.global_rank
+        generator = self._generator(*stream)
         x0, n = self.codec.encode(batch.image), len(batch.image)
         keep = torch.rand(n, 1, generator=generator, device=self.device) >= self.p_uncond
-        sigma = self.schedule.sample(n, generator)
+        sigma = self.schedule.sample(n, torch.Generator().manual_seed(derive_seed(self.seed, *stream))).to(self.device)
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
         loss = self.denoiser.loss(x0, eps, sigma, batch.cond * keep).mean()
         self.log("train/loss", loss, prog_bar=True)
@@ -69,9 +70,9 @@ class DiffusionSystem(L.LightningModule):
         """The training loss at eight fixed levels in turn, with noise that is the same every time."""
         generator = self._generator("validate", batch_idx)
         x0, n = self.codec.encode(batch.image), len(batch.image)
-        u = (torch.arange(n, device=self.device) % VALIDATION_LEVELS + 0.5) / VALIDATION_LEVELS
+        sigma = self.schedule.sigma((torch.arange(n) % VALIDATION_LEVELS + 0.5) / VALIDATION_LEVELS).to(self.device)
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
-        loss = self.denoiser.loss(x0, eps, self.schedule.sigma(u), batch.cond * self.conditional).mean()
+        loss = self.denoiser.loss(x0, eps, sigma, batch.cond * self.conditional).mean()
         self.log("val/loss", loss, prog_bar=True, batch_size=n, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
