@@ -14,7 +14,7 @@ from condiff.diffusion.samplers import Sampler
 
 
 class PowerEMA(WeightAveraging):
-    """Average of the weights over training with a power-law profile, Karras et al. 2024 (EDM2), eq. 122-127.
+    """Average of the weights over training with a power-law profile, Karras et al. 2024 (EDM2), section 3.1.
 
     After t updates the new weights count (1 + gamma) / t: the average always spans the same share of the
     run, however long it is. Validation, sampling and the checkpoint's ``state_dict`` use the average, the

@@ -53,6 +53,19 @@ def test_foreign_code_is_refused_by_name(tmp_path, content, target):
         checkpoint.load(path)
 
 
+def test_interpolation_that_builds_a_target_is_refused(tmp_path, content):
+    path = saved(tmp_path, content, p_uncond="${oc.create:{_target_:os.getcwd}}")
+    with pytest.raises(InputError, match=r"unresolved.*refused"):
+        checkpoint.load(path)
+
+
+def test_overrides_that_name_code_are_refused(tmp_path, content):
+    parameters = content["hyper_parameters"] | {"overrides": ["data._target_=os.system"]}
+    torch.save(content | {"hyper_parameters": parameters}, tmp_path / "x.ckpt")
+    with pytest.raises(InputError, match=r"x.ckpt: was made with data._target_=os.system"):
+        checkpoint.read(tmp_path / "x.ckpt")
+
+
 def test_unknown_name_of_ours(tmp_path, content):
     with pytest.raises(InputError, match=r"names condiff.nn.Gone, unknown to this version"):
         checkpoint.load(saved(tmp_path, content, codec={"_target_": "condiff.nn.Gone"}))
@@ -63,7 +76,7 @@ def test_absent_truncated_not_ours_and_edited(tmp_path, content):
         checkpoint.load(tmp_path / "nowhere.ckpt")
     path = saved(tmp_path, content)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(InputError, match=r"x.ckpt: not a readable checkpoint.*truncated"):
+    with pytest.raises(InputError, match=r"x.ckpt: not a readable checkpoint; truncated"):
         checkpoint.load(path)
     path.write_text("hello")
     with pytest.raises(InputError, match=r"x.ckpt: not a readable checkpoint"):

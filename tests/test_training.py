@@ -11,7 +11,6 @@ import h5py
 import pytest
 import torch
 
-from condiff.errors import InputError
 from tests.conftest import ROOT, write_volume
 
 TINY = [
@@ -59,6 +58,11 @@ def test_resumed_run_equals_an_uninterrupted_one(run_entry, tmp_path):
     assert moved  # the average is not the raw weights
 
 
+def test_finished_run_has_nothing_to_resume(trained, run_entry, capsys):
+    error = bad(capsys, run_entry, "train.py", "resume=runs/now/checkpoints/last.ckpt", "hydra.run.dir=runs/again")
+    assert "has had its 2 epochs; ask for more, trainer.max_epochs=4" in error
+
+
 def test_sample(trained, run_entry, tmp_path):
     run_entry("sample.py", "out=all", "num_samples=2", "steps=4", "format=nifti", "accelerator=cpu")
     with h5py.File("all/samples.h5") as file:
@@ -95,9 +99,12 @@ def test_unconditional(run_entry, capsys):
 
 
 def test_multirun(run_entry, tmp_path):
-    run_entry("train.py", "-m", *TINY[:-1], "trainer.max_epochs=1", "schedule=linear,cosine", "hydra.sweep.dir=runs/sweep",
-              "hydra.sweep.subdir=${schedule._target_}")  # fmt: skip
-    assert len(list((tmp_path / "runs/sweep").glob("*/checkpoints/last.ckpt"))) == 2
+    """Folders are named by what differs, in words that can stand on a command line."""
+    short = ["experiment=smoke", "data.phantom.matrix=32", "data.steps_per_epoch=2", "trainer.max_epochs=1"]
+    run_entry("train.py", "-m", *short, "schedule=linear,cosine", "hydra.sweep.dir=runs/sweep")
+    found = sorted((tmp_path / "runs/sweep").glob("*/checkpoints/last.ckpt"))
+    assert len(found) == 2 and "schedule-cosine" in str(found[0]) and "=" not in str(found[0].relative_to(tmp_path))
+    run_entry("sample.py", f"ckpt={found[0].relative_to(tmp_path)}", "num_samples=1", "steps=2", "out=x", "accelerator=cpu")
 
 
 def test_wandb_offline(run_entry, tmp_path, monkeypatch):
@@ -131,9 +138,9 @@ def bad(capsys, run_entry, script, *arguments):
     with pytest.raises(SystemExit) as exit_:
         run_entry(script, *arguments)
     assert exit_.value.code == 1
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("error: ")
-    return error
+    printed = capsys.readouterr().err.strip().splitlines()
+    assert [line for line in printed if line.startswith(("error", "Error", "Traceback"))] == printed[-1:]
+    return printed[-1]
 
 
 @pytest.mark.parametrize(
@@ -148,6 +155,10 @@ def bad(capsys, run_entry, script, *arguments):
         (["resume=nowhere.ckpt"], r"nowhere.ckpt: no such checkpoint"),
         (["net.blocks=[1]"], r"net: channels, blocks, attention have 2, 1, 2 entries"),
         (["net.channels=[8,8,8]", "net.blocks=[1,1,1]", "net.attention=[false,false,false]", "net.patch=8"], r"multiples of 32"),
+        (["data.batch_size=0"], r"data.batch_size=0: give a whole number"),
+        (["trainer.max_epochs=abc"], r"trainer.max_epochs=abc: give a whole number"),
+        (["schedule=lineer"], r"there are cosine, flow, geometric, karras, linear, lognormal$"),
+        (["resume=."], r"a folder; give the checkpoint in it"),
         (["trainer.accelerator=abacus"], r"trainer: .*abacus"),
     ],
 )  # fmt: skip
@@ -157,22 +168,22 @@ def test_bad_input_to_train(capsys, run_entry, arguments, names):
 
 
 def test_bad_input_to_sample(trained, capsys, run_entry, tmp_path):
+    (tmp_path / "a_file").touch()
     for arguments, names in [
         (["contrast=AXT9"], "contrast=AXT9: unknown to this checkpoint, which has AXT1, AXT1POST"),
         (["ckpt=nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
-        (["steps=0"], "steps=0: a sampler takes at least one step"),
+        (["steps=0"], "steps=0: give a whole number, at least 1"),
         (["stepz=3"], "stepz: no such option; did you mean steps"),
         (["sampler=euler"], "there are ddim, ddpm, dpmpp, heun"),
         (["num_samples=0"], "num_samples=0"),
+        (["steps=abc"], "steps=abc: give a whole number"),
+        (["batch_size=0"], "batch_size=0: give a whole number"),
+        (["out=a_file"], "a_file"),
         (["format=dicom"], "format=dicom: .*h5 or nifti"),
     ]:
         assert re.search(names, bad(capsys, run_entry, "sample.py", *arguments, "accelerator=cpu")), arguments
     (tmp_path / "cut.ckpt").write_bytes((trained / "checkpoints/last.ckpt").read_bytes()[:5000])
     assert "truncated" in bad(capsys, run_entry, "sample.py", "ckpt=cut.ckpt")
-
-
-def test_input_error_is_a_value_error():
-    assert issubclass(InputError, ValueError)
 
 
 def test_two_processes(run_entry, cache, tmp_path):

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from condiff.data.conditioning import ContrastCondition
+from condiff.data.datamodule import Slices
 from condiff.data.fastmri import find, probe, read_magnitude
 from condiff.data.phantom import CONTRASTS
 from condiff.data.transforms import Magnitude, overlap
@@ -31,9 +33,14 @@ def broken_files(folder):
     with h5py.File(write_volume(folder / "no_matrix.h5"), "a") as file:
         del file["ismrmrd_header"]
         file["ismrmrd_header"] = b"<ismrmrdHeader xmlns='http://www.ismrm.org/ISMRMRD'></ismrmrdHeader>"
+    with h5py.File(write_volume(folder / "flat.h5", leave_out=("reconstruction_rss",)), "a") as file:
+        file["kspace"] = np.zeros((2, 8, 8), np.complex64)
+    with h5py.File(write_volume(folder / "group.h5", leave_out=("reconstruction_rss",)), "a") as file:
+        file.create_group("reconstruction_rss")
     with h5py.File(write_volume(folder / "masked.h5", leave_out=("reconstruction_rss",)), "a") as file:
         file["kspace"], file["mask"] = np.zeros((1, 1, 4, 4), np.complex64), np.ones(4, bool)
     yield from [("text.h5", "HDF5"), ("truncated.h5", "HDF5"), ("empty.h5", "HDF5"), ("unknown.h5", "AXSWI")]
+    yield from [("flat.h5", "kspace has the shape"), ("group.h5", "reconstruction_rss has the shape")]
     yield from [("no_matrix.h5", "encodedSpace"), ("masked.h5", "undersampled")]
 
 
@@ -64,6 +71,26 @@ def test_file_that_breaks_after_it_was_found(tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(InputError, match="a.h5: cannot be read"):
         read_magnitude(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+def test_volume_without_a_finite_image(tmp_path, value, caplog):
+    with h5py.File(write_volume(tmp_path / "a.h5"), "a") as file:
+        file["reconstruction_rss"][0] = value
+        file["reconstruction_rss"][1] *= value
+    with pytest.raises(InputError, match="a.h5: its image is not finite, or empty"):
+        read_magnitude(tmp_path / "a.h5")
+    good = write_volume(tmp_path / "b.h5")
+    conditioning, both = ContrastCondition(("AXT1",)), [probe(tmp_path / "a.h5"), probe(good)]
+    held = Slices(both, read_magnitude, Magnitude(matrix=32), conditioning, "some")
+    assert [volume.path for volume in held.volumes] == [good] and len(held) == 2
+    assert "skipped" in caplog.text and "a.h5" in caplog.text
+
+
+def test_attributes_as_bytes(tmp_path):
+    with h5py.File(write_volume(tmp_path / "a.h5"), "a") as file:
+        file.attrs["acquisition"] = np.bytes_("AXT2")
+    assert probe(tmp_path / "a.h5").contrast == "AXT2"
 
 
 def test_reads_the_phantom(phantom_root):

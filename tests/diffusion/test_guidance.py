@@ -35,6 +35,11 @@ def test_interval(counted):
     assert counted.images == 2 + 4 + 4 + 2
 
 
+def test_interval_for_each_image(counted):
+    guided = classifier_free(counted, 3.0, interval=(0.5, 2.0))
+    assert guided(X, torch.tensor([0.4, 1.0]), COND).flatten().tolist() == [1.0, 3.0]
+
+
 def test_nothing_to_guide_by(counted):
     assert torch.equal(classifier_free(counted, 3.0)(X, SIGMA, None), X)
 

@@ -1,0 +1,46 @@
+"""Pictures and files: the right way up, the right place, the right numbers."""
+
+import nibabel as nib
+import numpy as np
+import torch
+from PIL import Image
+
+from condiff import export
+
+
+def head():
+    """[1, 64, 64]: bright at the front, whose rows come last in fastMRI's arrays, and on the left of the array."""
+    image = torch.zeros(1, 64, 64)
+    image[0, 56:, :8] = 1.0
+    return image
+
+
+def test_front_of_the_head_is_at_the_top():
+    picture = np.asarray(export.tiles(head()))
+    assert picture.shape == (128, 128)
+    assert picture[:8, :8].min() > 200 and picture[64:].max() == 0
+
+
+def test_grid_leaves_out_what_is_not_there():
+    picture = export.grid({"generated": {"a": head(), "b": head()}, "real": {"a": head(), "b": torch.empty(0, 64, 64)}})
+    expected = export.MARGIN + 128 + export.GAP + 128, export.HEADING + 2 * 128
+    assert picture.size == expected
+    assert np.asarray(picture)[export.HEADING + 128 :, -128:].max() == 0
+
+
+def test_gif_has_every_frame(tmp_path):
+    frames = [Image.new("L", (8, 8), value) for value in (0, 100, 200)]
+    export.save_gif(tmp_path / "x.gif", frames)
+    with Image.open(tmp_path / "x.gif") as gif:
+        assert gif.n_frames == 3
+        gif.seek(2)
+        assert gif.info["duration"] == 2000
+
+
+def test_nifti_says_where_it_is(tmp_path):
+    export.save_nifti(tmp_path, head(), ["AXT2"], [7], pixel_mm=2.0)
+    image = nib.load(tmp_path / "AXT2_000007.nii.gz")
+    assert nib.aff2axcodes(image.affine) == ("R", "A", "S")
+    where = nib.affines.apply_affine(image.affine, np.argwhere(image.get_fdata() > 0.5))
+    assert where[:, 0].max() < 0 < where[:, 1].min()  # to the left, in front
+    assert np.allclose(nib.affines.apply_affine(image.affine, [31.5, 31.5, 0])[:2], 0)
