@@ -6,7 +6,7 @@ import torch
 def fastest(accelerator: str = "auto") -> str:
     """Lightning's name for it: bfloat16 autocast where the hardware multiplies bfloat16, else float32.
 
-    On a CPU that means AVX512-BF16 or AMX: there a training step takes 0.6 of the time
+    On a CPU that means AVX512-BF16 or AMX: there a training step takes 0.8 of the time
     (benchmarks/precision.py); elsewhere bfloat16 is emulated, and slower.
     """
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
