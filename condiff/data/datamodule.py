@@ -116,7 +116,6 @@ class MRIDataModule(L.LightningDataModule):
         steps_per_epoch: batches between two validations, whatever the size of the set.
         augment: (images [B, C, H, W], generator) -> images, applied to training batches.
         seed: of the split, the order and the augmentation.
-        num_workers: of the training loader; the images are in memory, so none is fastest.
     """
 
     def __init__(
@@ -133,14 +132,13 @@ class MRIDataModule(L.LightningDataModule):
         steps_per_epoch: int,
         augment: Augment,
         seed: int = 0,
-        num_workers: int = 0,
     ):
         super().__init__()
         self.root, self.read = Path(root).expanduser(), read
         self.transform, self.conditioning = transform(downsample=downsample), conditioning(contrasts=contrasts)
         self.volumes_per_contrast, self.held_out_per_contrast = volumes_per_contrast, held_out_per_contrast
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
-        self.augment, self.seed, self.num_workers = augment, seed, num_workers
+        self.augment, self.seed = augment, seed
 
     def setup(self, stage: str = "fit") -> None:
         """Find, split and read the volumes; said in one line. A second call does nothing."""
@@ -169,7 +167,7 @@ class MRIDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         rank, world_size = self._trainer.global_rank, self._trainer.world_size
         sampler = StreamSampler(len(self.train), self.steps_per_epoch * self.batch_size, self.seed, rank, world_size)
-        return DataLoader(self.train, self.batch_size, sampler=sampler, num_workers=self.num_workers)
+        return DataLoader(self.train, self.batch_size, sampler=sampler)  # in memory: workers would slow it down
 
     def val_dataloader(self) -> DataLoader:
         """Every process validates on the whole split, so the loss does not depend on their number."""
