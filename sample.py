@@ -1,6 +1,7 @@
 """Draw images from a checkpoint: python sample.py [ckpt=…] [contrast=…] [num_samples=…] [sampler=…] [steps=…] [out=DIR]."""
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from condiff import checkpoint, export, sampling
 from condiff.diffusion.generate import variance_preserving
+from condiff.drawing import rounds
 from condiff.entry import entry, require_positive
 from condiff.errors import InputError
 from condiff.seeds import derive_seed
@@ -41,28 +43,20 @@ def main(cfg: DictConfig) -> None:
 
 
 def everything(cfg: DictConfig, fabric: L.Fabric, system, data, draws: list[sampling.Draw]) -> tuple[Tensor, Tensor]:
-    """All samples [N, C, H, W], and the way there of the first few of each contrast [F, n, C, H, W].
+    """All samples [N, C, H, W], and the way there of the first few of each contrast [F, n, C, H, W]."""
+    how = data.transform.shape, instantiate(cfg.sampler.walk), instantiate(cfg.guidance), cfg.steps
 
-    Every process does its share; all have the result.
-    """
-    mine = range(fabric.global_rank, len(draws), fabric.world_size)
-    how = instantiate(cfg.sampler.walk), instantiate(cfg.guidance), cfg.steps
-    results = []
+    def pick(index: int, way: Tensor) -> tuple[Tensor, Tensor | None]:
+        return way[-1].clone(), way.clone() if index % cfg.num_samples < sampling.MOVING else None
+
     with Progress(disable=not fabric.is_global_zero) as progress:
-        task = progress.add_task("Sampling", total=-(-len(mine) // cfg.batch_size) * (cfg.steps + 1))
-        tick = partial(progress.advance, task)
-        todo = iter(mine)
-        for states in sampling.draw(
-            system, data.conditioning, [draws[i] for i in mine], data.transform.shape, *how, cfg.batch_size, tick
-        ):
-            for way in states.unbind(1):
-                index = next(todo)
-                results.append((index, way[-1].clone(), way.clone() if index % cfg.num_samples < sampling.MOVING else None))
-    if fabric.world_size > 1:
-        shares: list = [None] * fabric.world_size
-        torch.distributed.all_gather_object(shares, results)
-        results = sorted((item for share in shares for item in share), key=lambda item: item[0])
-    return torch.stack([last for _, last, _ in results]), torch.stack([way for *_, way in results if way is not None], dim=1)
+        task = progress.add_task("Sampling", total=-(-len(draws) // (cfg.batch_size * fabric.world_size)) * (cfg.steps + 1))
+
+        def drawn(batch: Sequence[sampling.Draw]) -> Tensor:
+            return sampling.draw(system, data.conditioning, batch, *how, partial(progress.advance, task))
+
+        results = [item for part in rounds(fabric, draws, cfg.batch_size, drawn, pick) for item in part]
+    return torch.stack([last for last, _ in results]), torch.stack([way for _, way in results if way is not None], dim=1)
 
 
 def write(cfg: DictConfig, ckpt: Path, system, data, draws: list[sampling.Draw], images: Tensor, frames: Tensor) -> None:

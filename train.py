@@ -24,9 +24,10 @@ def recall(arguments: list[str]) -> list[str]:
 
 
 @entry("train", recall)
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig) -> float | None:
     require_positive(cfg, "trainer.max_epochs", *(f"data.{name}" for name in COUNTS))
     check_unfinished(cfg)
+    check_objective(cfg)
     L.seed_everything(cfg.seed, verbose=False)
     cfg.overrides = [word for word in HydraConfig.get().overrides.task if not word.startswith("resume=")]
     data = instantiate(cfg.data)
@@ -40,6 +41,26 @@ def main(cfg: DictConfig) -> None:
     if trainer.is_global_zero:
         print(f"run         {cfg.run}\ncheckpoint  {cfg.run}/checkpoints/last.ckpt")
         print(f"samples     {cfg.run}/samples/samples.png\nanimation   {cfg.run}/samples/denoising.gif")
+        return measured(trainer, cfg.objective)
+    return None
+
+
+def check_objective(cfg: DictConfig) -> None:
+    """Raise InputError, before anything is spent, where the objective would not be measured."""
+    every = cfg.callbacks.evaluation.every_n_epochs
+    if cfg.objective.startswith("quality/") and not 0 < every <= cfg.trainer.max_epochs:
+        raise InputError(
+            f"objective={cfg.objective}: needs callbacks.evaluation.every_n_epochs between 1 and "
+            f"trainer.max_epochs={cfg.trainer.max_epochs}, not {every}"
+        )
+
+
+def measured(trainer: L.Trainer, objective: str) -> float:
+    """The last value of what a sweep minimises. Raises InputError where nothing of that name was logged."""
+    if objective not in trainer.callback_metrics:
+        there = ", ".join(sorted(trainer.callback_metrics))
+        raise InputError(f"objective={objective}: was not measured; there are {there}. The run is whole, and in its folder")
+    return float(trainer.callback_metrics[objective])
 
 
 def check_unfinished(cfg: DictConfig) -> None:

@@ -59,6 +59,14 @@ def read(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def patients(path: str | Path) -> set[str]:
+    """Fingerprints of the patients it was trained on, as its data module told them. Raises InputError where it did not."""
+    states = [state for key, state in read(path).items() if key.endswith("DataModule")]
+    if not states:
+        raise InputError(f"{path}: does not say whom it was trained on, so nobody is known to be held out; train it again")
+    return {name for state in states for name in state["patients"]}
+
+
 def build(config: Any, path: str | Path) -> Any:
     """Instantiate a part of a checkpoint's configuration. Raises InputError for a target outside `ALLOWED`."""
     for text in _texts(config):

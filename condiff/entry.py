@@ -21,7 +21,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from condiff.errors import InputError
 
-Main = Callable[[DictConfig], None]
+Main = Callable[[DictConfig], float | None]
 CONF = Path(__file__).parent.parent / "conf"
 BAD_INPUT = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException, OSError)
 QUIET = (  # what Lightning says of choices that were made on purpose
@@ -38,14 +38,14 @@ QUIET = (  # what Lightning says of choices that were made on purpose
 def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) -> Callable[[Main], Callable[[], None]]:
     """Decorator: compose ``conf/<config_name>.yaml`` with the command line, run, exit with 1 on bad input.
 
-    ``arguments`` may rewrite the command line before Hydra reads it.
+    What ``main`` returns is what a sweeper minimises. ``arguments`` may rewrite the command line before Hydra reads it.
     """
 
     def decorate(main: Main) -> Callable[[], None]:
         @functools.wraps(main)
-        def task(cfg: DictConfig) -> None:
+        def task(cfg: DictConfig) -> float | None:
             with told(config_name):  # here too, before Hydra adds lines of its own
-                main(cfg)
+                return main(cfg)
 
         @functools.wraps(main)
         def run() -> None:

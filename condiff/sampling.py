@@ -1,6 +1,6 @@
 """Sampling from a trained system: which images to draw, drawing them in batches, and what to show of them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,24 +65,21 @@ def draw(
     sampler: Sampler,
     guidance: Guidance,
     steps: int,
-    batch_size: int,
     on_step: Callable[[], None] = lambda: None,
-) -> Iterator[Tensor]:
-    """For each batch of draws the states [F, B, C, H, W] of its images, of at most `FRAMES` noise levels.
+) -> Tensor:
+    """The states [F, B, C, H, W] of a batch of images, of at most `FRAMES` noise levels.
 
     The first state is noise, the last the samples; each is divided by sqrt(1 + sigma^2) to be looked at.
     """
     sigmas = system.schedule.steps(steps).to(system.device)
     kept = set(frame_indices(steps))
-    for batch in (draws[i : i + batch_size] for i in range(0, len(draws), batch_size)):
-        cond = torch.stack([conditioning.encode(item.contrast) for item in batch]).to(system.device)
-        walk = generate(guidance(system), sampler, sigmas, [item.seed for item in batch], shape, cond)
-        states = []
-        for index, x in enumerate(walk):
-            if index in kept:
-                states.append(system.codec.decode(variance_preserving(x, sigmas[index])).float().cpu())
-            on_step()
-        yield torch.stack(states)
+    cond = torch.stack([conditioning.encode(item.contrast) for item in draws]).to(system.device)
+    states = []
+    for index, x in enumerate(generate(guidance(system), sampler, sigmas, [item.seed for item in draws], shape, cond)):
+        if index in kept:
+            states.append(system.codec.decode(variance_preserving(x, sigmas[index])).float().cpu())
+        on_step()
+    return torch.stack(states)
 
 
 def frame_indices(steps: int) -> list[int]:

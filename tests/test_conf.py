@@ -32,7 +32,7 @@ def test_every_choice_is_built(path, monkeypatch, tmp_path):
     assert 0 <= system.lr_factor(5, 10) <= 1
     assert callable(instantiate(cfg.sampler.walk)) and callable(instantiate(cfg.guidance))
     callbacks = [instantiate(part) for part in cfg.callbacks.values()]
-    assert len(callbacks) == 4
+    assert len(callbacks) == 5
     assert all(size % system.denoiser.net.multiple == 0 for size in data.transform.shape[1:])
     trainer = instantiate(cfg.trainer, logger=[instantiate(part) for part in cfg.logger.values()], accelerator="cpu")
     assert trainer.max_epochs == cfg.trainer.max_epochs

@@ -1,5 +1,6 @@
 """The data module: a folder of volumes, or the phantom, as batches of `Sample(image, cond)`."""
 
+import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -145,6 +146,7 @@ class MRIDataModule(L.LightningDataModule):
         if hasattr(self, "train"):
             return
         split = self.split()
+        self.seen = fingerprints(split.train)
         self.train, self.val = self.slices(split.train, "training"), self.slices(split.val, "validation")
         self.test = self.slices(split.test, "test")
         for name, part in (("train", self.train), ("validate", self.val)):
@@ -159,6 +161,19 @@ class MRIDataModule(L.LightningDataModule):
         """Which volumes to train, validate and test on; reads headers alone. Raises InputError as `find` and the split do."""
         numbers = self.volumes_per_contrast, self.held_out_per_contrast, self.seed
         return split_by_patient(find(self.root).volumes, self.conditioning.contrasts, *numbers)
+
+    def state_dict(self) -> dict[str, list[str]]:
+        """Whom was trained on, unreadably: it goes into the checkpoint, so that they are never taken for strangers."""
+        return {"patients": sorted(self.seen)}
+
+    def load_state_dict(self, state_dict: dict[str, list[str]]) -> None:
+        """Raises InputError where a run is resumed on other patients than it began with."""
+        others = self.seen ^ set(state_dict["patients"])
+        if others:
+            raise InputError(
+                f"data.root: {self.root} no longer splits as it did when the run began ({len(others)} training patients "
+                "differ); give the folder as it was, or train anew"
+            )
 
     def slices(self, volumes: list[Volume], title: str) -> Slices:
         """The images of some volumes."""
@@ -183,6 +198,11 @@ class MRIDataModule(L.LightningDataModule):
             return batch
         seed = derive_seed("augment", self.seed, self._trainer.fit_loop.total_batch_idx + 1, self._trainer.global_rank)
         return Sample(self.augment(batch.image, torch.Generator().manual_seed(seed)), batch.cond)
+
+
+def fingerprints(volumes: Sequence[Volume]) -> set[str]:
+    """Whose volumes they are, in a form that tells nobody's identifier."""
+    return {hashlib.sha256(volume.patient.encode()).hexdigest()[:16] for volume in volumes}
 
 
 class PhantomDataModule(MRIDataModule):

@@ -67,13 +67,17 @@ class DiffusionSystem(L.LightningModule):
         return loss
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
-        """The training loss at eight fixed levels in turn, with noise that is the same every time."""
+        """The training loss at eight fixed levels in turn, with noise that is the same every time; and level by level."""
         generator = self._generator("validate", batch_idx)
         x0, n = self.codec.encode(batch.image), len(batch.image)
-        sigma = self.schedule.sigma((torch.arange(n) % VALIDATION_LEVELS + 0.5) / VALIDATION_LEVELS).to(self.device)
+        levels = self.schedule.sigma((torch.arange(VALIDATION_LEVELS) + 0.5) / VALIDATION_LEVELS)
+        sigma = levels.repeat(-(-n // VALIDATION_LEVELS))[:n].to(self.device)
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
-        loss = self.denoiser.loss(x0, eps, sigma, batch.cond * self.conditional).mean()
-        self.log("val/loss", loss, prog_bar=True, batch_size=n, sync_dist=True)
+        loss = self.denoiser.loss(x0, eps, sigma, batch.cond * self.conditional)
+        self.log("val/loss", loss.mean(), prog_bar=True, batch_size=n, sync_dist=True)
+        for index, level in enumerate(levels[:n].tolist()):
+            mine = loss[index::VALIDATION_LEVELS]
+            self.log(f"val/loss at sigma {level:.2g}", mine.mean(), batch_size=len(mine), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.optimizer(self.denoiser.parameters())

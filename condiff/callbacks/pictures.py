@@ -1,40 +1,14 @@
-"""Lightning callbacks: averaged weights, and pictures of what the model can do so far."""
+"""Pictures of what the model can do so far."""
 
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
-from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from condiff import export, sampling
 from condiff.diffusion.guidance import Guidance
 from condiff.diffusion.samplers import Sampler
-
-
-class PowerEMA(WeightAveraging):
-    """Average of the weights over training with a power-law profile, Karras et al. 2024 (EDM2), section 3.1.
-
-    After t updates the new weights count (1 + gamma) / t: the average always spans the same share of the
-    run, however long it is. Validation, sampling and the checkpoint's ``state_dict`` use the average, the
-    raw weights go on in ``current_model_state``. Buffers are copied, never averaged.
-
-    Args:
-        gamma: exponent of the profile; 6.94 averages over a tenth of the run (relative std 0.1).
-    """
-
-    def __init__(self, gamma: float = 6.94):
-        def update(averages: list[Tensor], currents: list[Tensor], count: Tensor | int) -> None:
-            beta = (1 - 1 / (int(count) + 1)) ** (1 + gamma)
-            torch._foreach_lerp_(averages, currents, 1 - beta)
-
-        super().__init__(use_buffers=False, multi_avg_fn=torch.no_grad()(update))
-
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Lightning copies the model before it moves to its device: let the average follow."""
-        if self._average_model is not None:
-            self._average_model.to(pl_module.device)
 
 
 class SampleGrid(L.Callback):
@@ -85,8 +59,8 @@ class SampleGrid(L.Callback):
         """States [F, contrasts * num_samples, C, H, W], the noise first, the samples last."""
         data = system.trainer.datamodule
         draws = sampling.plan(self._contrasts(system), self.num_samples, self.seed, shared_noise=False)
-        how = self.sampler, self.guidance, self.steps, len(draws)
-        return torch.cat(list(sampling.draw(system, data.conditioning, draws, data.transform.shape, *how)), dim=1)
+        how = data.transform.shape, self.sampler, self.guidance, self.steps
+        return sampling.draw(system, data.conditioning, draws, *how)
 
     def _rows(self, system: Any, images: Tensor, shown: int) -> dict[str, Tensor]:
         """The first ``shown`` samples of each contrast as magnitudes."""
@@ -103,7 +77,9 @@ class SampleGrid(L.Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         export.grid({"generated": rows, "real": real}).save(self.folder / f"{name}.png")
         for logger in _with(system.trainer, "log_image"):
-            logger.log_image("samples", [export.grid({"generated": rows})])
+            logger.log_image(
+                "samples", [export.grid({"generated": {label: row}}) for label, row in rows.items()], caption=list(rows)
+            )
 
 
 def _with(trainer: L.Trainer, method: str) -> list:

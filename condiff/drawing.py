@@ -1,0 +1,88 @@
+"""Drawing many images: on all processes, round by round, and going on where it was interrupted."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import h5py
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from condiff import export
+from condiff.errors import InputError
+from condiff.sampling import Draw
+
+T = TypeVar("T")
+Drawn = Callable[[Sequence[Draw]], Tensor]  # draws -> their states [F, B, C, H, W], samples last
+
+
+def rounds(
+    fabric: L.Fabric, draws: Sequence[Draw], batch_size: int, drawn: Drawn, pick: Callable[[int, Tensor], T]
+) -> Iterator[list[T]]:
+    """Draw on all processes, a batch each at a time; yield what is picked of each draw, in order, to every process.
+
+    ``pick`` is given the index of a draw and its states [F, C, H, W].
+    """
+    for begin in range(0, len(draws), batch_size * fabric.world_size):
+        mine = range(begin, min(begin + batch_size * fabric.world_size, len(draws)))[fabric.global_rank :: fabric.world_size]
+        states = drawn([draws[index] for index in mine]).unbind(1) if mine else ()
+        share = [(index, pick(index, way)) for index, way in zip(mine, states, strict=True)]
+        shares = [share]
+        if fabric.world_size > 1:
+            shares = [[] for _ in range(fabric.world_size)]
+            torch.distributed.all_gather_object(shares, share)
+        yield [picked for _, picked in sorted((item for share in shares for item in share), key=lambda item: item[0])]
+
+
+@dataclass
+class Cost:
+    """What the images drawn by the first process took."""
+
+    drawn: int = 0
+    evaluations: int = 0  # of the network, an image each; guidance counted
+    seconds: float = 0.0
+
+
+def resumable(
+    fabric: L.Fabric, network: nn.Module, draws: Sequence[Draw], batch_size: int, drawn: Drawn, path: Path
+) -> tuple[Tensor, Cost]:
+    """All samples [N, C, H, W] and what they cost; those that ``path`` holds from before are not drawn again.
+
+    ``path`` is whole after every round, so an interruption loses one. Evaluations are counted at ``network``.
+
+    Raises:
+        InputError: ``path`` is there and cannot be read.
+    """
+    images, cost = _before(path)
+    fabric.barrier()  # nobody writes before all have read
+
+    def count(_, arguments: tuple[Tensor, ...]) -> None:
+        cost.evaluations += len(arguments[0])
+
+    hook = network.register_forward_pre_hook(count)
+    rest, begin = draws[len(images) :], time.monotonic()
+    for part in rounds(fabric, rest, batch_size, drawn, lambda _, way: way[-1].clone()):
+        images = torch.cat([images.reshape(-1, *part[0].shape), torch.stack(part)])
+        if fabric.is_global_zero:
+            cost.drawn += len(part[:: fabric.world_size])
+            cost.seconds, begin = cost.seconds + time.monotonic() - begin, time.monotonic()
+            done, whole = draws[: len(images)], path.with_suffix(f".{os.getpid()}")
+            export.save_h5(whole, images, [d.label for d in done], [d.seed for d in done], **asdict(cost))
+            whole.replace(path)
+    hook.remove()
+    return images, cost
+
+
+def _before(path: Path) -> tuple[Tensor, Cost]:
+    if not path.is_file():
+        return torch.empty(0), Cost()
+    try:
+        with h5py.File(path) as file:
+            counted = Cost(*(file.attrs[name].item() for name in ("drawn", "evaluations", "seconds")))
+            return torch.from_numpy(file["images"][()]), counted
+    except (OSError, KeyError):
+        raise InputError(f"{path}: not readable samples of an earlier evaluation; delete it to draw them again") from None

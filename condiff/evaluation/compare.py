@@ -1,0 +1,96 @@
+"""Every number beside its floor and its ceiling, with the uncertainty that few patients leave.
+
+The held-out patients are cut in two halves at random, again and again. One half is the reference; in place
+of the samples, as many real images of the other half give the floor (real against real) and as many real
+images of another contrast the ceiling. All sets of a cut are of equal size, so a statistic that is biased
+at that size is biased alike in all three. The spread over cuts estimates the standard error on all
+patients, as half-samples do (McCarthy 1969), without the duplicates of a bootstrap with replacement,
+which would spoil distances to nearest neighbours.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from condiff.evaluation.images import Images
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Indices [n] of one comparison: ``samples`` into the samples, the others into ``held_out + training``."""
+
+    samples: Tensor
+    floor: Tensor
+    ceiling: Tensor
+    reference: Tensor
+
+
+class Values(NamedTuple):
+    """What a measure says of one cut's samples, and of what stands in their place; NaN where it can say nothing."""
+
+    samples: float
+    floor: float
+    ceiling: float
+
+
+class Score(NamedTuple):
+    """Mean over the cuts, and the bounds of the middle 95 % of them."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Scores(NamedTuple):
+    samples: Score
+    floor: Score
+    ceiling: Score
+
+
+Measure = Callable[[Cut], Mapping[str, Values]]
+
+
+def cuts(samples: Images, held_out: Images, training: Images, contrast: int | None, number: int, seed: int = 0) -> Iterator[Cut]:
+    """``number`` cuts of the held-out images of a contrast, None: of all.
+
+    The ceiling of a contrast is made of the others; that of all together of one contrast, a different one
+    from cut to cut. Its images come from any patient who is not in the reference.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    real = held_out + training
+    kinds = real.contrast.unique()
+    mine, ours = real.of(contrast) & (torch.arange(len(real)) < len(held_out)), samples.of(contrast)
+    patients = real.patient[mine].unique()
+    for turn in range(number):
+        half = _shuffled(patients, generator)[: len(patients) // 2]
+        inside = torch.isin(real.patient, half)
+        other = ~real.of(contrast) if contrast is not None else real.of(int(kinds[turn % len(kinds)]))
+        masks = ours, mine & ~inside, other & ~inside, mine & inside
+        parts = [_shuffled(mask.nonzero()[:, 0], generator) for mask in masks]
+        n = min(len(parts[0]), len(parts[1]), len(parts[3]))
+        yield Cut(*(part[:n] for part in parts))
+
+
+def compare(measures: Sequence[Measure], cuts: Iterable[Cut]) -> dict[str, Scores]:
+    """What the measures say, by name; a score is NaN where no cut gave a number."""
+    found: dict[str, list[Values]] = {}
+    for cut in cuts:
+        for measure in measures:
+            for name, values in measure(cut).items():
+                found.setdefault(name, []).append(values)
+    return {name: Scores(*map(_score, zip(*values, strict=True))) for name, values in found.items()}
+
+
+def _score(values: Iterable[float]) -> Score:
+    finite = torch.tensor([value for value in values if math.isfinite(value)], dtype=torch.float64)
+    if not len(finite):
+        return Score(math.nan, math.nan, math.nan)
+    return Score(finite.mean().item(), finite.quantile(0.025).item(), finite.quantile(0.975).item())
+
+
+def _shuffled(items: Tensor, generator: torch.Generator) -> Tensor:
+    return items[torch.randperm(len(items), generator=generator)]

@@ -1,0 +1,32 @@
+"""Diversity: how alike two images of a set are, MS-SSIM between pairs (Wang et al. 2003; Odena et al. 2017)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
+
+from condiff.evaluation.images import Images
+
+SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, finest first
+WINDOW = 11
+
+
+def pairs(images: Images, wanted: Callable[[Tensor, Tensor], Tensor], number: int, generator: torch.Generator) -> Tensor:
+    """At most ``number`` pairs [P, 2] of images of two patients, and of contrasts of which ``wanted`` is true."""
+    first, second = torch.triu_indices(len(images), len(images), offset=1)
+    apart = images.patient[first] != images.patient[second]
+    found = torch.stack([first, second], 1)[apart & wanted(images.contrast[first], images.contrast[second])]
+    return found[torch.randperm(len(found), generator=generator)[:number]]
+
+
+def similarity(pixels: Tensor, pair: Tensor) -> Tensor:
+    """MS-SSIM [P] of pairs [P, 2] of images [N, H, W]; as many of the five scales as fit into the image."""
+    side = min(pixels.shape[-2:])
+    scales = [s for i, s in enumerate(SCALES) if side // max(i, 1) ** 2 > WINDOW - 1 and side >> i >= WINDOW]
+    betas = tuple(s / sum(scales) for s in scales)
+    parts = [
+        ms_ssim(pixels[two[:, 0], None], pixels[two[:, 1], None], data_range=1.0, betas=betas, normalize="relu", reduction="none")
+        for two in pair.split(32)
+    ]
+    return torch.cat(parts) if parts else torch.empty(0)

@@ -1,0 +1,138 @@
+"""Feature spaces that need no download, and the small classifiers everything is judged with.
+
+Two spaces that fail differently: the penultimate layer of a contrast classifier trained on the data set's
+own training images sees what tells contrasts apart and is blind to the rest; a convolutional network whose
+weights are random numbers sees texture and layout of any kind and was never taught what matters
+(Naeem et al. 2020 found random embeddings a fair judge where data are unlike ImageNet).
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from rich import get_console
+from rich.progress import track
+from torch import Tensor, nn
+
+T = TypeVar("T")
+SIDE = 64  # classifiers look at images of at most this many pixels a side
+STEPS, BATCH = 400, 32
+VERSION = 1  # raise it when the recipe changes: cached networks are then trained anew
+
+
+class Classifier(nn.Module):
+    """Magnitudes [N, H, W] -> logits [N, classes]; `features` [N, dim] are what the last layer sees."""
+
+    dim = 32
+
+    def __init__(self, classes: int, side: int = SIDE):
+        super().__init__()
+        self.side = side
+        widths = (1, 24, 48, 96, self.dim)
+        self.layers = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv2d(inside, outside, 3, 2, 1), nn.GroupNorm(8, outside), nn.SiLU())
+                for inside, outside in pairwise(widths)
+            )
+        )
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(self.dim, classes))
+
+    def features(self, pixels: Tensor) -> Tensor:
+        return self.layers(2 * _at_most(pixels, self.side)[:, None] - 1).mean((2, 3))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.head(self.features(pixels))
+
+
+def _at_most(pixels: Tensor, side: int) -> Tensor:
+    """Averaged down where the images are larger."""
+    height, width = pixels.shape[-2:]
+    return F.adaptive_avg_pool2d(pixels[:, None], (min(height, side), min(width, side)))[:, 0]
+
+
+class RandomFeatures(nn.Module):
+    """Magnitudes [N, H, W] -> [N, dim]: means over the maps of three random convolutions, each of half the size."""
+
+    dim = 8 + 16 + 32
+
+    def __init__(self, seed: int = 0):
+        super().__init__()
+        widths = (1, 8, 16, 32)
+        generator = torch.Generator().manual_seed(seed)
+        layers = [nn.Conv2d(a, b, 5, padding=2, padding_mode="replicate") for a, b in pairwise(widths)]
+        self.layers = nn.ModuleList(layers).requires_grad_(False)
+        for layer in layers:
+            fan_in = layer.weight[0].numel()
+            assert layer.bias is not None
+            layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * (2 / fan_in) ** 0.5)
+            layer.bias.copy_(0.1 * torch.randn(layer.bias.shape, generator=generator))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x, means = pixels[:, None], []
+        for layer in self.layers:
+            x = F.avg_pool2d(F.relu(layer(x)), 2)
+            means.append(x.mean((2, 3)))
+        return torch.cat(means, dim=1)
+
+
+def fit(pixels: Tensor, labels: Tensor, classes: int, title: str, seed: int = 0, side: int = SIDE) -> Classifier:
+    """A classifier of images [N, H, W] with labels [N]; every class counts the same, whatever its size.
+
+    The result depends on the arguments alone: it is trained on the CPU, from ``seed``, and leaves torch's
+    own random numbers as they were.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = Classifier(classes, side)
+        optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
+        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, STEPS)
+        chance = 1 / torch.bincount(labels, minlength=classes)[labels]
+        for _ in shown(range(STEPS), title):
+            chosen = torch.multinomial(chance, BATCH, replacement=True)
+            loss = F.cross_entropy(net(_varied(pixels[chosen])), labels[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            rate.step()
+    return net.eval()
+
+
+def shown(items: Sequence[T], title: str) -> Iterable[T]:
+    """The items, with a progress bar where somebody watches."""
+    return track(items, title, transient=True, disable=not get_console().is_terminal)
+
+
+def _varied(pixels: Tensor) -> Tensor:
+    """Mirrored and moved; noise and brightness stay, for they may be what gives a sample away."""
+    mirrored = torch.where(torch.rand(len(pixels), 1, 1) < 0.5, pixels.flip(-1), pixels)
+    most = max(pixels.shape[-1] // 16, 1)
+    return mirrored.roll(torch.randint(-most, most + 1, (2,)).tolist(), (1, 2))
+
+
+def fit_once(pixels: Tensor, labels: Tensor, classes: int, cache: Path, title: str) -> Classifier:
+    """`fit`, or what it gave for the same images before: ``cache/classifier-<hash of the images>.pt``."""
+    content = hashlib.sha256(repr((VERSION, classes, tuple(pixels.shape))).encode())
+    for part in (pixels, labels):
+        content.update(part.contiguous().numpy().tobytes())
+    path = cache / f"classifier-{content.hexdigest()[:16]}.pt"
+    if path.is_file():
+        net = Classifier(classes)
+        net.load_state_dict(torch.load(path, weights_only=True))
+        return net.eval()
+    net = fit(pixels, labels, classes, title=title)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}")
+    torch.save(net.state_dict(), partial)
+    partial.replace(path)
+    return net
+
+
+@torch.no_grad()
+def in_batches(network, pixels: Tensor, size: int = 64) -> Tensor:
+    """``network(pixels)`` without holding more than ``size`` images' activations."""
+    return torch.cat([network(part) for part in pixels.split(size)])

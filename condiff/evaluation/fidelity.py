@@ -1,0 +1,127 @@
+"""Distances between two sets of images; every one is of equal sets, so that its bias is that of its floor.
+
+A set is known by a summary of each image, [N, D]; the distances take two summaries, the candidate's and
+the reference's, in double precision. What cannot be computed is NaN.
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+
+NEIGHBOURS = 5  # Naeem et al. 2020
+PATCH, PATCHES, PROJECTIONS = 7, 64, 32  # of each level of an image; 7 x 7 as Karras et al. 2018
+
+Distances = Callable[[Tensor, Tensor], dict[str, float]]
+
+
+class _Given(nn.Identity):
+    """Features for torchmetrics that are there already."""
+
+    def __init__(self, num_features: int):
+        super().__init__()
+        self.num_features = num_features
+
+
+def frechet(a: Tensor, b: Tensor) -> float:
+    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) of features [N, D] (Heusel et al. 2017).
+
+    With N < D the covariances are singular: the distance is still that of two (flat) Gaussians, and too
+    large by as much as it is between two real sets of that size.
+    """
+    if min(len(a), len(b)) < 2:
+        return math.nan
+    metric = FrechetInceptionDistance(_Given(a.shape[1]))
+    centre = b.mean(0)  # second moments about zero would lose digits
+    metric.update(b - centre, real=True)
+    metric.update(a - centre, real=False)
+    return max(metric.compute().item(), 0.0)
+
+
+def kernel(a: Tensor, b: Tensor) -> float:
+    """KID: squared maximum mean discrepancy of features [N, D] under a cubic kernel, unbiased (Bińkowski et al. 2018)."""
+    n = min(len(a), len(b))
+    if n < 2:
+        return math.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the features it keeps
+        metric = KernelInceptionDistance(_Given(a.shape[1]), subsets=1, subset_size=n)
+    metric.update(b, real=True)
+    metric.update(a, real=False)
+    return metric.compute()[0].item()
+
+
+def prdc(a: Tensor, b: Tensor, k: int = NEIGHBOURS) -> dict[str, float]:
+    """Precision, recall (Kynkäänniemi et al. 2019), density, coverage (Naeem et al. 2020) of a against the real b, [N, D]."""
+    if min(len(a), len(b)) <= k:
+        return dict.fromkeys(("precision", "recall", "density", "coverage"), math.nan)
+    apart = torch.cdist(b, a)  # [real, fake]
+    radius_a, radius_b = (torch.cdist(x, x).kthvalue(k + 1, dim=1).values for x in (a, b))  # the nearest is itself
+    in_real = apart <= radius_b[:, None]
+    return {
+        "precision": in_real.any(0).double().mean().item(),
+        "recall": (apart <= radius_a).any(1).double().mean().item(),
+        "density": in_real.double().sum(0).mean().item() / k,
+        "coverage": in_real.any(1).double().mean().item(),
+    }
+
+
+def feature_distances(a: Tensor, b: Tensor) -> dict[str, float]:
+    """All that is measured in a feature space."""
+    return {"frechet": frechet(a, b), "kid": kernel(a, b), **prdc(a, b)}
+
+
+def log_spectrum(pixels: Tensor) -> Tensor:
+    """Images [N, H, W] -> [N, H // 2] mean power on rings of equal spatial frequency, in decibels."""
+    size = pixels.shape[-2:]
+    ky, kx = (torch.fft.fftfreq(n, dtype=torch.float64) for n in size)
+    bins = min(size) // 2
+    ring = (torch.hypot(ky[:, None], kx) * 2 * bins).round().long().flatten()
+    inside = ring < bins
+    power = torch.fft.fft2(pixels.double(), norm="ortho").abs().square().flatten(1)[:, inside]
+    total = torch.zeros(len(pixels), bins, dtype=torch.float64).index_add_(1, ring[inside], power)
+    return 10 * (total / torch.bincount(ring[inside], minlength=bins) + 1e-12).log10()
+
+
+def spectrum_distance(a: Tensor, b: Tensor) -> dict[str, float]:
+    """Root mean square, over frequencies, of the difference of two sets' mean `log_spectrum`, dB."""
+    return {"decibels": (a.mean(0) - b.mean(0)).square().mean().sqrt().item() if len(a) and len(b) else math.nan}
+
+
+def patch_projections(pixels: Tensor, seed: int = 0) -> Tensor:
+    """Images [N, H, W] -> [N, levels, patches, projections]: patches of a Laplacian pyramid, on random axes.
+
+    The patches lie at places, and the axes point in directions, that ``seed`` decides, the same for every
+    image. Levels halve the side while there is room for patches in plenty.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    x, levels = pixels[:, None].float(), []
+    while True:
+        low = F.avg_pool2d(x, 2)
+        last = min(low.shape[-2:]) < 2 * PATCH
+        band = x if last else x - F.interpolate(low, x.shape[-2:], mode="bilinear")
+        places = F.unfold(band, PATCH)  # [N, 49, all places]
+        chosen = torch.randperm(places.shape[-1], generator=generator)[:PATCHES]
+        axes = F.normalize(torch.randn(PROJECTIONS, PATCH**2, generator=generator), dim=1)
+        levels.append((axes @ places[:, :, chosen]).transpose(1, 2))
+        if last:
+            return torch.stack(levels, 1)
+        x = low
+
+
+def sliced_wasserstein(a: Tensor, b: Tensor) -> dict[str, float]:
+    """Mean W1 of `patch_projections` over axes and levels (Rabin et al. 2011; Karras et al. 2018).
+
+    In units of the reference's standard deviation on that level, so that faint fine detail counts too.
+    """
+    n = min(len(a), len(b))
+    if not n:
+        return {"wasserstein": math.nan}
+    ordered = [x[:n].transpose(0, 1).flatten(1, 2).sort(dim=1).values for x in (a, b)]  # [levels, N patches, axes]
+    spread = ordered[1].std((1, 2)).clamp(min=1e-6)
+    return {"wasserstein": ((ordered[0] - ordered[1]).abs().mean((1, 2)) / spread).mean().item()}

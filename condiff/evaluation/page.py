@@ -1,0 +1,153 @@
+"""One page of pictures: samples beside real images, scores beside floor and ceiling, spectra, the nearest training images."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from condiff.evaluation.fidelity import log_spectrum
+from condiff.evaluation.images import Images, Rows, kinds
+from condiff.evaluation.report import LINES, SPACES, summary
+from condiff.evaluation.suite import Examination
+
+SHOWN = 8
+CHARTS = (
+    "learned_frechet",
+    "random_kid",
+    "random_precision",
+    "random_coverage",
+    "auroc",
+    "usefulness",
+    "spectrum_decibels",
+    "ms_ssim",
+)
+SAMPLE, REAL, OTHER = "tab:blue", "0.35", "tab:orange"
+
+
+def page(found: Examination, table: Rows, samples: Images, held_out: Images, training: Images) -> Figure:
+    """Everything, real images among it: for this disk."""
+    rows = kinds(table)
+    figure = Figure(figsize=(15, 7.5 + 2.2 * len(rows)), layout="constrained")
+    parts: Any = figure.subfigures(4, 1, height_ratios=[1.15 * len(rows), 4.4, 2.6, 1.05 * len(rows)])
+    parts[0].suptitle(f"generated, and real images of held-out patients\n{summary(found)}", fontsize=11)
+    _images(parts[0], rows, {"generated": samples, "real, held out": held_out})
+    _charts(parts[1], found)
+    left, right = parts[2].subfigures(1, 2, width_ratios=[1.3, 1])
+    _spectra(left, rows, samples, held_out)
+    if found.copies:
+        _distances(right, found)
+        _pairs(parts[3], found, rows, samples, held_out, training)
+    return figure
+
+
+def shareable(found: Examination, table: Rows, samples: Images) -> Figure:
+    """Samples and charts alone: no image of a patient."""
+    rows = kinds(table)
+    figure = Figure(figsize=(15, 5 + 1.2 * len(rows)), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=[1.2 * len(rows), 4.2])
+    parts[0].suptitle(summary(found), fontsize=11)
+    _images(parts[0], rows, {"generated": samples})
+    _charts(parts[1], found)
+    return figure
+
+
+def as_image(figure: Figure) -> Image.Image:
+    """The page as a picture."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def _images(figure, rows: Rows, columns: Mapping[str, Images]) -> None:
+    axes = figure.subplots(len(rows), len(columns), squeeze=False)
+    for row, (name, contrast) in zip(axes, rows.items(), strict=True):
+        for place, (title, images) in zip(row, columns.items(), strict=True):
+            mine = images.pixels[images.of(contrast)]
+            chosen = torch.linspace(0, len(mine) - 1, min(SHOWN, len(mine))).round().long()
+            _show(place, mine[chosen])
+            place.set_title(title if row is axes[0] else "", fontsize=10)
+        row[0].set_ylabel(name)
+
+
+def _show(axes: Axes, images: Tensor) -> None:
+    """Images side by side, the front of the head at the top."""
+    axes.imshow(torch.cat(list(images.flip(-2)), dim=1), cmap="gray", vmin=0, vmax=1, interpolation="bilinear")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def _charts(figure, found: Examination) -> None:
+    """Each score with its 95 %, over the band of real against real and the mark of another contrast."""
+    names = list(found.scores)
+    for axes, key in zip(figure.subplots(2, len(CHARTS) // 2).flat, CHARTS, strict=True):
+        axes.set_title(LINES[key].title, fontsize=9)
+        for x, name in enumerate(names):
+            if key not in found.scores[name]:
+                continue
+            ours, floor, ceiling = found.scores[name][key]
+            axes.fill_between([x - 0.35, x + 0.35], floor.low, floor.high, color=REAL, alpha=0.25, lw=0)
+            axes.hlines(floor.value, x - 0.35, x + 0.35, color=REAL, lw=1, label="real against real" if x == 0 else None)
+            axes.plot(x, ceiling.value, "_", color=OTHER, ms=14, mew=2, label="another contrast" if x == 0 else None)
+            bar = [[max(ours.value - ours.low, 0)], [max(ours.high - ours.value, 0)]]
+            if math.isfinite(ours.value):
+                axes.errorbar(x, ours.value, bar, fmt="o", color=SAMPLE, capsize=3, ms=5, label="samples" if x == 0 else None)
+        axes.set_xticks(range(len(names)), [name.removeprefix("AX") for name in names], fontsize=8)
+        axes.tick_params(axis="y", labelsize=8)
+        axes.set_xlim(-0.6, len(names) - 0.4)
+        if not LINES[key].more_is_better and key.endswith(("frechet", "kid")):
+            axes.set_yscale("symlog", linthresh=1)
+    figure.axes[0].legend(fontsize=7)
+
+
+def _spectra(figure, rows: Rows, samples: Images, held_out: Images) -> None:
+    figure.suptitle("radial power spectrum, dB, over cycles a pixel; band: between held-out images, 80 %", fontsize=9)
+    for axes, (name, contrast) in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows.items(), strict=True):
+        ours, real = (log_spectrum(images.pixels[images.of(contrast)]) for images in (samples, held_out))
+        frequency = torch.arange(real.shape[1]) / (2 * real.shape[1])
+        low, high = real.quantile(torch.tensor([0.1, 0.9], dtype=torch.float64), dim=0)
+        axes.fill_between(frequency, low, high, color=REAL, alpha=0.25, lw=0)
+        axes.plot(frequency, real.mean(0), color=REAL, lw=1)
+        axes.plot(frequency, ours.mean(0), color=SAMPLE, lw=1.2)
+        axes.set_title(name, fontsize=9)
+        axes.tick_params(labelsize=7)
+
+
+def _distances(figure, found: Examination) -> None:
+    figure.suptitle("distance to the nearest training image; 1: a new patient's, usually", fontsize=9)
+    for axes, (space, copies) in zip(figure.subplots(1, len(found.copies), squeeze=False)[0], found.copies.items(), strict=True):
+        both = torch.cat([copies.samples.distance, copies.held_out.distance])
+        bins = torch.linspace(0, float(both.max()), 40).tolist()
+        for name, near, tone in (("held out", copies.held_out, REAL), ("samples", copies.samples, SAMPLE)):
+            axes.hist(near.distance, bins, density=True, histtype="stepfilled", alpha=0.45, color=tone, label=name)
+        axes.set_title(SPACES[space].removeprefix("copies · "), fontsize=9)
+        axes.set_yticks([])
+        axes.tick_params(labelsize=7)
+        axes.legend(fontsize=7)
+
+
+def _pairs(figure, found: Examination, rows: Rows, samples: Images, held_out: Images, training: Images) -> None:
+    """The samples nearest to a training image, each left of it; and how near images of new patients come."""
+    figure.suptitle("nearest pairs: the image left, its nearest training image right, their distance above", fontsize=9)
+    known = torch.cat([training.pixels, training.pixels.flip(-1)])
+    grid = figure.subplots(len(rows), 2 * len(found.copies), squeeze=False)
+    for column, (space, copies) in enumerate(found.copies.items()):
+        for side, (title, images, near) in enumerate(
+            (("samples", samples, copies.samples), ("held out", held_out, copies.held_out))
+        ):
+            for row, (name, contrast) in zip(grid, rows.items(), strict=True):
+                axes = row[2 * column + side]
+                mine = images.of(contrast).nonzero()[:, 0]
+                nearest = mine[near.distance[mine].argsort()[:3]]
+                strip = [image for i in nearest for image in (images.pixels[i], known[near.which[i]])]
+                _show(axes, torch.stack(strip))
+                apart = ", ".join(f"{near.distance[i]:.2f}" for i in nearest)
+                axes.set_title(f"{title} · {SPACES[space].removeprefix('copies · ')} · {apart}", fontsize=7)
+                if column == side == 0:
+                    axes.set_ylabel(name)

@@ -1,0 +1,75 @@
+"""From a checkpoint and its data to what the evaluation judges: magnitudes, with what is known of each."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from torch import Tensor
+
+from condiff import checkpoint
+from condiff.data.datamodule import MRIDataModule, Slices, fingerprints
+from condiff.errors import InputError
+from condiff.evaluation.images import Images
+from condiff.sampling import Draw
+from condiff.seeds import derive_seed
+from condiff.systems import DiffusionSystem
+
+
+def prepare(system: DiffusionSystem, ckpt: str | Path, asked: Mapping[str, Any]) -> tuple[MRIDataModule, bool]:
+    """The data to judge a checkpoint by, read; and whether their training images are what it learned from.
+
+    Args:
+        asked: a whole data module's configuration, or fields that replace those of the checkpoint's own.
+
+    Raises:
+        InputError: images of another size or contrast than the checkpoint's, or held-out patients it has seen.
+    """
+    own = system.hparams["data"]
+    trained = checkpoint.build(own, ckpt)
+    data = instantiate(asked) if "_target_" in asked else checkpoint.build({**own, **asked}, ckpt)
+    for name, mine, theirs in (
+        ("images [C, H, W]", trained.transform.shape, data.transform.shape),
+        ("contrasts", trained.conditioning.contrasts, data.conditioning.contrasts),
+    ):
+        if mine != theirs:
+            raise InputError(f"data: its {name} are {theirs}, those of {ckpt} are {mine}; give data like those it was trained on")
+    data.prepare_data()
+    data.setup()
+    seen = checkpoint.patients(ckpt)
+    known = seen & fingerprints(data.val.volumes + data.test.volumes)
+    if known:
+        raise InputError(
+            f"data: {len(known)} patients held out of {data.root} were trained on by {ckpt}; the folder or the split "
+            "has changed since. Give the folder as it was, with the counts and data.seed of the training"
+        )
+    return data, data.seen == seen
+
+
+def real(data: MRIDataModule, *parts: Slices) -> Images:
+    """The slices of some parts of the data, say ``data.val, data.test``."""
+    contrasts = data.conditioning.contrasts
+    pixels, contrast, patient = [torch.empty(0, *data.transform.shape[1:])], [], []
+    for part in parts:
+        pixels.append(data.transform.magnitude(part.images))
+        contrast += [contrasts.index(part.volumes[index].contrast) for index in part.volume]
+        patient += [derive_seed(part.volumes[index].patient) for index in part.volume]
+    return Images(torch.cat(pixels), torch.tensor(contrast, dtype=torch.long), torch.tensor(patient, dtype=torch.long))
+
+
+def generated(data: MRIDataModule, images: Tensor, draws: Sequence[Draw]) -> Images:
+    """Samples [N, C, H, W] as they were drawn; each is a patient of its own, of contrast -1 where none was asked for.
+
+    Raises:
+        InputError: a sample that is not a number.
+    """
+    bad = [draw for draw, image in zip(draws, images, strict=True) if not image.isfinite().all()]
+    if bad:
+        raise InputError(
+            f"samples: {len(bad)} of {len(draws)} hold NaN or infinity, the first {bad[0].label} with seed {bad[0].seed}; "
+            "the training diverged or the sampler did: give an earlier checkpoint, or more steps"
+        )
+    known = data.conditioning.contrasts
+    contrast = [-1 if draw.contrast is None else known.index(draw.contrast) for draw in draws]
+    return Images(data.transform.magnitude(images), torch.tensor(contrast), torch.arange(len(draws)))

@@ -1,0 +1,62 @@
+"""The networks that judge: deterministic, trained once, and able to tell what is there to tell."""
+
+import torch
+
+from condiff.evaluation.features import Classifier, RandomFeatures, fit, fit_once, in_batches
+
+
+def stripes(n, seed=0):
+    """Images of horizontal or vertical stripes, labelled 0 or 1."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 2
+    wave = (torch.arange(16) // 2 % 2).float().expand(n, 16, 16)
+    pixels = torch.where(labels[:, None, None] == 0, wave.transpose(1, 2), wave)
+    return pixels + 0.2 * torch.randn(n, 16, 16, generator=generator), labels
+
+
+def test_a_classifier_learns_and_leaves_the_random_numbers_alone():
+    pixels, labels = stripes(40)
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    net = fit(pixels, labels, 2, "")
+    assert torch.rand(1) == expected
+    others, truth = stripes(40, seed=1)
+    assert (in_batches(net, others).argmax(1) == truth).float().mean() > 0.95
+
+
+def test_trained_once_and_equal_from_any_state(tmp_path, monkeypatch):
+    pixels, labels = stripes(20)
+    monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)
+    torch.manual_seed(1)
+    first = fit_once(pixels, labels, 2, tmp_path, "")
+    torch.manual_seed(2)
+    again = fit(pixels, labels, 2, "")
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    monkeypatch.setattr("condiff.evaluation.features.fit", None)  # would fail if it were called
+    cached = fit_once(pixels, labels, 2, tmp_path, "")
+    assert torch.equal(cached(pixels), first(pixels)) and len(list(tmp_path.iterdir())) == 1
+
+
+def test_another_image_is_another_network(tmp_path, monkeypatch):
+    pixels, labels = stripes(20)
+    monkeypatch.setattr("condiff.evaluation.features.STEPS", 1)
+    fit_once(pixels, labels, 2, tmp_path, "")
+    pixels[0, 0, 0] += 1e-3
+    fit_once(pixels, labels, 2, tmp_path, "")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_random_features_are_the_same_numbers_everywhere():
+    """First weight and a response, pinned: another torch must not move the scale of everything that was measured."""
+    net = RandomFeatures()
+    image = torch.linspace(0, 1, 32 * 32).view(1, 32, 32)
+    assert torch.equal(net(image), RandomFeatures()(image)) and net(image).shape == (1, RandomFeatures.dim)
+    torch.testing.assert_close(net.layers[0].weight[0, 0, 0, :2], torch.tensor([-0.318436, -0.325937]))
+    assert not torch.equal(net(image), RandomFeatures(seed=1)(image))
+
+
+def test_any_size_of_image():
+    for size in (16, 64, 100, 320):
+        pixels = torch.rand(2, size, size)
+        assert Classifier(3)(pixels).shape == (2, 3) and RandomFeatures()(pixels).shape == (2, RandomFeatures.dim)
