@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from condiff import checkpoint, judging, sampling
 from condiff.drawing import Cost, resumable
-from condiff.entry import entry, require_positive
+from condiff.entry import entry, folder_name, require_positive
 from condiff.evaluation import report
 from condiff.evaluation.images import rows
 from condiff.evaluation.page import as_image, page, shareable
@@ -68,10 +67,10 @@ def asked(cfg: DictConfig) -> dict[str, Any]:
 
 def folder(cfg: DictConfig, ckpt: Path) -> Path:
     """Beside the checkpoint, named by what was asked for: the same command finds what it left."""
-    name = re.sub(r"[^\w.,=-]", "-", HydraConfig.get().job.override_dirname) or "default"
+    name = folder_name(HydraConfig.get().job.override_dirname) or "default"
     out = Path(cfg.out) if cfg.out else ckpt.resolve().parent.parent / "evaluation" / name
     out.mkdir(parents=True, exist_ok=True)
-    cfg.run = str(out)
+    cfg.run = str(out.resolve())
     return out
 
 

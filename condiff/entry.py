@@ -5,8 +5,10 @@ Set CONDIFF_TRACEBACK=1 to see where an error came from.
 
 import difflib
 import functools
+import hashlib
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -61,6 +63,15 @@ def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) 
         return run
 
     return decorate
+
+
+def folder_name(text: str, longest: int = 150) -> str:
+    """The overrides of a job as a name for its folder: no slashes, and not longer than file systems take."""
+    name = re.sub(r"[^\w.,=\[\]-]", "-", text)
+    return name if len(name) <= longest else f"{name[: longest - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ class Wandb(WandbLogger):
 
     def __init__(self, **settings):
         offline = "WANDB_MODE" not in os.environ and not _logged_in()
-        super().__init__(offline=offline, **settings | ({"mode": "offline"} if offline else {}))
+        # not Lightning's offline=True, which refuses log_model; W&B keeps artifacts offline too
+        super().__init__(**settings | ({"mode": "offline"} if offline else {}))
 
     def finalize(self, status: str) -> None:
         super().finalize(status)

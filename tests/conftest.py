@@ -34,9 +34,18 @@ def phantom_root(cache):
     return cache / TINY.key
 
 
+TINY_RUN = [
+    "data.phantom.patients=3", "data.phantom.slices=2", "data.phantom.coils=2", "data.phantom.matrix=32", "data.downsample=2",
+    "data.volumes_per_contrast=1", "data.held_out_per_contrast=1", "data.batch_size=4", "data.steps_per_epoch=3",
+    "net=unet_small", "net.channels=[8,8]", "net.patch=1", "trainer.max_epochs=2", "trainer.precision=32-true",
+    "trainer.accelerator=cpu", "callbacks.grid.steps=3", "callbacks.grid.num_samples=1", "trainer.log_every_n_steps=1",
+    "hydra.run.dir=runs/now",
+]  # fmt: skip
+
+
 @pytest.fixture
 def run_entry(monkeypatch, cache, tmp_path):
-    """Call train.py or sample.py with a command line, in tmp_path, on the tiny phantom."""
+    """Call an entry point with a command line, in tmp_path, on the tiny phantom."""
 
     def run(script: str, *arguments: str) -> None:
         monkeypatch.setattr(sys, "argv", [str(ROOT / script), *arguments])
@@ -77,3 +86,13 @@ def write_volume(
             if name not in leave_out:
                 file.attrs[name] = value
     return path
+
+
+def bad(capsys, run_entry, script, *arguments):
+    """What bad input prints: one line, exit code 1, no traceback."""
+    with pytest.raises(SystemExit) as exit_:
+        run_entry(script, *arguments)
+    assert exit_.value.code == 1
+    printed = capsys.readouterr().err.strip().splitlines()
+    assert [line for line in printed if line.startswith(("error", "Error", "Traceback"))] == printed[-1:]
+    return printed[-1]

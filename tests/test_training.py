@@ -11,15 +11,8 @@ import h5py
 import pytest
 import torch
 
-from tests.conftest import ROOT, write_volume
-
-TINY = [
-    "data.phantom.patients=3", "data.phantom.slices=2", "data.phantom.coils=2", "data.phantom.matrix=32", "data.downsample=2",
-    "data.volumes_per_contrast=1", "data.held_out_per_contrast=1", "data.batch_size=4", "data.steps_per_epoch=3",
-    "net=unet_small", "net.channels=[8,8]", "net.patch=1", "trainer.max_epochs=2", "trainer.precision=32-true",
-    "trainer.accelerator=cpu", "callbacks.grid.steps=3", "callbacks.grid.num_samples=1", "trainer.log_every_n_steps=1",
-    "hydra.run.dir=runs/now",
-]  # fmt: skip
+from tests.conftest import ROOT, bad, write_volume
+from tests.conftest import TINY_RUN as TINY
 
 
 def losses(folder):
@@ -107,18 +100,6 @@ def test_multirun(run_entry, tmp_path):
     run_entry("sample.py", f"ckpt={found[0].relative_to(tmp_path)}", "num_samples=1", "steps=2", "out=x", "accelerator=cpu")
 
 
-def test_wandb_offline(run_entry, tmp_path, monkeypatch):
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    import wandb
-
-    run_entry("train.py", *TINY, "logger=wandb", "trainer.max_epochs=1")
-    assert list((tmp_path / "runs/now/wandb").glob("offline-run-*/*.wandb"))
-    assert wandb.run is None
-
-
 def test_trains_on_a_fastmri_folder(run_entry, tmp_path, capsys):
     """Three patients, one without a T1POST, one broken file: the test split may be empty, and that is said."""
     (tmp_path / "data").mkdir()
@@ -131,16 +112,6 @@ def test_trains_on_a_fastmri_folder(run_entry, tmp_path, capsys):
     assert (tmp_path / "runs/now/samples/samples.png").exists()
     log = (tmp_path / "runs/now/train.log").read_text()
     assert "broken.h5" in log and "skipped 1 of 12 files" in log
-
-
-def bad(capsys, run_entry, script, *arguments):
-    """What bad input prints: one line, exit code 1, no traceback."""
-    with pytest.raises(SystemExit) as exit_:
-        run_entry(script, *arguments)
-    assert exit_.value.code == 1
-    printed = capsys.readouterr().err.strip().splitlines()
-    assert [line for line in printed if line.startswith(("error", "Error", "Traceback"))] == printed[-1:]
-    return printed[-1]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The cheap part of the evaluation while training goes on."""
 
+import math
 from typing import Any
 
 import lightning as L
@@ -51,4 +52,5 @@ class Quality(L.Callback):
         found, _ = score(quick(samples, held_out, training), samples, held_out, training, table, CUTS)
         for row, measures in found.items():
             for measure, values in measures.items():
-                pl_module.log(f"quality/{row}/{measure}", values.samples.value, rank_zero_only=True, batch_size=1)
+                if math.isfinite(values.samples.value):  # what cannot be computed is not logged
+                    pl_module.log(f"quality/{row}/{measure}", values.samples.value, rank_zero_only=True, batch_size=1)

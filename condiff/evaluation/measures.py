@@ -30,9 +30,13 @@ def distance(name: str, describe: Callable[[Tensor], Tensor], between: Distances
 
 
 def standardised(network: nn.Module | Callable[[Tensor], Tensor], training: Images) -> Callable[[Tensor], Tensor]:
-    """Features in double precision, of mean 0 and variance 1 over the training images in every dimension."""
+    """Features in double precision, of mean 0 and variance 1 over the training images in every dimension.
+
+    A dimension that hardly varies is not blown up: its deviation counts as a tenth of the average at least.
+    """
     features = in_batches(network, training.pixels).double()
-    mean, std = features.mean(0), features.std(0).clamp(min=1e-6)
+    mean, std = features.mean(0), features.std(0, correction=0)
+    std = std.clamp(min=max(std.mean().item() / 10, 1e-6))
     return lambda pixels: (network(pixels).double() - mean) / std
 
 

@@ -1,8 +1,10 @@
 """Memorisation: are samples nearer to a training image than images of new patients are?
 
-The distance from held-out real images to the training images says how near a new patient comes by chance;
-a sample nearer than the 1 % quantile of that is counted as a copy. Dar et al. 2024 found diffusion models
-copy most where patients are few.
+Distances are relative, as Carlini et al. 2023 (section 5.1) measure them: to the nearest training image, over
+the mean of those to the 50 nearest. A smooth image is near to all of them and a copy to one; absolute
+distances blame both. Held-out real images say how near to one training image a new patient's comes by
+chance; a sample nearer than the 1 % quantile of that is counted as a copy. Dar et al. 2024 found diffusion
+models copy most where patients are few.
 """
 
 import math
@@ -15,13 +17,14 @@ from scipy.stats import betabinom
 from torch import Tensor
 
 from condiff.evaluation.features import in_batches
-from condiff.evaluation.images import Images, Rows, kinds
+from condiff.evaluation.images import Images, Rows
 
 QUANTILE = 0.01
+NEAREST = 50
 
 
 class Neighbours(NamedTuple):
-    """For each query the distance [N] to its nearest training image, and which one that is [N]."""
+    """For each query the relative distance [N] to its nearest training image, and which one that is [N]."""
 
     distance: Tensor
     which: Tensor
@@ -40,8 +43,7 @@ class Audit(NamedTuple):
 class Copies:
     """The audit in one space: the verdict on each row, and the nearest training image of every image.
 
-    Distances are in units of the median distance of a new patient's image of that contrast: 1 is usual.
-    Indices count the training images, then their mirror images.
+    ``which`` counts the training images, then their mirror images.
     """
 
     verdicts: dict[str, Audit]
@@ -50,28 +52,23 @@ class Copies:
 
 
 def search(describe: Callable[[Tensor], Tensor], samples: Images, held_out: Images, training: Images, rows: Rows) -> Copies:
-    """Look among the samples for copies of training images of their contrast, mirrored or not, in the space of ``describe``."""
-    known = torch.cat([in_batches(describe, training.pixels), in_batches(describe, training.pixels.flip(-1))])
-    queries = [in_batches(describe, images.pixels) for images in (samples, held_out)]
-    found = [Neighbours(torch.zeros(len(q), dtype=torch.float64), torch.zeros(len(q), dtype=torch.long)) for q in queries]
-    for contrast in kinds(rows).values():
-        candidates = training.of(contrast).repeat(2).nonzero()[:, 0]
-        masks = samples.of(contrast), held_out.of(contrast)
-        near = [nearest(query[mask], known[candidates]) for query, mask in zip(queries, masks, strict=True)]
-        usual = near[1].distance.median()
-        for result, mask, one in zip(found, masks, near, strict=True):
-            result.distance[mask], result.which[mask] = one.distance / usual, candidates[one.which]
+    """Look among the samples for copies of training images, mirrored or not, in the space of ``describe``."""
+    known, mirrored = in_batches(describe, training.pixels), in_batches(describe, training.pixels.flip(-1))
+    near, usual = (nearest(in_batches(describe, images.pixels), known, mirrored) for images in (samples, held_out))
     verdicts = {}
     for name, contrast in rows.items():
         mine, theirs = samples.of(contrast), held_out.of(contrast)
-        verdicts[name] = audit(found[0].distance[mine], found[1].distance[theirs], held_out.patient[theirs])
-    return Copies(verdicts, *found)
+        verdicts[name] = audit(near.distance[mine], usual.distance[theirs], held_out.patient[theirs])
+    return Copies(verdicts, near, usual)
 
 
-def nearest(queries: Tensor, training: Tensor) -> Neighbours:
-    """Euclidean, per dimension: root mean square difference of [N, D] to [M, D]."""
-    apart = torch.cdist(queries.double(), training.double()) / math.sqrt(queries.shape[1])
-    return Neighbours(*apart.min(dim=1))
+def nearest(queries: Tensor, training: Tensor, mirrored: Tensor) -> Neighbours:
+    """Relative Euclidean distances of [N, D] to [M, D] or, where that is nearer, the mirror image: 0 for a copy, at most 1."""
+    direct, swapped = (torch.cdist(queries.double(), known.double()) for known in (training, mirrored))
+    apart, which = torch.minimum(direct, swapped).topk(min(NEAREST, len(training)), largest=False)
+    first = which[:, :1]
+    turned = swapped.gather(1, first) < direct.gather(1, first)
+    return Neighbours(apart[:, 0] / apart.mean(1).clamp(min=1e-12), (first + len(training) * turned)[:, 0])
 
 
 def audit(samples: Tensor, held_out: Tensor, patient: Tensor) -> Audit:

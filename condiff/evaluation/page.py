@@ -120,10 +120,9 @@ def _spectra(figure, rows: Rows, samples: Images, held_out: Images) -> None:
 
 
 def _distances(figure, found: Examination) -> None:
-    figure.suptitle("distance to the nearest training image; 1: a new patient's, usually", fontsize=9)
+    figure.suptitle("distance to the nearest training image over that to the 50 nearest: 0 is a copy", fontsize=9)
     for axes, (space, copies) in zip(figure.subplots(1, len(found.copies), squeeze=False)[0], found.copies.items(), strict=True):
-        both = torch.cat([copies.samples.distance, copies.held_out.distance])
-        bins = torch.linspace(0, float(both.max()), 40).tolist()
+        bins = torch.linspace(0, 1, 40).tolist()
         for name, near, tone in (("held out", copies.held_out, REAL), ("samples", copies.samples, SAMPLE)):
             axes.hist(near.distance, bins, density=True, histtype="stepfilled", alpha=0.45, color=tone, label=name)
         axes.set_title(SPACES[space].removeprefix("copies · "), fontsize=9)

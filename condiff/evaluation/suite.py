@@ -59,7 +59,7 @@ def check_patients(held_out: Images, table: Rows) -> None:
         patients = len(held_out.patient[held_out.of(contrast)].unique())
         if patients < 2:
             raise InputError(
-                f"data: {patients} held-out patients of {name}; at least 2 are needed, one to compare with the other. "
+                f"data: {patients} patients of {name} to judge by; at least 2 are needed, one to compare with the other. "
                 "Train with more data.held_out_per_contrast, or with fewer data.volumes_per_contrast"
             )
 

@@ -14,10 +14,20 @@ def noise(n, seed, size=16):
     return torch.rand(n, size, size, generator=torch.Generator().manual_seed(seed))
 
 
-def test_nearest_is_the_root_mean_square_difference():
-    known = torch.stack([torch.zeros(4), torch.full((4,), 3.0)])
-    found = nearest(torch.tensor([[1.0, 1.0, 1.0, 1.0], [3.0, 3.0, 3.0, 5.0]]), known)
-    assert found.distance.tolist() == pytest.approx([1.0, 1.0]) and found.which.tolist() == [0, 1]
+def test_distance_is_relative_to_the_other_training_images():
+    """Three images on a line and, far off, the mirror images of two; the third's lies at 11."""
+    known, mirrored = torch.tensor([[0.0], [3.0], [30.0]]), torch.tensor([[500.0], [600.0], [11.0]])
+    found = nearest(torch.tensor([[1.0], [3.0], [11.0]]), known, mirrored)
+    assert found.distance.tolist() == pytest.approx([1 / ((1 + 2 + 10) / 3), 0.0, 0.0]) and found.which.tolist() == [0, 1, 5]
+
+
+def test_smooth_samples_are_no_copies():
+    """Blurred new images are nearer to every training image than sharp new images, and to none in particular."""
+    sharp, training = noise(60, 1).flatten(1), noise(80, 0).flatten(1)
+    smooth = 0.5 + 0.3 * (noise(60, 2).flatten(1) - 0.5)
+    assert torch.cdist(smooth, training).min(1).values.max() < torch.cdist(sharp, training).min()
+    mine, theirs = (nearest(queries, training, training).distance for queries in (smooth, sharp))
+    assert audit(mine, theirs, torch.arange(60)).p > 0.05
 
 
 def test_p_is_that_of_all_orders():
@@ -62,7 +72,7 @@ def test_all_planted_copies_are_found(space):
     planted = torch.arange(30).lt(20) & (torch.arange(30) % 2 == 0)
     assert (verdict.copies[planted]).all() and verdict.copies[~planted].float().mean() < 0.1 and verdict.p < 1e-3
     assert (found.samples.which[planted] % 40).tolist() == list(range(0, 30, 3))
-    assert found.held_out.distance.median() == pytest.approx(1)
+    assert found.held_out.distance.median() > 0.8
 
 
 def test_contrasts_are_audited_apart():

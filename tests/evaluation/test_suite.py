@@ -103,7 +103,7 @@ def test_few_images_give_numbers_or_say_why(real, tmp_path):
 
 def test_too_little_to_compare_is_said(real, tmp_path):
     held_out, training = real
-    with pytest.raises(InputError, match="1 held-out patients of AXT1; at least 2"):
+    with pytest.raises(InputError, match="1 patients of AXT1 to judge by; at least 2"):
         examine(of_its_own(training), held_out[held_out.patient == 0], training, TABLE, tmp_path)
     with pytest.raises(InputError, match="num_samples: 1 of AXT1"):
         examine(training[torch.tensor([0, 6])], held_out, training, TABLE, tmp_path)

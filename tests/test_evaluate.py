@@ -1,0 +1,137 @@
+"""evaluate.py as its user meets it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from condiff import export
+from tests.conftest import TINY_RUN, bad, write_volume
+
+FAST = ["num_samples=3", "steps=2", "accelerator=cpu"]
+
+
+@pytest.fixture
+def trained(run_entry, tmp_path, monkeypatch):
+    monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)
+    monkeypatch.setattr("condiff.evaluation.suite.CUTS", 4)
+    run_entry("train.py", *TINY_RUN, "trainer.max_epochs=1")
+    return Path("runs/now")
+
+
+def test_evaluation(trained, run_entry, capsys):
+    run_entry("evaluate.py", *FAST)
+    folder = trained / "evaluation/num_samples-3_steps-2"
+    found = json.loads((folder / "evaluation.json").read_text())
+    assert set(found["scores"]) == {"AXT1", "AXT1POST", "AXT2", "AXFLAIR", "pooled"}
+    assert found["settings"]["steps"] == 2 and found["compared"]["AXT1"] == 2
+    assert found["cost"]["evaluations_per_image"] == 4  # two steps, guided
+    assert set(found["copies"]) == {"pixels", "random"} and found["copies"]["pixels"]["AXT1"]["p"] <= 1
+    assert (folder / "evaluation.png").stat().st_size > 10_000
+    printed = capsys.readouterr().out
+    assert "Fréchet distance · learned features" in printed and "copies of training images:" in printed
+    assert not list(Path().glob("*.log")) and not Path(".hydra").exists() and not Path("outputs").exists()
+
+
+@pytest.mark.parametrize(("guidance", "count"), [("guidance=none", 2), ("guidance.interval=[0.5,1000]", 3)])
+def test_evaluations_are_counted_with_guidance(trained, run_entry, guidance, count):
+    """The grid's two levels are 40 and about 0.6 ... 1 is outside an interval that begins above it."""
+    run_entry("evaluate.py", *FAST, guidance.replace("0.5", "20"), "out=judged")
+    assert json.loads(Path("judged/evaluation.json").read_text())["cost"]["evaluations_per_image"] == count
+
+
+def test_an_interrupted_evaluation_goes_on(trained, run_entry, monkeypatch):
+    """Stopped after the second of three rounds; the rest is drawn, and all is as if nothing had happened."""
+    run_entry("evaluate.py", *FAST, "batch_size=4", "out=whole")
+    (whole,) = Path("whole").glob("samples-*.h5")
+    save, saved = export.save_h5, []
+
+    def save_twice(*arguments, **settings):
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+        saved.append(1)
+        save(*arguments, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "save_h5", save_twice)
+        with pytest.raises(KeyboardInterrupt):
+            run_entry("evaluate.py", *FAST, "batch_size=4", "out=cut")
+    with h5py.File(Path("cut") / whole.name) as file:
+        assert len(file["images"]) == 8
+    run_entry("evaluate.py", *FAST, "batch_size=4", "out=cut")
+    with h5py.File(whole) as one, h5py.File(Path("cut") / whole.name) as other:
+        assert np.array_equal(one["images"], other["images"]) and len(one["images"]) == 12
+        assert other.attrs["drawn"] == 12 and other.attrs["evaluations"] == one.attrs["evaluations"]
+    one, other = (json.loads(Path(name, "evaluation.json").read_text())["scores"] for name in ("whole", "cut"))
+    assert one == other  # deterministic from end to end
+
+
+def test_another_checkpoint_or_setting_draws_anew(trained, run_entry):
+    run_entry("evaluate.py", *FAST, "out=judged")
+    run_entry("evaluate.py", *FAST, "out=judged", "seed=7")
+    assert len(list(Path("judged").glob("samples-*.h5"))) == 2
+
+
+def test_data_that_moved(trained, run_entry, cache, tmp_path):
+    """The same volumes in another folder are the checkpoint's own data."""
+    shutil.copytree(cache, tmp_path / "moved")
+    run_entry("evaluate.py", *FAST, "data.cache=moved", "out=judged")
+    assert not json.loads(Path("judged/evaluation.json").read_text())["notes"][-1].startswith("copies")
+
+
+def test_unconditional(run_entry, monkeypatch):
+    monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)
+    run_entry("train.py", *TINY_RUN, "model=unconditional", "trainer.max_epochs=1")
+    run_entry("evaluate.py", "num_samples=8", "steps=2", "accelerator=cpu", "out=judged")
+    assert list(json.loads(Path("judged/evaluation.json").read_text())["scores"]) == ["pooled"]
+
+
+def volumes(folder, patients, contrasts=("AXT1", "AXT2")):
+    for patient in patients:
+        for contrast in contrasts:
+            write_volume(folder / f"{patient}{contrast}.h5", contrast=contrast, patient=patient)
+
+
+def test_bad_input(trained, run_entry, capsys, tmp_path):
+    (tmp_path / "heads").mkdir()
+    volumes(tmp_path / "heads", "abcd")
+    own = ["data=fastmri", "data.root=heads", "data.transform.matrix=32", "data.volumes_per_contrast=1"]
+    for arguments, expected in [
+        (["ckpt=nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
+        (["num_samples=1"], "num_samples: 1 of AXT1; at least 2 are needed"),
+        (["num_samples=0"], "num_samples=0: give a whole number"),
+        (["data.downsample=1"], r"data: its images [C, H, W] are (1, 32, 32), those of"),
+        ([*own, "data.contrasts=[AXT1,AXT2]"], "data: its contrasts are ('AXT1', 'AXT2')"),
+        (["data.seed=1"], "held out of"),
+        (["data.sead=1"], "sead"),
+        (["sampler=euler"], "there are ddim"),
+    ]:
+        assert expected in bad(capsys, run_entry, "evaluate.py", *FAST, *arguments), arguments
+
+
+def test_samples_that_are_not_numbers(trained, run_entry, capsys):
+    path = "runs/now/checkpoints/last.ckpt"
+    content = torch.load(path, weights_only=True)
+    for value in content["state_dict"].values():
+        value.fill_(float("nan"))
+    torch.save(content, path)
+    assert "12 of 12 hold NaN or infinity, the first AXT1 with seed 0" in bad(capsys, run_entry, "evaluate.py", *FAST)
+
+
+def test_a_folder_that_changed(run_entry, capsys, tmp_path, monkeypatch):
+    """With another patient in the folder the split differs: somebody held out now was trained on, and that is told."""
+    monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)
+    (tmp_path / "heads").mkdir()
+    volumes(tmp_path / "heads", "xpqas")  # drawn in this order: x and p to train on
+    settings = [word for word in TINY_RUN if "phantom" not in word]
+    source = ["data=fastmri", "data.root=heads", "data.transform.matrix=32", "data.contrasts=[AXT1,AXT2]"]
+    run_entry("train.py", *settings, *source, "data.volumes_per_contrast=2", "trainer.max_epochs=1")
+    run_entry("evaluate.py", *FAST, "out=judged")
+    volumes(tmp_path / "heads", "k")  # drawn first: p is held out now
+    assert "were trained on by" in bad(capsys, run_entry, "evaluate.py", *FAST, "out=judged")
+    again = ["resume=runs/now/checkpoints/last.ckpt", "trainer.max_epochs=2", "hydra.run.dir=runs/again"]
+    assert "no longer splits as it did" in bad(capsys, run_entry, "train.py", *again)
