@@ -64,10 +64,8 @@ def cuts(samples: Images, held_out: Images, training: Images, contrast: int | No
     real = held_out + training
     kinds = real.contrast.unique()
     mine, ours = real.of(contrast) & (torch.arange(len(real)) < len(held_out)), samples.of(contrast)
-    patients = real.patient[mine].unique()
     for turn in range(number):
-        half = _shuffled(patients, generator)[: len(patients) // 2]
-        inside = torch.isin(real.patient, half)
+        inside = torch.isin(real.patient, _half(real[mine], generator))
         other = ~real.of(contrast) if contrast is not None else real.of(int(kinds[turn % len(kinds)]))
         masks = ours, mine & ~inside, other & ~inside, mine & inside
         parts = [_shuffled(mask.nonzero()[:, 0], generator) for mask in masks]
@@ -90,6 +88,19 @@ def _score(values: Iterable[float]) -> Score:
     if not len(finite):
         return Score(math.nan, math.nan, math.nan)
     return Score(finite.mean().item(), finite.quantile(0.025).item(), finite.quantile(0.975).item())
+
+
+def _half(images: Images, generator: torch.Generator) -> Tensor:
+    """A random half of the patients of every contrast, so that the halves have the same mix of contrasts."""
+    chosen: list[int] = []
+    seen: set[int] = set()
+    odd = 0  # who is left over in one contrast makes up for it in the next
+    for kind in images.contrast.unique():
+        patients = [p for p in images.patient[images.of(int(kind))].unique().tolist() if p not in seen]
+        half, odd = divmod(len(patients) + odd, 2)
+        chosen += [patients[i] for i in torch.randperm(len(patients), generator=generator)[:half]]
+        seen.update(patients)
+    return torch.tensor(chosen, dtype=torch.long)
 
 
 def _shuffled(items: Tensor, generator: torch.Generator) -> Tensor:

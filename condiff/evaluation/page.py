@@ -1,6 +1,7 @@
 """One page of pictures: samples beside real images, scores beside floor and ceiling, spectra, the nearest training images."""
 
 import math
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,7 +37,7 @@ def page(found: Examination, table: Rows, samples: Images, held_out: Images, tra
     rows = kinds(table)
     figure = Figure(figsize=(15, 7.5 + 2.2 * len(rows)), layout="constrained")
     parts: Any = figure.subfigures(4, 1, height_ratios=[1.15 * len(rows), 4.4, 2.6, 1.05 * len(rows)])
-    parts[0].suptitle(f"generated, and real images of held-out patients\n{summary(found)}", fontsize=11)
+    parts[0].suptitle(_title(found), fontsize=11)
     _images(parts[0], rows, {"generated": samples, "real, held out": held_out})
     _charts(parts[1], found)
     left, right = parts[2].subfigures(1, 2, width_ratios=[1.3, 1])
@@ -52,7 +53,7 @@ def shareable(found: Examination, table: Rows, samples: Images) -> Figure:
     rows = kinds(table)
     figure = Figure(figsize=(15, 5 + 1.2 * len(rows)), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=[1.2 * len(rows), 4.2])
-    parts[0].suptitle(summary(found), fontsize=11)
+    parts[0].suptitle(_title(found), fontsize=11)
     _images(parts[0], rows, {"generated": samples})
     _charts(parts[1], found)
     return figure
@@ -63,6 +64,10 @@ def as_image(figure: Figure) -> Image.Image:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def _title(found: Examination) -> str:
+    return "\n".join(textwrap.wrap(summary(found), 150))
 
 
 def _images(figure, rows: Rows, columns: Mapping[str, Images]) -> None:

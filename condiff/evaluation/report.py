@@ -96,21 +96,22 @@ def _verdict(audit: Audit) -> str:
 
 
 def summary(found: Examination) -> str:
-    """The verdict on copies in a line; Bonferroni's correction for the audits of single contrasts."""
-    audits = {
-        (space, name): verdict
-        for space, copies in found.copies.items()
-        for name, verdict in copies.verdicts.items()
-        if name != POOLED or len(copies.verdicts) == 1
-    }
-    guilty = [
-        f"{name} in {space}: {100 * a.share:.0f} %" for (space, name), a in audits.items() if a.p * len(audits) < SIGNIFICANT
-    ]
-    if not audits:
+    """The verdict on copies in a line; with Bonferroni's correction, for every contrast is asked in every space."""
+    if not found.copies:
         return "copies of training images: not looked for"
-    if guilty:
-        return f"copies of training images: YES, more than among images of new patients ({'; '.join(guilty)})"
-    return "copies of training images: no more than among images of new patients"
+    asked = {space: {**copies.verdicts} for space, copies in found.copies.items()}
+    for verdicts in asked.values():
+        if len(verdicts) > 1:
+            del verdicts[POOLED]
+    tests = sum(map(len, asked.values()))
+    guilty = {
+        space: [f"{name} {100 * audit.share:.0f} %" for name, audit in verdicts.items() if audit.p * tests < SIGNIFICANT]
+        for space, verdicts in asked.items()
+    }
+    places = [f"in {space} {', '.join(names)}" for space, names in guilty.items() if names]
+    if not places:
+        return "copies of training images: no more than among images of new patients"
+    return f"copies of training images: YES, more than among images of new patients; {'; '.join(places)}"
 
 
 def as_dict(found: Examination) -> dict[str, Any]:

@@ -36,6 +36,21 @@ def test_cuts_are_by_patient_and_of_equal_size(contrast, patients):
             assert len(real.contrast[cut.ceiling].unique()) == 1
 
 
+def test_halves_have_the_same_mix_of_contrasts():
+    """Eight patients of one contrast each: drawn freely, a half would now and then be all of one kind."""
+    contrast = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+    held_out = Images(torch.zeros(8, 4, 4), contrast, torch.arange(8))
+    for cut in cuts(held_out, held_out, held_out[:0], None, 20):
+        for part in (cut.floor, cut.reference):
+            assert contrast[part].tolist().count(0) == 2 == len(part) // 2
+
+
+def test_odd_patients_are_shared_out():
+    """One patient a contrast: one contrast's goes to one half, the other's to the other, and none is empty."""
+    held_out = Images(torch.zeros(2, 4, 4), torch.tensor([0, 1]), torch.arange(2))
+    assert all(len(cut.reference) == len(cut.floor) == 1 for cut in cuts(held_out, held_out, held_out[:0], None, 4))
+
+
 def test_scores_are_mean_and_middle_95_percent():
     values = iter(range(101))
     found = compare([lambda cut: {"x": Values(float(next(values)), math.nan, 1.0)}], range(101))["x"]

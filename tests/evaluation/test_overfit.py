@@ -7,8 +7,9 @@ import pytest
 
 RUN = [
     "data.phantom.slices=1", "data.phantom.coils=1", "data.phantom.matrix=32", "data.downsample=1",
-    "data.held_out_per_contrast=6",     "data.batch_size=16", "net=unet_small", "net.patch=1", "trainer.max_epochs=1", "data.steps_per_epoch=600",
-    "trainer.accelerator=cpu", "callbacks.grid.num_samples=1", "callbacks.grid.steps=2", "hydra.run.dir=runs/now",
+    "data.held_out_per_contrast=6", "data.batch_size=16", "data.steps_per_epoch=600", "net=unet_small", "net.patch=1",
+    "trainer.max_epochs=1", "trainer.accelerator=cpu", "callbacks.grid.num_samples=1", "callbacks.grid.steps=2",
+    "hydra.run.dir=runs/now",
 ]  # fmt: skip
 
 

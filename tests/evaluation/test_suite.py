@@ -74,7 +74,7 @@ def test_copies_of_the_training_set_look_perfect_and_are_told(real, tmp_path):
     found = examine(of_its_own(training), held_out, training, TABLE, tmp_path)
     assert found.scores["AXT1"]["random_frechet"].samples.value < 2 * found.scores["AXT1"]["random_frechet"].floor.value
     assert all(verdict.share == 1 for copies in found.copies.values() for verdict in copies.verdicts.values())
-    assert "YES" in report.summary(found) and "AXT1 in pixels: 100 %" in report.summary(found)
+    assert "YES" in report.summary(found) and "in pixels AXT1 100 %, AXT2 100 %; in random" in report.summary(found)
 
 
 def test_an_unconditional_model_has_one_row(real, tmp_path):
