@@ -1,7 +1,6 @@
 """Draw images from a checkpoint: python sample.py [ckpt=…] [contrast=…] [num_samples=…] [sampler=…] [steps=…] [out=DIR]."""
 
 import logging
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import lightning as L
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from rich.progress import Progress
 from torch import Tensor
 
 from condiff import checkpoint, export, sampling
@@ -44,18 +42,13 @@ def main(cfg: DictConfig) -> None:
 
 def everything(cfg: DictConfig, fabric: L.Fabric, system, data, draws: list[sampling.Draw]) -> tuple[Tensor, Tensor]:
     """All samples [N, C, H, W], and the way there of the first few of each contrast [F, n, C, H, W]."""
-    how = data.transform.shape, instantiate(cfg.sampler.walk), instantiate(cfg.guidance), cfg.steps
+    how = {"sampler": instantiate(cfg.sampler.walk), "guidance": instantiate(cfg.guidance), "steps": cfg.steps}
+    drawn = partial(sampling.draw, system, data.conditioning, shape=data.transform.shape, **how)
 
     def pick(index: int, way: Tensor) -> tuple[Tensor, Tensor | None]:
         return way[-1].clone(), way.clone() if index % cfg.num_samples < sampling.MOVING else None
 
-    with Progress(disable=not fabric.is_global_zero) as progress:
-        task = progress.add_task("Sampling", total=-(-len(draws) // (cfg.batch_size * fabric.world_size)) * (cfg.steps + 1))
-
-        def drawn(batch: Sequence[sampling.Draw]) -> Tensor:
-            return sampling.draw(system, data.conditioning, batch, *how, partial(progress.advance, task))
-
-        results = [item for part in rounds(fabric, draws, cfg.batch_size, drawn, pick) for item in part]
+    results = [item for part in rounds(fabric, draws, cfg.batch_size, cfg.steps, drawn, pick) for item in part]
     return torch.stack([last for last, _ in results]), torch.stack([way for _, way in results if way is not None], dim=1)
 
 

@@ -4,12 +4,14 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import h5py
 import lightning as L
 import torch
+from rich.progress import Progress
 from torch import Tensor, nn
 
 from condiff import export
@@ -17,25 +19,28 @@ from condiff.errors import InputError
 from condiff.sampling import Draw
 
 T = TypeVar("T")
-Drawn = Callable[[Sequence[Draw]], Tensor]  # draws -> their states [F, B, C, H, W], samples last
+Drawn = Callable[..., Tensor]  # (draws, on_step=…) -> their states [F, B, C, H, W], samples last
 
 
 def rounds(
-    fabric: L.Fabric, draws: Sequence[Draw], batch_size: int, drawn: Drawn, pick: Callable[[int, Tensor], T]
+    fabric: L.Fabric, draws: Sequence[Draw], batch_size: int, steps: int, drawn: Drawn, pick: Callable[[int, Tensor], T]
 ) -> Iterator[list[T]]:
     """Draw on all processes, a batch each at a time; yield what is picked of each draw, in order, to every process.
 
-    ``pick`` is given the index of a draw and its states [F, C, H, W].
+    ``pick`` is given the index of a draw and its states [F, C, H, W]. The first process shows the progress.
     """
-    for begin in range(0, len(draws), batch_size * fabric.world_size):
-        mine = range(begin, min(begin + batch_size * fabric.world_size, len(draws)))[fabric.global_rank :: fabric.world_size]
-        states = drawn([draws[index] for index in mine]).unbind(1) if mine else ()
-        share = [(index, pick(index, way)) for index, way in zip(mine, states, strict=True)]
-        shares = [share]
-        if fabric.world_size > 1:
-            shares = [[] for _ in range(fabric.world_size)]
-            torch.distributed.all_gather_object(shares, share)
-        yield [picked for _, picked in sorted((item for share in shares for item in share), key=lambda item: item[0])]
+    begins = range(0, len(draws), batch_size * fabric.world_size)
+    with Progress(disable=not fabric.is_global_zero) as progress:
+        tick = partial(progress.advance, progress.add_task("Sampling", total=len(begins) * (steps + 1)))
+        for begin in begins:
+            mine = range(begin, min(begin + batch_size * fabric.world_size, len(draws)))[fabric.global_rank :: fabric.world_size]
+            states = drawn([draws[index] for index in mine], on_step=tick).unbind(1) if mine else ()
+            share = [(index, pick(index, way)) for index, way in zip(mine, states, strict=True)]
+            shares = [share]
+            if fabric.world_size > 1:
+                shares = [[] for _ in range(fabric.world_size)]
+                torch.distributed.all_gather_object(shares, share)
+            yield [picked for _, picked in sorted((item for share in shares for item in share), key=lambda item: item[0])]
 
 
 @dataclass
@@ -48,7 +53,7 @@ class Cost:
 
 
 def resumable(
-    fabric: L.Fabric, network: nn.Module, draws: Sequence[Draw], batch_size: int, drawn: Drawn, path: Path
+    fabric: L.Fabric, network: nn.Module, draws: Sequence[Draw], batch_size: int, steps: int, drawn: Drawn, path: Path
 ) -> tuple[Tensor, Cost]:
     """All samples [N, C, H, W] and what they cost; those that ``path`` holds from before are not drawn again.
 
@@ -65,7 +70,7 @@ def resumable(
 
     hook = network.register_forward_pre_hook(count)
     rest, begin = draws[len(images) :], time.monotonic()
-    for part in rounds(fabric, rest, batch_size, drawn, lambda _, way: way[-1].clone()):
+    for part in rounds(fabric, rest, batch_size, steps, drawn, lambda _, way: way[-1].clone()):
         images = torch.cat([images.reshape(-1, *part[0].shape), torch.stack(part)])
         if fabric.is_global_zero:
             cost.drawn += len(part[:: fabric.world_size])

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from condiff import checkpoint
@@ -22,13 +23,15 @@ def prepare(system: DiffusionSystem, ckpt: str | Path, asked: Mapping[str, Any])
 
     Args:
         asked: a whole data module's configuration, or fields that replace those of the checkpoint's own.
+            The patients are split by the seed of the training where no other is given.
 
     Raises:
         InputError: images of another size or contrast than the checkpoint's, or held-out patients it has seen.
     """
     own = system.hparams["data"]
     trained = checkpoint.build(own, ckpt)
-    data = instantiate(asked) if "_target_" in asked else checkpoint.build({**own, **asked}, ckpt)
+    other = OmegaConf.create({"seed": own["seed"]} | dict(asked)) if "_target_" in asked else OmegaConf.merge(own, asked)
+    data = instantiate(other)
     for name, mine, theirs in (
         ("images [C, H, W]", trained.transform.shape, data.transform.shape),
         ("contrasts", trained.conditioning.contrasts, data.conditioning.contrasts),
@@ -44,7 +47,7 @@ def prepare(system: DiffusionSystem, ckpt: str | Path, asked: Mapping[str, Any])
             f"data: {len(known)} patients held out of {data.root} were trained on by {ckpt}; the folder or the split "
             "has changed since. Give the folder as it was, with the counts and data.seed of the training"
         )
-    return data, data.seen == seen
+    return data, data.seen == seen and data.transform == trained.transform
 
 
 def real(data: MRIDataModule, *parts: Slices) -> Images:

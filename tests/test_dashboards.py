@@ -5,11 +5,13 @@ import struct
 import sys
 from pathlib import Path
 
+import hydra
 import pytest
 import torch
 import wandb
 from wandb.proto import wandb_internal_pb2
 
+from condiff.entry import CONF
 from tests.conftest import TINY_RUN, bad
 
 QUALITY = ["data.phantom.patients=5", "data.held_out_per_contrast=2", "callbacks.evaluation.every_n_epochs=1"]
@@ -63,7 +65,7 @@ def test_training(run_entry, tmp_path):
         rows = [row for row in csv.DictReader(file) if row["val/loss"]]
     assert logged["val/loss"] == [row["val/loss"] for row in rows] and len(rows) == 2
     levels = [key for key in logged if key.startswith("val/loss at sigma ")]
-    assert len(levels) == 4  # of the 8, since validation has 4 images of each batch of 4
+    assert len(levels) == 8
     assert len(logged["quality/pooled/random_kid"]) == 2 and "quality/AXT2/spectrum_decibels" in logged
     assert logged["samples/captions"][-1] == '["AXT1","AXT1POST","AXT2","AXFLAIR"]'
     assert {"model", "data", "schedule", "seed"} <= config and "model" in artifacts and exits == [0]
@@ -76,9 +78,10 @@ def test_evaluation(run_entry, tmp_path, monkeypatch):
     run_entry("train.py", *TINY_RUN, "trainer.max_epochs=1")
     run_entry("evaluate.py", "num_samples=3", "steps=2", "accelerator=cpu", "logger=wandb", "out=judged")
     logged, config, _, exits, files = read_back("judged")
-    assert "evaluation/AXT2/random_frechet" in logged and any("table" in name for name in files)
+    told = {"AXT2/random_frechet", "AXT2/copies_pixels_share", "pooled/copies_random_p", "pooled/seconds_per_image"}
+    assert {f"evaluation/{name}" for name in told} <= logged.keys() and any("table" in name for name in files)
     assert "evaluation page/captions" in logged or "evaluation page/filenames" in logged
-    assert {"checkpoint", "steps", "sampler"} <= config and exits == [0] and wandb.run is None
+    assert {"checkpoint", "steps", "sampler", "summary"} <= config and exits == [0] and wandb.run is None
 
 
 def test_every_job_of_a_multirun_is_a_run_of_its_own(run_entry, tmp_path):
@@ -95,10 +98,25 @@ def test_quality_does_not_disturb_training(run_entry, tmp_path):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_run_that_diverges_is_worth_infinity(run_entry, tmp_path):
+    """And ends as it should, so that a sweep goes on: samples that are not numbers are no reason to stop."""
+    run_entry("train.py", *TINY_RUN, *QUALITY, "model.optimizer.lr=1e30", "trainer.gradient_clip_val=null")
+    with open("runs/now/metrics.csv") as file:
+        values = [row["quality/pooled/spectrum_decibels"] for row in csv.DictReader(file)]
+    assert [value for value in values if value][-1] == "inf"
+    assert "the training has diverged" in Path("runs/now/train.log").read_text()
+
+
+def test_quality_is_that_of_the_averaged_weights():
+    """The averaging must stand behind what shows its weights: it takes them away again."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        order = list(hydra.compose("train", ["run=x"]).callbacks)
+    assert order.index("ema") > max(order.index("grid"), order.index("evaluation"))
+
+
 def test_a_sweep_minimises_the_objective(run_entry, tmp_path):
     """Optuna is told what the objective was; without the plugin the test is left out."""
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
-    pytest.importorskip("optuna")
     import yaml
 
     study = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=1", "hydra.sweep.dir=runs/study"]
@@ -117,6 +135,7 @@ def test_an_objective_that_is_not_measured_is_told_before_training(capsys, run_e
     line = bad(capsys, run_entry, "train.py", *TINY_RUN, "objective=quality/pooled/random_frechet")
     assert "objective=quality/pooled/random_frechet: needs callbacks.evaluation.every_n_epochs" in line
     assert not list(Path("runs/now").glob("checkpoints/*"))
+    run_entry("train.py", *TINY_RUN, "~callbacks.evaluation", "trainer.max_epochs=1")  # it can be left out altogether
     assert "objective=val/los: was not measured; there are" in bad(capsys, run_entry, "train.py", *TINY_RUN, "objective=val/los")
     too_few = ["callbacks.evaluation.every_n_epochs=1"]
     assert "1 patients of AXT1 to judge by" in bad(capsys, run_entry, "train.py", *TINY_RUN, *too_few)

@@ -1,7 +1,10 @@
 """evaluate.py as its user meets it."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -10,7 +13,7 @@ import pytest
 import torch
 
 from condiff import export
-from tests.conftest import TINY_RUN, bad, write_volume
+from tests.conftest import ROOT, TINY_RUN, bad, write_volume
 
 FAST = ["num_samples=3", "steps=2", "accelerator=cpu"]
 
@@ -25,22 +28,25 @@ def trained(run_entry, tmp_path, monkeypatch):
 
 def test_evaluation(trained, run_entry, capsys):
     run_entry("evaluate.py", *FAST)
-    folder = trained / "evaluation/num_samples-3_steps-2"
+    (folder,) = (trained / "evaluation").iterdir()
+    assert folder.name == "last_num_samples-3_steps-2"
     found = json.loads((folder / "evaluation.json").read_text())
     assert set(found["scores"]) == {"AXT1", "AXT1POST", "AXT2", "AXFLAIR", "pooled"}
     assert found["settings"]["steps"] == 2 and found["compared"]["AXT1"] == 2
-    assert found["cost"]["evaluations_per_image"] == 4  # two steps, guided
+    assert found["cost"]["evaluations_per_image"] == 2  # two steps; neither level of so short a grid is guided
     assert set(found["copies"]) == {"pixels", "random"} and found["copies"]["pixels"]["AXT1"]["p"] <= 1
     assert (folder / "evaluation.png").stat().st_size > 10_000
     printed = capsys.readouterr().out
-    assert "Fréchet distance · learned features" in printed and "copies of training images:" in printed
+    assert "Fréchet distance · learned features" in printed and "copies of training images: cannot be told" in printed
     assert not list(Path().glob("*.log")) and not Path(".hydra").exists() and not Path("outputs").exists()
 
 
-@pytest.mark.parametrize(("guidance", "count"), [("guidance=none", 2), ("guidance.interval=[0.5,1000]", 3)])
+@pytest.mark.parametrize(
+    ("guidance", "count"), [("guidance=none", 2), ("guidance.interval=[0,100]", 4), ("guidance.interval=[20,100]", 3)]
+)
 def test_evaluations_are_counted_with_guidance(trained, run_entry, guidance, count):
-    """The grid's two levels are 40 and about 0.6 ... 1 is outside an interval that begins above it."""
-    run_entry("evaluate.py", *FAST, guidance.replace("0.5", "20"), "out=judged")
+    """The grid of two steps has the levels 40 and 0.01."""
+    run_entry("evaluate.py", *FAST, guidance, "out=judged")
     assert json.loads(Path("judged/evaluation.json").read_text())["cost"]["evaluations_per_image"] == count
 
 
@@ -83,6 +89,31 @@ def test_data_that_moved(trained, run_entry, cache, tmp_path):
     assert not json.loads(Path("judged/evaluation.json").read_text())["notes"][-1].startswith("copies")
 
 
+def test_other_data_and_other_transforms_are_not_audited(trained, run_entry, cache):
+    """Nested fields can be overridden; what changes the training images ends the search for copies, and says so."""
+    run_entry("evaluate.py", *FAST, "data.transform.quantile=0.9", "out=judged")
+    found = json.loads(Path("judged/evaluation.json").read_text())
+    assert found["copies"] == {} and found["notes"][-1].startswith("copies: not looked for")
+
+
+def test_seed_of_samples_is_not_that_of_the_split(trained, run_entry):
+    run_entry(
+        "evaluate.py", *FAST, "seed=5", "data=phantom", *[word for word in TINY_RUN if word.startswith("data.")], "out=judged"
+    )
+    assert json.loads(Path("judged/evaluation.json").read_text())["copies"]
+
+
+@pytest.mark.slow
+def test_two_processes_judge_as_one(trained, run_entry, cache, tmp_path):
+    environment = os.environ | {"CONDIFF_CACHE": str(cache), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "evaluate.py"), *FAST, "devices=2", "out=two"]
+    subprocess.run(command, cwd=tmp_path, env=environment, timeout=240, check=True)
+    run_entry("evaluate.py", *FAST, "out=one")
+    with h5py.File(next(Path("one").glob("*.h5"))) as one, h5py.File(next(Path("two").glob("*.h5"))) as two:
+        assert one["images"][()] == pytest.approx(two["images"][()], abs=1e-5)
+    assert json.loads(Path("two/evaluation.json").read_text())["cost"]["evaluations_per_image"] == 2
+
+
 def test_unconditional(run_entry, monkeypatch):
     monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)
     run_entry("train.py", *TINY_RUN, "model=unconditional", "trainer.max_epochs=1")
@@ -102,11 +133,12 @@ def test_bad_input(trained, run_entry, capsys, tmp_path):
     own = ["data=fastmri", "data.root=heads", "data.transform.matrix=32", "data.volumes_per_contrast=1"]
     for arguments, expected in [
         (["ckpt=nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
-        (["num_samples=1"], "num_samples: 1 of AXT1; at least 2 are needed"),
+        (["num_samples=1"], "num_samples=1: at least 2 of each contrast"),
         (["num_samples=0"], "num_samples=0: give a whole number"),
         (["data.downsample=1"], r"data: its images [C, H, W] are (1, 32, 32), those of"),
         ([*own, "data.contrasts=[AXT1,AXT2]"], "data: its contrasts are ('AXT1', 'AXT2')"),
         (["data.seed=1"], "held out of"),
+        (["data.transform.matrix=64"], r"data: its images [C, H, W] are (1, 32, 32), those of"),
         (["data.sead=1"], "sead"),
         (["sampler=euler"], "there are ddim"),
     ]:

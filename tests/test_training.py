@@ -161,7 +161,7 @@ def test_two_processes(run_entry, cache, tmp_path):
     """Train on two processes, and draw on two: the same images as on one."""
 
     def two(script, *arguments):
-        environment = os.environ | {"CONDIFF_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
+        environment = os.environ | {"CONDIFF_CACHE": str(cache), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         return subprocess.run(
             [sys.executable, str(ROOT / script), *arguments], cwd=tmp_path, env=environment, timeout=240, check=True
         )

@@ -1,21 +1,25 @@
 """The cheap part of the evaluation while training goes on."""
 
+import logging
 import math
 from typing import Any
 
 import lightning as L
 
 from condiff import judging, sampling
+from condiff.data.datamodule import MRIDataModule
 from condiff.diffusion.guidance import Guidance
 from condiff.diffusion.samplers import Sampler
-from condiff.evaluation.images import rows
+from condiff.evaluation.images import Sets
 from condiff.evaluation.suite import check_patients, quick, score
+from condiff.systems import DiffusionSystem
 
 CUTS = 10
+log = logging.getLogger(__name__)
 
 
 class Quality(L.Callback):
-    """Every few epochs, samples against the validation patients: random features, spectrum, patches.
+    """Every few epochs and at the last, samples against the validation patients: random features, spectrum, patches.
 
     Logs ``quality/<contrast or pooled>/<measure>``. Stands before the averaging callback in the list, so
     that it runs while the averaged weights are in place.
@@ -35,22 +39,27 @@ class Quality(L.Callback):
         """Before anything is spent: raises InputError where validation has too few patients."""
         if self.every_n_epochs > 0:
             data = trainer.datamodule
-            check_patients(judging.real(data, data.val), rows(data.conditioning.contrasts, pl_module.conditional))
+            check_patients(judging.real(data, data.val), data.conditioning.contrasts if pl_module.conditional else [])
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        due = self.every_n_epochs > 0 and (trainer.current_epoch + 1) % self.every_n_epochs == 0
-        if not due or trainer.sanity_checking or not trainer.is_global_zero:
-            return
-        data, system = trainer.datamodule, pl_module
+        epoch, last = trainer.current_epoch + 1, trainer.current_epoch + 1 == trainer.max_epochs
+        due = self.every_n_epochs > 0 and (last or epoch % self.every_n_epochs == 0)
+        if due and trainer.is_global_zero and not trainer.sanity_checking:
+            for name, value in self._measure(trainer.datamodule, pl_module).items():
+                pl_module.log(name, value, rank_zero_only=True, batch_size=1)
+
+    def _measure(self, data: MRIDataModule, system: DiffusionSystem) -> dict[str, float]:
+        """By name; what cannot be computed is left out. Of samples that are not numbers all is infinite."""
         contrasts = data.conditioning.contrasts
         wanted = sampling.requested(None, contrasts, system.conditional)
         draws = sampling.plan(wanted, self.num_samples, self.seed, shared_noise=False)
         drawn = sampling.draw(system, data.conditioning, draws, data.transform.shape, *self.how)[-1]
-        samples = judging.generated(data, drawn, draws)
-        held_out, training = judging.real(data, data.val), judging.real(data, data.train)
-        table = rows(contrasts, system.conditional)
-        found, _ = score(quick(samples, held_out, training), samples, held_out, training, table, CUTS)
-        for row, measures in found.items():
-            for measure, values in measures.items():
-                if math.isfinite(values.samples.value):  # what cannot be computed is not logged
-                    pl_module.log(f"quality/{row}/{measure}", values.samples.value, rank_zero_only=True, batch_size=1)
+        diverged = not drawn.isfinite().all()
+        if diverged:
+            log.warning("quality: samples hold NaN or infinity; the training has diverged")
+        samples = judging.generated(data, drawn.nan_to_num(0, 0, 0), draws)
+        sets = Sets(samples, judging.real(data, data.val), judging.real(data, data.train), contrasts, system.conditional)
+        measures = quick(sets)
+        found = {row: score(measures, sets, contrast, CUTS)[0] for row, contrast in sets.rows.items()}
+        values = {f"quality/{row}/{name}": s.samples.value for row, scores in found.items() for name, s in scores.items()}
+        return {name: math.inf if diverged else value for name, value in values.items() if math.isfinite(value)}

@@ -16,12 +16,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from condiff.evaluation.images import Images
+from condiff.evaluation.images import Sets
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Indices [n] of one comparison: ``samples`` into the samples, the others into ``held_out + training``."""
+    """Indices [n] of one comparison: ``samples`` into the samples, the others into `Sets.real`."""
 
     samples: Tensor
     floor: Tensor
@@ -54,23 +54,27 @@ class Scores(NamedTuple):
 Measure = Callable[[Cut], Mapping[str, Values]]
 
 
-def cuts(samples: Images, held_out: Images, training: Images, contrast: int | None, number: int, seed: int = 0) -> Iterator[Cut]:
+def cuts(sets: Sets, contrast: int | None, number: int) -> Iterator[Cut]:
     """``number`` cuts of the held-out images of a contrast, None: of all.
 
-    The ceiling of a contrast is made of the others; that of all together of one contrast, a different one
-    from cut to cut. Its images come from any patient who is not in the reference.
+    Of the samples at most half are in a set as well, so that they too vary from cut to cut. The ceiling of a
+    contrast is made of the others; that of all together of one contrast, a different one from cut to cut.
+    Its images come from any patient who is not in the reference; where there is one contrast it is empty.
     """
-    generator = torch.Generator().manual_seed(seed)
-    real = held_out + training
-    kinds = real.contrast.unique()
-    mine, ours = real.of(contrast) & (torch.arange(len(real)) < len(held_out)), samples.of(contrast)
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.cat([sets.held_out.contrast, sets.training.contrast])
+    patients = torch.cat([sets.held_out.patient, sets.training.patient])
+    kinds, mine = labels.unique(), torch.arange(len(labels)) < len(sets.held_out)
+    if contrast is not None:
+        mine &= labels == contrast
+    ours = sets.samples.of(contrast).nonzero()[:, 0]
     for turn in range(number):
-        inside = torch.isin(real.patient, _half(real[mine], generator))
-        other = ~real.of(contrast) if contrast is not None else real.of(int(kinds[turn % len(kinds)]))
-        masks = ours, mine & ~inside, other & ~inside, mine & inside
-        parts = [_shuffled(mask.nonzero()[:, 0], generator) for mask in masks]
-        n = min(len(parts[0]), len(parts[1]), len(parts[3]))
-        yield Cut(*(part[:n] for part in parts))
+        inside = torch.isin(patients, _half(labels[mine], patients[mine], generator))
+        other = labels == kinds[turn % len(kinds)] if contrast is None else labels != contrast
+        masks = mine & ~inside, other & ~inside & (len(kinds) > 1), mine & inside
+        floor, ceiling, reference = (_shuffled(mask.nonzero()[:, 0], generator) for mask in masks)
+        n = min(len(floor), len(reference), -(-len(ours) // 2))
+        yield Cut(_shuffled(ours, generator)[:n], floor[:n], ceiling[:n], reference[:n])
 
 
 def compare(measures: Sequence[Measure], cuts: Iterable[Cut]) -> dict[str, Scores]:
@@ -90,16 +94,16 @@ def _score(values: Iterable[float]) -> Score:
     return Score(finite.mean().item(), finite.quantile(0.025).item(), finite.quantile(0.975).item())
 
 
-def _half(images: Images, generator: torch.Generator) -> Tensor:
+def _half(labels: Tensor, patients: Tensor, generator: torch.Generator) -> Tensor:
     """A random half of the patients of every contrast, so that the halves have the same mix of contrasts."""
     chosen: list[int] = []
     seen: set[int] = set()
     odd = 0  # who is left over in one contrast makes up for it in the next
-    for kind in images.contrast.unique():
-        patients = [p for p in images.patient[images.of(int(kind))].unique().tolist() if p not in seen]
-        half, odd = divmod(len(patients) + odd, 2)
-        chosen += [patients[i] for i in torch.randperm(len(patients), generator=generator)[:half]]
-        seen.update(patients)
+    for kind in labels.unique():
+        left = [patient for patient in patients[labels == kind].unique().tolist() if patient not in seen]
+        half, odd = divmod(len(left) + odd, 2)
+        chosen += [left[i] for i in torch.randperm(len(left), generator=generator)[:half]]
+        seen.update(left)
     return torch.tensor(chosen, dtype=torch.long)
 
 

@@ -43,14 +43,14 @@ class Classifier(nn.Module):
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(self.dim, classes))
 
     def features(self, pixels: Tensor) -> Tensor:
-        return self.layers(2 * _at_most(pixels, self.side)[:, None] - 1).mean((2, 3))
+        return self.layers(2 * at_most(pixels, self.side)[:, None] - 1).mean((2, 3))
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.head(self.features(pixels))
 
 
-def _at_most(pixels: Tensor, side: int) -> Tensor:
-    """Averaged down where the images are larger."""
+def at_most(pixels: Tensor, side: int) -> Tensor:
+    """Images [N, H, W] averaged down where they have more than ``side`` pixels a side."""
     height, width = pixels.shape[-2:]
     return F.adaptive_avg_pool2d(pixels[:, None], (min(height, side), min(width, side)))[:, 0]
 
@@ -80,14 +80,14 @@ class RandomFeatures(nn.Module):
         return torch.cat(means, dim=1)
 
 
-def fit(pixels: Tensor, labels: Tensor, classes: int, title: str, seed: int = 0, side: int = SIDE) -> Classifier:
+def fit(pixels: Tensor, labels: Tensor, classes: int, title: str, side: int = SIDE) -> Classifier:
     """A classifier of images [N, H, W] with labels [N]; every class counts the same, whatever its size.
 
-    The result depends on the arguments alone: it is trained on the CPU, from ``seed``, and leaves torch's
-    own random numbers as they were.
+    It is trained on the CPU from a fixed seed: the same on every run of a machine. Torch's own random
+    numbers stay as they were.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         net = Classifier(classes, side)
         optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
         rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, STEPS)
@@ -114,17 +114,17 @@ def _varied(pixels: Tensor) -> Tensor:
     return mirrored.roll(torch.randint(-most, most + 1, (2,)).tolist(), (1, 2))
 
 
-def fit_once(pixels: Tensor, labels: Tensor, classes: int, cache: Path, title: str) -> Classifier:
-    """`fit`, or what it gave for the same images before: ``cache/classifier-<hash of the images>.pt``."""
-    content = hashlib.sha256(repr((VERSION, classes, tuple(pixels.shape))).encode())
+def fit_once(pixels: Tensor, labels: Tensor, classes: int, cache: Path, title: str, side: int = SIDE) -> Classifier:
+    """`fit`, or what it gave for the same images before: ``cache/classifier-<hash of all it follows from>.pt``."""
+    content = hashlib.sha256(repr((VERSION, STEPS, BATCH, classes, side, tuple(pixels.shape))).encode())
     for part in (pixels, labels):
         content.update(part.contiguous().numpy().tobytes())
     path = cache / f"classifier-{content.hexdigest()[:16]}.pt"
     if path.is_file():
-        net = Classifier(classes)
+        net = Classifier(classes, side)
         net.load_state_dict(torch.load(path, weights_only=True))
         return net.eval()
-    net = fit(pixels, labels, classes, title=title)
+    net = fit(pixels, labels, classes, title, side)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}")
     torch.save(net.state_dict(), partial)

@@ -36,7 +36,7 @@ def frechet(a: Tensor, b: Tensor) -> float:
     """
     if min(len(a), len(b)) < 2:
         return math.nan
-    metric = FrechetInceptionDistance(_Given(a.shape[1]))
+    metric = FrechetInceptionDistance(_Given(a.shape[1]), sync_on_compute=False)  # one process judges alone
     centre = b.mean(0)  # second moments about zero would lose digits
     metric.update(b - centre, real=True)
     metric.update(a - centre, real=False)
@@ -50,7 +50,7 @@ def kernel(a: Tensor, b: Tensor) -> float:
         return math.nan
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the features it keeps
-        metric = KernelInceptionDistance(_Given(a.shape[1]), subsets=1, subset_size=n)
+        metric = KernelInceptionDistance(_Given(a.shape[1]), subsets=1, subset_size=n, sync_on_compute=False)
     metric.update(b, real=True)
     metric.update(a, real=False)
     with torch.random.fork_rng(devices=[]):  # it draws the order of summation: always the same
@@ -95,22 +95,22 @@ def spectrum_distance(a: Tensor, b: Tensor) -> dict[str, float]:
     return {"decibels": (a.mean(0) - b.mean(0)).square().mean().sqrt().item() if len(a) and len(b) else math.nan}
 
 
-def patch_projections(pixels: Tensor, seed: int = 0) -> Tensor:
+def patch_projections(pixels: Tensor) -> Tensor:
     """Images [N, H, W] -> [N, levels, patches, projections]: patches of a Laplacian pyramid, on random axes.
 
-    The patches lie at places, and the axes point in directions, that ``seed`` decides, the same for every
-    image. Levels halve the side while there is room for patches in plenty.
+    The patches lie at random places, and the axes point in random directions, the same for every image and
+    call. Levels halve the side while there is room for patches in plenty.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     x, levels = pixels[:, None].float(), []
     while True:
         low = F.avg_pool2d(x, 2)
         last = min(low.shape[-2:]) < 2 * PATCH
         band = x if last else x - F.interpolate(low, x.shape[-2:], mode="bilinear")
-        places = F.unfold(band, PATCH)  # [N, 49, all places]
-        chosen = torch.randperm(places.shape[-1], generator=generator)[:PATCHES]
-        axes = F.normalize(torch.randn(PROJECTIONS, PATCH**2, generator=generator), dim=1)
-        levels.append((axes @ places[:, :, chosen]).transpose(1, 2))
+        patches = band[:, 0].unfold(1, PATCH, 1).unfold(2, PATCH, 1)  # a view, [N, rows, columns, 7, 7]
+        row, column = (torch.randint(size, (PATCHES,), generator=generator) for size in patches.shape[1:3])
+        axes = F.normalize(torch.randn(PATCH**2, PROJECTIONS, generator=generator), dim=0)
+        levels.append(patches[:, row, column].flatten(2) @ axes)
         if last:
             return torch.stack(levels, 1)
         x = low

@@ -1,25 +1,16 @@
-"""Sets of images, and which of them are looked at together."""
+"""Sets of images: who is compared with whom."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 POOLED = "pooled"
 Rows = Mapping[str, int | None]  # title -> contrast, None: all
-
-
-def rows(contrasts: Sequence[str], conditional: bool) -> Rows:
-    """Each contrast, where the model knows them, and all together."""
-    return ({name: index for index, name in enumerate(contrasts)} if conditional else {}) | {POOLED: None}
-
-
-def kinds(table: Rows) -> Rows:
-    """The contrasts among the rows, or all together where they are not known."""
-    return {name: index for name, index in table.items() if index is not None} or table
 
 
 @dataclass(frozen=True)
@@ -44,3 +35,35 @@ class Images:
     def of(self, contrast: int | None) -> Tensor:
         """Mask [N] of the images of a contrast, None: of all."""
         return torch.ones(len(self), dtype=torch.bool) if contrast is None else self.contrast == contrast
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Samples, real images of patients the model never saw, and those it learned from.
+
+    Args:
+        samples: each a patient of its own; of contrast -1 where the model knows none.
+        contrasts: names of the contrasts, in the order of their indices.
+        conditional: whether the samples were drawn by contrast.
+    """
+
+    samples: Images
+    held_out: Images
+    training: Images
+    contrasts: Sequence[str]
+    conditional: bool
+
+    @cached_property
+    def real(self) -> Images:
+        """Held-out images, then training images."""
+        return self.held_out + self.training
+
+    @property
+    def kinds(self) -> Rows:
+        """Each contrast, or all together where the model knows none."""
+        return {name: index for index, name in enumerate(self.contrasts)} if self.conditional else {POOLED: None}
+
+    @property
+    def rows(self) -> Rows:
+        """Of a table: each contrast, then all together where that is something else."""
+        return {**self.kinds, POOLED: None} if len(self.kinds) > 1 else self.kinds

@@ -1,7 +1,8 @@
-"""What can be said of samples, as measures of a `Cut`: each also says it of real images and of wrong ones."""
+"""What can be said of samples, as measures of a `Cut`: each says it of real images and of wrong ones too."""
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -9,21 +10,21 @@ from torchmetrics.functional.classification import binary_auroc
 
 from condiff.evaluation.compare import Cut, Measure, Values
 from condiff.evaluation.diversity import pairs, similarity
-from condiff.evaluation.features import fit, in_batches
+from condiff.evaluation.features import fit, fit_once, in_batches
 from condiff.evaluation.fidelity import Distances
-from condiff.evaluation.images import Images
+from condiff.evaluation.images import Images, Sets
 
 PAIRS = 256  # of samples of a contrast, and of real images
 
 
-def distance(name: str, describe: Callable[[Tensor], Tensor], between: Distances, samples: Images, real: Images) -> Measure:
+def distance(name: str, describe: Callable[[Tensor], Tensor], between: Distances, sets: Sets) -> Measure:
     """Distances to the reference of images summarised by ``describe``."""
-    ours, theirs = in_batches(describe, samples.pixels), in_batches(describe, real.pixels)
+    ours, theirs = in_batches(describe, sets.samples.pixels), in_batches(describe, sets.real.pixels)
 
     def measure(cut: Cut) -> dict[str, Values]:
         reference = theirs[cut.reference]
-        sets = ours[cut.samples], theirs[cut.floor], theirs[cut.ceiling]
-        found = [between(part, reference) if len(part) == len(reference) else {} for part in sets]
+        parts = ours[cut.samples], theirs[cut.floor], theirs[cut.ceiling]
+        found = [between(part, reference) if len(part) == len(reference) else {} for part in parts]
         return {f"{name}_{key}": Values(*(one.get(key, math.nan) for one in found)) for key in found[0]}
 
     return measure
@@ -40,15 +41,15 @@ def standardised(network: nn.Module | Callable[[Tensor], Tensor], training: Imag
     return lambda pixels: (network(pixels).double() - mean) / std
 
 
-def accuracy(classifier: nn.Module, samples: Images, real: Images) -> Measure:
+def accuracy(classifier: nn.Module, sets: Sets) -> Measure:
     """Share of images that a classifier of real images takes for the contrast they were asked to be."""
-    ours, theirs = (in_batches(classifier, images.pixels).argmax(1) for images in (samples, real))
+    ours, theirs = (in_batches(classifier, images.pixels).argmax(1) for images in (sets.samples, sets.real))
 
     def measure(cut: Cut) -> dict[str, Values]:
-        asked = samples.contrast[cut.samples]
+        asked = sets.samples.contrast[cut.samples]
         right = (
             ours[cut.samples] == asked,
-            theirs[cut.floor] == real.contrast[cut.floor],
+            theirs[cut.floor] == sets.real.contrast[cut.floor],
             theirs[cut.ceiling] == asked[: len(cut.ceiling)],
         )
         return {"accuracy": Values(*map(_share, right))}
@@ -56,85 +57,94 @@ def accuracy(classifier: nn.Module, samples: Images, real: Images) -> Measure:
     return measure
 
 
-def usefulness(samples: Images, real: Images, training: Images) -> Measure:
+def usefulness(sets: Sets, cache: Path) -> Measure:
     """Share of real images whose contrast is named by a classifier that was trained on samples alone.
 
-    The floor learned from as many real training images, the ceiling from those under wrong names.
+    The floor learned from as many training images, the ceiling from those under wrong names.
     """
-    classes = int(real.contrast.max()) + 1
-    order = torch.randperm(len(training), generator=torch.Generator().manual_seed(0))
-    few = training[order[: len(samples)]]
-    lessons = (
-        (samples.pixels, samples.contrast),
-        (few.pixels, few.contrast),
-        (few.pixels, (few.contrast + 1) % classes),
+    classes, number = len(sets.contrasts), min(len(sets.samples), len(sets.training))
+    generator = torch.Generator().manual_seed(0)
+    drawn = sets.samples[torch.randperm(len(sets.samples), generator=generator)[:number]]
+    few = sets.training[torch.randperm(len(sets.training), generator=generator)[:number]]
+    judges = (
+        fit(drawn.pixels, drawn.contrast, classes, "Learning contrasts from samples"),
+        fit_once(few.pixels, few.contrast, classes, cache, "Learning contrasts from as many real images"),
+        fit_once(few.pixels, (few.contrast + 1) % classes, classes, cache, "Learning wrong names"),
     )
-    right = [
-        in_batches(fit(*lesson, classes, title=f"Learning contrasts from {name}"), real.pixels).argmax(1) == real.contrast
-        for name, lesson in zip(("samples", "as many real images", "wrong names"), lessons, strict=True)
-    ]
+    right = [in_batches(judge, sets.held_out.pixels).argmax(1) == sets.held_out.contrast for judge in judges]
     return lambda cut: {"usefulness": Values(*(_share(one[cut.reference]) for one in right))}
 
 
-def realism(samples: Images, held_out: Images, training: Images, classifier: nn.Module) -> Measure:
+def realism(sets: Sets, cache: Path) -> Measure:
     """Area under the ROC curve of telling samples from real images of patients the judge never saw; 0.5 is chance.
 
     It learns from half of the samples and the training images, and judges the other half and the held-out
-    ones. The floor learned to tell half of the training patients from the others; the ceiling is how well
-    the contrast classifier tells contrasts apart.
+    ones. The floor learned to tell half of the training patients from the others.
     """
-    real, side = held_out + training, max(held_out.pixels.shape[-2:])
-    known = torch.arange(len(samples)) % 2 == 0
-    half = torch.isin(training.patient, _every_other(training))
-    logits = in_batches(classifier, real.pixels)
-
-    def judge(title: str, pixels: Tensor, fake: Tensor) -> Callable[[Tensor], Tensor]:
-        net = fit(pixels, fake.long(), 2, title=title, side=side)
-        return lambda pixels: in_batches(net, pixels).diff(dim=1)[:, 0]
-
-    fake = torch.cat([torch.zeros(len(training), dtype=torch.bool), known[known]])
-    tell = judge("Telling samples from real", torch.cat([training.pixels, samples.pixels[known]]), fake)
-    ours, theirs = tell(samples.pixels), tell(held_out.pixels)
-    chance = judge("Telling real from real", training.pixels, half)(held_out.pixels) if half.any() else None
+    side = max(sets.held_out.pixels.shape[-2:])
+    odd = torch.arange(len(sets.samples)) % 2 == 1
+    lesson = sets.training + sets.samples[odd]
+    fake = torch.arange(len(lesson)) >= len(sets.training)
+    tell = fit(lesson.pixels, fake.long(), 2, "Telling samples from real", side)
+    ours, theirs = (in_batches(tell, images.pixels).diff(dim=1)[:, 0] for images in (sets.samples, sets.held_out))
+    half = torch.isin(sets.training.patient, every_other(sets.training))
+    chance = torch.full_like(theirs, torch.nan)
+    if half.any():
+        guess = fit_once(sets.training.pixels, half.long(), 2, cache, "Telling real from real", side)
+        chance = in_batches(guess, sets.held_out.pixels).diff(dim=1)[:, 0]
 
     def measure(cut: Cut) -> dict[str, Values]:
-        unseen = cut.samples[~known[cut.samples]]
-        floor = _auroc(chance[cut.floor], chance[cut.reference]) if chance is not None else math.nan
-        kinds = real.contrast[cut.reference].unique()
-        ceiling = math.nan if len(kinds) > 1 else _auroc(-logits[cut.ceiling, kinds[0]], -logits[cut.reference, kinds[0]])
-        return {"auroc": Values(_auroc(ours[unseen], theirs[cut.reference]), floor, ceiling)}
+        unseen, real = cut.samples[~odd[cut.samples]], cut.reference
+        return {"auroc": Values(_auroc(ours[unseen], theirs[real]), _auroc(chance[cut.floor], chance[real]), math.nan)}
 
     return measure
 
 
-def diversity(samples: Images, held_out: Images, conditional: bool, seed: int = 0) -> Measure:
+def contrasts_apart(classifier: nn.Module, sets: Sets, measure: Measure) -> Measure:
+    """`realism` with a ceiling: how well the contrast classifier tells the reference's contrast from others."""
+    logits = in_batches(classifier, sets.real.pixels)
+
+    def with_ceiling(cut: Cut) -> dict[str, Values]:
+        kinds = sets.real.contrast[cut.reference].unique()
+        other, own = (-logits[chosen, kinds[0]] for chosen in (cut.ceiling, cut.reference))
+        ceiling = _auroc(other, own) if len(kinds) == 1 else math.nan
+        return {name: values._replace(ceiling=ceiling) for name, values in measure(cut).items()}
+
+    return with_ceiling
+
+
+def diversity(sets: Sets) -> Measure:
     """MS-SSIM of two samples of a contrast. Floor: of two patients; ceiling: of two patients in two contrasts.
 
     Of an unconditional model any two samples and, as the floor, any two real images.
     """
-    generator = torch.Generator().manual_seed(seed)
-    same = torch.eq if conditional else _any
-    tables = []
-    for images, wanted in ((samples, same), (held_out, same), (held_out, torch.ne)):
-        pair = pairs(images, wanted, PAIRS * len(held_out.contrast.unique()), generator)
-        tables.append((pair, similarity(images.pixels, pair)))
+    same = torch.eq if sets.conditional else _any
+    number = PAIRS * len(sets.contrasts)
+    tables = [
+        (pair, similarity(images.pixels, pair))
+        for images, wanted in ((sets.samples, same), (sets.held_out, same), (sets.held_out, torch.ne))
+        for pair in (pairs(images, wanted, number),)
+    ]
 
     def measure(cut: Cut) -> dict[str, Values]:
-        chosen = cut.samples, cut.floor, torch.cat([cut.floor, cut.ceiling])
-        means = [
-            values[torch.isin(pair, mine).all(1)].mean().item()  # of none: NaN
-            for (pair, values), mine in zip(tables, chosen, strict=True)
-        ]
+        (ours, _), (theirs, _), (across, _) = tables
+        chosen = (
+            torch.isin(ours, cut.samples).all(1),
+            torch.isin(theirs, cut.floor).all(1),
+            torch.isin(across, cut.floor).any(1) & ~torch.isin(across, cut.reference).any(1),
+        )
+        means = [values[mask].mean().item() for (_, values), mask in zip(tables, chosen, strict=True)]  # of none: NaN
         return {"ms_ssim": Values(*means)}
 
     return measure
 
 
-def _every_other(images: Images) -> Tensor:
-    """Half of the patients of every contrast."""
-    patients, contrasts = images.patient.tolist(), images.contrast.tolist()
-    first = dict(reversed(list(zip(patients, contrasts, strict=True))))
-    return torch.tensor(sorted(first, key=lambda patient: (first[patient], patient))[1::2])
+def every_other(images: Images) -> Tensor:
+    """Half of the patients of every contrast; a patient counts for the contrast seen first."""
+    first: dict[int, int] = {}
+    for patient, contrast in zip(images.patient.tolist(), images.contrast.tolist(), strict=True):
+        first.setdefault(patient, contrast)
+    return torch.tensor(sorted(first, key=lambda patient: (first[patient], patient))[1::2], dtype=torch.long)
 
 
 def _any(a: Tensor, b: Tensor) -> Tensor:
@@ -142,9 +152,9 @@ def _any(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _auroc(fake: Tensor, real: Tensor) -> float:
-    if not len(fake) or not len(real):
-        return math.nan
     scores = torch.cat([fake, real]).double()
+    if not len(fake) or not len(real) or scores.isnan().any():
+        return math.nan
     scores = (scores - scores.min()) / (scores.max() - scores.min()).clamp(min=1e-12)  # torchmetrics takes probabilities
     return binary_auroc(scores, (torch.arange(len(scores)) < len(fake)).long()).item()
 

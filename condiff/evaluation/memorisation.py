@@ -17,9 +17,12 @@ from scipy.stats import betabinom
 from torch import Tensor
 
 from condiff.evaluation.features import in_batches
-from condiff.evaluation.images import Images, Rows
+from condiff.evaluation.images import Sets
 
 QUANTILE = 0.01
+SIGNIFICANT = 0.05
+SPACES = 2  # in which copies are looked for
+SAME = 1e-4  # a relative distance that only an image and itself have
 NEAREST = 50
 
 
@@ -31,11 +34,15 @@ class Neighbours(NamedTuple):
 
 
 class Audit(NamedTuple):
-    """Copies among samples: their share, the threshold, the probability of so many among new patients, and which."""
+    """Copies among samples: their share, the threshold of distance, the probability of so many among new patients.
+
+    ``detectable`` is the least share that would have had a probability below `SIGNIFICANT`, ``copies`` [N] which they are.
+    """
 
     share: float
     threshold: float
     p: float
+    detectable: float
     copies: Tensor
 
 
@@ -43,60 +50,78 @@ class Audit(NamedTuple):
 class Copies:
     """The audit in one space: the verdict on each row, and the nearest training image of every image.
 
-    ``which`` counts the training images, then their mirror images.
+    ``which`` counts the training images, then their mirror images. ``shared`` held-out images are training
+    images themselves, and no measure of chance.
     """
 
     verdicts: dict[str, Audit]
     samples: Neighbours
     held_out: Neighbours
+    shared: int
 
 
-def search(describe: Callable[[Tensor], Tensor], samples: Images, held_out: Images, training: Images, rows: Rows) -> Copies:
+def search(describe: Callable[[Tensor], Tensor], sets: Sets) -> Copies:
     """Look among the samples for copies of training images, mirrored or not, in the space of ``describe``."""
-    known, mirrored = in_batches(describe, training.pixels), in_batches(describe, training.pixels.flip(-1))
-    near, usual = (nearest(in_batches(describe, images.pixels), known, mirrored) for images in (samples, held_out))
+    training = sets.training.pixels
+    known, mirrored = in_batches(describe, training), in_batches(describe, training.flip(-1))
+    near, usual = (nearest(in_batches(describe, images.pixels), known, mirrored) for images in (sets.samples, sets.held_out))
+    own = usual.distance > SAME
     verdicts = {}
-    for name, contrast in rows.items():
-        mine, theirs = samples.of(contrast), held_out.of(contrast)
-        verdicts[name] = audit(near.distance[mine], usual.distance[theirs], held_out.patient[theirs])
-    return Copies(verdicts, near, usual)
+    for name, contrast in sets.rows.items():
+        mine, theirs = sets.samples.of(contrast), sets.held_out.of(contrast) & own
+        tests = SPACES * len(sets.kinds)
+        verdicts[name] = audit(near.distance[mine], usual.distance[theirs], sets.held_out.patient[theirs], tests)
+    return Copies(verdicts, near, usual, int((~own).sum()))
 
 
 def nearest(queries: Tensor, training: Tensor, mirrored: Tensor) -> Neighbours:
     """Relative Euclidean distances of [N, D] to [M, D] or, where that is nearer, the mirror image: 0 for a copy, at most 1."""
-    direct, swapped = (torch.cdist(queries.double(), known.double()) for known in (training, mirrored))
+    found = [_nearest(part, training, mirrored) for part in queries.split(256)]
+    return Neighbours(*map(torch.cat, zip(*found, strict=True)))
+
+
+def _nearest(queries: Tensor, training: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
+    exact = "donot_use_mm_for_euclid_dist"  # a copy is at 0, not at what rounding leaves
+    direct, swapped = (torch.cdist(queries, known, compute_mode=exact).double() for known in (training, mirrored))
     apart, which = torch.minimum(direct, swapped).topk(min(NEAREST, len(training)), largest=False)
     first = which[:, :1]
     turned = swapped.gather(1, first) < direct.gather(1, first)
-    return Neighbours(apart[:, 0] / apart.mean(1).clamp(min=1e-12), (first + len(training) * turned)[:, 0])
+    return apart[:, 0] / apart.mean(1).clamp(min=1e-12), (first + len(training) * turned)[:, 0]
 
 
-def audit(samples: Tensor, held_out: Tensor, patient: Tensor) -> Audit:
+def audit(samples: Tensor, held_out: Tensor, patient: Tensor, tests: int = 1) -> Audit:
     """Judge the samples' distances [N] by those of held-out images [M] of known patients [M].
 
     The threshold is the k-th smallest of the M, k = 1 % of M, at least 1. Were the samples images of new
-    patients, the number below it would be beta-binomial(N, k, m + 1 - k), exactly, for any continuous
-    distribution of distances; ``p`` is its upper tail. m is what the M images are worth as independent
-    ones, for slices of one patient resemble each other (Kish's design effect).
+    patients, the number below it would be beta-binomial(N, k, M + 1 - k), exactly, for any continuous
+    distribution of independent distances; ``p`` is its upper tail, times the number of ``tests`` made
+    (Bonferroni). Slices of a patient resemble each other: M and k are divided by Kish's design effect.
     """
     if not len(held_out) or not len(samples):
-        return Audit(math.nan, math.nan, math.nan, torch.zeros(len(samples), dtype=torch.bool))
+        nothing = torch.zeros(len(samples), dtype=torch.bool)
+        return Audit(math.nan, math.nan, math.nan, math.nan, nothing)
     k = max(1, int(QUANTILE * (len(held_out) + 1)))
     threshold = held_out.kthvalue(k).values
     copies = samples < threshold
-    worth = max(round(len(held_out) / design_effect(held_out, patient)), k)
-    p = betabinom.sf(int(copies.sum()) - 1, len(samples), k, worth + 1 - k)
-    return Audit(copies.double().mean().item(), threshold.item(), float(p), copies)
+    worth = max(len(held_out) / design_effect(held_out, patient), 1.0)
+    least = max(k * worth / len(held_out), 1.0)
+    chance = betabinom(len(samples), least, worth + 1 - least)
+    probability = torch.from_numpy(chance.sf(torch.arange(-1, len(samples)).numpy()) * tests).clamp(max=1)
+    called = (probability < SIGNIFICANT).nonzero()[:, 0]
+    detectable = called[0].item() / len(samples) if len(called) else math.inf
+    number = int(copies.sum())
+    return Audit(number / len(samples), threshold.item(), probability[number].item(), detectable, copies)
 
 
 def design_effect(values: Tensor, group: Tensor) -> float:
     """1 + (m - 1) ICC for groups of mean size m: how many times too many values there are (Kish 1965).
 
-    The intraclass correlation is that of the one-way analysis of variance, of the values' ranks.
+    The intraclass correlation is that of the one-way analysis of variance, of the values' ranks. Fewer than
+    four groups cannot show it, and count as one value each.
     """
     _, group, counts = group.unique(return_inverse=True, return_counts=True)
     n, groups = len(values), len(counts)
-    if groups < 2 or n == groups:
+    if groups < 4 or n == groups:
         return n / groups
     rank = values.argsort().argsort().double()
     means = torch.zeros(groups, dtype=torch.float64).index_add_(0, group, rank) / counts

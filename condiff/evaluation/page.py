@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from condiff.evaluation.fidelity import log_spectrum
-from condiff.evaluation.images import Images, Rows, kinds
-from condiff.evaluation.report import LINES, SPACES, summary
+from condiff.evaluation.images import Images, Rows, Sets
+from condiff.evaluation.report import LINES, SPACES, guilty, summary
 from condiff.evaluation.suite import Examination
 
 SHOWN = 8
@@ -32,29 +32,32 @@ CHARTS = (
 SAMPLE, REAL, OTHER = "tab:blue", "0.35", "tab:orange"
 
 
-def page(found: Examination, table: Rows, samples: Images, held_out: Images, training: Images) -> Figure:
+def page(found: Examination, sets: Sets) -> Figure:
     """Everything, real images among it: for this disk."""
-    rows = kinds(table)
-    figure = Figure(figsize=(15, 7.5 + 2.2 * len(rows)), layout="constrained")
-    parts: Any = figure.subfigures(4, 1, height_ratios=[1.15 * len(rows), 4.4, 2.6, 1.05 * len(rows)])
+    rows = len(sets.kinds)
+    figure = Figure(figsize=(15, 7.5 + 2.2 * rows), layout="constrained")
+    parts: Any = figure.subfigures(4, 1, height_ratios=[1.15 * rows, 4.4, 2.6, 1.05 * rows])
     parts[0].suptitle(_title(found), fontsize=11)
-    _images(parts[0], rows, {"generated": samples, "real, held out": held_out})
+    _images(parts[0], sets.kinds, {"generated": sets.samples, "real, held out": sets.held_out})
     _charts(parts[1], found)
     left, right = parts[2].subfigures(1, 2, width_ratios=[1.3, 1])
-    _spectra(left, rows, samples, held_out)
+    _spectra(left, sets)
     if found.copies:
         _distances(right, found)
-        _pairs(parts[3], found, rows, samples, held_out, training)
+        _pairs(parts[3], found, sets)
     return figure
 
 
-def shareable(found: Examination, table: Rows, samples: Images) -> Figure:
-    """Samples and charts alone: no image of a patient."""
-    rows = kinds(table)
-    figure = Figure(figsize=(15, 5 + 1.2 * len(rows)), layout="constrained")
-    parts: Any = figure.subfigures(2, 1, height_ratios=[1.2 * len(rows), 4.2])
+def shareable(found: Examination, sets: Sets) -> Figure:
+    """No image of a patient: samples and charts, and no samples either where they are copies of patients."""
+    rows = len(sets.kinds)
+    figure = Figure(figsize=(15, 5 + 1.2 * rows), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=[1.2 * rows, 4.4])
     parts[0].suptitle(_title(found), fontsize=11)
-    _images(parts[0], rows, {"generated": samples})
+    if guilty(found):
+        parts[0].text(0.5, 0.5, "samples withheld: they may be patients", ha="center")
+    else:
+        _images(parts[0], sets.kinds, {"generated": sets.samples})
     _charts(parts[1], found)
     return figure
 
@@ -106,15 +109,15 @@ def _charts(figure, found: Examination) -> None:
         axes.set_xticks(range(len(names)), [name.removeprefix("AX") for name in names], fontsize=8)
         axes.tick_params(axis="y", labelsize=8)
         axes.set_xlim(-0.6, len(names) - 0.4)
-        if not LINES[key].more_is_better and key.endswith(("frechet", "kid")):
+        if key.endswith(("frechet", "kid")):
             axes.set_yscale("symlog", linthresh=1)
     figure.axes[0].legend(fontsize=7)
 
 
-def _spectra(figure, rows: Rows, samples: Images, held_out: Images) -> None:
+def _spectra(figure, sets: Sets) -> None:
     figure.suptitle("radial power spectrum, dB, over cycles a pixel; band: between held-out images, 80 %", fontsize=9)
-    for axes, (name, contrast) in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows.items(), strict=True):
-        ours, real = (log_spectrum(images.pixels[images.of(contrast)]) for images in (samples, held_out))
+    for axes, (name, contrast) in zip(figure.subplots(1, len(sets.kinds), squeeze=False)[0], sets.kinds.items(), strict=True):
+        ours, real = (log_spectrum(images.pixels[images.of(contrast)]) for images in (sets.samples, sets.held_out))
         frequency = torch.arange(real.shape[1]) / (2 * real.shape[1])
         low, high = real.quantile(torch.tensor([0.1, 0.9], dtype=torch.float64), dim=0)
         axes.fill_between(frequency, low, high, color=REAL, alpha=0.25, lw=0)
@@ -136,16 +139,16 @@ def _distances(figure, found: Examination) -> None:
         axes.legend(fontsize=7)
 
 
-def _pairs(figure, found: Examination, rows: Rows, samples: Images, held_out: Images, training: Images) -> None:
+def _pairs(figure, found: Examination, sets: Sets) -> None:
     """The samples nearest to a training image, each left of it; and how near images of new patients come."""
     figure.suptitle("nearest pairs: the image left, its nearest training image right, their distance above", fontsize=9)
-    known = torch.cat([training.pixels, training.pixels.flip(-1)])
-    grid = figure.subplots(len(rows), 2 * len(found.copies), squeeze=False)
+    known = torch.cat([sets.training.pixels, sets.training.pixels.flip(-1)])
+    grid = figure.subplots(len(sets.kinds), 2 * len(found.copies), squeeze=False)
     for column, (space, copies) in enumerate(found.copies.items()):
         for side, (title, images, near) in enumerate(
-            (("samples", samples, copies.samples), ("held out", held_out, copies.held_out))
+            (("samples", sets.samples, copies.samples), ("held out", sets.held_out, copies.held_out))
         ):
-            for row, (name, contrast) in zip(grid, rows.items(), strict=True):
+            for row, (name, contrast) in zip(grid, sets.kinds.items(), strict=True):
                 axes = row[2 * column + side]
                 mine = images.of(contrast).nonzero()[:, 0]
                 nearest = mine[near.distance[mine].argsort()[:3]]

@@ -1,4 +1,4 @@
-"""An examination as a table to print, and a dictionary to keep."""
+"""An examination as a table to print and a dictionary to keep."""
 
 import math
 from dataclasses import dataclass
@@ -8,45 +8,45 @@ from rich.table import Table
 
 from condiff.evaluation.compare import Score, Scores
 from condiff.evaluation.images import POOLED
-from condiff.evaluation.memorisation import Audit
+from condiff.evaluation.memorisation import SIGNIFICANT, Audit
 from condiff.evaluation.suite import Examination
 
-SIGNIFICANT = 0.05
+BLIND = 0.1  # an audit that would not notice this share of copies cannot acquit
 
 
 @dataclass(frozen=True)
 class Line:
-    """How a measure is shown: its title, whether more is better, decimals."""
+    """How a measure is shown: its title; whether more is better (1), less (-1) or what real images have (0); decimals."""
 
     title: str
-    more_is_better: bool
+    better: int
     decimals: int = 2
 
 
 LINES = {
     **{
-        f"{space}_{name}": Line(f"{title} · {space} features", more)
+        f"{space}_{name}": Line(f"{title} · {space} features", better)
         for space in ("learned", "random")
-        for name, title, more in (
-            ("frechet", "Fréchet distance", False),
-            ("kid", "KID", False),
-            ("precision", "precision", True),
-            ("recall", "recall", True),
-            ("density", "density", True),
-            ("coverage", "coverage", True),
+        for name, title, better in (
+            ("frechet", "Fréchet distance", -1),
+            ("kid", "KID", -1),
+            ("precision", "precision", 1),
+            ("recall", "recall", 1),
+            ("density", "density", 0),
+            ("coverage", "coverage", 1),
         )
     },
-    "spectrum_decibels": Line("power spectrum, dB apart", False),
-    "patches_wasserstein": Line("patches, sliced Wasserstein", False, 3),
-    "accuracy": Line("contrast right · learned on real", True),
-    "usefulness": Line("real named right · learned on samples", True),
-    "auroc": Line("samples told from real, AUROC", False),
-    "ms_ssim": Line("likeness of two, MS-SSIM", False),
+    "spectrum_decibels": Line("power spectrum, dB apart", -1),
+    "patches_wasserstein": Line("patches, sliced Wasserstein", -1, 3),
+    "accuracy": Line("contrast right · learned on real", 1),
+    "usefulness": Line("real named right · learned on samples", 1),
+    "auroc": Line("samples told from real, AUROC", 0),
+    "ms_ssim": Line("likeness of two, MS-SSIM", 0),
 }
 SPACES = {"pixels": "copies · pixels", "random": "copies · random features"}
 
 
-def table(found: Examination) -> Table:
+def table(found: Examination, cost: dict[str, float]) -> Table:
     """Rows are measures, columns contrasts; under each score of the samples its floor and its ceiling."""
     columns = list(found.scores)
     title = "Samples against held-out patients\nscore ± half of its 95 %; below: real against real … another contrast"
@@ -59,10 +59,11 @@ def table(found: Examination) -> Table:
             cells = [_cell(found.scores[name].get(key), line) for name in columns]
             result.add_row(line.title, *cells, end_section=key in ("learned_coverage", "random_coverage", "patches_wasserstein"))
     result.add_section()
-    for space, title in SPACES.items():
-        if space in found.copies:
-            verdicts = found.copies[space].verdicts
-            result.add_row(f"{title}\n[dim]beyond 1 %: p", *(_verdict(verdicts[name]) for name in columns))
+    for space, copies in found.copies.items():
+        result.add_row(f"{SPACES[space]}\n[dim]p, for all contrasts; least share seen", *map(_verdict, copies.verdicts.values()))
+    result.add_section()
+    each = f"{cost['evaluations_per_image']:.0f}\n[dim]{cost['seconds_per_image']:.2f} s"
+    result.add_row("network evaluations an image, guidance counted", *[""] * (len(columns) - 1), each)
     return result
 
 
@@ -80,38 +81,56 @@ def _number(value: float, decimals: int) -> str:
 
 
 def colour(scores: Scores, line: Line) -> str:
-    """Green within or beyond the floor's 95 %, red nearer to the ceiling than to the floor, yellow between."""
-    sign = 1 if line.more_is_better else -1
-    value, floor, ceiling = (sign * score.value for score in scores)
-    if value >= min(sign * scores.floor.low, sign * scores.floor.high):
+    """Green within the floor's 95 % or better, red nearer to the ceiling than to the floor, else yellow.
+
+    Where better is what real images have, the side does not matter: red is farther off than the ceiling.
+    """
+    value, floor, ceiling = (score.value for score in scores)
+    if scores.floor.low <= value <= scores.floor.high or line.better * (value - floor) > 0:
         return "green"
-    return "red" if ceiling < floor and value < (floor + ceiling) / 2 else "yellow"
+    if not line.better:
+        return "red" if abs(value - floor) > abs(ceiling - floor) else "yellow"
+    worse = line.better * (ceiling - floor) < 0
+    return "red" if worse and abs(value - floor) > abs(ceiling - floor) / 2 else "yellow"
 
 
 def _verdict(audit: Audit) -> str:
     if math.isnan(audit.share):
         return "–"
-    style = "red" if audit.p < SIGNIFICANT else "green"
-    return f"[{style}]{100 * audit.share:.0f} %[/]\n[dim]{audit.p:.2g}[/]"
+    style = "red" if audit.p < SIGNIFICANT else "yellow" if audit.detectable > BLIND else "green"
+    return f"[{style}]{100 * audit.share:.0f} %[/]\n[dim]{audit.p:.2g}; {_percent(audit.detectable)}[/]"
+
+
+def _percent(share: float) -> str:
+    return "none" if math.isinf(share) else f"{100 * share:.0f} %"
+
+
+def guilty(found: Examination) -> dict[str, list[str]]:
+    """Where there are more copies than chance explains: {space: rows}."""
+    called = {
+        space: [n for n, audit in copies.verdicts.items() if audit.p < SIGNIFICANT] for space, copies in found.copies.items()
+    }
+    return {space: names for space, names in called.items() if names}
 
 
 def summary(found: Examination) -> str:
-    """The verdict on copies in a line; with Bonferroni's correction, for every contrast is asked in every space."""
+    """The verdict on copies in a line."""
     if not found.copies:
         return "copies of training images: not looked for"
-    asked = {space: {**copies.verdicts} for space, copies in found.copies.items()}
-    for verdicts in asked.values():
-        if len(verdicts) > 1:
-            del verdicts[POOLED]
-    tests = sum(map(len, asked.values()))
-    guilty = {
-        space: [f"{name} {100 * audit.share:.0f} %" for name, audit in verdicts.items() if audit.p * tests < SIGNIFICANT]
-        for space, verdicts in asked.items()
+    called = guilty(found)
+    shares = {
+        space: ", ".join(f"{name} {100 * found.copies[space].verdicts[name].share:.0f} %" for name in names)
+        for space, names in called.items()
     }
-    places = [f"in {space} {', '.join(names)}" for space, names in guilty.items() if names]
-    if not places:
-        return "copies of training images: no more than among images of new patients"
-    return f"copies of training images: YES, more than among images of new patients; {'; '.join(places)}"
+    if called:
+        where = "; ".join(f"in {space} {text}" for space, text in shares.items())
+        return f"copies of training images: YES, more than among images of new patients; {where}"
+    audits = [audit for copies in found.copies.values() for name, audit in copies.verdicts.items()]
+    seen = max(audit.detectable for audit in audits)
+    if math.isnan(seen) or math.isinf(seen):
+        return "copies of training images: cannot be told from so few held-out patients and samples"
+    worst = f"fewer than {_percent(seen)} of a contrast's samples would not have been noticed"
+    return f"copies of training images: none beyond chance; {worst}{', hold out more patients' if seen > BLIND else ''}"
 
 
 def as_dict(found: Examination) -> dict[str, Any]:
@@ -123,16 +142,7 @@ def as_dict(found: Examination) -> dict[str, Any]:
             for name, measures in found.scores.items()
         },
         "copies": {
-            space: {
-                name: {
-                    "share": _finite(a.share),
-                    "number": int(a.copies.sum()),
-                    "threshold": _finite(a.threshold),
-                    "p": _finite(a.p),
-                }
-                for name, a in copies.verdicts.items()
-            }
-            for space, copies in found.copies.items()
+            space: {name: _judged(audit) for name, audit in copies.verdicts.items()} for space, copies in found.copies.items()
         },
         "summary": summary(found),
         "notes": found.notes,
@@ -143,26 +153,31 @@ def _plain(score: Score) -> dict[str, float] | None:
     return None if math.isnan(score.value) else score._asdict()
 
 
-def _finite(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _judged(audit: Audit) -> dict[str, float | None]:
+    numbers = {key: value for key, value in audit._asdict().items() if key != "copies"}
+    return {key: value if math.isfinite(value) else None for key, value in numbers.items()}
 
 
-def long(scores: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+def long(about: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
     """Column names and rows of the whole table, one number a row, for dashboards."""
     columns = ["contrast", "measure", "images", "value", "low", "high"]
-    return columns, [
+    scores = [
         [name, key, part, *(score or dict.fromkeys(("value", "low", "high"))).values()]
-        for name, measures in scores.items()
+        for name, measures in about["scores"].items()
         for key, parts in measures.items()
         for part, score in parts.items()
     ]
+    copies = [
+        [name, f"copies_{space}_{key}", "samples", value, None, None]
+        for space, verdicts in about["copies"].items()
+        for name, verdict in verdicts.items()
+        for key, value in verdict.items()
+    ]
+    cost = [[POOLED, key, "samples", value, None, None] for key, value in about["cost"].items()]
+    return columns, scores + copies + cost
 
 
-def flat(scores: dict[str, Any]) -> dict[str, float]:
-    """The samples' scores, ``evaluation/<contrast>/<measure>``."""
-    return {
-        f"evaluation/{name}/{key}": parts["samples"]["value"]
-        for name, measures in scores.items()
-        for key, parts in measures.items()
-        if parts["samples"]
-    }
+def flat(about: dict[str, Any]) -> dict[str, float]:
+    """The samples' numbers, ``evaluation/<contrast>/<measure>``."""
+    _, rows = long(about)
+    return {f"evaluation/{name}/{key}": value for name, key, part, value, *_ in rows if part == "samples" and value is not None}

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from condiff.evaluation.compare import Values, compare, cuts
-from condiff.evaluation.images import Images
-from condiff.evaluation.measures import _auroc, distance, diversity
+from condiff.evaluation.images import Images, Sets
+from condiff.evaluation.measures import _auroc, distance, diversity, every_other
 
 
 def images(contrasts, patients, slices=3, seed=0, offset=0):
@@ -19,12 +19,16 @@ def images(contrasts, patients, slices=3, seed=0, offset=0):
     return Images(pixels, contrast, patient)
 
 
+def sets(samples, held_out, training):
+    return Sets(samples, held_out, training, [f"kind {i}" for i in range(int(held_out.contrast.max()) + 1)], True)
+
+
 @pytest.mark.parametrize("contrast", [0, 1, None])
 @pytest.mark.parametrize("patients", [2, 5, 6])
 def test_cuts_are_by_patient_and_of_equal_size(contrast, patients):
     samples, held_out, training = images(2, 7), images(2, patients), images(2, 4, offset=100)
     real = held_out + training
-    for cut in cuts(samples, held_out, training, contrast, 10):
+    for cut in cuts(sets(samples, held_out, training), contrast, 10):
         assert len(cut.samples) == len(cut.floor) == len(cut.reference) > 0 and len(cut.ceiling) > 0
         assert not set(real.patient[cut.floor].tolist()) & set(real.patient[cut.reference].tolist())
         assert not set(real.patient[cut.ceiling].tolist()) & set(real.patient[cut.reference].tolist())
@@ -40,7 +44,7 @@ def test_halves_have_the_same_mix_of_contrasts():
     """Eight patients of one contrast each: drawn freely, a half would now and then be all of one kind."""
     contrast = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
     held_out = Images(torch.zeros(8, 4, 4), contrast, torch.arange(8))
-    for cut in cuts(held_out, held_out, held_out[:0], None, 20):
+    for cut in cuts(sets(held_out, held_out, held_out[:0]), None, 20):
         for part in (cut.floor, cut.reference):
             assert contrast[part].tolist().count(0) == 2 == len(part) // 2
 
@@ -48,7 +52,7 @@ def test_halves_have_the_same_mix_of_contrasts():
 def test_odd_patients_are_shared_out():
     """One patient a contrast: one contrast's goes to one half, the other's to the other, and none is empty."""
     held_out = Images(torch.zeros(2, 4, 4), torch.tensor([0, 1]), torch.arange(2))
-    assert all(len(cut.reference) == len(cut.floor) == 1 for cut in cuts(held_out, held_out, held_out[:0], None, 4))
+    assert all(len(cut.reference) == len(cut.floor) == 1 for cut in cuts(sets(held_out, held_out, held_out[:0]), None, 4))
 
 
 def test_scores_are_mean_and_middle_95_percent():
@@ -70,10 +74,31 @@ def test_real_samples_score_like_the_floor_and_wrong_ones_like_the_ceiling():
     fresh = images(3, 6, seed=2)
     wrong = Images(fresh.pixels, (fresh.contrast + 1) % 3, fresh.patient)  # contrast 2 called 0
     for samples, expected in ((fresh, 0.0), (wrong, 2.0)):
-        measure = distance("mean", mean, between, samples, held_out + training)
-        found = compare([measure], list(cuts(samples, held_out, training, 0, 10)))["mean_apart"]
+        judged = sets(samples, held_out, training)
+        found = compare([distance("mean", mean, between, judged)], list(cuts(judged, 0, 10)))["mean_apart"]
         assert found.samples.value == pytest.approx(expected, abs=0.01)
         assert found.floor.value == pytest.approx(0, abs=0.01) and found.ceiling.value == pytest.approx(1.5, abs=0.4)
+
+
+def test_of_few_samples_half_are_in_a_set():
+    """So that they vary from cut to cut."""
+    held_out, few = images(2, 6), images(2, 1, slices=4)
+    chosen = {tuple(sorted(cut.samples.tolist())) for cut in cuts(sets(few, held_out, held_out[:0]), 0, 20)}
+    assert len(chosen) > 1 and all(len(samples) == 2 for samples in chosen)
+
+
+def test_one_contrast_has_no_other():
+    held_out = images(1, 4)
+    for contrast in (0, None):
+        assert all(len(cut.ceiling) == 0 < len(cut.floor) for cut in cuts(sets(held_out, held_out, held_out[:0]), contrast, 4))
+    assert list(sets(held_out, held_out, held_out[:0]).rows) == ["kind 0"]  # all together would say the same again
+
+
+def test_half_of_the_patients_of_every_contrast():
+    people = images(3, 4)
+    assert len(every_other(people)) == 2  # everybody was seen in contrast 0 first
+    alone = Images(torch.zeros(9, 4, 4), torch.arange(9) // 3, torch.arange(9))
+    assert every_other(alone).tolist() == [1, 3, 5, 7]  # in the order of contrasts
 
 
 def test_auroc_counts_pairs():
@@ -88,5 +113,6 @@ def test_diversity_sees_a_collapsed_model():
     noise = torch.rand(len(held_out), 16, 16, generator=torch.Generator().manual_seed(0))
     held_out = Images(noise, held_out.contrast, held_out.patient)
     samples = Images(held_out.pixels[:1].expand(12, -1, -1), torch.arange(12) % 2, torch.arange(12))
-    found = compare([diversity(samples, held_out, True)], list(cuts(samples, held_out, training, 0, 10)))["ms_ssim"]
+    judged = sets(samples, held_out, training)
+    found = compare([diversity(judged)], list(cuts(judged, 0, 10)))["ms_ssim"]
     assert found.samples.value == pytest.approx(1, abs=1e-4) and found.floor.value < 0.2

@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 import torch
 
-from condiff.evaluation.images import Images
+from condiff.evaluation.images import Images, Sets
 from condiff.evaluation.memorisation import audit, design_effect, nearest, search
 
 
@@ -40,13 +40,54 @@ def test_p_is_that_of_all_orders():
         assert found.share == pytest.approx(below / 3) and found.p == pytest.approx(as_many)
 
 
-def test_new_patients_are_rarely_blamed():
-    """Of audits where nothing is wrong a share of at most 5 % has p < 0.05."""
+def clustered(patients, slices, correlation, generator):
+    """Normal values, of ``slices`` of each patient, correlated within patients."""
+    own = torch.randn(patients, 1, generator=generator) * correlation**0.5
+    return (own + torch.randn(patients, slices, generator=generator) * (1 - correlation) ** 0.5).flatten()
+
+
+@pytest.mark.parametrize(("patients", "slices"), [(6, 8), (100, 8)])
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
+def test_new_patients_are_rarely_blamed(patients, slices, correlation):
+    """Of audits where nothing is wrong a share of at most 5 % has p < 0.05, however alike a patient's slices are."""
     generator = torch.Generator().manual_seed(0)
-    blamed = [
-        audit(*torch.randn(164, generator=generator).split([64, 100]), patient=torch.arange(100)).p < 0.05 for _ in range(400)
+    whose = torch.arange(patients).repeat_interleave(slices)
+    verdicts = [
+        audit(torch.randn(64, generator=generator), clustered(patients, slices, correlation, generator), whose)
+        for _ in range(200)
     ]
-    assert 0 < sum(blamed) / 400 < 0.08
+    assert sum(verdict.p < 0.05 for verdict in verdicts) / 200 <= 0.06
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5])
+def test_a_tenth_of_copies_is_noticed_where_many_are_held_out(correlation):
+    """800 held-out images: the 8th nearest is the threshold; 10 % of 256 samples are far below it."""
+    generator, whose = torch.Generator().manual_seed(0), torch.arange(100).repeat_interleave(8)
+    for _ in range(20):
+        samples = torch.randn(256, generator=generator)
+        samples[:26] = -10
+        held_out = clustered(100, 8, correlation, generator)
+        found = audit(samples, held_out, whose, tests=8)
+        assert found.threshold == held_out.sort().values[7] and found.copies[:26].all()
+        assert found.p < 0.05 and found.detectable <= 0.1
+
+
+def test_the_least_share_that_is_noticed_is_just_noticed():
+    held_out = torch.linspace(1, 2, 50)
+    found = audit(torch.full((40,), 5.0), held_out, torch.arange(50), tests=4)
+    least = round(found.detectable * 40)
+    for number, called in ((least, True), (least - 1, False)):
+        samples = torch.tensor([0.0] * number + [5.0] * (40 - number))
+        assert (audit(samples, held_out, torch.arange(50), tests=4).p < 0.05) == called
+
+
+def test_a_patient_under_two_names_does_not_blind_the_audit():
+    """A training image among the held-out ones has distance 0: it is left out of what chance brings, and told."""
+    training = Images(noise(40, 0), torch.zeros(40, dtype=torch.long), torch.arange(40))
+    held_out = Images(torch.cat([noise(30, 1), training.pixels[:1]]), torch.zeros(31, dtype=torch.long), torch.arange(100, 131))
+    samples = Images(training.pixels[:20], torch.zeros(20, dtype=torch.long), torch.arange(20))
+    found = search(lambda pixels: pixels.flatten(1), Sets(samples, held_out, training, ["a"], True))
+    assert found.shared == 1 and found.verdicts["a"].share == 1 and found.verdicts["a"].p < 1e-6
 
 
 def test_slices_of_a_patient_count_for_less():
@@ -55,6 +96,7 @@ def test_slices_of_a_patient_count_for_less():
     assert design_effect(alike, same) == pytest.approx(8, abs=0.5)
     assert design_effect(torch.randn(480, generator=torch.Generator().manual_seed(1)), torch.arange(60).repeat(8)) < 1.5
     assert design_effect(torch.randn(10), torch.arange(10)) == 1
+    assert design_effect(torch.randn(24), torch.arange(24) // 8) == 8  # three patients cannot show it
 
 
 @pytest.mark.parametrize("space", [lambda pixels: pixels.flatten(1), lambda pixels: torch.fft.fft2(pixels).abs().flatten(1)])
@@ -67,7 +109,7 @@ def test_all_planted_copies_are_found(space):
         original = training.pixels[3 * index]
         pixels[2 * index] = (original.flip(-1) if index % 2 else original) + 0.01 * noise(1, index)[0]
     samples = Images(pixels, torch.zeros(30, dtype=torch.long), torch.arange(30))
-    found = search(space, samples, held_out, training, {"AXT1": 0, "pooled": None})
+    found = search(space, Sets(samples, held_out, training, ["AXT1"], True))
     verdict = found.verdicts["AXT1"]
     planted = torch.arange(30).lt(20) & (torch.arange(30) % 2 == 0)
     assert (verdict.copies[planted]).all() and verdict.copies[~planted].float().mean() < 0.1 and verdict.p < 1e-3
@@ -80,7 +122,7 @@ def test_contrasts_are_audited_apart():
     contrast = torch.arange(40) % 2
     training, held_out = (Images(noise(40, seed), contrast, torch.arange(40) + 100 * seed) for seed in (0, 1))
     samples = Images(torch.where(contrast[:, None, None] == 1, training.pixels, noise(40, 2)), contrast, torch.arange(40))
-    verdicts = search(lambda pixels: pixels.flatten(1), samples, held_out, training, {"a": 0, "b": 1, "pooled": None}).verdicts
+    verdicts = search(lambda pixels: pixels.flatten(1), Sets(samples, held_out, training, ["a", "b"], True)).verdicts
     assert verdicts["b"].share == 1 and verdicts["b"].p < 1e-6 and verdicts["a"].p > 0.05 and verdicts["pooled"].p < 0.01
 
 

@@ -2,16 +2,19 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from condiff.errors import InputError
 from condiff.evaluation import report
-from condiff.evaluation.images import Images, rows
+from condiff.evaluation.compare import Score, Scores
+from condiff.evaluation.images import Images, Sets
 from condiff.evaluation.page import as_image, page, shareable
 from condiff.evaluation.suite import examine
 
-TABLE = rows(["AXT1", "AXT2"], True)
+NAMES = ["AXT1", "AXT2"]
+COST = {"evaluations_per_image": 1.0, "seconds_per_image": 1.0}
 
 
 def heads(patients, seed, offset=0, slices=6, size=32):
@@ -38,7 +41,7 @@ def real():
 
 @pytest.fixture(autouse=True)
 def quick_to_learn(monkeypatch):
-    monkeypatch.setattr("condiff.evaluation.features.STEPS", 60)
+    monkeypatch.setattr("condiff.evaluation.features.STEPS", 50)
     monkeypatch.setattr("condiff.evaluation.suite.CUTS", 10)
 
 
@@ -47,19 +50,23 @@ def of_its_own(images):
     return Images(images.pixels, images.contrast, torch.arange(len(images)))
 
 
+def judge(samples, real, cache, names=NAMES, conditional=True):
+    return examine(Sets(samples, *real, names, conditional), cache)
+
+
 def test_new_patients_reach_the_floor_and_are_no_copies(real, tmp_path):
-    found = examine(of_its_own(heads(36, 2, slices=1)), *real, TABLE, tmp_path)
+    found = judge(of_its_own(heads(36, 2, slices=1)), real, tmp_path)
     scores = found.scores["AXT1"]
     for name in ("learned_frechet", "random_frechet", "spectrum_decibels", "patches_wasserstein"):
         assert scores[name].samples.value < 2 * scores[name].floor.value < scores[name].ceiling.value, name
     assert scores["accuracy"].samples.value > 0.9 and scores["usefulness"].samples.value > 0.9
     assert found.scores["pooled"]["auroc"].samples.value < 0.75
-    assert "no more than" in report.summary(found)
+    assert "none beyond chance" in report.summary(found)
 
 
 def test_a_wrong_contrast_reaches_the_ceiling(real, tmp_path):
     fresh = heads(6, 2)
-    found = examine(of_its_own(Images(fresh.pixels, 1 - fresh.contrast, fresh.patient)), *real, TABLE, tmp_path)
+    found = judge(of_its_own(Images(fresh.pixels, 1 - fresh.contrast, fresh.patient)), real, tmp_path)
     scores = found.scores["AXT1"]
     for name in ("learned_frechet", "spectrum_decibels"):
         assert scores[name].samples.value == pytest.approx(scores[name].ceiling.value, rel=0.35), name
@@ -70,49 +77,100 @@ def test_a_wrong_contrast_reaches_the_ceiling(real, tmp_path):
 
 def test_copies_of_the_training_set_look_perfect_and_are_told(real, tmp_path):
     """What a distance praises, the audit finds."""
-    held_out, training = real
-    found = examine(of_its_own(training), held_out, training, TABLE, tmp_path)
+    found = judge(of_its_own(real[1]), real, tmp_path)
     assert found.scores["AXT1"]["random_frechet"].samples.value < 2 * found.scores["AXT1"]["random_frechet"].floor.value
     assert all(verdict.share == 1 for copies in found.copies.values() for verdict in copies.verdicts.values())
-    assert "YES" in report.summary(found) and "in pixels AXT1 100 %, AXT2 100 %; in random" in report.summary(found)
+    assert "YES" in report.summary(found) and "in pixels AXT1 100 %, AXT2 100 %, pooled 100 %; in random" in report.summary(found)
 
 
 def test_an_unconditional_model_has_one_row(real, tmp_path):
     fresh = heads(6, 2)
     samples = Images(fresh.pixels, torch.full((len(fresh),), -1), torch.arange(len(fresh)))
-    table = rows(["AXT1", "AXT2"], False)
-    found = examine(samples, *real, table, tmp_path)
+    sets = Sets(samples, *real, NAMES, False)
+    found = examine(sets, tmp_path)
     assert list(found.scores) == ["pooled"] and "accuracy" not in found.scores["pooled"]
     assert found.scores["pooled"]["random_frechet"].samples.value < found.scores["pooled"]["random_frechet"].ceiling.value
     assert set(found.copies["pixels"].verdicts) == {"pooled"}
-    page(found, table, samples, *real)
-    report.table(found)
+    page(found, sets)
+    report.table(found, COST)
 
 
 def test_few_images_give_numbers_or_say_why(real, tmp_path):
-    """Two samples a contrast: nearest neighbours are not to be had, and nothing is called 0 for it."""
-    fresh = of_its_own(heads(1, 2, slices=2))
-    found = examine(fresh, *real, TABLE, tmp_path)
+    """Four samples a contrast, two in a set: nearest neighbours are not to be had, and nothing is called 0 for it."""
+    fresh = of_its_own(heads(1, 2, slices=4))
+    found = judge(fresh, real, tmp_path)
     values = found.scores["AXT1"]
     assert math.isnan(values["random_precision"].samples.value) and math.isfinite(values["random_frechet"].samples.value)
     assert any("AXT1: could not be computed" in note and "random_precision" in note for note in found.notes)
     assert any("fewer images a set than the 56 features for AXT1 (2)" in note for note in found.notes)
     assert report.as_dict(found)["scores"]["AXT1"]["random_precision"]["samples"] is None
-    assert report.flat(report.as_dict(found)["scores"]).keys().isdisjoint({"evaluation/AXT1/random_precision"})
+    assert report.flat(report.as_dict(found) | {"cost": COST}).keys().isdisjoint({"evaluation/AXT1/random_precision"})
 
 
 def test_too_little_to_compare_is_said(real, tmp_path):
     held_out, training = real
-    with pytest.raises(InputError, match="1 patients of AXT1 to judge by; at least 2"):
-        examine(of_its_own(training), held_out[held_out.patient == 0], training, TABLE, tmp_path)
+    with pytest.raises(InputError, match="1 patients of all contrasts to judge by; at least 2"):
+        judge(of_its_own(training), (held_out[held_out.patient == 0], training), tmp_path)
     with pytest.raises(InputError, match="num_samples: 1 of AXT1"):
-        examine(training[torch.tensor([0, 6])], held_out, training, TABLE, tmp_path)
+        judge(training[torch.tensor([0, 6])], real, tmp_path)
+
+
+def test_noise_gives_samples_away(real, tmp_path, monkeypatch):
+    """New patients with a little noise in the air: a judge who learned from others sees it, and chance stays chance."""
+    monkeypatch.setattr("condiff.evaluation.features.STEPS", 120)
+    fresh = heads(24, 2, slices=1)
+    noisy = Images(fresh.pixels + 0.3 * torch.rand(fresh.pixels.shape), fresh.contrast, fresh.patient)
+    told = judge(of_its_own(noisy), real, tmp_path).scores["pooled"]["auroc"]
+    assert told.samples.value > 0.95 and 0.2 < told.floor.value < 0.8
+
+
+def test_a_model_of_one_contrast(real, tmp_path):
+    """There is no other contrast to compare with or to learn: that is left open, and the rest is measured."""
+    alone = tuple(images[images.contrast == 0] for images in (heads(12, 2, slices=1), *real))
+    for conditional, row in ((True, "AXT1"), (False, "pooled")):
+        samples = of_its_own(alone[0]) if conditional else Images(alone[0].pixels, alone[0].contrast - 1, torch.arange(12))
+        found = judge(samples, alone[1:], tmp_path, ["AXT1"], conditional)
+        assert list(found.scores) == [row] and "learned_frechet" not in found.scores[row]
+        for name in ("random_frechet", "auroc", "ms_ssim"):
+            values = found.scores[row][name]
+            assert math.isnan(values.ceiling.value) and math.isfinite(values.samples.value), name
+        assert not any("learned" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("better", "value", "expected"),
+    [
+        (-1, 1.0, "green"), (-1, 2.4, "green"), (-1, 4.0, "yellow"), (-1, 9.0, "red"),
+        (0, 1.9, "green"), (0, 4.0, "yellow"), (0, 0.5, "yellow"), (0, 11.0, "red"), (0, -9.0, "red"),
+    ],
+)  # fmt: skip
+def test_colours(better, value, expected):
+    """Floor 2, between 1.5 and 2.5; ceiling 10."""
+    scores = Scores(Score(value, value, value), Score(2, 1.5, 2.5), Score(10, 9, 11))
+    assert report.colour(scores, report.Line("", better)) == expected
+
+
+def test_colours_where_more_is_better():
+    """Floor 0.9, ceiling 0.1; and a ceiling on the good side says nothing."""
+    for value, ceiling, expected in ((0.95, 0.1, "green"), (0.7, 0.1, "yellow"), (0.3, 0.1, "red"), (0.3, 0.99, "yellow")):
+        scores = Scores(Score(value, value, value), Score(0.9, 0.85, 0.93), Score(ceiling, ceiling, ceiling))
+        assert report.colour(scores, report.Line("", 1)) == expected
 
 
 def test_the_page_and_what_may_be_shared(real, tmp_path):
-    """Both are drawn; the shareable one holds no real image: it is the same for other patients."""
-    samples = of_its_own(heads(2, 2))
-    found = examine(samples, *real, TABLE, tmp_path)
-    whole = as_image(page(found, TABLE, samples, *real))
-    assert min(whole.size) > 500
-    assert min(as_image(shareable(found, TABLE, samples)).size) > 300
+    """Of samples that are no copies the shareable page shows them, and nothing of the patients: other patients, same page."""
+    samples = of_its_own(heads(12, 2, slices=1))
+    sets = Sets(samples, *real, NAMES, True)
+    found = examine(sets, tmp_path)
+    strangers = Sets(samples, *(Images(0 * images.pixels, images.contrast, images.patient) for images in real), NAMES, True)
+    pages = [np.asarray(as_image(shareable(found, one))) for one in (sets, strangers)]
+    assert np.array_equal(*pages) and min(pages[0].shape[:2]) > 300
+    assert not np.array_equal(*[np.asarray(as_image(page(found, one))) for one in (sets, strangers)])
+
+
+def test_copies_are_not_shared(real, tmp_path):
+    """Where samples are patients, the page for the dashboards has none of them."""
+    sets = Sets(of_its_own(real[1]), *real, NAMES, True)
+    found = examine(sets, tmp_path)
+    blank = Images(0 * real[1].pixels, real[1].contrast, torch.arange(len(real[1])))
+    assert np.array_equal(*[np.asarray(as_image(shareable(found, one))) for one in (sets, Sets(blank, *real, NAMES, True))])
