@@ -75,12 +75,13 @@ def _title(found: Examination) -> str:
 
 def _images(figure, rows: Rows, columns: Mapping[str, Images]) -> None:
     axes = figure.subplots(len(rows), len(columns), squeeze=False)
+    for place, title in zip(axes[0], columns, strict=True):
+        place.set_title(title, fontsize=10)
     for row, (name, contrast) in zip(axes, rows.items(), strict=True):
-        for place, (title, images) in zip(row, columns.items(), strict=True):
+        for place, images in zip(row, columns.values(), strict=True):
             mine = images.pixels[images.of(contrast)]
             chosen = torch.linspace(0, len(mine) - 1, min(SHOWN, len(mine))).round().long()
             _show(place, mine[chosen])
-            place.set_title(title if row is axes[0] else "", fontsize=10)
         row[0].set_ylabel(name)
 
 
