@@ -34,6 +34,7 @@ QUIET = (  # what Lightning says of choices that were made on purpose
     "isinstance.treespec",
     "smaller than the logging interval",
     "The dirpath has changed",
+    "It is recommended to use .self.log..quality",  # one process measures it
 )
 
 

@@ -6,7 +6,7 @@ import hydra
 import pytest
 from hydra.utils import instantiate
 
-from condiff.entry import CONF
+from condiff.entry import CONF, folder_name
 
 GROUPS = {
     path.relative_to(CONF): path.relative_to(CONF).parent.name for path in sorted(CONF.rglob("*.yaml")) if path.parent != CONF
@@ -48,3 +48,11 @@ def test_readme_names_every_group():
     readme = (Path(CONF).parent / "README.md").read_text()
     for group in {path.parent.name for path in GROUPS}:
         assert group in readme
+
+
+def test_names_of_folders():
+    """No slash in them, words as they were, none longer than a file system takes, and no two the same."""
+    assert folder_name("schedule-linear_model.optimizer.lr-0.001") == "schedule-linear_model.optimizer.lr-0.001"
+    assert folder_name("data.root-/a/b_net.channels-[8,8]") == "data.root--a-b_net.channels-[8,8]"
+    one, other = (folder_name("x" * 300 + end) for end in "ab")
+    assert len(one) == len(other) <= 150 and one != other
