@@ -52,6 +52,7 @@ def main(cfg: DictConfig) -> None:
     images, cost = resumable(fabric, system, draws, cfg.batch_size, cfg.steps, drawn, path)
     if fabric.is_global_zero:
         sets = Sets(judging.generated(data, images, draws), held_out, training, known, system.conditional)
+        print(f"judging {len(images)} samples by {len(held_out)} images of {len(held_out.patient.unique())} held-out patients")
         found = examine(sets, Path(cfg.cache).expanduser() / "evaluation", audited)
         tell(cfg, {"settings": about, "cost": per_image(cost)} | report.as_dict(found), found, sets, out)
 
@@ -73,9 +74,12 @@ def settings(cfg: DictConfig, ckpt: Path) -> dict[str, Any]:
 
 def folder(cfg: DictConfig, ckpt: Path) -> Path:
     """In the run's folder, named by checkpoint and what was asked for: the same command finds what it left."""
-    name = folder_name("_".join([ckpt.stem, *filter(None, [HydraConfig.get().job.override_dirname])]))
+    asked = HydraConfig.get().job.override_dirname.replace("+", "")
+    name = folder_name(f"{ckpt.stem}_{asked}" if asked else ckpt.stem)
     here = ckpt.resolve().parent
     out = Path(cfg.out) if cfg.out else (here.parent if here.name == "checkpoints" else here) / "evaluation" / name
+    if out.is_file():
+        raise InputError(f"out={out}: is a file; give a folder")
     out.mkdir(parents=True, exist_ok=True)
     cfg.run = str(out.resolve())
     return out
@@ -88,13 +92,15 @@ def per_image(cost: Cost) -> dict[str, float]:
 def tell(cfg: DictConfig, about: dict[str, Any], found: Examination, sets: Sets, out: Path) -> None:
     """To the folder everything; to the loggers all numbers and no image of a patient; to the terminal the table."""
     (out / "evaluation.json").write_text(json.dumps(about, indent=2, allow_nan=False) + "\n")
-    page(found, sets).savefig(out / "evaluation.png", dpi=80)
+    of = about["settings"]
+    heading = f"{of['checkpoint']} · {of['sampler']['walk']['_target_'].split('.')[-1]}, {of['steps']} steps"
+    page(found, sets, heading).savefig(out / "evaluation.png", dpi=80)
     for logger in (instantiate(part) for part in (cfg.get("logger") or {}).values()):
         logger.log_hyperparams(about["settings"] | {"summary": about["summary"], "notes": about["notes"]})
         logger.log_metrics(report.flat(about))
         if hasattr(logger, "log_table"):
             logger.log_table("evaluation", *report.long(about))
-            logger.log_image("evaluation page", [as_image(shareable(found, sets))])
+            logger.log_image("evaluation page", [as_image(shareable(found, sets, heading))])
         logger.finalize("success")
     Console(width=WIDTH).print(report.table(found, about["cost"]))
     print(about["summary"], *(f"note: {note}" for note in found.notes), sep="\n")

@@ -1,5 +1,6 @@
 """Drawing many images: on all processes, round by round, and going on where it was interrupted."""
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from condiff.errors import InputError
 from condiff.sampling import Draw
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 Drawn = Callable[..., Tensor]  # (draws, on_step=…) -> their states [F, B, C, H, W], samples last
 
 
@@ -63,6 +65,8 @@ def resumable(
         InputError: ``path`` is there and cannot be read.
     """
     images, cost = _before(path)
+    if len(images):
+        log.info("going on from %d of %d samples in %s", len(images), len(draws), path)
     fabric.barrier()  # nobody writes before all have read
 
     def count(_, arguments: tuple[Tensor, ...]) -> None:

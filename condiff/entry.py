@@ -77,9 +77,12 @@ OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 
 @contextmanager
 def told(config_name: str) -> Iterator[None]:
-    """Bad input ends the program with one line and exit code 1."""
+    """Bad input ends the program with one line and exit code 1, an interruption with 130."""
     try:
         yield
+    except KeyboardInterrupt:
+        print("interrupted; what is on the disk is whole", file=sys.stderr)
+        sys.exit(130)
     except BAD_INPUT as error:
         if os.environ.get("CONDIFF_TRACEBACK") == "1":
             raise

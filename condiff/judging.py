@@ -37,15 +37,18 @@ def prepare(system: DiffusionSystem, ckpt: str | Path, asked: Mapping[str, Any])
         ("contrasts", trained.conditioning.contrasts, data.conditioning.contrasts),
     ):
         if mine != theirs:
-            raise InputError(f"data: its {name} are {theirs}, those of {ckpt} are {mine}; give data like those it was trained on")
+            raise InputError(
+                f"data: its {name} are {theirs}, those of {ckpt} are {mine}; give data like those, "
+                "with data.downsample, data.transform.matrix and data.contrasts of the training"
+            )
     data.prepare_data()
     data.setup()
     seen = checkpoint.patients(ckpt)
     known = seen & fingerprints(data.val.volumes + data.test.volumes)
     if known:
         raise InputError(
-            f"data: {len(known)} patients held out of {data.root} were trained on by {ckpt}; the folder or the split "
-            "has changed since. Give the folder as it was, with the counts and data.seed of the training"
+            f"data: {len(known)} patients held out of {data.root} were trained on by {ckpt}; the folder, the counts or "
+            "the seed have changed since. Give the folder as it was, with the counts and data.seed of the training"
         )
     return data, data.seen == seen and data.transform == trained.transform
 

@@ -64,8 +64,9 @@ def test_an_interrupted_evaluation_goes_on(trained, run_entry, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(export, "save_h5", save_twice)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit) as exit_:
             run_entry("evaluate.py", *FAST, "batch_size=4", "out=cut")
+        assert exit_.value.code == 130
     with h5py.File(Path("cut") / whole.name) as file:
         assert len(file["images"]) == 8
     run_entry("evaluate.py", *FAST, "batch_size=4", "out=cut")
@@ -141,6 +142,7 @@ def test_bad_input(trained, run_entry, capsys, tmp_path):
         (["data.transform.matrix=64"], r"data: its images [C, H, W] are (1, 32, 32), those of"),
         (["data.sead=1"], "sead"),
         (["sampler=euler"], "there are ddim"),
+        (["out=runs/now/config.yaml"], "out=runs/now/config.yaml: is a file; give a folder"),
     ]:
         assert expected in bad(capsys, run_entry, "evaluate.py", *FAST, *arguments), arguments
 

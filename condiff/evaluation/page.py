@@ -32,12 +32,12 @@ CHARTS = (
 SAMPLE, REAL, OTHER = "tab:blue", "0.35", "tab:orange"
 
 
-def page(found: Examination, sets: Sets) -> Figure:
-    """Everything, real images among it: for this disk."""
+def page(found: Examination, sets: Sets, heading: str = "") -> Figure:
+    """Everything, real images among it: for this disk. The ``heading`` says of what."""
     rows = len(sets.kinds)
     figure = Figure(figsize=(15, 7.5 + 2.2 * rows), layout="constrained")
     parts: Any = figure.subfigures(4, 1, height_ratios=[1.15 * rows, 4.4, 2.6, 1.05 * rows])
-    parts[0].suptitle(_title(found), fontsize=11)
+    parts[0].suptitle(_title(found, heading), fontsize=11)
     _images(parts[0], sets.kinds, {"generated": sets.samples, "real, held out": sets.held_out})
     _charts(parts[1], found)
     left, right = parts[2].subfigures(1, 2, width_ratios=[1.3, 1])
@@ -48,12 +48,12 @@ def page(found: Examination, sets: Sets) -> Figure:
     return figure
 
 
-def shareable(found: Examination, sets: Sets) -> Figure:
+def shareable(found: Examination, sets: Sets, heading: str = "") -> Figure:
     """No image of a patient: samples and charts, and no samples either where they are copies of patients."""
     rows = len(sets.kinds)
     figure = Figure(figsize=(15, 5 + 1.2 * rows), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=[1.2 * rows, 4.4])
-    parts[0].suptitle(_title(found), fontsize=11)
+    parts[0].suptitle(_title(found, heading), fontsize=11)
     if guilty(found):
         parts[0].text(0.5, 0.5, "samples withheld: they may be patients", ha="center")
     else:
@@ -69,8 +69,8 @@ def as_image(figure: Figure) -> Image.Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def _title(found: Examination) -> str:
-    return "\n".join(textwrap.wrap(summary(found), 150))
+def _title(found: Examination, heading: str) -> str:
+    return "\n".join([*textwrap.wrap(heading, 150), *textwrap.wrap(summary(found), 150)])
 
 
 def _images(figure, rows: Rows, columns: Mapping[str, Images]) -> None:
@@ -96,22 +96,29 @@ def _charts(figure, found: Examination) -> None:
     """Each score with its 95 %, over the band of real against real and the mark of another contrast."""
     names = list(found.scores)
     for axes, key in zip(figure.subplots(2, len(CHARTS) // 2).flat, CHARTS, strict=True):
-        axes.set_title(LINES[key].title, fontsize=9)
+        better = {1: " ↑", -1: " ↓", 0: " (as real)"}[LINES[key].better]
+        axes.set_title(LINES[key].title + better, fontsize=9)
         for x, name in enumerate(names):
             if key not in found.scores[name]:
                 continue
             ours, floor, ceiling = found.scores[name][key]
             axes.fill_between([x - 0.35, x + 0.35], floor.low, floor.high, color=REAL, alpha=0.25, lw=0)
-            axes.hlines(floor.value, x - 0.35, x + 0.35, color=REAL, lw=1, label="real against real" if x == 0 else None)
+            axes.hlines(
+                floor.value, x - 0.35, x + 0.35, color=REAL, lw=1, label="real against real, band 95 %" if x == 0 else None
+            )
             axes.plot(x, ceiling.value, "_", color=OTHER, ms=14, mew=2, label="another contrast" if x == 0 else None)
             bar = [[max(ours.value - ours.low, 0)], [max(ours.high - ours.value, 0)]]
             if math.isfinite(ours.value):
-                axes.errorbar(x, ours.value, bar, fmt="o", color=SAMPLE, capsize=3, ms=5, label="samples" if x == 0 else None)
+                axes.errorbar(
+                    x, ours.value, bar, fmt="o", color=SAMPLE, capsize=3, ms=5, label="samples, 95 %" if x == 0 else None
+                )
         axes.set_xticks(range(len(names)), [name.removeprefix("AX") for name in names], fontsize=8)
         axes.tick_params(axis="y", labelsize=8)
         axes.set_xlim(-0.6, len(names) - 0.4)
         if key.endswith(("frechet", "kid")):
             axes.set_yscale("symlog", linthresh=1)
+        if key.endswith("frechet"):
+            axes.set_ylim(bottom=0)
     figure.axes[0].legend(fontsize=7)
 
 

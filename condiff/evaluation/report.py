@@ -49,20 +49,27 @@ SPACES = {"pixels": "copies · pixels", "random": "copies · random features"}
 def table(found: Examination, cost: dict[str, float]) -> Table:
     """Rows are measures, columns contrasts; under each score of the samples its floor and its ceiling."""
     columns = list(found.scores)
-    title = "Samples against held-out patients\nscore ± half of its 95 %; below: real against real … another contrast"
+    title = (
+        "Samples against held-out patients\nscore ± half of its 95 % interval (both ends are in evaluation.json); "
+        "below: real against real … another contrast\n"
+        "green: as real images; red: as the wrong contrast; dim: a measure that cannot tell those two apart here"
+    )
     result = Table("", title=title)
     result.columns[0].no_wrap = True
     for name in columns:
         result.add_column(name, justify="right")
+    result.add_row(
+        "images in a set, half of the held-out patients", *(str(found.compared[name]) for name in columns), end_section=True
+    )
     for key, line in LINES.items():
         if any(key in found.scores[name] for name in columns):
             cells = [_cell(found.scores[name].get(key), line) for name in columns]
             result.add_row(line.title, *cells, end_section=key in ("learned_coverage", "random_coverage", "patches_wasserstein"))
     result.add_section()
     for space, copies in found.copies.items():
-        result.add_row(f"{SPACES[space]}\n[dim]p, for all contrasts; least share seen", *map(_verdict, copies.verdicts.values()))
+        result.add_row(f"{SPACES[space]}\n[dim]p · least share noticed", *map(_verdict, copies.verdicts.values()))
     result.add_section()
-    each = f"{cost['evaluations_per_image']:.0f}\n[dim]{cost['seconds_per_image']:.2f} s"
+    each = f"{cost['evaluations_per_image']:.0f}\n[dim]{cost['seconds_per_image']:.2f} s each"
     result.add_row("network evaluations an image, guidance counted", *[""] * (len(columns) - 1), each)
     return result
 
@@ -84,21 +91,21 @@ def colour(scores: Scores, line: Line) -> str:
     """Green within the floor's 95 % or better, red nearer to the ceiling than to the floor, else yellow.
 
     Where better is what real images have, the side does not matter: red is farther off than the ceiling.
+    Dim where the ceiling is no worse than the floor's 95 %: the measure cannot tell right from wrong.
     """
     value, floor, ceiling = (score.value for score in scores)
+    if scores.floor.low <= ceiling <= scores.floor.high or line.better * (ceiling - floor) > 0:
+        return "dim"
     if scores.floor.low <= value <= scores.floor.high or line.better * (value - floor) > 0:
         return "green"
-    if not line.better:
-        return "red" if abs(value - floor) > abs(ceiling - floor) else "yellow"
-    worse = line.better * (ceiling - floor) < 0
-    return "red" if worse and abs(value - floor) > abs(ceiling - floor) / 2 else "yellow"
+    return "red" if abs(value - floor) > abs(ceiling - floor) / (2 if line.better else 1) else "yellow"
 
 
 def _verdict(audit: Audit) -> str:
     if math.isnan(audit.share):
         return "–"
     style = "red" if audit.p < SIGNIFICANT else "yellow" if audit.detectable > BLIND else "green"
-    return f"[{style}]{100 * audit.share:.0f} %[/]\n[dim]{audit.p:.2g}; {_percent(audit.detectable)}[/]"
+    return f"[{style}]{100 * audit.share:.0f} %[/]\n[dim]{audit.p:.2g} · {_percent(audit.detectable)}[/]"
 
 
 def _percent(share: float) -> str:
@@ -129,8 +136,12 @@ def summary(found: Examination) -> str:
     seen = max(audit.detectable for audit in audits)
     if math.isnan(seen) or math.isinf(seen):
         return "copies of training images: cannot be told from so few held-out patients and samples"
-    worst = f"fewer than {_percent(seen)} of a contrast's samples would not have been noticed"
-    return f"copies of training images: none beyond chance; {worst}{', hold out more patients' if seen > BLIND else ''}"
+    if seen > BLIND:
+        return (
+            f"copies of training images: undecided; none beyond chance, but up to {_percent(seen)} of a contrast's samples "
+            "would have gone unnoticed: hold out more patients"
+        )
+    return f"copies of training images: none beyond chance; fewer than {_percent(seen)} would have gone unnoticed"
 
 
 def as_dict(found: Examination) -> dict[str, Any]:

@@ -122,10 +122,13 @@ def notes(scores: Found, compared: dict[str, int], copies: dict[str, Copies]) ->
                 f"{space}_frechet: fewer images a set than the {dimensions} features for {', '.join(few)}; "
                 "too large for that reason, as its floor is"
             )
+    missing: dict[str, list[str]] = {}
     for name, found in scores.items():
-        missing = [measure for measure, values in found.items() if math.isnan(values.samples.value)]
-        if missing:
-            yield f"{name}: could not be computed, for want of images: {', '.join(missing)}"
+        lacking = [measure for measure, values in found.items() if math.isnan(values.samples.value)]
+        if lacking:
+            missing.setdefault(", ".join(lacking), []).append(name)
+    for measures, names in missing.items():
+        yield f"{', '.join(names)}: could not be computed, for want of images: {measures}"
     if not copies:
         yield "copies: not looked for, because these data do not hold the images that were trained on"
     for space, audited in copies.items():

@@ -101,7 +101,7 @@ def test_few_images_give_numbers_or_say_why(real, tmp_path):
     found = judge(fresh, real, tmp_path)
     values = found.scores["AXT1"]
     assert math.isnan(values["random_precision"].samples.value) and math.isfinite(values["random_frechet"].samples.value)
-    assert any("AXT1: could not be computed" in note and "random_precision" in note for note in found.notes)
+    assert any("AXT1, AXT2: could not be computed" in note and "random_precision" in note for note in found.notes)
     assert any("fewer images a set than the 56 features for AXT1 (2)" in note for note in found.notes)
     assert report.as_dict(found)["scores"]["AXT1"]["random_precision"]["samples"] is None
     assert report.flat(report.as_dict(found) | {"cost": COST}).keys().isdisjoint({"evaluation/AXT1/random_precision"})
@@ -151,8 +151,10 @@ def test_colours(better, value, expected):
 
 
 def test_colours_where_more_is_better():
-    """Floor 0.9, ceiling 0.1; and a ceiling on the good side says nothing."""
-    for value, ceiling, expected in ((0.95, 0.1, "green"), (0.7, 0.1, "yellow"), (0.3, 0.1, "red"), (0.3, 0.99, "yellow")):
+    """Floor 0.9, ceiling 0.1; and a ceiling no worse than the floor's 95 % says that the measure is blind."""
+    good, fair, poor = (0.95, 0.1, "green"), (0.7, 0.1, "yellow"), (0.3, 0.1, "red")
+    blind = (0.3, 0.99, "dim"), (0.3, 0.87, "dim")
+    for value, ceiling, expected in (good, fair, poor, *blind, (0.95, math.nan, "green")):
         scores = Scores(Score(value, value, value), Score(0.9, 0.85, 0.93), Score(ceiling, ceiling, ceiling))
         assert report.colour(scores, report.Line("", 1)) == expected
 
