@@ -101,7 +101,7 @@ def test_few_images_give_numbers_or_say_why(real, tmp_path):
     found = judge(fresh, real, tmp_path)
     values = found.scores["AXT1"]
     assert math.isnan(values["random_precision"].samples.value) and math.isfinite(values["random_frechet"].samples.value)
-    assert any("AXT1, AXT2: could not be computed" in note and "random_precision" in note for note in found.notes)
+    assert any("AXT1" in note and "could not be computed" in note and "random_precision" in note for note in found.notes)
     assert any("fewer images a set than the 56 features for AXT1 (2)" in note for note in found.notes)
     assert report.as_dict(found)["scores"]["AXT1"]["random_precision"]["samples"] is None
     assert report.flat(report.as_dict(found) | {"cost": COST}).keys().isdisjoint({"evaluation/AXT1/random_precision"})
