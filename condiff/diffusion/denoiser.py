@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 Coefficients = tuple[Tensor, Tensor, Tensor]  # c_skip, c_out, c_in
 Parameterization = Callable[[Tensor], Coefficients]
+Denoise = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # x [B, C, H, W], sigma [] or [B], cond [B, D] or None -> x0
 
 
 def epsilon(sigma: Tensor) -> Coefficients:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 
+from condiff.diffusion.denoiser import Denoise
 from condiff.diffusion.noise import SeededNoise
-from condiff.diffusion.samplers import Denoise, Sampler
+from condiff.diffusion.samplers import Sampler
 
 
 def generate(
@@ -15,13 +17,14 @@ def generate(
     seeds: Sequence[int],
     shape: Sequence[int],
     cond: Tensor | None = None,
+    device: torch.device | str = "cpu",
 ) -> Iterator[Tensor]:
     """Yield x [B, *shape] at ``sigmas[0]``, ..., ``sigmas[-1] = 0``: the first is noise, the last the samples.
 
-    Sample i depends on ``seeds[i]`` and ``cond[i]`` alone. ``sigmas`` [N + 1] says on which device.
+    Sample i depends on ``seeds[i]`` and ``cond[i]`` alone, not on the device.
     """
     noise = SeededNoise(seeds)
-    x = sigmas[0] * noise.draw(shape).to(sigmas.device)
+    x = sigmas[0] * noise.draw(shape).to(device)
     yield x
     yield from sampler(denoise, x, sigmas, cond, noise=noise)
 

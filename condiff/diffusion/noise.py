@@ -1,9 +1,11 @@
 """Noise that belongs to the image: each has its own seed, and owes nothing to its neighbours."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+Noise = Callable[[Tensor], Tensor]  # x -> standard normal noise of its shape
 
 
 class SeededNoise:

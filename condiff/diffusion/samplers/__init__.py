@@ -1,0 +1,32 @@
+"""Samplers: generators that walk a noisy image down a grid of noise levels.
+
+Each takes a denoiser ``denoise(x, sigma, cond)``, a start ``x`` [B, C, H, W] at noise level ``sigmas[0]``
+and the decreasing grid ``sigmas`` [N + 1] whose last is 0, and yields the image after every step; the
+last one yielded is the sample. Guidance changes the denoiser, not the sampler. ``noise(x)`` draws standard
+normal noise of the shape of x; `condiff.diffusion.noise` has one that gives each image its own seed.
+The grid may lie on the CPU whatever the device of x: then no step waits for the device.
+"""
+
+from collections.abc import Callable, Iterator
+
+from torch import Tensor
+
+from condiff.diffusion.samplers.chain import ancestral, ancestral_beta, consistency
+from condiff.diffusion.samplers.heun import heun
+from condiff.diffusion.samplers.langevin import annealed_langevin, predictor_corrector
+from condiff.diffusion.samplers.multistep import dpmpp_2m, dpmpp_2m_sde, unipc
+
+Sampler = Callable[..., Iterator[Tensor]]
+
+__all__ = [
+    "Sampler",
+    "ancestral",
+    "ancestral_beta",
+    "annealed_langevin",
+    "consistency",
+    "dpmpp_2m",
+    "dpmpp_2m_sde",
+    "heun",
+    "predictor_corrector",
+    "unipc",
+]

@@ -1,0 +1,69 @@
+"""Langevin dynamics: steps along the score, (x0 - x) / sigma^2, with noise of their own."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from condiff.diffusion.denoiser import Denoise
+from condiff.diffusion.noise import Noise
+
+
+@torch.no_grad()
+def predictor_corrector(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    cond: Tensor | None = None,
+    corrections: int = 1,
+    snr: float = 0.16,
+    noise: Noise = torch.randn_like,
+) -> Iterator[Tensor]:
+    """Song et al. 2021, algorithms 2 and 4: a reverse-diffusion step, then Langevin steps at the level it leads to.
+
+    N (1 + corrections) - corrections evaluations: after the step to sigma = 0 nothing is left to correct.
+
+    Args:
+        corrections: Langevin steps at each level.
+        snr: r, which sets their length to 2 (r |z| / |score|)^2, image by image.
+    """
+    for sigma, sigma_next in pairwise(sigmas):
+        variance = sigma**2 - sigma_next**2
+        x = x + variance / sigma**2 * (denoise(x, sigma, cond) - x)
+        if sigma_next > 0:
+            x = x + variance.sqrt() * noise(x)
+            for _ in range(corrections):
+                score, z = (denoise(x, sigma_next, cond) - x) / sigma_next**2, noise(x)
+                length = 2 * (snr * _norm(z) / _norm(score)) ** 2
+                x = x + length * score + (2 * length).sqrt() * z
+        yield x
+
+
+@torch.no_grad()
+def annealed_langevin(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    cond: Tensor | None = None,
+    repeats: int = 3,
+    step: float = 0.5,
+    noise: Noise = torch.randn_like,
+) -> Iterator[Tensor]:
+    """Song & Ermon 2019, algorithm 1, ending in the denoised image (Jolicoeur-Martineau et al. 2021).
+
+    N repeats + 1 evaluations.
+
+    Args:
+        repeats: T, the steps at each level.
+        step: alpha_i / sigma_i^2, the same at every level; in the papers epsilon / sigma_L^2.
+    """
+    for sigma, sigma_next in pairwise(sigmas):
+        for _ in range(repeats):
+            x = x + step * (denoise(x, sigma, cond) - x) + (2 * step) ** 0.5 * sigma * noise(x)
+        yield x if sigma_next > 0 else denoise(x, sigma, cond)
+
+
+def _norm(x: Tensor) -> Tensor:
+    """Of each image, [B, 1, ...]: one in a batch does not set another's step."""
+    return x.flatten(1).norm(dim=1).view(-1, *[1] * (x.dim() - 1))
