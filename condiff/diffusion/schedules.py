@@ -15,6 +15,8 @@ from torch import Tensor
 
 from condiff.errors import InputError
 
+LARGEST_BETA = 0.999  # Nichol & Dhariwal 2021: a beta of 1 has no way back
+
 
 class Schedule:
     """A noise schedule, defined by ``sigma(u)``."""
@@ -33,6 +35,16 @@ class Schedule:
         if n < 1:
             raise InputError(f"steps={n}: a sampler takes at least one step")
         return torch.cat([self.sigma(torch.linspace(1, 0, n, dtype=torch.float64)).float(), torch.zeros(1)])
+
+    @property
+    def terminal_snr(self) -> float:
+        """Signal-to-noise ratio where sampling begins, 1 / sigma^2 for data of unit variance."""
+        return float(self.steps(1)[0]) ** -2
+
+    @property
+    def signal_left(self) -> float:
+        """sqrt(alpha_bar_T), the share of the image in x_T: sampling begins without it, so it should be next to 0."""
+        return (1 + 1 / self.terminal_snr) ** -0.5
 
 
 class BetaChain(Schedule):
@@ -73,17 +85,42 @@ class LinearBeta(BetaChain):
     The defaults are the paper's at T = 1000. A shorter chain keeps its end points only when betas are
     rescaled by 1000 / T (Nichol & Dhariwal 2021), which is what happens here: without it
     sqrt(alpha_bar_T) is 0.36 at T = 200, and sampling starts from noise the network never saw.
+
+    Args:
+        num_steps: T.
+        beta_min, beta_max: beta_1 and beta_T of a chain of ``reference_steps``.
+        reference_steps: with ``num_steps`` here, the betas are taken as they stand.
     """
 
     num_steps: int = 1000
     beta_min: float = 1e-4
     beta_max: float = 0.02
+    reference_steps: int = 1000
 
     @property
     def betas(self) -> Tensor:
-        scale = 1000 / self.num_steps
+        scale = self.reference_steps / self.num_steps
         ends = scale * self.beta_min, scale * self.beta_max
-        return torch.linspace(*ends, self.num_steps, dtype=torch.float64).clamp(max=0.999)
+        return torch.linspace(*ends, self.num_steps, dtype=torch.float64).clamp(max=LARGEST_BETA)
+
+
+@dataclass(frozen=True)
+class ScaledLinearBeta(BetaChain):
+    """The chain of latent diffusion (Rombach et al. 2022), which calls it linear: sqrt(beta) is linear in t.
+
+    The defaults are those of its models of natural images; with Stable Diffusion's 0.00085 and 0.012 a
+    share of 0.068 of the image is left at T. Betas are rescaled as in `LinearBeta`.
+    """
+
+    num_steps: int = 1000
+    beta_min: float = 0.0015
+    beta_max: float = 0.0195
+    reference_steps: int = 1000
+
+    @property
+    def betas(self) -> Tensor:
+        roots = torch.linspace(self.beta_min**0.5, self.beta_max**0.5, self.num_steps, dtype=torch.float64)
+        return (self.reference_steps / self.num_steps * roots**2).clamp(max=LARGEST_BETA)
 
 
 @dataclass(frozen=True)
@@ -96,8 +133,28 @@ class CosineBeta(BetaChain):
     @property
     def betas(self) -> Tensor:
         t = torch.linspace(0, 1, self.num_steps + 1, dtype=torch.float64)
-        alpha_bar = ((t + self.offset) / (1 + self.offset) * math.pi / 2).cos().square()
-        return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=0.999)
+        return betas_of(((t + self.offset) / (1 + self.offset) * math.pi / 2).cos().square())
+
+
+@dataclass(frozen=True)
+class SigmoidBeta(BetaChain):
+    """Jabri et al. 2022: alpha_bar falls as a sigmoid does between ``start`` and ``end``, beta at most 0.999."""
+
+    num_steps: int = 1000
+    start: float = -3.0
+    end: float = 3.0
+    temperature: float = 1.0
+
+    @property
+    def betas(self) -> Tensor:
+        t = torch.linspace(self.start, self.end, self.num_steps + 1, dtype=torch.float64)
+        curve = (-t / self.temperature).sigmoid()
+        return betas_of((curve - curve[-1]) / (curve[0] - curve[-1]))
+
+
+def betas_of(alpha_bar: Tensor) -> Tensor:
+    """beta_t for t = 1 ... T of a curve alpha_bar at t = 0 ... T; [T]."""
+    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=LARGEST_BETA)
 
 
 @dataclass(frozen=True)
@@ -129,6 +186,14 @@ class LogNormal(Schedule):
 
     def steps(self, n: int) -> Tensor:
         return Karras(self.sigma_min, self.sigma_max, self.rho).steps(n)
+
+
+@dataclass(frozen=True)
+class Consistency(LogNormal):
+    """Levels of a consistency model, whose few steps each end in a clean image: n of them start at the upper n of n + 1."""
+
+    def steps(self, n: int) -> Tensor:
+        return torch.cat([super().steps(n + 1)[: max(n, 1)], torch.zeros(1)])
 
 
 @dataclass(frozen=True)

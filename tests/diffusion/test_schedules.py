@@ -5,10 +5,20 @@ import math
 import pytest
 import torch
 
-from condiff.diffusion.schedules import CosineBeta, Flow, Geometric, Karras, LinearBeta, LogNormal
+from condiff.diffusion.schedules import (
+    CosineBeta,
+    Flow,
+    Geometric,
+    Karras,
+    LinearBeta,
+    LogNormal,
+    ScaledLinearBeta,
+    SigmoidBeta,
+)
 from condiff.errors import InputError
 
-ALL = [LinearBeta(), CosineBeta(), Karras(), LogNormal(), Geometric(), Flow()]
+CHAINS = [LinearBeta(), ScaledLinearBeta(), CosineBeta(), SigmoidBeta(), LinearBeta(200)]
+ALL = [*CHAINS[:-1], Karras(), LogNormal(), Geometric(), Flow()]
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=lambda s: type(s).__name__)
@@ -40,7 +50,7 @@ def test_linear_chain_is_hos():
 
 def test_posterior_coefficients_keep_the_clean_image():
     """coef1 + coef2 sqrt(alpha_bar_t) = sqrt(alpha_bar_{t-1}) at every t: no noise in, no noise out."""
-    for chain in (LinearBeta(), CosineBeta(), LinearBeta(200)):
+    for chain in CHAINS:
         beta, a = chain.betas[1:], torch.cumprod(1 - chain.betas, 0)
         a, before = a[1:], a[:-1]
         coef1 = before.sqrt() * beta / (1 - a)
@@ -55,9 +65,34 @@ def test_whole_grid_is_the_whole_chain():
     assert torch.equal(chain.steps(1000)[:-1], chain.table.flip(0).float())
 
 
+@pytest.mark.parametrize("chain", [LinearBeta, ScaledLinearBeta])
 @pytest.mark.parametrize("steps", [200, 400, 500])
-def test_short_chains_still_end_in_noise(steps):
-    assert (1 + LinearBeta(steps).table[-1] ** 2).rsqrt() < 0.01
+def test_short_chains_still_end_in_noise(chain, steps):
+    assert chain(steps).signal_left < 1.01 * chain().signal_left
+
+
+@pytest.mark.parametrize(
+    ("schedule", "left"),
+    [
+        (LinearBeta(200, reference_steps=200), 0.364),  # the annotated diffusion model's
+        (LinearBeta(500, reference_steps=500), 0.079),  # the write-up's
+        (ScaledLinearBeta(), 0.0119),
+        (ScaledLinearBeta(beta_min=0.00085, beta_max=0.012), 0.068),
+        (Geometric(sigma_max=100.0), 0.01),
+    ],
+)
+def test_signal_left_at_the_last_level(schedule, left):
+    """sqrt(alpha_bar_T) of the seven systems as they were published."""
+    assert schedule.signal_left == pytest.approx(left, rel=0.01)
+    assert schedule.terminal_snr == pytest.approx(left**2 / (1 - left**2), rel=0.02)
+
+
+def test_sigmoid_is_jabris():
+    """gamma(t) of algorithm 1 in Jabri et al. 2022, with start -3, end 3, tau 1."""
+    sigmoid = lambda v: 1 / (1 + math.exp(-v))  # noqa: E731
+    for t in (1, 250, 500, 990):
+        gamma = (sigmoid(3) - sigmoid(-3 + 6 * t / 1000)) / (sigmoid(3) - sigmoid(-3))
+        assert (1 / (1 + SigmoidBeta().table[t - 1] ** 2)).item() == pytest.approx(gamma, rel=1e-9)
 
 
 def test_cosine_is_nichols():
