@@ -36,6 +36,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.num_samples < 2:
         raise InputError(f"num_samples={cfg.num_samples}: at least 2 of each contrast are needed to compare them, 64 are better")
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
+    cfg.ckpt = str(ckpt)
     system = checkpoint.load(ckpt)
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
     fabric.launch()
@@ -46,10 +47,11 @@ def main(cfg: DictConfig) -> None:
     draws = sampling.plan(sampling.requested(None, known, system.conditional), cfg.num_samples, cfg.seed, shared_noise=False)
     about = settings(cfg, ckpt)
     out = folder(cfg, ckpt)
-    how = {"sampler": instantiate(cfg.sampler.walk), "guidance": instantiate(cfg.guidance), "steps": cfg.steps}
+    with fabric.device:  # a guiding model is loaded there
+        how = {"sampler": instantiate(cfg.sampler.walk), "guidance": instantiate(cfg.guided), "steps": cfg.steps}
     drawn = partial(sampling.draw, system.to(fabric.device), data.conditioning, shape=data.transform.shape, **how)
     path = out / f"samples-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]}.h5"
-    images, cost = resumable(fabric, system, draws, cfg.batch_size, cfg.steps, drawn, path)
+    images, cost = resumable(fabric, draws, cfg.batch_size, cfg.steps, drawn, path)
     if fabric.is_global_zero:
         sets = Sets(judging.generated(data, images, draws), held_out, training, known, system.conditional)
         print(f"judging {len(images)} samples by {len(held_out)} images of {len(held_out.patient.unique())} held-out patients")
@@ -67,7 +69,7 @@ def own_or_other(cfg: DictConfig) -> dict[str, Any]:
 
 def settings(cfg: DictConfig, ckpt: Path) -> dict[str, Any]:
     """What the samples follow from."""
-    asked = {key: plain(cfg[key]) for key in ("num_samples", "seed", "steps", "sampler", "guidance")}
+    asked = {key: plain(cfg[key]) for key in ("num_samples", "seed", "steps", "sampler", "guidance", "clamp")}
     asked = {"checkpoint": str(ckpt), "sha256": hashlib.sha256(ckpt.read_bytes()).hexdigest(), **asked}
     return json.loads(json.dumps(asked), parse_constant=str)  # JSON has no infinity
 

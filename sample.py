@@ -12,7 +12,7 @@ from torch import Tensor
 
 from condiff import checkpoint, export, sampling
 from condiff.diffusion.generate import variance_preserving
-from condiff.drawing import rounds
+from condiff.drawing import Cost, counted, rounds
 from condiff.entry import entry, require_positive
 from condiff.errors import InputError
 from condiff.seeds import derive_seed
@@ -28,21 +28,27 @@ def main(cfg: DictConfig) -> None:
     if cfg.format not in FORMATS:
         raise InputError(f"format={cfg.format}: no such format; there are {' or '.join(FORMATS)}")
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
+    cfg.ckpt = str(ckpt)
     system = checkpoint.load(ckpt)
     data = checkpoint.build(system.hparams["data"], ckpt)
     contrasts = sampling.requested(cfg.contrast, data.conditioning.contrasts, system.conditional)
     draws = sampling.plan(contrasts, cfg.num_samples, cfg.seed, cfg.shared_noise)
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
     fabric.launch()
-    images, frames = everything(cfg, fabric, system.to(fabric.device), data, draws)
+    cost = Cost()
+    with counted(cost):
+        images, frames = everything(cfg, fabric, system.to(fabric.device), data, draws)
     if fabric.is_global_zero:
         write(cfg, ckpt, system.cpu(), data, draws, images, frames)
+        each = cost.evaluations / len(draws[:: fabric.world_size])
         print(f"checkpoint  {ckpt}\nsamples     {cfg.out}/samples.png, {cfg.out}/samples.h5\nanimation   {cfg.out}/denoising.gif")
+        print(f"cost        {each:g} evaluations of the network an image, guidance included")
 
 
 def everything(cfg: DictConfig, fabric: L.Fabric, system, data, draws: list[sampling.Draw]) -> tuple[Tensor, Tensor]:
     """All samples [N, C, H, W], and the way there of the first few of each contrast [F, n, C, H, W]."""
-    how = {"sampler": instantiate(cfg.sampler.walk), "guidance": instantiate(cfg.guidance), "steps": cfg.steps}
+    with fabric.device:  # a guiding model is loaded there
+        how = {"sampler": instantiate(cfg.sampler.walk), "guidance": instantiate(cfg.guided), "steps": cfg.steps}
     drawn = partial(sampling.draw, system, data.conditioning, shape=data.transform.shape, **how)
 
     def pick(index: int, way: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,10 @@ import lightning as L
 import torch
 from rich.progress import Progress
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from condiff import export
+from condiff.diffusion import Denoiser
 from condiff.errors import InputError
 from condiff.sampling import Draw
 
@@ -54,12 +57,26 @@ class Cost:
     seconds: float = 0.0
 
 
+@contextmanager
+def counted(cost: Cost) -> Iterator[None]:
+    """Count the images that any denoiser sees, a guiding one too, as evaluations of ``cost``."""
+
+    def count(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        cost.evaluations += len(arguments[0]) if isinstance(module, Denoiser) else 0
+
+    hook = register_module_forward_pre_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def resumable(
-    fabric: L.Fabric, network: nn.Module, draws: Sequence[Draw], batch_size: int, steps: int, drawn: Drawn, path: Path
+    fabric: L.Fabric, draws: Sequence[Draw], batch_size: int, steps: int, drawn: Drawn, path: Path
 ) -> tuple[Tensor, Cost]:
     """All samples [N, C, H, W] and what they cost; those that ``path`` holds from before are not drawn again.
 
-    ``path`` is whole after every round, so an interruption loses one. Evaluations are counted at ``network``.
+    ``path`` is whole after every round, so an interruption loses one.
 
     Raises:
         InputError: ``path`` is there and cannot be read.
@@ -69,20 +86,16 @@ def resumable(
         log.info("going on from %d of %d samples in %s", len(images), len(draws), path)
     fabric.barrier()  # nobody writes before all have read
 
-    def count(_, arguments: tuple[Tensor, ...]) -> None:
-        cost.evaluations += len(arguments[0])
-
-    hook = network.register_forward_pre_hook(count)
     rest, begin = draws[len(images) :], time.monotonic()
-    for part in rounds(fabric, rest, batch_size, steps, drawn, lambda _, way: way[-1].clone()):
-        images = torch.cat([images.reshape(-1, *part[0].shape), torch.stack(part)])
-        if fabric.is_global_zero:
-            cost.drawn += len(part[:: fabric.world_size])
-            cost.seconds, begin = cost.seconds + time.monotonic() - begin, time.monotonic()
-            done, whole = draws[: len(images)], path.with_suffix(f".{os.getpid()}")
-            export.save_h5(whole, images, [d.label for d in done], [d.seed for d in done], **asdict(cost))
-            whole.replace(path)
-    hook.remove()
+    with counted(cost):
+        for part in rounds(fabric, rest, batch_size, steps, drawn, lambda _, way: way[-1].clone()):
+            images = torch.cat([images.reshape(-1, *part[0].shape), torch.stack(part)])
+            if fabric.is_global_zero:
+                cost.drawn += len(part[:: fabric.world_size])
+                cost.seconds, begin = cost.seconds + time.monotonic() - begin, time.monotonic()
+                done, whole = draws[: len(images)], path.with_suffix(f".{os.getpid()}")
+                export.save_h5(whole, images, [d.label for d in done], [d.seed for d in done], **asdict(cost))
+                whole.replace(path)
     return images, cost
 
 

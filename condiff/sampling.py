@@ -8,7 +8,7 @@ from torch import Tensor
 
 from condiff.data.conditioning import ContrastCondition
 from condiff.diffusion.generate import generate, variance_preserving
-from condiff.diffusion.guidance import Guidance
+from condiff.diffusion.guidance import Guidance, finite
 from condiff.diffusion.samplers import Sampler
 from condiff.errors import InputError
 from condiff.systems import DiffusionSystem
@@ -70,12 +70,15 @@ def draw(
     """The states [F, B, C, H, W] of a batch of images, of at most `FRAMES` noise levels.
 
     The first state is noise, the last the samples; each is divided by sqrt(1 + sigma^2) to be looked at.
+
+    Raises:
+        InputError: the network's output is not a number.
     """
-    sigmas = system.schedule.steps(steps).to(system.device)
+    sigmas = system.schedule.steps(steps)
     kept = set(frame_indices(steps))
     cond = torch.stack([conditioning.encode(item.contrast) for item in draws]).to(system.device)
-    states = []
-    for index, x in enumerate(generate(guidance(system), sampler, sigmas, [item.seed for item in draws], shape, cond)):
+    seeds, states = [item.seed for item in draws], []
+    for index, x in enumerate(generate(finite(guidance(system)), sampler, sigmas, seeds, shape, cond, system.device)):
         if index in kept:
             states.append(system.codec.decode(variance_preserving(x, sigmas[index])).float().cpu())
         on_step()

@@ -5,13 +5,17 @@ Each returns a denoiser with the same signature, so they compose and any sampler
 
 import math
 from collections.abc import Callable
+from functools import reduce
 
 import torch
 from torch import Tensor
 
-from condiff.diffusion.samplers import Denoise
+from condiff.diffusion.denoiser import Denoise
+from condiff.errors import InputError
 
 Guidance = Callable[[Denoise], Denoise]
+Interval = tuple[float, float]
+EVERYWHERE = (0.0, math.inf)
 
 
 def unguided(denoise: Denoise) -> Denoise:
@@ -19,22 +23,110 @@ def unguided(denoise: Denoise) -> Denoise:
     return denoise
 
 
-def classifier_free(denoise: Denoise, scale: float = 1.0, interval: tuple[float, float] = (0.0, math.inf)) -> Denoise:
+def chain(*guidances: Guidance) -> Guidance:
+    """One guidance after the other: the last has the last word."""
+    return lambda denoise: reduce(lambda inner, guidance: guidance(inner), guidances, denoise)
+
+
+def classifier_free(denoise: Denoise, scale: float = 1.0, interval: Interval = EVERYWHERE) -> Denoise:
     """D_uncond + scale (D_cond - D_uncond), Ho & Salimans 2022 with scale = 1 + w.
 
     Scale 0 is unconditional, 1 conditional, more is guided. Outside ``interval`` (of sigma, low exclusive)
     the conditional denoiser is used alone (Kynkäänniemi et al. 2024), as it is for scale 1, where the
     second evaluation would be thrown away. Without a condition there is nothing to guide by.
+
+    Raises:
+        InputError: a negative scale or an interval with nothing in it.
     """
-    low, high = interval
+    check(scale, interval)
 
     def guided(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
-        inside = (low < sigma) & (sigma <= high)
+        inside = _inside(sigma, interval)
         if cond is None or scale == 1 or not inside.any():
             return denoise(x, sigma, cond)
         twice = sigma.expand(len(x)).repeat(2)
         both = denoise(x.repeat(2, 1, 1, 1), twice, torch.cat([torch.zeros_like(cond), cond]))
         unconditional, conditional = both.chunk(2)
-        return torch.where(inside.view(-1, 1, 1, 1), unconditional.lerp(conditional, scale), conditional)
+        return _where(inside, unconditional.lerp(conditional, scale), conditional)
 
     return guided
+
+
+def autoguidance(denoise: Denoise, weaker: Denoise, scale: float = 1.0, interval: Interval = EVERYWHERE) -> Denoise:
+    """D_weaker + scale (D - D_weaker), Karras et al. 2024: away from the mistakes that a worse model makes more of.
+
+    Args:
+        weaker: an earlier or a smaller model of the same images; it is given the same condition.
+        scale, interval: as in `classifier_free`.
+
+    Raises:
+        InputError: a negative scale or an interval with nothing in it.
+    """
+    check(scale, interval)
+
+    def guided(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+        inside, strong = _inside(sigma, interval), denoise(x, sigma, cond)
+        if scale == 1 or not inside.any():
+            return strong
+        return _where(inside, weaker(x, sigma, cond).lerp(strong, scale), strong)
+
+    return guided
+
+
+def static_clamp(denoise: Denoise, low: float = -1.0, high: float = 1.0) -> Denoise:
+    """x0 cut to [low, high], as Ho et al. 2020 do at every step: what lies outside is no image."""
+    if not low < high:
+        raise InputError(f"clamp.low={low}, clamp.high={high}: nothing lies between them; give low below high")
+    return lambda x, sigma, cond: denoise(x, sigma, cond).clamp(low, high)
+
+
+def dynamic_clamp(denoise: Denoise, quantile: float = 0.995, high: float = 1.0) -> Denoise:
+    """Dynamic thresholding, Saharia et al. 2022, section 2.3: |x0| cut at its quantile, and shrunk to ``high`` where that is less.
+
+    Image by image, so that one does not set another's range.
+    """
+    if not 0 < quantile <= 1:
+        raise InputError(f"clamp.quantile={quantile}: give a share of the pixels, more than 0, at most 1")
+
+    def clamped(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+        x0 = denoise(x, sigma, cond)
+        limit = x0.flatten(1).abs().float().quantile(quantile, dim=1).clamp(min=high).to(x0).view(-1, 1, 1, 1)
+        return x0.clamp(-limit, limit) * (high / limit)
+
+    return clamped
+
+
+def finite(denoise: Denoise) -> Denoise:
+    """The denoiser, which says so where it goes wrong. Raises InputError at the first output that is not a number."""
+    step = 0
+
+    def checked(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+        nonlocal step
+        step += 1
+        x0 = denoise(x, sigma, cond)
+        if not x0.isfinite().all():
+            raise InputError(
+                f"the network's output is not a number at evaluation {step}, sigma {sigma.max().item():.3g}; the training "
+                "diverged or the sampler did: give an earlier checkpoint, another sampler, clamp=static, or more steps"
+            )
+        return x0
+
+    return checked
+
+
+def check(scale: float, interval: Interval) -> None:
+    """Raise InputError for a negative scale or an interval with nothing in it."""
+    if not 0 <= scale < math.inf:
+        raise InputError(f"guidance.scale={scale}: give 0 (unguided by it), 1 (the condition alone) or more; it is 1 + w")
+    low, high = interval
+    if not 0 <= low < high:
+        raise InputError(f"guidance.interval=[{low}, {high}]: no noise level lies in it; give two sigmas, the lower first")
+
+
+def _inside(sigma: Tensor, interval: Interval) -> Tensor:
+    low, high = interval
+    return (low < sigma) & (sigma <= high)
+
+
+def _where(inside: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    return torch.where(inside.to(one.device).view(-1, 1, 1, 1), one, other)
