@@ -1,0 +1,88 @@
+"""Likelihoods of Gaussian images, whose entropy is known exactly."""
+
+import math
+
+import pytest
+import torch
+
+from condiff.diffusion.likelihood import flow_bits, variational_bound
+from condiff.diffusion.schedules import Geometric, Karras, LinearBeta
+
+WIDTH = 2 / 255
+MU = 0.2
+STD = torch.linspace(0.2, 0.8, 64).view(1, 8, 8)  # of each pixel
+
+
+def gaussian(x, sigma, cond=None):
+    return (STD**2 * x + sigma**2 * MU) / (STD**2 + sigma**2)
+
+
+def entropy():
+    """Bits per dimension of the quantized image."""
+    return ((2 * math.pi * math.e * STD**2).log() / 2).mean().item() / math.log(2) - math.log2(WIDTH)
+
+
+@pytest.fixture
+def images():
+    torch.manual_seed(0)
+    return MU + STD * torch.randn(400, 1, 8, 8)
+
+
+def error_bar(bits):
+    return 4 * bits.std().item() / len(bits) ** 0.5
+
+
+def test_flow_is_the_entropy(images):
+    bits = flow_bits(gaussian, images, Karras(0.002, 80.0).steps(160))
+    assert bits.mean().item() == pytest.approx(entropy(), abs=error_bar(bits))
+    assert error_bar(bits) < 0.03
+
+
+def test_flow_is_the_density_image_by_image(images):
+    """A diagonal Gaussian has a diagonal Jacobian, of which one Rademacher probe is exact."""
+    z = (images - MU) / STD
+    density = (-(z**2) / 2 - STD.log() - math.log(2 * math.pi) / 2).mean(dim=(1, 2, 3)) / math.log(2) + math.log2(WIDTH)
+    bits = flow_bits(gaussian, images, Karras(0.002, 80.0).steps(160), noise=lambda x: torch.ones_like(x) * 1e-9)
+    torch.testing.assert_close(bits, -density, rtol=0, atol=0.01)
+
+
+def test_bound_is_the_entropy_in_many_steps(images):
+    bits = variational_bound(gaussian, images, Geometric(0.02, 400.0).steps(3000)).total
+    assert bits.mean().item() == pytest.approx(entropy(), abs=error_bar(bits) + 0.01)
+
+
+@pytest.mark.parametrize("steps", [10, 50, 200])
+def test_terms_of_the_bound(images, steps):
+    """Each is (1/sigma_s^2 - 1/sigma_t^2) / 2 times the denoiser's error, sigma^2 STD^2 / (STD^2 + sigma^2)."""
+    sigmas = Karras(0.01, 80.0).steps(steps)
+    bound = variational_bound(gaussian, images, sigmas)
+    upper, lower = (s.view(-1, 1, 1) for s in (sigmas[:-2], sigmas[1:-1]))
+    error = (STD**2 * upper**2 / (STD**2 + upper**2)).mean(dim=(1, 2))
+    expected = (lower**-2 - upper**-2).flatten() * error / 2 / math.log(2)
+    assert bound.terms.shape == (400, steps - 1)
+    torch.testing.assert_close(bound.terms.mean(0), expected, rtol=0.05, atol=1e-4)
+    assert bound.total.mean() > entropy()
+
+
+def test_parts_add_up(images):
+    bound = variational_bound(gaussian, images, LinearBeta().steps(20))
+    torch.testing.assert_close(bound.total, bound.prior + bound.terms.sum(1) + bound.reconstruction)
+
+
+def test_prior_is_the_divergence_of_two_gaussians(images):
+    from torch.distributions import Normal, kl_divergence
+
+    sigmas = torch.tensor([3.0, 1.0, 0.0])
+    left = 1 / (1 + sigmas[0] ** 2)
+    expected = kl_divergence(Normal(left.sqrt() * images, (1 - left).sqrt()), Normal(0.0, 1.0)).mean(dim=(1, 2, 3)) / math.log(2)
+    torch.testing.assert_close(variational_bound(gaussian, images, sigmas).prior, expected)
+
+
+def test_decoder_gives_a_certain_pixel_no_bits():
+    """A perfect denoiser and a bin much wider than the smallest level leave nothing to say; one far off costs its square."""
+    image = torch.zeros(1, 1, 2, 2)
+    certain = variational_bound(lambda *_: image, image, torch.tensor([1e-4, 0.0]))
+    assert certain.reconstruction.item() == pytest.approx(0, abs=1e-6)
+    off = variational_bound(lambda *_: image + 1.0, image, torch.tensor([0.05, 0.0]))
+    expected = (0.5 / 0.05**2 + math.log(2 * math.pi) / 2 - math.log(WIDTH / 0.05)) / math.log(2)
+    assert off.reconstruction.item() == pytest.approx(expected, rel=1e-3)
