@@ -15,8 +15,13 @@ class ContrastCondition:
         self.contrasts = tuple(contrasts)
 
     @property
+    def fields(self) -> tuple[int, ...]:
+        """How many numbers say each of the things known; the vector is these, one after the other."""
+        return (len(self.contrasts),)
+
+    @property
     def dim(self) -> int:
-        return len(self.contrasts)
+        return sum(self.fields)
 
     def encode(self, contrast: str | None) -> Tensor:
         """[D]; None is nothing known. Raises InputError for a contrast that is not one of ``contrasts``."""

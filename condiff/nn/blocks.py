@@ -65,3 +65,20 @@ class SelfAttention(nn.Module):
         qkv = self.qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2)
         h = F.scaled_dot_product_attention(*qkv.unbind(1))  # [B, heads, HW, C / heads]
         return x + self.out(h.transpose(-1, -2).reshape(x.shape))
+
+
+class CrossAttention(nn.Module):
+    """Attention of every position to tokens, as a residual: [B, C, H, W], [B, N, E] -> [B, C, H, W]."""
+
+    def __init__(self, channels: int, embedding: int, head_channels: int = 32):
+        super().__init__()
+        self.heads = max(channels // head_channels, 1)
+        self.norm, self.q = norm(channels), nn.Conv2d(channels, channels, 1)
+        self.kv = nn.Linear(embedding, 2 * channels)
+        self.out = zeroed(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        q = self.q(self.norm(x)).flatten(2).unflatten(1, (self.heads, -1)).transpose(-1, -2)
+        k, v = self.kv(tokens).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        h = F.scaled_dot_product_attention(q, k, v)  # [B, heads, HW, C / heads]
+        return x + self.out(h.transpose(-1, -2).reshape(x.shape))

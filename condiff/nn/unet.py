@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condiff.errors import InputError
-from condiff.nn.blocks import FourierFeatures, ResidualBlock, SelfAttention, norm, zeroed
+from condiff.nn.blocks import CrossAttention, FourierFeatures, ResidualBlock, SelfAttention, norm, zeroed
 
 POSITIONS = (lambda u, v: u, lambda u, v: v, lambda u, v: 2 * u * u - 1, lambda u, v: 2 * v * v - 1)
 
@@ -26,6 +26,9 @@ class UNet(nn.Module):
         blocks: for each level, residual blocks on the way down, and as many on the way up.
         attention: for each level, whether its blocks attend; the middle always does.
         patch: side of the patches of the stem.
+        fields: the numbers in each field of the condition. Where given, blocks that attend also attend to the
+            fields, a token each (Rombach et al. 2022, section 3.3); otherwise the condition is added to the
+            features of the noise level.
 
     Raises:
         InputError: an image whose sides are not multiples of ``patch * 2 ** (levels - 1)``.
@@ -39,6 +42,7 @@ class UNet(nn.Module):
         blocks: tuple[int, ...] = (2, 2, 2),
         attention: tuple[bool, ...] = (False, False, True),
         patch: int = 1,
+        fields: tuple[int, ...] = (),
     ):
         super().__init__()
         sizes = len(channels), len(blocks), len(attention)
@@ -48,12 +52,14 @@ class UNet(nn.Module):
         self.multiple, self.patch = patch * 2 ** (len(channels) - 1), patch
         embedding = 4 * channels[0]
         self.noise = nn.Sequential(FourierFeatures(channels[0]), nn.Linear(channels[0], embedding))
-        self.cond = nn.Linear(cond_dim, embedding, bias=False) if cond_dim else None
+        self.cond = nn.Linear(cond_dim, embedding, bias=False) if cond_dim and not fields else None
+        self.tokens = Tokens(fields, embedding) if fields else None
         self.embed = nn.Sequential(nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
 
         def stage(inside: int, outside: int, attend: bool) -> "Stage":
             attention = SelfAttention(outside) if attend else nn.Identity()
-            return Stage(ResidualBlock(inside, outside, embedding), attention)
+            cross = CrossAttention(outside, embedding) if attend and fields else None
+            return Stage(ResidualBlock(inside, outside, embedding), attention, cross)
 
         self.stem = nn.Conv2d(image_channels * patch**2 + len(POSITIONS), channels[0], 3, padding=1)
         self.down, self.up, inside = nn.ModuleList(), nn.ModuleList(), channels[0]
@@ -77,20 +83,21 @@ class UNet(nn.Module):
         if self.cond is not None and cond is not None:
             embedding = embedding + self.cond(cond)
         embedding = self.embed(embedding)
+        tokens = self.tokens(x, cond) if self.tokens is not None else None
         h = torch.cat([F.pixel_unshuffle(x, self.patch), positions(x, self.patch)], dim=1)
         h = self.stem(h.contiguous(memory_format=torch.channels_last))
         skips = []
         for level, stages in enumerate(self.down):
             h = F.avg_pool2d(h, 2) if level else h
             for stage in stages.children():
-                h = stage(h, embedding)
+                h = stage(h, embedding, tokens)
                 skips.append(h)
         for stage in self.middle:
-            h = stage(h, embedding)
+            h = stage(h, embedding, tokens)
         for level, (narrow, stages) in enumerate(zip(self.narrow, self.up, strict=True)):
             h = F.interpolate(narrow(h), scale_factor=2, mode="nearest") if level else narrow(h)
             for stage in stages.children():
-                h = stage((h + skips.pop()) * 0.5**0.5, embedding)
+                h = stage((h + skips.pop()) * 0.5**0.5, embedding, tokens)
         return F.pixel_shuffle(self.head(h), self.patch)
 
 
@@ -103,11 +110,30 @@ def positions(x: Tensor, patch: int) -> Tensor:
 
 
 class Stage(nn.Module):
-    """A residual block, then attention or nothing."""
+    """A residual block, then attention within the image, then to the tokens of the condition; or neither."""
 
-    def __init__(self, block: ResidualBlock, attention: nn.Module):
+    def __init__(self, block: ResidualBlock, attention: nn.Module, cross: CrossAttention | None):
         super().__init__()
-        self.block, self.attention = block, attention
+        self.block, self.attention, self.cross = block, attention, cross
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        return self.attention(self.block(x, embedding))
+    def forward(self, x: Tensor, embedding: Tensor, tokens: Tensor | None) -> Tensor:
+        x = self.attention(self.block(x, embedding))
+        return x if self.cross is None else self.cross(x, tokens)
+
+
+class Tokens(nn.Module):
+    """The condition's fields as tokens, and one more that is always there: [B, D] -> [B, fields + 1, E].
+
+    A field of zeros, which is unknown, has a token of its own too.
+    """
+
+    def __init__(self, fields: tuple[int, ...], dim: int):
+        super().__init__()
+        self.fields = list(fields)
+        self.names = nn.Parameter(torch.randn(len(fields) + 1, dim))
+        self.values = nn.ModuleList(nn.Linear(width, dim, bias=False) for width in fields)
+
+    def forward(self, x: Tensor, cond: Tensor | None) -> Tensor:
+        cond = x.new_zeros(len(x), sum(self.fields)) if cond is None else cond
+        values = [layer(field) for layer, field in zip(self.values, cond.split(self.fields, dim=1), strict=True)]
+        return self.names + torch.stack([*values, torch.zeros_like(values[0])], dim=1)

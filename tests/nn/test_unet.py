@@ -58,3 +58,42 @@ def test_every_parameter_learns():
 def test_unequal_lists_are_refused():
     with pytest.raises(InputError, match="2, 1, 2 entries"):
         UNet(1, 4, (16, 32), (1,), (False, True))
+
+
+FIELDS = {"cond_dim": 5, "fields": (4, 1), "attention": (False, True)}
+
+
+def test_fields_are_tokens():
+    """The network depends on each field by itself; unknown is the zero vector; without fields nothing attends to a token."""
+    net, x = tiny(**FIELDS), torch.randn(1, 1, 8, 8)
+    nothing = net(x, torch.zeros(1), None)
+    assert torch.equal(nothing, net(x, torch.zeros(1), torch.zeros(1, 5)))
+    contrast, position = torch.eye(5)[[1]], torch.eye(5)[[4]]
+    for cond in (contrast, position, contrast + position):
+        assert not torch.allclose(net(x, torch.zeros(1), cond), nothing)
+    assert net.tokens(x, contrast).shape == (1, 3, 64)
+    assert torch.equal(net.tokens(x, contrast)[:, 1:], net.tokens(x, None)[:, 1:])
+    assert net.cond is None and tiny().tokens is None
+
+
+def test_cross_attention_is_attention():
+    """Against softmax(q k / sqrt(d)) v written out, one head at a time."""
+    from condiff.nn.blocks import CrossAttention
+
+    torch.manual_seed(0)
+    layer, x, tokens = CrossAttention(64, 16), torch.randn(2, 64, 3, 4), torch.randn(2, 5, 16)
+    torch.nn.init.normal_(layer.out.weight)
+    q = layer.q(layer.norm(x)).flatten(2)
+    k, v = layer.kv(tokens).chunk(2, dim=-1)
+    heads = []
+    for head in (slice(0, 32), slice(32, 64)):
+        weights = torch.softmax(torch.einsum("bcp,btc->bpt", q[:, head], k[..., head]) / 32**0.5, dim=-1)
+        heads.append(torch.einsum("bpt,btc->bcp", weights, v[..., head]))
+    expected = x + layer.out(torch.cat(heads, dim=1).view(2, 64, 3, 4))
+    torch.testing.assert_close(layer(x, tokens), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_every_parameter_learns_with_fields():
+    net = tiny(**FIELDS)
+    net(torch.randn(2, 1, 8, 8), torch.randn(2), torch.randn(2, 5)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
