@@ -1,5 +1,7 @@
 """Train a diffusion model: python train.py [data=…] [model=…] [schedule=…] [trainer.devices=…] [experiment=…]."""
 
+import logging
+from dataclasses import astuple
 from pathlib import Path
 
 import lightning as L
@@ -8,10 +10,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from condiff import checkpoint
+from condiff.data.datamodule import MRIDataModule
+from condiff.diffusion.schedules import Schedule
 from condiff.entry import entry, require_positive
 from condiff.errors import InputError
+from condiff.systems import DiffusionSystem
 
+SIGNAL_LEFT = 0.05  # the linear chain of 1000 steps has 0.006, one of 200 with its betas unrescaled 0.36
 COUNTS = ("batch_size", "steps_per_epoch", "downsample", "volumes_per_contrast", "held_out_per_contrast")
+log = logging.getLogger(__name__)
 
 
 def recall(arguments: list[str]) -> list[str]:
@@ -28,11 +35,15 @@ def main(cfg: DictConfig) -> float | None:
     require_positive(cfg, "trainer.max_epochs", *(f"data.{name}" for name in COUNTS))
     check_unfinished(cfg)
     check_objective(cfg)
+    check_guidance(cfg)
     L.seed_everything(cfg.seed, verbose=False)
     cfg.overrides = [word for word in HydraConfig.get().overrides.task if not word.startswith("resume=")]
     data = instantiate(cfg.data)
-    cfg.net.image_channels, cfg.net.cond_dim = data.transform.shape[0], data.conditioning.dim
-    system = instantiate(cfg.model)
+    data.prepare_data()
+    data.setup()
+    fill_in(cfg, data)
+    system = begin(cfg)
+    check_noise(system.schedule)
     system.save_hyperparameters(OmegaConf.to_container(cfg, resolve=True))
     trainer = instantiate(cfg.trainer, logger=parts(cfg.logger), callbacks=parts(cfg.callbacks))
     if trainer.is_global_zero:
@@ -45,11 +56,59 @@ def main(cfg: DictConfig) -> float | None:
     return None
 
 
+def begin(cfg: DictConfig) -> DiffusionSystem:
+    """The system, with the weights of ``init`` where there is one. Raises InputError where that is of other data."""
+    if not cfg.init:
+        return instantiate(cfg.model)
+    content = checkpoint.read(cfg.init)
+    wanted = {key: cfg.net[key] for key in ("image_channels", "cond_dim")}
+    for part in ("net", "parameterization"):
+        checkpoint.build(content["hyper_parameters"][part], cfg.init)  # refuses foreign code
+        cfg[part] = content["hyper_parameters"][part]
+    for key, value in wanted.items():
+        if value != cfg.net[key]:
+            raise InputError(f"init={cfg.init}: its network has {key} {cfg.net[key]}, the data {value}; give data like its own")
+    system = instantiate(cfg.model)
+    system.load_state_dict(content["state_dict"])
+    return system
+
+
+def fill_in(cfg: DictConfig, data: MRIDataModule) -> None:
+    """What the configuration leaves to the data; said, with what they suggest for the rest."""
+    found = data.statistics
+    cfg.net.image_channels, cfg.net.cond_dim = data.transform.shape[0], data.conditioning.dim
+    if OmegaConf.is_missing(cfg.net, "fields"):
+        cfg.net.fields = list(data.conditioning.fields)
+    if cfg.parameterization.get("sigma_data", found.sigma_data) is None:
+        cfg.parameterization.sigma_data = found.sigma_data
+    log.info(
+        "measured on the training images: sigma_data %.3g; noise levels worth learning at, log sigma %.2f ± %.2f; sigma_max %.3g",
+        *astuple(found),
+    )
+
+
+def check_noise(schedule: Schedule) -> None:
+    """Say what is left of an image at the last noise level; warn where samples would start without something they need."""
+    log.info("schedule: up to sigma %.4g, terminal SNR %.2g", schedule.terminal_snr**-0.5, schedule.terminal_snr)
+    if schedule.signal_left > SIGNAL_LEFT:
+        log.warning(
+            "schedule: sqrt(alpha_bar_T) = %.2f of the image is left at the last noise level, and sampling starts without it; "
+            "rescale the betas (schedule.reference_steps=1000) or raise schedule.beta_max or sigma_max",
+            schedule.signal_left,
+        )
+
+
 def check_objective(cfg: DictConfig) -> None:
     """Raise InputError, before anything is spent, where the objective would not be measured."""
     every = OmegaConf.select(cfg, "callbacks.evaluation.every_n_epochs", default=0)
     if cfg.objective.startswith("quality/") and every < 1:
         raise InputError(f"objective={cfg.objective}: needs callbacks.evaluation.every_n_epochs, at least 1, not {every}")
+
+
+def check_guidance(cfg: DictConfig) -> None:
+    """Raise InputError for a guidance that needs what is only now to be trained."""
+    if "weaker" in cfg.guidance:
+        raise InputError("guidance=autoguidance: guides a trained model by an earlier one; give it to sample.py and evaluate.py")
 
 
 def measured(trainer: L.Trainer, objective: str) -> float:

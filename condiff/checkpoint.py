@@ -25,7 +25,11 @@ def load(path: str | Path) -> DiffusionSystem:
     Raises:
         InputError: no such file, truncated, not a checkpoint of condiff, or one that names foreign code.
     """
-    content = read(path)
+    return assemble(read(path), path)
+
+
+def assemble(content: dict[str, Any], path: str | Path) -> DiffusionSystem:
+    """The system that a checkpoint's content describes. Raises InputError as `load` does."""
     config = content["hyper_parameters"]
     system = build(config["model"], path)
     try:

@@ -19,7 +19,7 @@ import hydra
 from hydra.errors import HydraException, InstantiationException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
 from condiff.errors import InputError
 
@@ -106,8 +106,9 @@ def explain(error: Exception, config_name: str) -> str:
         return explain(error.__cause__, config_name) if isinstance(error.__cause__, InputError) else f"{place}: {error.__cause__}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     first = lines[0] if lines else type(error).__name__
-    if isinstance(error, MissingMandatoryValue):
+    if isinstance(error, MissingMandatoryValue | InterpolationToMissingValueError):
         key = next((line.split(": ", 1)[1] for line in lines if line.startswith("full_key")), first)
+        key = first.rsplit(": ", 1)[-1] if isinstance(error, InterpolationToMissingValueError) else key
         return f"{key} has no value; give one on the command line, {key}=..."
     if first.startswith("Could not override"):
         return _misspelt(first.split("'")[1], config_name)

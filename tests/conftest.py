@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from condiff.callbacks import StopAtNaN
 from condiff.data import header
 from condiff.data.phantom import Phantom
 
@@ -57,6 +58,14 @@ def run_entry(monkeypatch, cache, tmp_path):
         module.main()
 
     return run
+
+
+class Poison(StopAtNaN):
+    """Makes the weights not a number before step 5."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == 4:
+            next(pl_module.parameters()).data.fill_(float("nan"))
 
 
 def write_volume(

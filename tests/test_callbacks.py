@@ -1,30 +1,86 @@
-"""Averaged weights against the power-law profile itself."""
+"""Averaged weights against the sums they stand for."""
+
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from condiff.callbacks import PowerEMA
+from condiff import averaging
+from condiff.callbacks import EMA
+
+WEIGHTS = torch.randn(300, generator=torch.Generator().manual_seed(0), dtype=torch.float64).cumsum(0)  # theta(t), a random walk
 
 
-@pytest.mark.parametrize("gamma", [1.0, 6.94])
-def test_average_is_a_power_law_over_the_run(gamma):
-    """Weights theta(t) = t for t = 1 ... n average to n (gamma + 1) / (gamma + 2): Karras et al. 2024, section 3.1."""
-    n = 4000
+def run(decay):
+    """The average after every step."""
     model = nn.Linear(1, 1, bias=False).double()
-    averaged = AveragedModel(model, **PowerEMA(gamma)._kwargs)
-    for t in range(1, n + 1):
-        model.weight.data.fill_(t)
+    averaged = AveragedModel(model, **EMA(decay)._kwargs)
+    for weight in WEIGHTS:
+        model.weight.data.fill_(weight)
         averaged.update_parameters(model)
-    assert averaged.module.weight.item() == pytest.approx(n * (gamma + 1) / (gamma + 2), rel=2e-3)
+        yield averaged.module.weight.item()
+
+
+def last(values):
+    *_, value = values
+    return value
+
+
+@pytest.mark.parametrize("std", [0.05, 0.1, 0.2])
+def test_power_average_is_a_sum(std):
+    """Against the product of all it kept, step by step; and the profile has the mean and the width asked for."""
+    n, g = len(WEIGHTS), averaging.gamma(std)
+    kept = [(1 - 1 / t) ** (g + 1) for t in range(1, n + 1)]
+    shares = torch.tensor([(1 - kept[t]) * torch.tensor(kept[t + 1 :]).prod() for t in range(n)], dtype=torch.float64)
+    assert last(run(partial(averaging.power, std=std))) == pytest.approx((shares * WEIGHTS).sum().item(), rel=1e-6)
+    when = torch.arange(1, n + 1) / n
+    mean = (shares * when).sum()
+    assert mean.item() == pytest.approx((g + 1) / (g + 2), abs=0.01)
+    assert (shares * (when - mean) ** 2).sum().sqrt().item() == pytest.approx(std, rel=0.03)
+
+
+def test_gamma_of_the_paper():
+    """Karras et al. 2024: 0.1 is gamma 6.94, 0.05 is 16.97."""
+    assert averaging.gamma(0.1) == pytest.approx(6.94, abs=0.005)
+    assert averaging.gamma(0.05) == pytest.approx(16.97, abs=0.005)
+
+
+def test_constant_average_is_a_sum():
+    average = WEIGHTS[0]
+    for n, weight in enumerate(WEIGHTS[1:], start=1):
+        keep = min(0.95, (1 + n) / (10 + n))
+        average = keep * average + (1 - keep) * weight
+    assert last(run(partial(averaging.constant, decay=0.95))) == pytest.approx(average.item(), rel=1e-9)
 
 
 def test_buffers_are_copied_not_averaged():
     model = nn.BatchNorm1d(1)
-    averaged = AveragedModel(model, **PowerEMA(6.94)._kwargs)
+    averaged = AveragedModel(model, **EMA(partial(averaging.power, std=0.1))._kwargs)
     for mean in (1.0, 5.0):
         model.running_mean.fill_(mean)
         averaged.update_parameters(model)
-    assert PowerEMA(6.94)._use_buffers is False
+    assert EMA(partial(averaging.power, std=0.1))._use_buffers is False
     assert torch.equal(averaged.module.running_mean, model.running_mean)
+
+
+def test_product_is_the_integral():
+    t = (torch.arange(400_000, dtype=torch.float64) + 0.5) / 100_000
+    profile = lambda at, g: (g + 1) * t**g / at ** (g + 1) * (t <= at)  # noqa: E731
+    for one, other in [((1.0, 6.94), (4.0, 16.97)), ((4.0, 2.0), (4.0, 6.94)), ((3.0, 16.97), (2.0, 6.94))]:
+        expected = (profile(*one) * profile(*other)).sum().item() / 100_000
+        assert averaging.product(one, other) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("std", "as_of"), [(0.05, 300), (0.07, 300), (0.15, 300), (0.1, 225)])
+def test_any_average_is_made_of_stored_ones(std, as_of):
+    """Of two widths stored eight times, as near to the true average as is said, and nearer than the stored one."""
+    averages = {width: list(run(partial(averaging.power, std=width))) for width in (0.05, 0.1)}
+    steps = [round(300 * k / 8) for k in range(1, 9) if round(300 * k / 8) <= as_of]
+    stored = [(step, width) for step in steps for width in averages]
+    shares, left = averaging.weights([(step, averaging.gamma(width)) for step, width in stored], (as_of, averaging.gamma(std)))
+    made = sum(float(share) * averages[width][step - 1] for share, (step, width) in zip(shares, stored, strict=True))
+    true = list(run(partial(averaging.power, std=std)))[as_of - 1]
+    assert left < 0.05 and shares.sum().item() == pytest.approx(1, abs=0.02)
+    assert abs(made - true) < 0.25 * min(abs(averages[width][as_of - 1] - true) for width in averages) or abs(made - true) < 0.05

@@ -5,13 +5,19 @@ from pathlib import Path
 import hydra
 import pytest
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
+from condiff import posthoc
 from condiff.entry import CONF, folder_name
 
 GROUPS = {
     path.relative_to(CONF): path.relative_to(CONF).parent.name for path in sorted(CONF.rglob("*.yaml")) if path.parent != CONF
 }
-EXTRA = {"data=fastmri": ["data.root=anywhere"], "logger=wandb": []}
+EXTRA = {
+    "data=fastmri": ["data.root=anywhere"],
+    "guidance=autoguidance": ["+ckpt=anywhere"],
+    "experiment=consistency": ["teacher=x"],
+}
 
 
 def compose(config_name, *overrides):
@@ -23,16 +29,19 @@ def compose(config_name, *overrides):
 def test_every_choice_is_built(path, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr(posthoc, "earlier", lambda **where: None)
     choice = f"{GROUPS[path]}={path.stem}"
     cfg = compose("train", choice, *EXTRA.get(choice, []))
     data = instantiate(cfg.data)
     cfg.net.image_channels, cfg.net.cond_dim = data.transform.shape[0], data.conditioning.dim
+    if OmegaConf.is_missing(cfg.net, "fields"):
+        cfg.net.fields = data.conditioning.fields
     system = instantiate(cfg.model)
     assert system.optimizer(system.denoiser.parameters()).param_groups
     assert 0 <= system.lr_factor(5, 10) <= 1
-    assert callable(instantiate(cfg.sampler.walk)) and callable(instantiate(cfg.guidance))
+    assert callable(instantiate(cfg.sampler.walk)) and callable(instantiate(cfg.guided)(system))
     callbacks = [instantiate(part) for part in cfg.callbacks.values()]
-    assert len(callbacks) == 5
+    assert len(callbacks) == 7
     assert all(size % system.denoiser.net.multiple == 0 for size in data.transform.shape[1:])
     trainer = instantiate(cfg.trainer, logger=[instantiate(part) for part in cfg.logger.values()], accelerator="cpu")
     assert trainer.max_epochs == cfg.trainer.max_epochs

@@ -47,8 +47,86 @@ def test_resumed_run_equals_an_uninterrupted_one(run_entry, tmp_path):
     one, other = (torch.load(tmp_path / f"runs/{run}/checkpoints/last.ckpt", weights_only=True) for run in ("now", "again"))
     for kind in ("state_dict", "current_model_state"):
         assert all(torch.equal(one[kind][name], other[kind][name]) for name in one[kind])
+    for path in sorted((tmp_path / "runs/again/averages").glob("*.pt")):
+        mine, other = (torch.load(tmp_path / f"runs/{run}/averages" / path.name, weights_only=True) for run in ("now", "again"))
+        assert mine["step"] == other["step"] > 3
+        for ours, theirs in zip(mine["averages"], other["averages"], strict=True):
+            assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     moved = [name for name in one["state_dict"] if not torch.equal(one["state_dict"][name], one["current_model_state"][name])]
     assert moved  # the average is not the raw weights
+
+
+def test_averages_afterwards(trained, run_entry, capsys, tmp_path):
+    """Of the run's own width it is the checkpoint; earlier or longer it is another; guided by it samples change."""
+    run_entry("ema.py", "std=0.1", "out=same.ckpt")
+    assert "averaged    over 10.0% of 6 steps, to 0.0%" in capsys.readouterr().out
+    whole, same = (torch.load(path, weights_only=True) for path in (trained / "checkpoints/last.ckpt", tmp_path / "same.ckpt"))
+    assert "optimizer_states" in whole and "optimizer_states" not in same
+    for name, weight in whole["state_dict"].items():
+        torch.testing.assert_close(same["state_dict"][name], weight, rtol=2e-3, atol=1e-5)  # stored in float16
+    run_entry("ema.py", "std=0.2", "step=4")
+    early = torch.load(trained / "checkpoints/ema-0.2-step-4.ckpt", weights_only=True)
+    assert any(not torch.allclose(early["state_dict"][name], w, rtol=1e-2) for name, w in whole["state_dict"].items())
+    draw = ["num_samples=1", "contrast=AXT2", "steps=4", "accelerator=cpu"]
+    run_entry("sample.py", "ckpt=runs/now/checkpoints/ema-0.2-step-4.ckpt", *draw, "out=early")
+    for name, guidance in (("plain", ["none"]), ("guided", ["autoguidance", "guidance.interval=[0,100]"])):
+        capsys.readouterr()
+        run_entry("sample.py", *draw, f"guidance={guidance[0]}", *guidance[1:], f"out={name}")
+        assert f"{ {'plain': 4, 'guided': 8}[name] } evaluations of the network an image" in capsys.readouterr().out
+    with h5py.File("plain/samples.h5") as plain, h5py.File("guided/samples.h5") as guided:
+        assert not (plain["images"][()] == guided["images"][()]).all()
+    for arguments, names in [
+        (["std=0.9"], "std=0.9: the relative width"),
+        (["step=0"], "step=0: no average was stored so early; there are those of steps 1, 2"),
+        (["std=wide"], "std=wide"),
+        (["ckpt=same.ckpt"], "no stored averages"),
+    ]:
+        assert re.search(names, bad(capsys, run_entry, "ema.py", *arguments))
+
+
+def test_consistency_begins_with_a_trained_model(trained, run_entry, capsys, tmp_path):
+    """Its network is the teacher's, whatever the command line leaves out; and it samples in one evaluation."""
+    settings = [item for item in TINY if not item.startswith(("net", "hydra"))]
+    teacher = "teacher=runs/now/checkpoints/last.ckpt"
+    run_entry("train.py", *settings, "experiment=consistency", teacher, "hydra.run.dir=runs/few", "model.optimizer.lr=0")
+    one, other = (torch.load(tmp_path / f"runs/{run}/checkpoints/last.ckpt", weights_only=True) for run in ("now", "few"))
+    assert all(torch.equal(one["state_dict"][name], other["state_dict"][name]) for name in one["state_dict"])
+    few = ["ckpt=runs/few/checkpoints/last.ckpt", "sampler=consistency", "steps=1", "num_samples=1", "accelerator=cpu", "out=x"]
+    run_entry("sample.py", *few, "guidance=none")
+    assert "1 evaluations of the network an image" in capsys.readouterr().out
+    complex_ = bad(capsys, run_entry, "train.py", *settings, "experiment=consistency", teacher, "data.contrasts=[AXT1,AXT2]")
+    assert "its network has cond_dim 4, the data 2" in complex_
+    assert "teacher has no value" in bad(capsys, run_entry, "train.py", *settings, "experiment=consistency")
+
+
+def test_diverging_training_stops_and_keeps_the_last_good_checkpoint(run_entry, capsys, tmp_path):
+    good = ["trainer.max_epochs=1", "hydra.run.dir=runs/now"]
+    run_entry("train.py", *TINY, *good)
+    kept = (tmp_path / "runs/now/checkpoints/last.ckpt").read_bytes()
+    wild = ["resume=runs/now/checkpoints/last.ckpt", "trainer.max_epochs=2", "hydra.run.dir=runs/now"]
+    error = bad(capsys, run_entry, "train.py", *wild, "callbacks.divergence._target_=tests.conftest.Poison")
+    assert re.search(r"not a number at step 5, sigma [\d.]+; stopped, the last good checkpoint is \S+last.ckpt", error)
+    assert (tmp_path / "runs/now/checkpoints/last.ckpt").read_bytes() == kept
+
+
+def test_a_chain_that_leaves_signal_warns(run_entry, tmp_path):
+    short = ["trainer.max_epochs=1", "data.steps_per_epoch=1", "schedule=linear", "schedule.num_steps=200"]
+    run_entry("train.py", *TINY, *short, "schedule.reference_steps=200")
+    log = (tmp_path / "runs/now/train.log").read_text()
+    assert "sqrt(alpha_bar_T) = 0.36 of the image is left" in log
+    assert re.search(r"measured on the training images: sigma_data 0\.\d+; .* log sigma .*; sigma_max", log)
+    run_entry("train.py", *TINY, *short, "hydra.run.dir=runs/rescaled")
+    log = (tmp_path / "runs/rescaled/train.log").read_text()
+    assert "is left" not in log and "terminal SNR 3e-05" in log
+    saved = torch.load("runs/rescaled/checkpoints/last.ckpt", weights_only=True)
+    assert saved["PhantomDataModule"]["statistics"].keys() == {"sigma_data", "log_sigma_mean", "log_sigma_std", "sigma_max"}
+
+
+@pytest.mark.parametrize("net", ["context_unet", "unet_cross_attention"])
+def test_other_networks(run_entry, tmp_path, net):
+    settings = [item for item in TINY if not item.startswith("net")]
+    run_entry("train.py", *settings, f"net={net}", "trainer.max_epochs=1", "averaging=constant")
+    run_entry("sample.py", "num_samples=1", "steps=2", "accelerator=cpu", "out=x")
 
 
 def test_finished_run_has_nothing_to_resume(trained, run_entry, capsys):
@@ -128,9 +206,10 @@ def test_trains_on_a_fastmri_folder(run_entry, tmp_path, capsys):
         (["net.channels=[8,8,8]", "net.blocks=[1,1,1]", "net.attention=[false,false,false]", "net.patch=8"], r"multiples of 32"),
         (["data.batch_size=0"], r"data.batch_size=0: give a whole number"),
         (["trainer.max_epochs=abc"], r"trainer.max_epochs=abc: give a whole number"),
-        (["schedule=lineer"], r"there are cosine, flow, geometric, karras, linear, lognormal$"),
+        (["schedule=lineer"], r"there are consistency, cosine, flow, .*, lognormal, scaled_linear, sigmoid$"),
         (["resume=."], r"a folder; give the checkpoint in it"),
         (["trainer.accelerator=abacus"], r"trainer: .*abacus"),
+        (["guidance=autoguidance"], r"guidance=autoguidance: .*give it to sample.py"),
     ],
 )  # fmt: skip
 def test_bad_input_to_train(capsys, run_entry, arguments, names):
@@ -145,7 +224,10 @@ def test_bad_input_to_sample(trained, capsys, run_entry, tmp_path):
         (["ckpt=nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
         (["steps=0"], "steps=0: give a whole number, at least 1"),
         (["stepz=3"], "stepz: no such option; did you mean steps"),
-        (["sampler=euler"], "there are ddim, ddpm, dpmpp, heun"),
+        (["sampler=euler"], "there are annealed_langevin, consistency, ddim, ddpm, ddpm_beta, dpmpp, dpmpp_sde, heun"),
+        (["guidance.scale=-1"], "guidance.scale=-1: give 0"),
+        (["guidance.interval=[2,1]"], r"guidance.interval=\[2, 1\]: no noise level"),
+        (["guidance=autoguidance", "guidance.weaker.share=0"], "guidance.weaker.share=0: give a share"),
         (["num_samples=0"], "num_samples=0"),
         (["steps=abc"], "steps=abc: give a whole number"),
         (["batch_size=0"], "batch_size=0: give a whole number"),

@@ -14,15 +14,17 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
     | {"condiff.data", "condiff.mri", "condiff.seeds"},
     "systems": {"torch", "lightning", "condiff.systems", "condiff.diffusion", "condiff.nn", "condiff.data", "condiff.seeds"},
     "evaluation": {"torch", "numpy", "torchmetrics", "scipy", "matplotlib", "PIL", "rich", "condiff.evaluation"},
-    "callbacks": {"torch", "lightning", "condiff.callbacks", "condiff.data", "condiff.diffusion", "condiff.evaluation"}
-    | {"condiff.export", "condiff.judging", "condiff.sampling", "condiff.systems"},
+    "averaging.py": {"torch"},
+    "posthoc.py": {"torch", "condiff.averaging", "condiff.checkpoint", "condiff.systems"},
+    "callbacks": {"torch", "lightning", "condiff.averaging", "condiff.callbacks", "condiff.data", "condiff.diffusion"}
+    | {"condiff.evaluation", "condiff.export", "condiff.judging", "condiff.sampling", "condiff.systems"},
     "errors.py": set(),
     "seeds.py": set(),
     "precision.py": {"torch"},
     "export.py": {"torch", "numpy", "h5py", "nibabel", "PIL"},
     "tracking.py": {"lightning", "wandb"},
     "sampling.py": {"torch", "condiff.diffusion", "condiff.data", "condiff.systems"},
-    "drawing.py": {"torch", "lightning", "h5py", "rich", "condiff.export", "condiff.sampling"},
+    "drawing.py": {"torch", "lightning", "h5py", "rich", "condiff.diffusion", "condiff.export", "condiff.sampling"},
     "judging.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.data", "condiff.evaluation", "condiff.sampling"}
     | {"condiff.seeds", "condiff.systems"},
     "checkpoint.py": {"torch", "hydra", "condiff.systems"},

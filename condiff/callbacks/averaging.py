@@ -1,26 +1,30 @@
-"""Averaged weights."""
+"""Averaged weights: the one that samples, and those stored on the way for later choice."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
+from condiff.averaging import power
 
-class PowerEMA(WeightAveraging):
-    """Average of the weights over training with a power-law profile, Karras et al. 2024 (EDM2), section 3.1.
+Decay = Callable[[int], float]  # updates -> the share of itself that the average keeps
 
-    After t updates the new weights count (1 + gamma) / t: the average always spans the same share of the
-    run, however long it is. Validation, sampling and the checkpoint's ``state_dict`` use the average, the
-    raw weights go on in ``current_model_state``. Buffers are copied, never averaged.
+
+class EMA(WeightAveraging):
+    """An average of the weights. Validation, sampling and the checkpoint's ``state_dict`` use it, the raw weights go
+    on in ``current_model_state``. Buffers are copied, never averaged.
 
     Args:
-        gamma: exponent of the profile; 6.94 averages over a tenth of the run (relative std 0.1).
+        decay: `condiff.averaging.power` or `constant`.
     """
 
-    def __init__(self, gamma: float = 6.94):
+    def __init__(self, decay: Decay):
         def update(averages: list[Tensor], currents: list[Tensor], count: Tensor | int) -> None:
-            beta = (1 - 1 / (int(count) + 1)) ** (1 + gamma)
-            torch._foreach_lerp_(averages, currents, 1 - beta)
+            torch._foreach_lerp_(averages, currents, 1 - decay(int(count) + 1))
 
         super().__init__(use_buffers=False, multi_avg_fn=torch.no_grad()(update))
 
@@ -28,3 +32,52 @@ class PowerEMA(WeightAveraging):
         """Lightning copies the model before it moves to its device: let the average follow."""
         if self._average_model is not None:
             self._average_model.to(pl_module.device)
+
+
+class StoredAverages(L.Callback):
+    """Keeps averages of a few widths and stores them now and then, so that ``ema.py`` can make any other of them.
+
+    Each file holds ``step``, ``stds`` and one float16 state dict a width.
+
+    Args:
+        folder: where the files go.
+        stds: relative widths; two are enough to make all from 0.03 to 0.2 (docs/benchmarks.md).
+        times: how often, evenly over the run; 0 is never.
+    """
+
+    def __init__(self, folder: str | Path, stds: Sequence[float] = (0.05, 0.1), times: int = 8):
+        self.folder, self.stds, self.times = Path(folder), tuple(stds), times
+        self.count = 0
+        self.averages: list[list[Tensor]] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        if self.times < 1 or trainer.global_step == self.count:  # gradients are still being accumulated
+            return
+        self.count = trainer.global_step
+        learned = {name: parameter.detach() for name, parameter in pl_module.named_parameters() if parameter.requires_grad}
+        current = list(learned.values())
+        if not self.averages:
+            self.averages = [[parameter.clone() for parameter in current] for _ in self.stds]
+        for std, average in zip(self.stds, self.averages, strict=True):
+            torch._foreach_lerp_(average, current, 1 - power(self.count, std))
+        total = int(trainer.estimated_stepping_batches)
+        due = self.count * self.times // total > (self.count - 1) * self.times // total
+        if due and trainer.is_global_zero:
+            self._store(list(learned))
+
+    def _store(self, names: list[str]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        states = [dict(zip(names, (p.half().cpu() for p in average), strict=True)) for average in self.averages]
+        path = self.folder / f"step-{self.count:07d}.pt"
+        torch.save({"step": self.count, "stds": self.stds, "averages": states}, path.with_suffix(".part"))
+        path.with_suffix(".part").replace(path)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count, "averages": self.averages}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.count, self.averages = state_dict["count"], state_dict["averages"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """What a resumed run brings along lies on the CPU."""
+        self.averages = [[parameter.to(pl_module.device) for parameter in average] for average in self.averages]

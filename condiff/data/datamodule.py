@@ -4,8 +4,10 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
@@ -18,10 +20,12 @@ from condiff.data.conditioning import ContrastCondition
 from condiff.data.fastmri import Volume, find
 from condiff.data.phantom import Phantom
 from condiff.data.split import Split, split_by_patient
+from condiff.data.statistics import Statistics, measure
 from condiff.data.transforms import Magnitude
 from condiff.errors import InputError
 from condiff.seeds import derive_seed
 
+MEASURED = 512  # images; the distances between them are as many squared
 log = logging.getLogger(__name__)
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 Read = Callable[[Path], tuple[Tensor, tuple[float, float]]]
@@ -162,11 +166,16 @@ class MRIDataModule(L.LightningDataModule):
         numbers = self.volumes_per_contrast, self.held_out_per_contrast, self.seed
         return split_by_patient(find(self.root).volumes, self.conditioning.contrasts, *numbers)
 
-    def state_dict(self) -> dict[str, list[str]]:
-        """Whom was trained on, unreadably: it goes into the checkpoint, so that they are never taken for strangers."""
-        return {"patients": sorted(self.seen)}
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Of the training images, or of 512 spread over them; after `setup`."""
+        return measure(self.train.examples(None, MEASURED))
 
-    def load_state_dict(self, state_dict: dict[str, list[str]]) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """Whom was trained on, unreadably, that they are never taken for strangers; and what was measured on them."""
+        return {"patients": sorted(self.seen), "statistics": asdict(self.statistics)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Raises InputError where a run is resumed on other patients than it began with."""
         others = self.seen ^ set(state_dict["patients"])
         if others:

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from condiff.data.datamodule import Sample
 from condiff.diffusion.denoiser import Denoiser
+from condiff.diffusion.objectives import Objective, denoising
 from condiff.diffusion.schedules import Schedule
 from condiff.nn import Codec
 from condiff.seeds import derive_seed
@@ -27,6 +28,7 @@ class DiffusionSystem(L.LightningModule):
         optimizer: parameters -> optimizer.
         lr_factor: (step, total steps) -> factor on the learning rate.
         codec: where the diffusion happens: `Pixels`, or an autoencoder's latent space.
+        objective: what the denoiser is trained to do.
         p_uncond: share of training images whose condition is dropped; with 1 the model is unconditional.
         seed: of the noise; each step and process has its own, so a resumed run repeats nothing.
     """
@@ -38,11 +40,12 @@ class DiffusionSystem(L.LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         lr_factor: Callable[[int, int], float],
         codec: Codec,
+        objective: Objective = denoising,
         p_uncond: float = 0.1,
         seed: int = 0,
     ):
         super().__init__()
-        self.denoiser, self.schedule = denoiser, schedule
+        self.denoiser, self.schedule, self.objective = denoiser, schedule, objective
         self.codec: Codec = codec
         self.optimizer, self.lr_factor, self.p_uncond, self.seed = optimizer, lr_factor, p_uncond, seed
 
@@ -55,26 +58,29 @@ class DiffusionSystem(L.LightningModule):
         """x [B, C, H, W] at noise level sigma [B] or [] -> x0."""
         return self.denoiser(x, sigma, cond)
 
-    def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Sample, batch_idx: int) -> dict[str, Tensor]:
+        """The loss; beside it each image's own, ``losses`` [B], and its noise level, ``sigma`` [B]."""
         stream = "train", self.trainer.fit_loop.total_batch_idx + 1, self.global_rank
         generator = self._generator(*stream)
         x0, n = self.codec.encode(batch.image), len(batch.image)
         keep = torch.rand(n, 1, generator=generator, device=self.device) >= self.p_uncond
         sigma = self.schedule.sample(n, torch.Generator().manual_seed(derive_seed(self.seed, *stream))).to(self.device)
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
-        loss = self.denoiser.loss(x0, eps, sigma, batch.cond * keep).mean()
+        progress = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
+        losses = self.objective(self.denoiser, x0, eps, sigma, batch.cond * keep, progress)
+        loss = losses.mean()
         self.log("train/loss", loss, prog_bar=True)
-        return loss
+        return {"loss": loss, "losses": losses.detach(), "sigma": sigma}
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
-        """The training loss at eight fixed levels, with noise that is the same every time; together and level by level."""
+        """The loss at eight fixed levels, together and one by one: as at the end of training, with the same noise every time."""
         generator = self._generator("validate", batch_idx)
         x0, n = self.codec.encode(batch.image), len(batch.image)
         image = torch.arange(n)  # heads have slices in the same order: shift, lest a level always meet the same slice
         level = (image + image // VALIDATION_LEVELS + 5 * batch_idx) % VALIDATION_LEVELS
         levels = self.schedule.sigma((torch.arange(VALIDATION_LEVELS) + 0.5) / VALIDATION_LEVELS)
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
-        loss = self.denoiser.loss(x0, eps, levels[level].to(self.device), batch.cond * self.conditional)
+        loss = self.objective(self.denoiser, x0, eps, levels[level].to(self.device), batch.cond * self.conditional, 1.0)
         self.log("val/loss", loss.mean(), prog_bar=True, batch_size=n, sync_dist=True)
         for one in level.unique().tolist():
             mine = loss[(level == one).to(self.device)]

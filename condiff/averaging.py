@@ -1,0 +1,51 @@
+"""Averages of the weights over training: how fast each forgets, and mixing stored ones into any other.
+
+After t updates an average keeps a share ``decay(t)`` of itself. With (1 - 1/t)^(gamma + 1) it weighs the
+weights of step tau by tau^gamma: a profile that grows with the run, whose relative standard deviation,
+``std``, says over which part of the run it averages (Karras et al. 2024, section 3.1 and appendix C).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Profile = tuple[float, float]  # step, gamma
+
+
+def power(count: int, std: float) -> float:
+    """What an average of relative width ``std`` keeps of itself at update ``count`` = 1, 2, ...: Karras et al. 2024, eq. 127."""
+    return (1 - 1 / count) ** (gamma(std) + 1)
+
+
+def constant(count: int, decay: float) -> float:
+    """``decay``, after a warm-up of (1 + n) / (10 + n), lest it remember the initialization."""
+    return min(decay, count / (9 + count))
+
+
+def gamma(std: float) -> float:
+    """Exponent of the profile of relative width ``std``: the root of std^2 = (gamma+1) / ((gamma+2)^2 (gamma+3)), algorithm 2."""
+    low, high = 0.0, 1e6
+    for _ in range(200):
+        middle = (low + high) / 2
+        wide = (middle + 1) / ((middle + 2) ** 2 * (middle + 3)) > std**2
+        low, high = (middle, high) if wide else (low, middle)
+    return low
+
+
+def weights(stored: Sequence[Profile], wanted: Profile) -> tuple[Tensor, float]:
+    """How much of each stored average makes the wanted one best, in the least squares of their profiles: algorithm 3.
+
+    Returns the weights [N], and the distance between the profiles that is left, a share of the wanted one's norm.
+    """
+    among = torch.tensor([[product(one, other) for other in stored] for one in stored], dtype=torch.float64)
+    towards = torch.tensor([product(one, wanted) for one in stored], dtype=torch.float64)
+    x = torch.linalg.lstsq(among, towards[:, None], driver="gelsd").solution[:, 0]
+    left = 1 - (2 * x @ towards - x @ among @ x) / product(wanted, wanted)
+    return x, float(left.clamp(min=0).sqrt())
+
+
+def product(one: Profile, other: Profile) -> float:
+    """Inner product of two profiles: the integral of (g1 + 1) tau^g1 / t1^(g1 + 1) times the same of 2, up to the earlier t."""
+    (early, g_early), (late, g_late) = sorted([one, other])
+    return (g_early + 1) * (g_late + 1) / (g_early + g_late + 1) * (early / late) ** g_late / late

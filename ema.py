@@ -1,0 +1,27 @@
+"""Average a run's weights over another length, afterwards: python ema.py [ckpt=…] std=0.05 [step=…]; -m std=0.05,0.1,0.15."""
+
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from condiff import checkpoint
+from condiff.entry import entry
+from condiff.errors import InputError
+from condiff.posthoc import averaged
+
+
+@entry("ema")
+def main(cfg: DictConfig) -> None:
+    if isinstance(cfg.std, str | bool) or isinstance(cfg.step, str | bool | float):
+        raise InputError(f"std={cfg.std}, step={cfg.step}: give a relative width, 0.1, and a step, 1000")
+    ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
+    content, step, left = averaged(ckpt, cfg.std, cfg.step)
+    out = Path(cfg.out) if cfg.out else ckpt.with_name(f"ema-{cfg.std:g}-step-{step}.ckpt")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(content, out)
+    print(f"checkpoint  {out}\naveraged    over {cfg.std:.1%} of {step} steps, to {left:.1%} of what that average is exactly")
+
+
+if __name__ == "__main__":
+    main()
