@@ -9,12 +9,12 @@ from typing import Any
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from condiff import checkpoint, judging, sampling
 from condiff.drawing import Cost, resumable
-from condiff.entry import entry, folder_name, require_positive
+from condiff.entry import entry, folder_name, own_or_other, plain, reach, require_positive
 from condiff.errors import InputError
 from condiff.evaluation import report
 from condiff.evaluation.images import Sets
@@ -22,12 +22,6 @@ from condiff.evaluation.page import as_image, page, shareable
 from condiff.evaluation.suite import Examination, check_patients, examine
 
 WIDTH = 130  # of the table, whatever the terminal
-
-
-def reach(arguments: list[str]) -> list[str]:
-    """Fields of the checkpoint's own data can be overridden, though conf/evaluate.yaml does not hold them."""
-    other = any(word.startswith("data=") for word in arguments)
-    return [f"+{word}" if word.startswith("data.") and not other else word for word in arguments]
 
 
 @entry("evaluate", reach)
@@ -57,14 +51,6 @@ def main(cfg: DictConfig) -> None:
         print(f"judging {len(images)} samples by {len(held_out)} images of {len(held_out.patient.unique())} held-out patients")
         found = examine(sets, Path(cfg.cache).expanduser() / "evaluation", audited)
         tell(cfg, {"settings": about, "cost": per_image(cost)} | report.as_dict(found), found, sets, out)
-
-
-def own_or_other(cfg: DictConfig) -> dict[str, Any]:
-    """What the command line says of the data. They are split as in training unless data.seed is among it."""
-    asked = plain(cfg.get("data")) or {}
-    if not any(word.lstrip("+").startswith("data.seed=") for word in HydraConfig.get().overrides.task):
-        asked.pop("seed", None)
-    return asked
 
 
 def settings(cfg: DictConfig, ckpt: Path) -> dict[str, Any]:
@@ -107,10 +93,6 @@ def tell(cfg: DictConfig, about: dict[str, Any], found: Examination, sets: Sets,
     Console(width=WIDTH).print(report.table(found, about["cost"]))
     print(about["summary"], *(f"note: {note}" for note in found.notes), sep="\n")
     print(f"scores      {out}/evaluation.json\npage        {out}/evaluation.png (holds real images)")
-
-
-def plain(node: Any) -> Any:
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 if __name__ == "__main__":

@@ -45,6 +45,8 @@ def main(cfg: DictConfig) -> float | None:
     system = begin(cfg)
     check_noise(system.schedule)
     system.save_hyperparameters(OmegaConf.to_container(cfg, resolve=True))
+    if cfg.compile:
+        system.denoiser.net.compile()
     trainer = instantiate(cfg.trainer, logger=parts(cfg.logger), callbacks=parts(cfg.callbacks))
     if trainer.is_global_zero:
         OmegaConf.save(cfg, Path(cfg.run) / "config.yaml", resolve=True)

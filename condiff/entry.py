@@ -14,8 +14,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
@@ -89,6 +91,24 @@ def told(config_name: str) -> Iterator[None]:
         if os.environ.get("LOCAL_RANK", "0") == "0":
             print(f"error: {explain(error, config_name)}", file=sys.stderr)
         sys.exit(1)
+
+
+def reach(arguments: list[str]) -> list[str]:
+    """Fields of the checkpoint's own data can be overridden, though conf/ does not hold them for this entry point."""
+    other = any(word.startswith("data=") for word in arguments)
+    return [f"+{word}" if word.startswith("data.") and not other else word for word in arguments]
+
+
+def own_or_other(cfg: DictConfig) -> dict[str, Any]:
+    """What the command line says of the data. They are split as in training unless data.seed is among it."""
+    asked = plain(cfg.get("data")) or {}
+    if not any(word.lstrip("+").startswith("data.seed=") for word in HydraConfig.get().overrides.task):
+        asked.pop("seed", None)
+    return asked
+
+
+def plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def require_positive(cfg: DictConfig, *keys: str) -> None:

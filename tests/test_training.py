@@ -129,6 +129,16 @@ def test_other_networks(run_entry, tmp_path, net):
     run_entry("sample.py", "num_samples=1", "steps=2", "accelerator=cpu", "out=x")
 
 
+@pytest.mark.slow
+def test_compiled_network(run_entry, tmp_path):
+    """The same run, compiled: the same losses but for rounding, and a checkpoint that loads."""
+    run_entry("train.py", *TINY, "trainer.max_epochs=1")
+    run_entry("train.py", *TINY, "trainer.max_epochs=1", "compile=true", "hydra.run.dir=runs/fast")
+    eager, compiled = losses("runs/now"), losses("runs/fast")
+    assert compiled == pytest.approx(eager, rel=1e-3)
+    run_entry("sample.py", "ckpt=runs/fast/checkpoints/last.ckpt", "num_samples=1", "steps=2", "accelerator=cpu", "out=x")
+
+
 def test_finished_run_has_nothing_to_resume(trained, run_entry, capsys):
     error = bad(capsys, run_entry, "train.py", "resume=runs/now/checkpoints/last.ckpt", "hydra.run.dir=runs/again")
     assert "has had its 2 epochs; ask for more, trainer.max_epochs=4" in error
@@ -210,6 +220,8 @@ def test_trains_on_a_fastmri_folder(run_entry, tmp_path, capsys):
         (["resume=."], r"a folder; give the checkpoint in it"),
         (["trainer.accelerator=abacus"], r"trainer: .*abacus"),
         (["guidance=autoguidance"], r"guidance=autoguidance: .*give it to sample.py"),
+        (["guidance.scale=-2"], r"guidance.scale=-2: give 0"),
+        (["schedule=linear", "schedule.num_steps=2"], r"steps=3: this chain has 2 levels"),
     ],
 )  # fmt: skip
 def test_bad_input_to_train(capsys, run_entry, arguments, names):

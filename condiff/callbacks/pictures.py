@@ -39,6 +39,11 @@ class SampleGrid(L.Callback):
         self.num_samples, self.num_real, self.seed = num_samples, num_real, seed
         self._states: Tensor | None = None
 
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Before anything is spent: raises InputError for steps or guidance that are not to be had."""
+        pl_module.schedule.steps(self.steps)
+        self.guidance(pl_module)
+
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero and not trainer.sanity_checking:
             self._states = self._draw(pl_module)

@@ -81,7 +81,7 @@ def static_clamp(denoise: Denoise, low: float = -1.0, high: float = 1.0) -> Deno
 
 
 def dynamic_clamp(denoise: Denoise, quantile: float = 0.995, high: float = 1.0) -> Denoise:
-    """Dynamic thresholding, Saharia et al. 2022, section 2.3: |x0| cut at its quantile, and shrunk to ``high`` where that is less.
+    """Dynamic thresholding, Saharia et al. 2022, section 2.3: |x0| cut at its quantile, then shrunk to ``high`` if more.
 
     Image by image, so that one does not set another's range.
     """

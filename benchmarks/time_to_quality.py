@@ -1,0 +1,178 @@
+"""Quality against training time, for our default and for what people would use instead, on the phantom.
+
+    python -m benchmarks.time_to_quality OUT [samples a contrast]     # 50 minutes on two cores; peers: pip install -e ".[peers]"
+
+Every recipe learns from the same images for the same wall-clock time and then draws as many samples of each contrast;
+they are compared with patients nobody trained on, as evaluate.py does it. OUT/time_to_quality.json is whole after every
+recipe, and what it holds is not done again. OUT/time_to_quality.png is the plot.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import hydra
+import lightning as L
+import matplotlib.pyplot as plt
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Timer
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+import train
+from benchmarks.samplers import SHOWN, judge
+from condiff import sampling
+from condiff.data.datamodule import MRIDataModule
+from condiff.entry import CONF
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+BATCH = 32  # of samples
+TRIED = 40  # steps
+Draw = Callable[[list[sampling.Draw]], Tensor]  # draws -> images [N, C, H, W]
+
+
+def condiff(data: MRIDataModule, seconds: float, *overrides: str) -> tuple[Draw, float, int]:
+    """Ours, as conf/ has it: how to draw, the seconds that training took, and its steps."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = hydra.compose("train", ["run=unused", *overrides])
+    train.fill_in(cfg, data)
+    system = instantiate(cfg.model)
+    data.batch_size = cfg.data.batch_size
+    timer = Timer()
+    for data.steps_per_epoch in (TRIED, 0):  # first to see how many steps there is time for
+        data.steps_per_epoch = data.steps_per_epoch or int(seconds / (timer.time_elapsed("train") / TRIED))
+        system, timer = instantiate(cfg.model), Timer()
+        callbacks = [instantiate(cfg.callbacks.ema), timer]
+        settings = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0, "max_epochs": 1}
+        instantiate(cfg.trainer, callbacks=callbacks, default_root_dir=".", **settings).fit(system, data)
+    how = {"sampler": instantiate(cfg.sampler.walk), "guidance": instantiate(cfg.guided), "steps": cfg.sampler.steps}
+    drawn = partial(sampling.draw, system.eval().to(DEVICE), data.conditioning, shape=data.transform.shape, **how)
+    return lambda draws: drawn(draws)[-1], timer.time_elapsed("train"), data.steps_per_epoch
+
+
+def diffusers_script(data: MRIDataModule, seconds: float) -> tuple[Draw, float, int]:
+    """The settings of diffusers' train_unconditional.py, with class labels: 113 M parameters, DDPM of 1000 steps, eps.
+
+    Samples are drawn by DDIM in 20 steps; the 1000 of the script would take hours here.
+    """
+    from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+    from diffusers.optimization import get_scheduler
+
+    torch.manual_seed(0)
+    size = data.transform.shape[-1]
+    net = UNet2DModel(
+        size, 1, 1, layers_per_block=2, block_out_channels=(128, 128, 256, 256, 512, 512), num_class_embeds=4,
+        down_block_types=("DownBlock2D",) * 4 + ("AttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "AttnUpBlock2D") + ("UpBlock2D",) * 4,
+    ).to(DEVICE)  # fmt: skip
+    chain = DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear")
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6)
+    rate = get_scheduler("cosine", optimizer, num_warmup_steps=500, num_training_steps=100_000)
+    images, labels = data.train.images, data.train.cond.argmax(1)
+    begin, steps = time.monotonic(), 0
+    while time.monotonic() - begin < seconds:
+        chosen = torch.randint(len(images), (16,))
+        flip = torch.rand(16, 1, 1, 1) < 0.5
+        x0 = torch.where(flip, images[chosen].flip(-1), images[chosen]).to(DEVICE)
+        eps, t = torch.randn_like(x0), torch.randint(1000, (16,), device=DEVICE)
+        loss = (net(chain.add_noise(x0, eps, t), t, labels[chosen].to(DEVICE)).sample - eps).square().mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        rate.step()
+        optimizer.zero_grad()
+        steps += 1
+    took = time.monotonic() - begin
+
+    @torch.no_grad()
+    def drawn(draws: list[sampling.Draw]) -> Tensor:
+        walk = DDIMScheduler(num_train_timesteps=1000, beta_schedule="linear", clip_sample_range=3.0, timestep_spacing="trailing")
+        walk.set_timesteps(20)
+        kind = torch.stack([data.conditioning.encode(draw.contrast) for draw in draws]).argmax(1).to(DEVICE)
+        noise = [torch.randn(1, size, size, generator=torch.Generator().manual_seed(draw.seed)) for draw in draws]
+        x = torch.stack(noise).to(DEVICE)
+        for t in walk.timesteps:
+            x = walk.step(net(x, t, kind).sample, t, x).prev_sample
+        return x.cpu()
+
+    return drawn, took, steps
+
+
+WRITE_UP = (  # the context U-Net of 64 features, a chain of 500 as it stands, eps, variance beta, Adam at 1e-4, batches of 8
+    "net=context_unet", "schedule=linear", "schedule.num_steps=500", "schedule.reference_steps=500", "parameterization=eps",
+    "sampler=ddpm_beta", "sampler.steps=250", "guidance=none", "averaging=constant", "averaging.decay=0",
+    "model.optimizer.lr=1e-4", "model.lr_factor._target_=condiff.systems.learning_rate.constant", "model.lr_factor.warmup=0",
+    "data.batch_size=8",
+)  # fmt: skip
+RECIPES = {  # title -> (recipe, minutes)
+    "condiff, default, 1 min": (condiff, 1),
+    "condiff, default, 2 min": (condiff, 2),
+    "Ho's DDPM on our network, 10 min": (lambda *where: condiff(*where, "experiment=ho_ddpm", "sampler.steps=250"), 10),
+    "write-up's settings, 10 min": (lambda *where: condiff(*where, *WRITE_UP), 10),
+    "diffusers' script, 10 min": (diffusers_script, 10),
+    "condiff, default, 10 min": (condiff, 10),
+}
+
+
+def main(out: str, each: int = 48) -> None:
+    folder, cache = Path(out), Path("~/.cache/condiff/evaluation").expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "time_to_quality.json"
+    done = json.loads(path.read_text()) if path.is_file() else {}
+    L.seed_everything(0, verbose=False)
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        data = instantiate(hydra.compose("train", ["run=unused"]).data)
+    data.prepare_data()
+    data.setup()
+    draws = sampling.plan(data.conditioning.contrasts, each, seed=0, shared_noise=False)
+    for title, (recipe, minutes) in RECIPES.items():
+        if title in done or (recipe is diffusers_script and not find_spec("diffusers")):
+            continue
+        drawn, seconds, steps = recipe(data, 60 * minutes)
+        begin = time.monotonic()
+        images = torch.cat([drawn(draws[first : first + BATCH]) for first in range(0, len(draws), BATCH)])
+        each_takes = (time.monotonic() - begin) / len(draws)
+        scores = judge(data, images.nan_to_num(0, 0, 0), draws, cache)
+        done[title] = {"minutes": seconds / 60, "steps": steps, "seconds an image": each_takes, "scores": scores}
+        path.write_text(json.dumps(done, indent=1))
+    tell(done)
+    plot(done).savefig(folder / "time_to_quality.png", dpi=100)
+
+
+def tell(done: dict) -> None:
+    table = Table("recipe", "minutes", "steps", "s/image", *SHOWN.values(), "contrast right")
+    for title, found in done.items():
+        cells = []
+        for measure in (*SHOWN, "accuracy"):
+            value, low, high = found["scores"][measure][0]
+            cells.append(f"{value:.2f} ± {(high - low) / 2:.2f}")
+        table.add_row(title, f"{found['minutes']:.1f}", str(found["steps"]), f"{found['seconds an image']:.2f}", *cells)
+    floor = next(iter(done.values()))["scores"]
+    table.add_row("real images", "", "", "", *(f"{floor[measure][1][0]:.2f}" for measure in (*SHOWN, "accuracy")))
+    Console(width=150).print(table)
+
+
+def plot(done: dict) -> plt.Figure:
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
+    for axis, measure, name in zip(
+        axes, ("random_frechet", "accuracy"), (SHOWN["random_frechet"], "contrast right"), strict=True
+    ):
+        for title, found in done.items():
+            value, low, high = found["scores"][measure][0]
+            colour = "tab:blue" if title.startswith("condiff") else None
+            axis.errorbar(found["minutes"], value, [[value - low], [high - value]], fmt="o", color=colour, label=title)
+        axis.axhline(next(iter(done.values()))["scores"][measure][1][0], color="black", linestyle="--", linewidth=1)
+        axis.set(xlabel="minutes of training, two cores", title=name, xscale="log")
+    axes[0].set_yscale("log")
+    axes[1].legend(fontsize=7)
+    return figure
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *map(int, sys.argv[2:3]))
