@@ -8,7 +8,6 @@ import torch
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from condiff.diffusion.likelihood import Bound, flow_bits, variational_bound
 from condiff.diffusion.noise import SeededNoise
 from condiff.entry import entry, own_or_other, reach, require_positive
 from condiff.errors import InputError
+from condiff.evaluation.features import shown
 from condiff.seeds import derive_seed
 
 COLUMNS = ("bound", "prior", "terms", "reconstruction", "flow")
@@ -57,7 +57,7 @@ def bits(
     images = part.examples(contrast, cfg.num_images)
     known = data.conditioning.encode(contrast if system.conditional else None)
     bounds, flows = [], []
-    for begin in track(range(0, len(images), cfg.batch_size), title, transient=True):
+    for begin in shown(range(0, len(images), cfg.batch_size), title):
         x0 = system.codec.encode(images[begin : begin + cfg.batch_size].to(system.device))
         cond = known.to(system.device).expand(len(x0), -1)
         noise = SeededNoise([derive_seed("likelihood", cfg.seed, begin + i) for i in range(len(x0))])

@@ -1,11 +1,13 @@
 """Train a diffusion model: python train.py [data=…] [model=…] [schedule=…] [trainer.devices=…] [experiment=…]."""
 
 import logging
+import math
 from dataclasses import astuple
 from pathlib import Path
 
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,7 +15,7 @@ from condiff import checkpoint
 from condiff.data.datamodule import MRIDataModule
 from condiff.diffusion.schedules import Schedule
 from condiff.entry import entry, require_positive
-from condiff.errors import InputError
+from condiff.errors import InputError, NotANumber
 from condiff.systems import DiffusionSystem
 
 SIGNAL_LEFT = 0.05  # the linear chain of 1000 steps has 0.006, one of 200 with its betas unrescaled 0.36
@@ -50,7 +52,13 @@ def main(cfg: DictConfig) -> float | None:
     trainer = instantiate(cfg.trainer, logger=parts(cfg.logger), callbacks=parts(cfg.callbacks))
     if trainer.is_global_zero:
         OmegaConf.save(cfg, Path(cfg.run) / "config.yaml", resolve=True)
-    trainer.fit(system, data, ckpt_path=cfg.resume, weights_only=True)
+    try:
+        trainer.fit(system, data, ckpt_path=cfg.resume, weights_only=True)
+    except NotANumber as diverged:
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            raise
+        log.error("%s", diverged)  # a sweep goes on
+        return math.inf
     if trainer.is_global_zero:
         print(f"run         {cfg.run}\ncheckpoint  {cfg.run}/checkpoints/last.ckpt")
         print(f"samples     {cfg.run}/samples/samples.png\nanimation   {cfg.run}/samples/denoising.gif")

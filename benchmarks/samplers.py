@@ -37,7 +37,7 @@ SETTINGS = {  # sampler and its options -> steps
     "ddpm_beta": (50, 200),
     "ddim": (5, 10, 20, 50),
     "dpmpp": (5, 8, 10, 15, 20, 40),
-    "dpmpp_sde": (10, 20, 50),
+    "dpmpp_sde": (5, 8, 10, 15, 20, 50),
     "unipc": (5, 8, 10, 15, 20, 40),
     "heun": (3, 5, 10, 20),
     "heun sampler.walk.churn=10": (20,),
@@ -129,12 +129,13 @@ def plot(done: dict) -> plt.Figure:
             mine = [found for found in done.values() if found["sampler"] == name]
             points = sorted((found["evaluations"], *found["scores"][measure][0]) for found in mine)
             x, y, low, high = map(torch.tensor, zip(*points, strict=True))
-            axis.plot(x, y, "o-", markersize=3, linewidth=1, label=name.replace("sampler.walk.", ""))
-            if name in ("dpmpp", "ddpm"):
-                axis.fill_between(x, low, high, alpha=0.15)
+            (line,) = axis.plot(x, y, "o-", markersize=3, linewidth=1, label=name.replace("sampler.walk.", ""))
+            if name in ("dpmpp_sde", "ddpm"):
+                axis.fill_between(x, low, high, alpha=0.15, color=line.get_color())
         value, low, high = done["ddpm 1000"]["scores"][measure][1]
         axis.axhline(value, color="black", linestyle="--", linewidth=1, label="real against real")
         axis.set(xscale="log", yscale="log", xlabel="evaluations of the network an image", title=SHOWN[measure])
+        axis.set_ylim(bottom=value / 3, top=12 * value)
     axes[0].legend(fontsize=7, ncol=2)
     return figure
 

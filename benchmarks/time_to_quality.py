@@ -160,9 +160,8 @@ def tell(done: dict) -> None:
 
 def plot(done: dict) -> plt.Figure:
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
-    for axis, measure, name in zip(
-        axes, ("random_frechet", "accuracy"), (SHOWN["random_frechet"], "contrast right"), strict=True
-    ):
+    shown = {"random_frechet": SHOWN["random_frechet"], "accuracy": "contrast right"}
+    for axis, (measure, name) in zip(axes, shown.items(), strict=True):
         for title, found in done.items():
             value, low, high = found["scores"][measure][0]
             colour = "tab:blue" if title.startswith("condiff") else None

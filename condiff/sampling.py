@@ -72,7 +72,7 @@ def draw(
     The first state is noise, the last the samples; each is divided by sqrt(1 + sigma^2) to be looked at.
 
     Raises:
-        InputError: the network's output is not a number.
+        NotANumber: the network's output is none.
     """
     sigmas = system.schedule.steps(steps)
     kept = set(frame_indices(steps))

@@ -99,12 +99,20 @@ def test_quality_does_not_disturb_training(run_entry, tmp_path):
 
 
 def test_a_run_that_diverges_is_worth_infinity(run_entry, tmp_path):
-    """And ends as it should, so that a sweep goes on: samples that are not numbers are no reason to stop."""
-    run_entry("train.py", *TINY_RUN, *QUALITY, "model.optimizer.lr=1e30", "trainer.gradient_clip_val=null")
-    with open("runs/now/metrics.csv") as file:
-        values = [row["quality/pooled/spectrum_decibels"] for row in csv.DictReader(file)]
-    assert [value for value in values if value][-1] == "inf"
-    assert "the training has diverged" in Path("runs/now/train.log").read_text()
+    """In a sweep, which goes on; the job says why, and leaves no checkpoint."""
+    sweep = ["model.optimizer.lr=1e30,1e-3", "trainer.gradient_clip_val=null", "hydra.sweep.dir=runs/sweep"]
+    run_entry("train.py", "-m", *TINY_RUN[:-1], *sweep)
+    jobs = {"not a number at step" in path.read_text(): path.parent for path in tmp_path.glob("runs/sweep/*/train.log")}
+    assert (jobs[False] / "checkpoints/last.ckpt").exists() and not (jobs[True] / "checkpoints/last.ckpt").exists()
+
+
+def test_optuna_is_told_so(run_entry):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    import yaml
+
+    study = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "hydra.sweeper.n_jobs=1", "hydra.sweep.dir=runs/study"]
+    run_entry("train.py", "-m", *TINY_RUN[:-1], *study, "model.optimizer.lr=choice(1e30)", "trainer.gradient_clip_val=null")
+    assert yaml.safe_load(Path("runs/study/optimization_results.yaml").read_text())["best_value"] == float("inf")
 
 
 def test_quality_is_that_of_the_averaged_weights():

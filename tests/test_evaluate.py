@@ -141,7 +141,7 @@ def test_bad_input(trained, run_entry, capsys, tmp_path):
         (["data.seed=1"], "held out of"),
         (["data.transform.matrix=64"], r"data: its images [C, H, W] are (1, 32, 32), those of"),
         (["data.sead=1"], "sead"),
-        (["sampler=euler"], "there are ddim"),
+        (["sampler=euler"], "there are annealed_langevin"),
         (["out=runs/now/config.yaml"], "out=runs/now/config.yaml: is a file; give a folder"),
     ]:
         assert expected in bad(capsys, run_entry, "evaluate.py", *FAST, *arguments), arguments
@@ -153,7 +153,7 @@ def test_samples_that_are_not_numbers(trained, run_entry, capsys):
     for value in content["state_dict"].values():
         value.fill_(float("nan"))
     torch.save(content, path)
-    assert "12 of 12 hold NaN or infinity, the first AXT1 with seed 0" in bad(capsys, run_entry, "evaluate.py", *FAST)
+    assert "the network's output is not a number at evaluation 1, sigma 40" in bad(capsys, run_entry, "evaluate.py", *FAST)
 
 
 def test_a_folder_that_changed(run_entry, capsys, tmp_path, monkeypatch):

@@ -5,11 +5,11 @@ from typing import Any
 import lightning as L
 from torch import Tensor
 
-from condiff.errors import InputError
+from condiff.errors import NotANumber
 
 
 class StopAtNaN(L.Callback):
-    """Raises InputError where the loss is not a number, naming the step and the noise level it happened at.
+    """Raises NotANumber where the loss is not a number, naming the step and the noise level it happened at.
 
     It looks back whenever metrics are logged, and before every validation, so that no checkpoint is written of
     weights that are lost, and no step waits for the device.
@@ -24,7 +24,7 @@ class StopAtNaN(L.Callback):
             bad = [(step, sigma[~loss.isfinite()]) for step, sigma, loss in self.recent if not loss.isfinite().all()]
             self.recent.clear()
             if not trainer.strategy.reduce_boolean_decision(not bad):  # on all processes, or on none
-                raise InputError(self._tell(trainer, *(bad[0] if bad else (trainer.global_step, None))))
+                raise NotANumber(self._tell(trainer, *(bad[0] if bad else (trainer.global_step, None))))
 
     def _tell(self, trainer: Any, step: int, sigma: Tensor | None) -> str:
         where = f"step {step}, sigma {sigma[0].item():.3g}" if sigma is not None else f"step {step} on another process"

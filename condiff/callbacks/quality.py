@@ -1,6 +1,5 @@
 """The cheap part of the evaluation while training goes on."""
 
-import logging
 import math
 from typing import Any
 
@@ -15,7 +14,6 @@ from condiff.evaluation.suite import check_patients, quick, score
 from condiff.systems import DiffusionSystem
 
 CUTS = 10
-log = logging.getLogger(__name__)
 
 
 class Quality(L.Callback):
@@ -49,17 +47,14 @@ class Quality(L.Callback):
                 pl_module.log(name, value, rank_zero_only=True, batch_size=1)
 
     def _measure(self, data: MRIDataModule, system: DiffusionSystem) -> dict[str, float]:
-        """By name; what cannot be computed is left out. Of samples that are not numbers all is infinite."""
+        """By name; what cannot be computed is left out."""
         contrasts = data.conditioning.contrasts
         wanted = sampling.requested(None, contrasts, system.conditional)
         draws = sampling.plan(wanted, self.num_samples, self.seed, shared_noise=False)
         drawn = sampling.draw(system, data.conditioning, draws, data.transform.shape, *self.how)[-1]
-        diverged = not drawn.isfinite().all()
-        if diverged:
-            log.warning("quality: samples hold NaN or infinity; the training has diverged")
-        samples = judging.generated(data, drawn.nan_to_num(0, 0, 0), draws)
+        samples = judging.generated(data, drawn, draws)
         sets = Sets(samples, judging.real(data, data.val), judging.real(data, data.train), contrasts, system.conditional)
         measures = quick(sets)
         found = {row: score(measures, sets, contrast, CUTS)[0] for row, contrast in sets.rows.items()}
         values = {f"quality/{row}/{name}": s.samples.value for row, scores in found.items() for name, s in scores.items()}
-        return {name: math.inf if diverged else value for name, value in values.items() if math.isfinite(value)}
+        return {name: value for name, value in values.items() if math.isfinite(value)}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from condiff.diffusion.denoiser import Denoise
-from condiff.errors import InputError
+from condiff.errors import InputError, NotANumber
 
 Guidance = Callable[[Denoise], Denoise]
 Interval = tuple[float, float]
@@ -97,7 +97,7 @@ def dynamic_clamp(denoise: Denoise, quantile: float = 0.995, high: float = 1.0) 
 
 
 def finite(denoise: Denoise) -> Denoise:
-    """The denoiser, which says so where it goes wrong. Raises InputError at the first output that is not a number."""
+    """The denoiser, which says so where it goes wrong. Raises NotANumber at the first output that is none."""
     step = 0
 
     def checked(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
@@ -105,7 +105,7 @@ def finite(denoise: Denoise) -> Denoise:
         step += 1
         x0 = denoise(x, sigma, cond)
         if not x0.isfinite().all():
-            raise InputError(
+            raise NotANumber(
                 f"the network's output is not a number at evaluation {step}, sigma {sigma.max().item():.3g}; the training "
                 "diverged or the sampler did: give an earlier checkpoint, another sampler, clamp=static, or more steps"
             )
