@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
+from importlib import import_module
 from statistics import median
 
 import torch
@@ -85,6 +85,13 @@ def call(name: str) -> Call:
     return calls.get(name, lambda net, x, t, cond: net(x, t, cond))
 
 
+def installed(package: str) -> bool:
+    try:
+        return bool(import_module(package))
+    except ImportError:
+        return False
+
+
 def build(name: str, size: int, channels: int) -> tuple[nn.Module, tuple[Tensor, Tensor, Tensor]]:
     torch.manual_seed(0)
     net = (PEERS | OURS)[name](size, channels).to(DEVICE)
@@ -130,7 +137,7 @@ def size_of(name: str, size: int, channels: int) -> tuple[float, float]:
 
 
 def main(size: int = 160, channels: int = 1, rounds: int = 7) -> None:
-    names = [*(name for name in PEERS if find_spec(name)), *OURS]
+    names = [*(name for name in PEERS if installed(name)), *OURS]
     native = "bf16" in fastest()
     ways = {f"{name} {'bf16' if low else 'float32'}": (name, low, False) for low in {False, native} for name in names}
     ways["equal compiled"] = ("equal", native, True)

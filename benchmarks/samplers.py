@@ -111,7 +111,7 @@ def tell(done: dict) -> None:
     reference = done["ddpm 1000"]["scores"]
     floor = {measure: f"{values[1][0]:.2f} ± {(values[1][2] - values[1][1]) / 2:.2f}" for measure, values in reference.items()}
     table.add_row("real images", "", "", "", "", *(floor[measure] for measure in SHOWN), floor["accuracy"])
-    for found in done.values():
+    for found in sorted(done.values(), key=lambda found: ([*SETTINGS].index(found["sampler"]), found["steps"])):
         cells = []
         for measure in (*SHOWN, "accuracy"):
             value, low, high = found["scores"][measure][0]

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import hydra
@@ -26,6 +25,7 @@ from rich.table import Table
 from torch import Tensor
 
 import train
+from benchmarks.networks import installed
 from benchmarks.samplers import SHOWN, judge
 from condiff import sampling
 from condiff.data.datamodule import MRIDataModule
@@ -132,7 +132,7 @@ def main(out: str, each: int = 48) -> None:
     data.setup()
     draws = sampling.plan(data.conditioning.contrasts, each, seed=0, shared_noise=False)
     for title, (recipe, minutes) in RECIPES.items():
-        if title in done or (recipe is diffusers_script and not find_spec("diffusers")):
+        if title in done or (recipe is diffusers_script and not installed("diffusers")):
             continue
         drawn, seconds, steps = recipe(data, 60 * minutes)
         begin = time.monotonic()
