@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Timer
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -30,6 +31,7 @@ from benchmarks.samplers import SHOWN, judge
 from condiff import sampling
 from condiff.data.datamodule import MRIDataModule
 from condiff.entry import CONF
+from condiff.systems import DiffusionSystem
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BATCH = 32  # of samples
@@ -42,18 +44,22 @@ def condiff(data: MRIDataModule, seconds: float, *overrides: str) -> tuple[Draw,
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = hydra.compose("train", ["run=unused", *overrides])
     train.fill_in(cfg, data)
-    system = instantiate(cfg.model)
     data.batch_size = cfg.data.batch_size
-    timer = Timer()
-    for data.steps_per_epoch in (TRIED, 0):  # first to see how many steps there is time for
-        data.steps_per_epoch = data.steps_per_epoch or int(seconds / (timer.time_elapsed("train") / TRIED))
-        system, timer = instantiate(cfg.model), Timer()
-        callbacks = [instantiate(cfg.callbacks.ema), timer]
-        settings = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0, "max_epochs": 1}
-        instantiate(cfg.trainer, callbacks=callbacks, default_root_dir=".", **settings).fit(system, data)
+    _, tried = fit(cfg, data, TRIED)
+    steps = int(seconds / tried * TRIED)
+    system, took = fit(cfg, data, steps)
     how = {"sampler": instantiate(cfg.sampler.walk), "guidance": instantiate(cfg.guided), "steps": cfg.sampler.steps}
     drawn = partial(sampling.draw, system.eval().to(DEVICE), data.conditioning, shape=data.transform.shape, **how)
-    return lambda draws: drawn(draws)[-1], timer.time_elapsed("train"), data.steps_per_epoch
+    return lambda draws: drawn(draws)[-1], took, steps
+
+
+def fit(cfg: DictConfig, data: MRIDataModule, steps: int) -> tuple[DiffusionSystem, float]:
+    """A system trained for so many steps, with its averaged weights, and the seconds that took."""
+    data.steps_per_epoch, system, timer = steps, instantiate(cfg.model), Timer()
+    settings = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0, "max_epochs": 1}
+    callbacks = [instantiate(cfg.callbacks.ema), timer]
+    instantiate(cfg.trainer, callbacks=callbacks, default_root_dir=".", **settings).fit(system, data)
+    return system, timer.time_elapsed("train")
 
 
 def diffusers_script(data: MRIDataModule, seconds: float) -> tuple[Draw, float, int]:

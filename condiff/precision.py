@@ -6,8 +6,8 @@ import torch
 def fastest(accelerator: str = "auto") -> str:
     """Lightning's name for it: bfloat16 autocast where the hardware multiplies bfloat16, else float32.
 
-    On a CPU that means AVX512-BF16 or AMX: there a training step takes 0.8 of the time
-    (benchmarks/precision.py); elsewhere bfloat16 is emulated, and slower.
+    On a CPU that means AVX512-BF16 or AMX: there a training step takes half to 0.8 of the time, the larger the
+    network the less (benchmarks/networks.py); elsewhere bfloat16 is emulated, and slower.
     """
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         native = torch.cuda.is_bf16_supported(including_emulation=False)

@@ -74,10 +74,11 @@ def _prior(x0: Tensor, sigma: Tensor) -> Tensor:
 
 def _log_probability(z: Tensor, width: Tensor) -> Tensor:
     """log of what a standard normal has within ``width`` around z; where it has next to nothing, of its density."""
-    z = z.abs().double()  # the lower tail is the exact one
+    device, dtype = z.device, z.dtype
+    z, width = z.abs().cpu().double(), width.cpu().double()  # the lower tail is the exact one; not every device has float64
     inside = torch.special.ndtr(-z + width / 2) - torch.special.ndtr(-z - width / 2)
-    density = -(z**2) / 2 - math.log(2 * math.pi) / 2 + torch.as_tensor(width, dtype=z.dtype).log()
-    return torch.where(inside > 1e-12, inside.clamp(min=1e-300).log(), density).to(torch.get_default_dtype())
+    density = -(z**2) / 2 - math.log(2 * math.pi) / 2 + width.log()
+    return torch.where(inside > 1e-12, inside.clamp(min=1e-300).log(), density).to(device, dtype)
 
 
 def flow_bits(
