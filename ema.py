@@ -19,7 +19,10 @@ def main(cfg: DictConfig) -> None:
     content, step, left = averaged(ckpt, cfg.std, cfg.step)
     out = Path(cfg.out) if cfg.out else ckpt.with_name(f"ema-{cfg.std:g}-step-{step}.ckpt")
     out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(content, out)
+    if out.is_dir():
+        raise InputError(f"out={out}: is a folder; give a file")
+    torch.save(content, out.with_suffix(".part"))
+    out.with_suffix(".part").replace(out)
     print(f"checkpoint  {out}\naveraged    over {cfg.std:.1%} of {step} steps, to {left:.1%} of what that average is exactly")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from condiff import checkpoint, judging, sampling
@@ -56,6 +56,9 @@ def main(cfg: DictConfig) -> None:
 def settings(cfg: DictConfig, ckpt: Path) -> dict[str, Any]:
     """What the samples follow from."""
     asked = {key: plain(cfg[key]) for key in ("num_samples", "seed", "steps", "sampler", "guidance", "clamp")}
+    weaker = OmegaConf.select(cfg, "guidance.weaker.ckpt")
+    if weaker:
+        asked["guided by"] = hashlib.sha256(Path(weaker).read_bytes()).hexdigest()
     asked = {"checkpoint": str(ckpt), "sha256": hashlib.sha256(ckpt.read_bytes()).hexdigest(), **asked}
     return json.loads(json.dumps(asked), parse_constant=str)  # JSON has no infinity
 
@@ -64,8 +67,7 @@ def folder(cfg: DictConfig, ckpt: Path) -> Path:
     """In the run's folder, named by checkpoint and what was asked for: the same command finds what it left."""
     asked = HydraConfig.get().job.override_dirname.replace("+", "")
     name = folder_name(f"{ckpt.stem}_{asked}" if asked else ckpt.stem)
-    here = ckpt.resolve().parent
-    out = Path(cfg.out) if cfg.out else (here.parent if here.name == "checkpoints" else here) / "evaluation" / name
+    out = Path(cfg.out) if cfg.out else checkpoint.run_of(ckpt) / "evaluation" / name
     if out.is_file():
         raise InputError(f"out={out}: is a file; give a folder")
     out.mkdir(parents=True, exist_ok=True)

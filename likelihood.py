@@ -27,8 +27,9 @@ Found = dict[str, dict[str, Tensor]]  # set and contrast -> column -> bits of ea
 @entry("likelihood", reach)
 def main(cfg: DictConfig) -> None:
     require_positive(cfg, "num_images", "steps", "batch_size")
-    if cfg.steps < 2 or not cfg.width > 0:
-        raise InputError(f"steps={cfg.steps}, width={cfg.width}: give at least 2 noise levels and bins of some width")
+    if cfg.steps < 2 or cfg.num_images < 2 or not cfg.width > 0:
+        asked = f"steps={cfg.steps}, num_images={cfg.num_images}, width={cfg.width}"
+        raise InputError(f"{asked}: give at least 2 noise levels, 2 images of each contrast, and bins of some width")
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
     system = checkpoint.load(ckpt)
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=1)
@@ -39,8 +40,9 @@ def main(cfg: DictConfig) -> None:
     for name, part in (("held out", data.val), ("trained on", data.train)):
         for contrast in data.conditioning.contrasts:
             title = f"{name}, {contrast}"
-            found[title] = bits(cfg, system, data, part, contrast, sigmas, title)
-    out = Path(cfg.out) if cfg.out else ckpt.resolve().parent.parent / "likelihood" / ckpt.stem
+            if len(part.examples(contrast, 2)) == 2:
+                found[title] = bits(cfg, system, data, part, contrast, sigmas, title)
+    out = Path(cfg.out) if cfg.out else checkpoint.run_of(ckpt) / "likelihood" / ckpt.stem
     out.mkdir(parents=True, exist_ok=True)
     table, numbers = summary(found)
     about = {"checkpoint": str(ckpt), "steps": cfg.steps, "width": cfg.width, "bits": numbers}

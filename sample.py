@@ -1,5 +1,6 @@
 """Draw images from a checkpoint: python sample.py [ckpt=…] [contrast=…] [num_samples=…] [sampler=…] [steps=…] [out=DIR]."""
 
+import json
 import logging
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor
 from condiff import checkpoint, export, sampling
 from condiff.diffusion.generate import variance_preserving
 from condiff.drawing import Cost, counted, rounds
-from condiff.entry import entry, require_positive
+from condiff.entry import entry, plain, require_positive
 from condiff.errors import InputError
 from condiff.seeds import derive_seed
 
@@ -70,7 +71,7 @@ def write(cfg: DictConfig, ckpt: Path, system, data, draws: list[sampling.Draw],
         return export.grid({"generated": {label: row[:SHOWN] for label, row in rows}})
 
     names, seeds = [draw.label for draw in draws], [draw.seed for draw in draws]
-    how = {"sampler": cfg.sampler.walk._target_, "steps": cfg.steps, "guidance_scale": cfg.guidance.get("scale", 1.0)}
+    how = {key: json.dumps(plain(cfg[key])) for key in ("sampler", "guidance", "clamp")} | {"steps": cfg.steps}
     export.save_h5(out / "samples.h5", images, names, seeds, checkpoint=str(ckpt), **how)
     picture(magnitudes, n).save(out / "samples.png")
     export.save_gif(out / "denoising.gif", [picture(frame, moving) for frame in ways])

@@ -70,7 +70,7 @@ def begin(cfg: DictConfig) -> DiffusionSystem:
     """The system, with the weights of ``init`` where there is one. Raises InputError where that is of other data."""
     if not cfg.init:
         return instantiate(cfg.model)
-    content = checkpoint.read(cfg.init)
+    content = checkpoint.read(cfg.resume or cfg.init)  # a run that is resumed no longer needs what it began with
     wanted = {key: cfg.net[key] for key in ("image_channels", "cond_dim")}
     for part in ("net", "parameterization"):
         checkpoint.build(content["hyper_parameters"][part], cfg.init)  # refuses foreign code
@@ -79,7 +79,7 @@ def begin(cfg: DictConfig) -> DiffusionSystem:
         if value != cfg.net[key]:
             raise InputError(f"init={cfg.init}: its network has {key} {cfg.net[key]}, the data {value}; give data like its own")
     system = instantiate(cfg.model)
-    system.load_state_dict(content["state_dict"])
+    checkpoint.fill(system, content, cfg.resume or cfg.init)
     return system
 
 

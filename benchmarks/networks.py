@@ -1,6 +1,6 @@
 """A training step and a sampling step of our networks and of those people would use instead, side by side.
 
-    python benchmarks/networks.py [size] [channels] [rounds]          # 160 1 7; peers: pip install -e ".[peers]"
+    python -m benchmarks.networks [size] [channels] [rounds]          # 160 1 7; peers: pip install -e ".[peers]"
 
 Peers that are not installed are left out. Batches of 4, the network's own loss replaced by a mean square for all; the
 optimizer is the fastest each offers (fused AdamW). The reference of the ratios is diffusers' network in float32.

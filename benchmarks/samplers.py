@@ -1,6 +1,6 @@
 """Quality against evaluations of the network, for every sampler, on one checkpoint.
 
-    python benchmarks/samplers.py CKPT OUT [samples a contrast]
+    python -m benchmarks.samplers CKPT OUT [samples a contrast]
 
 Unguided, so that a step costs what its sampler says. Samples of all contrasts are compared with patients nobody
 trained on, as evaluate.py does it; of the ODE's solvers also with its solution, Heun's in 200 steps from the same

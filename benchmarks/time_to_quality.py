@@ -2,7 +2,8 @@
 
     python -m benchmarks.time_to_quality OUT [samples a contrast]     # 50 minutes on two cores; peers: pip install -e ".[peers]"
 
-Every recipe learns from the same images for the same wall-clock time and then draws as many samples of each contrast;
+Every recipe learns from the same images for the same wall-clock time, in bfloat16 where the machine has it, and then
+draws as many samples of each contrast;
 they are compared with patients nobody trained on, as evaluate.py does it. OUT/time_to_quality.json is whole after every
 recipe, and what it holds is not done again. OUT/time_to_quality.png is the plot.
 """
@@ -31,6 +32,7 @@ from benchmarks.samplers import SHOWN, judge
 from condiff import sampling
 from condiff.data.datamodule import MRIDataModule
 from condiff.entry import CONF
+from condiff.precision import fastest
 from condiff.systems import DiffusionSystem
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -87,7 +89,8 @@ def diffusers_script(data: MRIDataModule, seconds: float) -> tuple[Draw, float, 
         flip = torch.rand(16, 1, 1, 1) < 0.5
         x0 = torch.where(flip, images[chosen].flip(-1), images[chosen]).to(DEVICE)
         eps, t = torch.randn_like(x0), torch.randint(1000, (16,), device=DEVICE)
-        loss = (net(chain.add_noise(x0, eps, t), t, labels[chosen].to(DEVICE)).sample - eps).square().mean()
+        with torch.autocast(DEVICE, torch.bfloat16, enabled="bf16" in fastest()):
+            loss = (net(chain.add_noise(x0, eps, t), t, labels[chosen].to(DEVICE)).sample - eps).square().mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
@@ -104,7 +107,9 @@ def diffusers_script(data: MRIDataModule, seconds: float) -> tuple[Draw, float, 
         noise = [torch.randn(1, size, size, generator=torch.Generator().manual_seed(draw.seed)) for draw in draws]
         x = torch.stack(noise).to(DEVICE)
         for t in walk.timesteps:
-            x = walk.step(net(x, t, kind).sample, t, x).prev_sample
+            with torch.autocast(DEVICE, torch.bfloat16, enabled="bf16" in fastest()):
+                eps = net(x, t, kind).sample.float()
+            x = walk.step(eps, t, x).prev_sample
         return x.cpu()
 
     return drawn, took, steps
@@ -116,10 +121,11 @@ WRITE_UP = (  # the context U-Net of 64 features, a chain of 500 as it stands, e
     "model.optimizer.lr=1e-4", "model.lr_factor._target_=condiff.systems.learning_rate.constant", "model.lr_factor.warmup=0",
     "data.batch_size=8",
 )  # fmt: skip
+HO = "experiment=ho_ddpm", "sampler.steps=250", "model.lr_factor.warmup=500"
 RECIPES = {  # title -> (recipe, minutes)
     "condiff, default, 1 min": (condiff, 1),
     "condiff, default, 2 min": (condiff, 2),
-    "Ho's DDPM on our network, 10 min": (lambda *where: condiff(*where, "experiment=ho_ddpm", "sampler.steps=250"), 10),
+    "Ho's DDPM on our network, 10 min": (lambda *where: condiff(*where, *HO), 10),
     "write-up's settings, 10 min": (lambda *where: condiff(*where, *WRITE_UP), 10),
     "diffusers' script, 10 min": (diffusers_script, 10),
     "condiff, default, 10 min": (condiff, 10),

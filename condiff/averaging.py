@@ -6,11 +6,15 @@ weights of step tau by tau^gamma: a profile that grows with the run, whose relat
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from condiff.errors import InputError
+
 Profile = tuple[float, float]  # step, gamma
+WIDEST = 0.28  # gamma = 0, every step alike, has 0.289
 
 
 def power(count: int, std: float) -> float:
@@ -19,12 +23,20 @@ def power(count: int, std: float) -> float:
 
 
 def constant(count: int, decay: float) -> float:
-    """``decay``, after a warm-up of (1 + n) / (10 + n), lest it remember the initialization."""
+    """``decay``, after a warm-up of (1 + n) / (10 + n), lest it remember the initialization. Raises InputError for none."""
+    if not 0 <= decay < 1:
+        raise InputError(f"averaging.decay={decay}: give what an average keeps of itself, 0 or more and below 1")
     return min(decay, count / (9 + count))
 
 
+@lru_cache
 def gamma(std: float) -> float:
-    """Exponent of the profile of relative width ``std``: the root of std^2 = (gamma+1) / ((gamma+2)^2 (gamma+3)), algorithm 2."""
+    """Exponent of the profile of relative width ``std``: the root of std^2 = (gamma+1) / ((gamma+2)^2 (gamma+3)), algorithm 2.
+
+    Raises InputError for a width that no profile has which grows.
+    """
+    if not 0 < std < WIDEST:
+        raise InputError(f"std={std}: the relative width of an average lies between 0 and {WIDEST}; 0.1 is the usual")
     low, high = 0.0, 1e6
     for _ in range(200):
         middle = (low + high) / 2
@@ -38,8 +50,8 @@ def weights(stored: Sequence[Profile], wanted: Profile) -> tuple[Tensor, float]:
 
     Returns the weights [N], and the distance between the profiles that is left, a share of the wanted one's norm.
     """
-    among = torch.tensor([[product(one, other) for other in stored] for one in stored], dtype=torch.float64)
-    towards = torch.tensor([product(one, wanted) for one in stored], dtype=torch.float64)
+    among = torch.tensor([[product(one, other) for other in stored] for one in stored], dtype=torch.float64, device="cpu")
+    towards = torch.tensor([product(one, wanted) for one in stored], dtype=torch.float64, device="cpu")
     x = torch.linalg.lstsq(among, towards[:, None], driver="gelsd").solution[:, 0]
     left = 1 - (2 * x @ towards - x @ among @ x) / product(wanted, wanted)
     return x, float(left.clamp(min=0).sqrt())

@@ -6,6 +6,7 @@ holds is resolved, so an interpolation in it, which could build a target, is ref
 """
 
 import pickle
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from condiff.errors import InputError
 from condiff.systems import DiffusionSystem
 
 ALLOWED = ("condiff.", "torch.optim.", "torch.nn.")
+OVERRIDE = re.compile(r"(\+\+?|~)?(?!hydra\b)[a-z_][\w./@:]*(=.*)?", re.DOTALL)  # of ours, not Hydra's own nor an option of it
 
 
 def load(path: str | Path) -> DiffusionSystem:
@@ -32,13 +34,18 @@ def assemble(content: dict[str, Any], path: str | Path) -> DiffusionSystem:
     """The system that a checkpoint's content describes. Raises InputError as `load` does."""
     config = content["hyper_parameters"]
     system = build(config["model"], path)
+    fill(system, content, path)
+    system._set_hparams(config)
+    return system.eval()
+
+
+def fill(system: DiffusionSystem, content: dict[str, Any], path: str | Path) -> None:
+    """Load the content's averaged weights. Raises InputError where they are of another model."""
     try:
         system.load_state_dict(content["state_dict"])
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise InputError(f"{path}: its weights do not fit the model it describes ({first}); was it edited?") from None
-    system._set_hparams(config)
-    return system.eval()
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -58,8 +65,8 @@ def read(path: str | Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not {"model", "data", "overrides"} <= config.keys() or "state_dict" not in content:
         raise InputError(f"{path}: not a checkpoint of condiff (no configuration inside); give one made by train.py")
     for text in _texts(config["overrides"]):
-        if "_target_" in text:
-            raise InputError(f"{path}: was made with {text}, which names code; refused, give it on the command line instead")
+        if "_target_" in text or "${" in text or not OVERRIDE.fullmatch(text):
+            raise InputError(f"{path}: was made with {text}, which may name code; refused, give it on the command line instead")
     return content
 
 
@@ -80,6 +87,12 @@ def build(config: Any, path: str | Path) -> Any:
         if not (target.startswith(ALLOWED) and _origin(target, path).startswith(ALLOWED)):
             raise InputError(f"{path}: names {target}, which is not of condiff or torch; refused to call it")
     return instantiate(config)
+
+
+def run_of(path: str | Path) -> Path:
+    """The folder of the run that a checkpoint lies in, or the folder it lies in where that is none."""
+    here = Path(path).resolve().parent
+    return here.parent if here.name == "checkpoints" else here
 
 
 def newest(root: str | Path) -> Path:

@@ -11,7 +11,7 @@ from condiff.averaging import gamma, weights
 from condiff.errors import InputError
 from condiff.systems import DiffusionSystem
 
-WIDEST = 0.25  # of a power-law profile that still grows: gamma = 0 has 0.29
+NEAR = 0.1  # of a run: how far from the step asked for an average may have been stored
 NEEDED = {"state_dict", "hyper_parameters", "pytorch-lightning_version"}  # of a checkpoint; the rest is for going on
 
 
@@ -23,8 +23,7 @@ def averaged(ckpt: str | Path, std: float, step: int | None = None) -> tuple[dic
     Raises:
         InputError: no stored averages beside the checkpoint, or none as early as ``step``; a width out of reach.
     """
-    if not 0 < std < WIDEST:
-        raise InputError(f"std={std}: the relative width of an average lies between 0 and {WIDEST}; 0.1 is the usual")
+    wanted = gamma(std)
     content, found = checkpoint.read(ckpt), stored(ckpt)
     step = max(file["step"] for file in found) if step is None else step
     before = [file for file in found if file["step"] <= step]
@@ -36,12 +35,13 @@ def averaged(ckpt: str | Path, std: float, step: int | None = None) -> tuple[dic
         for file in before
         for width, state in zip(file["stds"], file["averages"], strict=True)
     ]
-    shares, left = weights([(at, exponent) for at, exponent, _ in parts], (step, gamma(std)))
+    shares, left = weights([(at, exponent) for at, exponent, _ in parts], (step, wanted))
     state = dict(content["state_dict"])
     for name in parts[0][2]:
         if name not in state or any(name not in other for *_, other in parts):
             raise InputError(f"{ckpt}: has no weights {name}, the averages beside it do; they are another run's")
         state[name] = sum(float(share) * other[name].float() for share, (*_, other) in zip(shares, parts, strict=True))
+    state |= before[-1]["buffers"]
     kept = {key: value for key, value in content.items() if key in NEEDED or key.endswith("DataModule")}
     return kept | {"state_dict": state, "global_step": step}, step, left
 
@@ -58,14 +58,19 @@ def earlier(ckpt: str | Path, share: float, std: float) -> DiffusionSystem:
         raise InputError(f"guidance.weaker.share={share}: give a share of the run, more than 0, at most 1")
     if share == 1:
         return checkpoint.load(ckpt)
-    steps = [file["step"] for file in stored(ckpt)]
-    near = min(steps, key=lambda step: abs(step - share * max(steps)))
+    finished = checkpoint.read(ckpt)["global_step"]
+    near = min((file["step"] for file in stored(ckpt)), key=lambda step: abs(step - share * finished))
+    if abs(near - share * finished) > NEAR * finished:
+        raise InputError(
+            f"guidance.weaker.share={share}: of the {finished} steps of {ckpt} no average was stored near step "
+            f"{share * finished:.0f}, the nearest is of step {near}; give another share"
+        )
     return checkpoint.assemble(averaged(ckpt, std, near)[0], ckpt)
 
 
 def stored(ckpt: str | Path) -> list[dict[str, Any]]:
     """What `condiff.callbacks.StoredAverages` left beside a checkpoint, in order. Raises InputError where that is nothing."""
-    folder = Path(ckpt).resolve().parent.parent / "averages"
+    folder = checkpoint.run_of(ckpt) / "averages"
     files = sorted(folder.glob("step-*.pt"))
     if not files:
         raise InputError(
@@ -73,6 +78,6 @@ def stored(ckpt: str | Path) -> list[dict[str, Any]]:
             "in the folder of a run that has them"
         )
     try:
-        return [torch.load(path, map_location="cpu", weights_only=True) for path in files]
+        return [torch.load(path, map_location="cpu", weights_only=True, mmap=True) for path in files]
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise InputError(f"{folder}: holds a file that cannot be read ({error}); delete it") from None

@@ -76,9 +76,10 @@ def draw(
     """
     sigmas = system.schedule.steps(steps)
     kept = set(frame_indices(steps))
-    cond = torch.stack([conditioning.encode(item.contrast) for item in draws]).to(system.device)
+    known = torch.stack([conditioning.encode(item.contrast) for item in draws]).to(system.device)
+    cond = known if system.conditional else None  # None: there is nothing to guide by
     seeds, states = [item.seed for item in draws], []
-    for index, x in enumerate(generate(finite(guidance(system)), sampler, sigmas, seeds, shape, cond, system.device)):
+    for index, x in enumerate(generate(guidance(finite(system)), sampler, sigmas, seeds, shape, cond, system.device)):
         if index in kept:
             states.append(system.codec.decode(variance_preserving(x, sigmas[index])).float().cpu())
         on_step()

@@ -9,6 +9,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from condiff import averaging
 from condiff.callbacks import EMA
+from condiff.errors import InputError
 
 WEIGHTS = torch.randn(300, generator=torch.Generator().manual_seed(0), dtype=torch.float64).cumsum(0)  # theta(t), a random walk
 
@@ -63,6 +64,20 @@ def test_buffers_are_copied_not_averaged():
         averaged.update_parameters(model)
     assert EMA(partial(averaging.power, std=0.1))._use_buffers is False
     assert torch.equal(averaged.module.running_mean, model.running_mean)
+
+
+@pytest.mark.parametrize("decay", [partial(averaging.power, std=0.5), partial(averaging.constant, decay=1.0)])
+def test_bad_averages_are_named(decay):
+    with pytest.raises(InputError, match=r"std=0.5|averaging.decay=1.0"):
+        decay(3)
+
+
+def test_weights_do_not_depend_on_the_default_device():
+    """A guiding model is made with an accelerator as the default device, whose linear algebra may lack what this needs."""
+    stored = [(8, averaging.gamma(0.05)), (8, averaging.gamma(0.1))]
+    with torch.device("meta"):
+        shares, left = averaging.weights(stored, (8, averaging.gamma(0.07)))
+    assert shares.device.type == "cpu" and left < 0.2
 
 
 def test_product_is_the_integral():

@@ -1,5 +1,7 @@
 """Checkpoints: load what is ours, refuse the rest in one line, run nothing that a file names."""
 
+import re
+
 import pytest
 import torch
 
@@ -59,11 +61,30 @@ def test_interpolation_that_builds_a_target_is_refused(tmp_path, content):
         checkpoint.load(path)
 
 
-def test_overrides_that_name_code_are_refused(tmp_path, content):
-    parameters = content["hyper_parameters"] | {"overrides": ["data._target_=os.system"]}
+@pytest.mark.parametrize(
+    "override",
+    [
+        "data._target_=os.system",
+        "+hydra.job_logging.handlers.x.class=subprocess.Popen",
+        "hydra/job_logging=evil",
+        "hydra.searchpath=[file:///evil]",
+        "--config-dir=/evil",
+        "-cn",
+        "name=${oc.env:SECRET}",
+    ],
+)
+def test_overrides_that_may_name_code_are_refused(tmp_path, content, override):
+    parameters = content["hyper_parameters"] | {"overrides": [override]}
     torch.save(content | {"hyper_parameters": parameters}, tmp_path / "x.ckpt")
-    with pytest.raises(InputError, match=r"x.ckpt: was made with data._target_=os.system"):
+    with pytest.raises(InputError, match=rf"x.ckpt: was made with {re.escape(override)}, which may name code"):
         checkpoint.read(tmp_path / "x.ckpt")
+
+
+def test_overrides_that_people_use_are_read(tmp_path, content):
+    used = ["data=fastmri", "data.root=/a b/c", "+callbacks.checkpoint.save_top_k=-1", "~logger", "model.optimizer.lr=1e-3"]
+    used += ["net.channels=[8,8]", "callbacks.checkpoint.filename='at-{step}'", "++name=x", "guidance.interval=[0.1,2]"]
+    torch.save(content | {"hyper_parameters": content["hyper_parameters"] | {"overrides": used}}, tmp_path / "x.ckpt")
+    assert checkpoint.read(tmp_path / "x.ckpt")["hyper_parameters"]["overrides"] == used
 
 
 def test_unknown_name_of_ours(tmp_path, content):

@@ -23,4 +23,4 @@ def test_likelihood(run_entry, tmp_path, capsys):
     again = json.loads((tmp_path / "again/likelihood.json").read_text())["bits"]
     assert all(abs(again[title][name][0] - value) < 1e-3 for title, row in found.items() for name, (value, _) in row.items())
     assert "steps=1" in bad(capsys, run_entry, "likelihood.py", "steps=1")
-    assert "num_images=0" in bad(capsys, run_entry, "likelihood.py", "num_images=0")
+    assert "num_images=1" in bad(capsys, run_entry, "likelihood.py", "num_images=1")

@@ -32,12 +32,13 @@ class EMA(WeightAveraging):
         """Lightning copies the model before it moves to its device: let the average follow."""
         if self._average_model is not None:
             self._average_model.to(pl_module.device)
+            self._average_model.n_averaged = self._average_model.n_averaged.cpu()  # it is read at every step
 
 
 class StoredAverages(L.Callback):
     """Keeps averages of a few widths and stores them now and then, so that ``ema.py`` can make any other of them.
 
-    Each file holds ``step``, ``stds`` and one float16 state dict a width.
+    Each file holds ``step``, ``stds``, one float16 state dict a width, and the buffers as they were.
 
     Args:
         folder: where the files go.
@@ -63,13 +64,17 @@ class StoredAverages(L.Callback):
         total = int(trainer.estimated_stepping_batches)
         due = self.count * self.times // total > (self.count - 1) * self.times // total
         if due and trainer.is_global_zero:
-            self._store(list(learned))
+            names, state = list(learned), pl_module.state_dict()
+            buffers = {name: buffer.cpu() for name, buffer in pl_module.named_buffers() if name in state}
+            self._store([dict(zip(names, (p.half().cpu() for p in average), strict=True)) for average in self.averages], buffers)
 
-    def _store(self, names: list[str]) -> None:
+    def _store(self, states: list[dict[str, Tensor]], buffers: dict[str, Tensor]) -> None:
+        if not all(weight.isfinite().all() for state in states for weight in state.values()):
+            return  # diverged; it is told elsewhere
         self.folder.mkdir(parents=True, exist_ok=True)
-        states = [dict(zip(names, (p.half().cpu() for p in average), strict=True)) for average in self.averages]
         path = self.folder / f"step-{self.count:07d}.pt"
-        torch.save({"step": self.count, "stds": self.stds, "averages": states}, path.with_suffix(".part"))
+        content = {"step": self.count, "stds": self.stds, "averages": states, "buffers": buffers}
+        torch.save(content, path.with_suffix(".part"))
         path.with_suffix(".part").replace(path)
 
     def state_dict(self) -> dict[str, Any]:

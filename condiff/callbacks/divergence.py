@@ -9,10 +9,10 @@ from condiff.errors import NotANumber
 
 
 class StopAtNaN(L.Callback):
-    """Raises NotANumber where the loss is not a number, naming the step and the noise level it happened at.
+    """Raises NotANumber where the loss or the weights are not numbers, naming the step and the noise level.
 
-    It looks back whenever metrics are logged, and before every validation, so that no checkpoint is written of
-    weights that are lost, and no step waits for the device.
+    It looks back over the losses whenever metrics are logged and, at the weights too, before every validation:
+    so no checkpoint is written of weights that are lost, and most steps do not wait for the device.
     """
 
     def __init__(self) -> None:
@@ -20,17 +20,27 @@ class StopAtNaN(L.Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.recent.append((trainer.global_step, outputs["sigma"], outputs["losses"]))
-        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or (batch_idx + 1) % trainer.log_every_n_steps == 0:
-            bad = [(step, sigma[~loss.isfinite()]) for step, sigma, loss in self.recent if not loss.isfinite().all()]
-            self.recent.clear()
-            if not trainer.strategy.reduce_boolean_decision(not bad):  # on all processes, or on none
-                raise NotANumber(self._tell(trainer, *(bad[0] if bad else (trainer.global_step, None))))
+        if (batch_idx + 1) % trainer.log_every_n_steps == 0:
+            self._look_back(trainer)
 
-    def _tell(self, trainer: Any, step: int, sigma: Tensor | None) -> str:
-        where = f"step {step}, sigma {sigma[0].item():.3g}" if sigma is not None else f"step {step} on another process"
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        self._look_back(trainer)
+        finite = all(weight.isfinite().all() for weight in pl_module.parameters())
+        self._demand(trainer, finite, f"the weights are not numbers after step {trainer.global_step}")
+
+    def _look_back(self, trainer: Any) -> None:
+        bad = [(step, sigma[~loss.isfinite()]) for step, sigma, loss in self.recent if not loss.isfinite().all()]
+        self.recent.clear()
+        where = f"at step {bad[0][0]}, sigma {bad[0][1][0].item():.3g}" if bad else "on another process"
+        self._demand(trainer, not bad, f"the network's output is not a number {where}")
+
+    def _demand(self, trainer: Any, good: bool, problem: str) -> None:
+        """All processes go on, or none does."""
+        if trainer.strategy.reduce_boolean_decision(bool(good)):
+            return
         last = getattr(trainer.checkpoint_callback, "last_model_path", "")
         kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
-        return (
-            f"the network's output is not a number at {where}; stopped, {kept}. "
+        raise NotANumber(
+            f"{problem}; stopped, {kept}. "
             "Lower model.optimizer.lr, lengthen model.lr_factor.warmup, or set trainer.precision=32-true"
         )

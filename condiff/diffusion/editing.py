@@ -53,12 +53,17 @@ def interpolation(
     """Between two images, Ho et al. 2020, section 4.3: both are noised, mixed, and denoised together.
 
     Each has noise of its own. Mixed as the images are, noise would lose variance, which the network takes for
-    another level; here it is mixed on the sphere (Shoemake 1985), so that the level stays what it says.
+    another level; here the mixture is scaled back to unit variance, so that the level stays what it says.
 
     Args:
         weight: of the other image, from 0 to 1.
         strength: as in `variation`.
+
+    Raises:
+        InputError: a weight that is none, and as `variation` does.
     """
+    if not 0 <= weight <= 1:
+        raise InputError(f"weight={weight}: give the share of the other image, from 0 to 1")
     grid = _rest(sigmas, strength)
     size = ((1 - weight) ** 2 + weight**2) ** 0.5
     eps = torch.lerp(noise(one), noise(other), weight) / size

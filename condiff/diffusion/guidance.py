@@ -32,8 +32,8 @@ def classifier_free(denoise: Denoise, scale: float = 1.0, interval: Interval = E
     """D_uncond + scale (D_cond - D_uncond), Ho & Salimans 2022 with scale = 1 + w.
 
     Scale 0 is unconditional, 1 conditional, more is guided. Outside ``interval`` (of sigma, low exclusive)
-    the conditional denoiser is used alone (Kynkäänniemi et al. 2024), as it is for scale 1, where the
-    second evaluation would be thrown away. Without a condition there is nothing to guide by.
+    the conditional denoiser is used alone (Kynkäänniemi et al. 2024), as it is for scale 1 and the other for scale 0, where
+    the second evaluation would be thrown away. Without a condition there is nothing to guide by.
 
     Raises:
         InputError: a negative scale or an interval with nothing in it.
@@ -44,6 +44,8 @@ def classifier_free(denoise: Denoise, scale: float = 1.0, interval: Interval = E
         inside = _inside(sigma, interval)
         if cond is None or scale == 1 or not inside.any():
             return denoise(x, sigma, cond)
+        if scale == 0 and inside.all():
+            return denoise(x, sigma, torch.zeros_like(cond))
         twice = sigma.expand(len(x)).repeat(2)
         both = denoise(x.repeat(2, 1, 1, 1), twice, torch.cat([torch.zeros_like(cond), cond]))
         unconditional, conditional = both.chunk(2)
@@ -80,18 +82,18 @@ def static_clamp(denoise: Denoise, low: float = -1.0, high: float = 1.0) -> Deno
     return lambda x, sigma, cond: denoise(x, sigma, cond).clamp(low, high)
 
 
-def dynamic_clamp(denoise: Denoise, quantile: float = 0.995, high: float = 1.0) -> Denoise:
+def dynamic_clamp(denoise: Denoise, quantile: float = 0.995, high: float = 1.0, centre: float = 0.0) -> Denoise:
     """Dynamic thresholding, Saharia et al. 2022, section 2.3: |x0| cut at its quantile, then shrunk to ``high`` if more.
 
-    Image by image, so that one does not set another's range.
+    Image by image, so that one does not set another's range; as distances from ``centre``, which stays where it is.
     """
     if not 0 < quantile <= 1:
         raise InputError(f"clamp.quantile={quantile}: give a share of the pixels, more than 0, at most 1")
 
     def clamped(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
-        x0 = denoise(x, sigma, cond)
-        limit = x0.flatten(1).abs().float().quantile(quantile, dim=1).clamp(min=high).to(x0).view(-1, 1, 1, 1)
-        return x0.clamp(-limit, limit) * (high / limit)
+        far = denoise(x, sigma, cond) - centre
+        limit = far.flatten(1).abs().float().quantile(quantile, dim=1).clamp(min=high).to(far).view(-1, 1, 1, 1)
+        return centre + far.clamp(-limit, limit) * (high / limit)
 
     return clamped
 

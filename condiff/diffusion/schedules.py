@@ -193,7 +193,7 @@ class Consistency(LogNormal):
     """Levels of a consistency model, whose few steps each end in a clean image: n of them start at the upper n of n + 1."""
 
     def steps(self, n: int) -> Tensor:
-        return torch.cat([super().steps(n + 1)[: max(n, 1)], torch.zeros(1)])
+        return torch.cat([super().steps(n + 1)[:n] if n > 0 else super().steps(n), torch.zeros(1)])
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from condiff.data.datamodule import Sample
 from condiff.diffusion.denoiser import Denoiser
-from condiff.diffusion.objectives import Objective, denoising
+from condiff.diffusion.losses import Loss, denoising
 from condiff.diffusion.schedules import Schedule
 from condiff.nn import Codec
 from condiff.seeds import derive_seed
@@ -28,7 +28,7 @@ class DiffusionSystem(L.LightningModule):
         optimizer: parameters -> optimizer.
         lr_factor: (step, total steps) -> factor on the learning rate.
         codec: where the diffusion happens: `Pixels`, or an autoencoder's latent space.
-        objective: what the denoiser is trained to do.
+        loss: what the denoiser is trained to do.
         p_uncond: share of training images whose condition is dropped; with 1 the model is unconditional.
         seed: of the noise; each step and process has its own, so a resumed run repeats nothing.
     """
@@ -40,12 +40,12 @@ class DiffusionSystem(L.LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         lr_factor: Callable[[int, int], float],
         codec: Codec,
-        objective: Objective = denoising,
+        loss: Loss = denoising,
         p_uncond: float = 0.1,
         seed: int = 0,
     ):
         super().__init__()
-        self.denoiser, self.schedule, self.objective = denoiser, schedule, objective
+        self.denoiser, self.schedule, self.loss = denoiser, schedule, loss
         self.codec: Codec = codec
         self.optimizer, self.lr_factor, self.p_uncond, self.seed = optimizer, lr_factor, p_uncond, seed
 
@@ -67,7 +67,7 @@ class DiffusionSystem(L.LightningModule):
         sigma = self.schedule.sample(n, torch.Generator().manual_seed(derive_seed(self.seed, *stream))).to(self.device)
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
         progress = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
-        losses = self.objective(self.denoiser, x0, eps, sigma, batch.cond * keep, progress)
+        losses = self.loss(self.denoiser, x0, eps, sigma, batch.cond * keep, progress)
         loss = losses.mean()
         self.log("train/loss", loss, prog_bar=True)
         return {"loss": loss, "losses": losses.detach(), "sigma": sigma}
@@ -80,7 +80,7 @@ class DiffusionSystem(L.LightningModule):
         level = (image + image // VALIDATION_LEVELS + 5 * batch_idx) % VALIDATION_LEVELS
         levels = self.schedule.sigma((torch.arange(VALIDATION_LEVELS) + 0.5) / VALIDATION_LEVELS)
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
-        loss = self.objective(self.denoiser, x0, eps, levels[level].to(self.device), batch.cond * self.conditional, 1.0)
+        loss = self.loss(self.denoiser, x0, eps, levels[level].to(self.device), batch.cond * self.conditional, 1.0)
         self.log("val/loss", loss.mean(), prog_bar=True, batch_size=n, sync_dist=True)
         for one in level.unique().tolist():
             mine = loss[(level == one).to(self.device)]

@@ -106,6 +106,12 @@ def test_repaint_yields_every_step_once():
     assert len(states) == 60 and len(seen) == 180
 
 
+def test_bad_weight_is_named():
+    x = torch.zeros(1, 1, 1, 2)
+    with pytest.raises(InputError, match="weight=1.5"):
+        next(interpolation(denoise, ddim, x, x, 1.5, SIGMAS, 0.5))
+
+
 @pytest.mark.parametrize("strength", [0.0, -1.0, 1.5, 0.001])
 def test_bad_strength_is_named(strength):
     with pytest.raises(InputError, match=f"strength={strength}"):

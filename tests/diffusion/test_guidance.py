@@ -28,7 +28,7 @@ def counted():
 def test_scale_interpolates_and_extrapolates(counted, scale):
     guided = classifier_free(counted, scale)
     assert torch.equal(guided(X, SIGMA, COND), torch.full((2, 1, 1, 1), scale))
-    assert counted.images == (2 if scale == 1 else 4)
+    assert counted.images == (2 if scale in (0, 1) else 4)
 
 
 def test_interval(counted):
@@ -91,6 +91,14 @@ def test_dynamic_clamp_is_each_images_own():
     limit = x[1].abs().flatten().quantile(0.9)
     torch.testing.assert_close(beyond, x[1].flatten().clamp(-limit, limit) / limit)
     assert beyond.abs().max() == 1
+
+
+def test_dynamic_clamp_leaves_its_centre():
+    """About air, -1: what is too bright is shrunk, air stays air."""
+    x = torch.cat([torch.full((60,), -1.0), torch.linspace(-1, 5, 41)]).view(1, 1, 1, 101)
+    clamped = dynamic_clamp(lambda x, *_: x, quantile=0.99, high=2.0, centre=-1.0)(x, SIGMA, None).flatten()
+    assert (clamped[:60] == -1).all() and clamped.max().item() == pytest.approx(1)
+    assert (clamped[60:].diff() >= 0).all()
 
 
 def test_not_a_number_is_named():

@@ -46,6 +46,23 @@ def test_flow_is_the_density_image_by_image(images):
     torch.testing.assert_close(bits, -density, rtol=0, atol=0.01)
 
 
+def test_hutchinson_on_pixels_that_depend_on_each_other():
+    """A correlated Gaussian's Jacobian is not diagonal: one probe is noisy there, and right on average."""
+    mixing = torch.randn(16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 4 + 0.5 * torch.eye(16)
+    covariance = mixing @ mixing.T + 0.05 * torch.eye(16)
+    values, vectors = torch.linalg.eigh(covariance)
+
+    def exact(x, sigma, cond=None):
+        shrunk = vectors @ (values / (values + sigma.double() ** 2)).diag() @ vectors.T
+        return (x.flatten(1) @ shrunk).view_as(x)
+
+    torch.manual_seed(0)
+    x = (torch.randn(2000, 16, dtype=torch.float64) @ torch.linalg.cholesky(covariance).T).view(-1, 1, 4, 4)
+    bits = flow_bits(exact, x, Karras(0.002, 80.0).steps(160))
+    whole = (torch.logdet(covariance) + 16 * math.log(2 * math.pi * math.e)).item() / 2 / 16
+    assert bits.mean().item() == pytest.approx(whole / math.log(2) - math.log2(WIDTH), abs=error_bar(bits) + 0.003)
+
+
 def test_bound_is_the_entropy_in_many_steps(images):
     bits = variational_bound(gaussian, images, Geometric(0.02, 400.0).steps(3000)).total
     assert bits.mean().item() == pytest.approx(entropy(), abs=error_bar(bits) + 0.01)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from condiff.diffusion.schedules import (
+    Consistency,
     CosineBeta,
     Flow,
     Geometric,
@@ -112,6 +113,15 @@ def test_karras_equation_5():
     n, low, high, rho = 18, 0.002, 80.0, 7.0
     expected = [(high ** (1 / rho) + i / (n - 1) * (low ** (1 / rho) - high ** (1 / rho))) ** rho for i in range(n)]
     assert Karras().steps(n)[:-1].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_few_steps_each_start_above_the_smallest_level():
+    levels = Karras(0.01, 40.0).steps(5)
+    few = Consistency(sigma_min=0.01, sigma_max=40.0)
+    assert torch.equal(few.steps(4), torch.cat([levels[:4], torch.zeros(1)]))
+    assert few.steps(1).tolist() == [40.0, 0.0]
+    with pytest.raises(InputError, match="steps=0"):
+        few.steps(0)
 
 
 def test_more_steps_than_levels_is_refused():

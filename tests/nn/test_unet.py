@@ -60,6 +60,15 @@ def test_unequal_lists_are_refused():
         UNet(1, 4, (16, 32), (1,), (False, True))
 
 
+def test_the_equal_network_of_the_benchmark_is_equal():
+    """To diffusers' in parameters and operations, within 5 %."""
+    pytest.importorskip("diffusers")
+    from benchmarks import networks
+
+    (ours, our_flops), (theirs, their_flops) = (networks.size_of(name, 160, 1) for name in ("equal", "diffusers"))
+    assert ours == pytest.approx(theirs, rel=0.05) and our_flops == pytest.approx(their_flops, rel=0.05)
+
+
 FIELDS = {"cond_dim": 5, "fields": (4, 1), "attention": (False, True)}
 
 

@@ -50,13 +50,13 @@ def annealed_langevin(
     step: float = 0.5,
     noise: Noise = torch.randn_like,
 ) -> Iterator[Tensor]:
-    """Song & Ermon 2019, algorithm 1, ending in the denoised image (Jolicoeur-Martineau et al. 2021).
+    """Song & Ermon 2020, algorithm 1: x + alpha score + sqrt(2 alpha) z, ending in the denoised image.
 
-    N repeats + 1 evaluations.
+    N repeats + 1 evaluations. Their 2019 paper writes alpha / 2 for alpha.
 
     Args:
         repeats: T, the steps at each level.
-        step: alpha_i / sigma_i^2, the same at every level; in the papers epsilon / sigma_L^2.
+        step: alpha / sigma^2, the same at every level: epsilon / sigma_L^2 there.
     """
     for sigma, sigma_next in pairwise(sigmas):
         for _ in range(repeats):

@@ -1,4 +1,4 @@
-"""Objectives: what a denoiser is trained to do with an image, its noise and a noise level; a loss for each image.
+"""Losses: what a denoiser is trained to do with an image, its noise and a noise level; one number for each image.
 
 Each takes ``(denoiser, x0, eps, sigma, cond, progress)``: clean images and standard normal noise [B, C, H, W],
 noise levels [B], the condition [B, D] or None, and how much of the training is over, from 0 to 1.
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from condiff.diffusion.denoiser import Denoiser
 
-Objective = Callable[..., Tensor]
+Loss = Callable[..., Tensor]
 SMALLEST = 1e-4  # in place of a level of 0, which has no logarithm
 
 
@@ -35,7 +35,8 @@ def consistency(
     The estimate at sigma is drawn to the estimate at a lower level r on the same path, which it does not
     move: r = sigma (1 - n(sigma) / 2^stage) with n = 1 + 8 sigmoid(-sigma), section 3. In the first stage r is
     0 or near, which is denoising; each stage halves the distance. Differences are measured in the network's own
-    target, with a pseudo-Huber norm (Song & Dhariwal 2024), which forgives the few that are far off.
+    target, with a pseudo-Huber norm (Song & Dhariwal 2024), which forgives the few that are far off. Geng et al.
+    weigh by 1 / (sigma - r) as well: of the stage's scale that is, and Adam's steps do not depend on it.
 
     Args:
         stages: by how many halvings the distance shrinks over the training.

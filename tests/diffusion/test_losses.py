@@ -1,4 +1,4 @@
-"""Objectives: denoising is the denoiser's own loss; consistency is at rest where it should be."""
+"""Losses: denoising is the denoiser's own loss; consistency is at rest where it should be."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from condiff.diffusion import Denoiser
 from condiff.diffusion.denoiser import karras
-from condiff.diffusion.objectives import consistency, denoising
+from condiff.diffusion.losses import consistency, denoising
 
 STD = 0.5
 B = 32
