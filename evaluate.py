@@ -14,7 +14,7 @@ from rich.console import Console
 
 from condiff import checkpoint, judging, sampling
 from condiff.drawing import Cost, resumable
-from condiff.entry import entry, folder_name, own_or_other, plain, reach, require_positive
+from condiff.entry import as_trained, entry, folder_name, own_or_other, plain, reach, require_positive
 from condiff.errors import InputError
 from condiff.evaluation import report
 from condiff.evaluation.images import Sets
@@ -32,6 +32,7 @@ def main(cfg: DictConfig) -> None:
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
     cfg.ckpt = str(ckpt)
     system = checkpoint.load(ckpt)
+    as_trained(cfg, system.hparams, checkpoint.SAMPLING)
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
     fabric.launch()
     data, audited = judging.prepare(system, ckpt, own_or_other(cfg))

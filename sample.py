@@ -14,7 +14,7 @@ from torch import Tensor
 from condiff import checkpoint, export, sampling
 from condiff.diffusion.generate import variance_preserving
 from condiff.drawing import Cost, counted, rounds
-from condiff.entry import entry, plain, require_positive
+from condiff.entry import as_trained, entry, plain, require_positive
 from condiff.errors import InputError
 from condiff.seeds import derive_seed
 
@@ -31,6 +31,7 @@ def main(cfg: DictConfig) -> None:
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
     cfg.ckpt = str(ckpt)
     system = checkpoint.load(ckpt)
+    as_trained(cfg, system.hparams, checkpoint.SAMPLING)
     data = checkpoint.build(system.hparams["data"], ckpt)
     contrasts = sampling.requested(cfg.contrast, data.conditioning.contrasts, system.conditional)
     draws = sampling.plan(contrasts, cfg.num_samples, cfg.seed, cfg.shared_noise)

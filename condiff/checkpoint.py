@@ -17,6 +17,7 @@ from hydra.utils import get_object, instantiate
 from condiff.errors import InputError
 from condiff.systems import DiffusionSystem
 
+SAMPLING = ("sampler", "guidance", "clamp")  # how the run sampled
 ALLOWED = ("condiff.", "torch.optim.", "torch.nn.")
 OVERRIDE = re.compile(r"(\+\+?|~)?(?!hydra\b)[a-z_][\w./@:]*(=.*)?", re.DOTALL)  # of ours, not Hydra's own nor an option of it
 
@@ -33,6 +34,7 @@ def load(path: str | Path) -> DiffusionSystem:
 def assemble(content: dict[str, Any], path: str | Path) -> DiffusionSystem:
     """The system that a checkpoint's content describes. Raises InputError as `load` does."""
     config = content["hyper_parameters"]
+    vet([config.get(key) for key in SAMPLING], path)  # entry points go by them
     system = build(config["model"], path)
     fill(system, content, path)
     system._set_hparams(config)
@@ -80,13 +82,18 @@ def patients(path: str | Path) -> set[str]:
 
 def build(config: Any, path: str | Path) -> Any:
     """Instantiate a part of a checkpoint's configuration. Raises InputError for a target outside `ALLOWED`."""
+    vet(config, path)
+    return instantiate(config)
+
+
+def vet(config: Any, path: str | Path) -> None:
+    """Raise InputError where a part of a checkpoint's configuration names a target outside `ALLOWED`."""
     for text in _texts(config):
         if "${" in text:
             raise InputError(f"{path}: its configuration holds {text}, unresolved; not made by train.py, refused")
     for target in _targets(config):
         if not (target.startswith(ALLOWED) and _origin(target, path).startswith(ALLOWED)):
             raise InputError(f"{path}: names {target}, which is not of condiff or torch; refused to call it")
-    return instantiate(config)
 
 
 def run_of(path: str | Path) -> Path:

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,14 @@ def own_or_other(cfg: DictConfig) -> dict[str, Any]:
 
 def plain(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def as_trained(cfg: DictConfig, own: Mapping[str, Any], keys: Sequence[str]) -> None:
+    """Take over those of ``keys`` from a checkpoint's configuration of which the command line says nothing."""
+    said = {re.split(r"[.=]", word.lstrip("+~"))[0] for word in HydraConfig.get().overrides.task}
+    for key in keys:
+        if key not in said and key in own:
+            cfg[key] = own[key]
 
 
 def require_positive(cfg: DictConfig, *keys: str) -> None:

@@ -92,8 +92,10 @@ def test_consistency_begins_with_a_trained_model(trained, run_entry, capsys, tmp
     one, other = (torch.load(tmp_path / f"runs/{run}/checkpoints/last.ckpt", weights_only=True) for run in ("now", "few"))
     assert all(torch.equal(one["state_dict"][name], other["state_dict"][name]) for name in one["state_dict"])
     few = ["ckpt=runs/few/checkpoints/last.ckpt", "sampler=consistency", "steps=1", "num_samples=1", "accelerator=cpu", "out=x"]
-    run_entry("sample.py", *few, "guidance=none")
+    run_entry("sample.py", *few)
     assert "1 evaluations of the network an image" in capsys.readouterr().out
+    run_entry("sample.py", few[0], *few[3:])  # as its run did
+    assert "2 evaluations of the network an image" in capsys.readouterr().out
     complex_ = bad(capsys, run_entry, "train.py", *settings, "experiment=consistency", teacher, "data.contrasts=[AXT1,AXT2]")
     assert "its network has cond_dim 4, the data 2" in complex_
     assert "teacher has no value" in bad(capsys, run_entry, "train.py", *settings, "experiment=consistency")
