@@ -87,6 +87,15 @@ def test_overrides_that_people_use_are_read(tmp_path, content):
     assert checkpoint.read(tmp_path / "x.ckpt")["hyper_parameters"]["overrides"] == used
 
 
+@pytest.mark.parametrize("key", ["sampler", "guidance", "clamp"])
+def test_way_of_sampling_that_names_code_is_refused(tmp_path, content, key):
+    """Entry points sample as the run did: what that was is looked at before anything is built."""
+    parameters = content["hyper_parameters"] | {key: {"walk": {"_target_": "os.system", "command": "x"}}}
+    torch.save(content | {"hyper_parameters": parameters}, tmp_path / "x.ckpt")
+    with pytest.raises(InputError, match=r"x.ckpt: names os.system"):
+        checkpoint.load(tmp_path / "x.ckpt")
+
+
 def test_unknown_name_of_ours(tmp_path, content):
     with pytest.raises(InputError, match=r"names condiff.nn.Gone, unknown to this version"):
         checkpoint.load(saved(tmp_path, content, codec={"_target_": "condiff.nn.Gone"}))
