@@ -73,7 +73,7 @@ def begin(cfg: DictConfig) -> DiffusionSystem:
     content = checkpoint.read(cfg.resume or cfg.init)  # a run that is resumed no longer needs what it began with
     wanted = {key: cfg.net[key] for key in ("image_channels", "cond_dim")}
     for part in ("net", "parameterization"):
-        checkpoint.build(content["hyper_parameters"][part], cfg.init)  # refuses foreign code
+        checkpoint.vet(content["hyper_parameters"][part], cfg.init)
         cfg[part] = content["hyper_parameters"][part]
     for key, value in wanted.items():
         if value != cfg.net[key]:

@@ -42,7 +42,7 @@ class StoredAverages(L.Callback):
 
     Args:
         folder: where the files go.
-        stds: relative widths; two are enough to make all from 0.03 to 0.2 (docs/benchmarks.md).
+        stds: relative widths; two are enough to make others of; ``ema.py`` says how nearly.
         times: how often, evenly over the run; 0 is never.
     """
 
