@@ -1,8 +1,8 @@
 """A training step and a sampling step of our networks and of those people would use instead, side by side.
 
-    python -m benchmarks.networks [size] [channels] [rounds]          # 160 1 7; peers: pip install -e ".[peers]"
+    python -m benchmarks.networks [size] [channels] [rounds] [batch]  # 160 1 7 4; peers: pip install -e ".[peers]"
 
-Peers that are not installed are left out. Batches of 4, the network's own loss replaced by a mean square for all; the
+Peers that are not installed are left out. The network's own loss is replaced by a mean square for all; the
 optimizer is the fastest each offers (fused AdamW). The reference of the ratios is diffusers' network in float32.
 """
 
@@ -17,13 +17,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.side_by_side import interleaved, peak_memory, ratio
 from condiff.nn import ContextUNet, UNet
 from condiff.precision import fastest
 
-BATCH, CLASSES = 4, 4
+CLASSES = 4
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -61,8 +62,8 @@ def ancestor(size: int, channels: int) -> nn.Module:
 
 
 def equal(size: int, channels: int) -> nn.Module:
-    """Ours at diffusers' number of parameters and of operations."""
-    return UNet(channels, CLASSES, (96, 128, 256, 256), (3, 3, 3, 3), (False, False, False, True))
+    """Ours at diffusers' number of parameters and of operations: patches of 2, as the default has, and depth where pixels are many."""
+    return UNet(channels, CLASSES, (192, 224, 256, 192), (5, 3, 1, 1), (False, False, False, True), patch=2)
 
 
 def default(size: int, channels: int) -> nn.Module:
@@ -92,16 +93,17 @@ def installed(package: str) -> bool:
         return False
 
 
-def build(name: str, size: int, channels: int) -> tuple[nn.Module, tuple[Tensor, Tensor, Tensor]]:
+def build(name: str, shape: tuple[int, int, int, int]) -> tuple[nn.Module, tuple[Tensor, Tensor, Tensor]]:
+    """A network for images of a shape [B, C, H, W], and what to give it."""
     torch.manual_seed(0)
-    net = (PEERS | OURS)[name](size, channels).to(DEVICE)
-    x = torch.randn(BATCH, channels, size, size, device=DEVICE)
-    return net, (x, torch.full((BATCH,), 0.5, device=DEVICE), torch.eye(CLASSES, device=DEVICE))
+    net = (PEERS | OURS)[name](shape[-1], shape[1]).to(DEVICE)
+    kind = torch.arange(shape[0], device=DEVICE) % CLASSES
+    return net, (torch.randn(shape, device=DEVICE), torch.full(shape[:1], 0.5, device=DEVICE), one_hot(kind, CLASSES).float())
 
 
-def training(name: str, size: int, channels: int, bfloat16: bool, compiled: bool = False) -> Callable[[], object]:
+def training(name: str, shape: tuple[int, int, int, int], bfloat16: bool, compiled: bool = False) -> Callable[[], object]:
     """A function that takes one training step."""
-    net, inputs = build(name, size, channels)
+    net, inputs = build(name, shape)
     optimizer = torch.optim.AdamW(net.parameters(), fused=True)
     run = torch.compile(net) if compiled else net
     target, forward = torch.randn_like(inputs[0]), call(name)
@@ -116,9 +118,9 @@ def training(name: str, size: int, channels: int, bfloat16: bool, compiled: bool
     return step
 
 
-def sampling(name: str, size: int, channels: int, bfloat16: bool, compiled: bool = False) -> Callable[[], object]:
+def sampling(name: str, shape: tuple[int, int, int, int], bfloat16: bool, compiled: bool = False) -> Callable[[], object]:
     """A function that evaluates the network once."""
-    net, inputs = build(name, size, channels)
+    net, inputs = build(name, shape)
     run, forward = torch.compile(net.eval()) if compiled else net.eval(), call(name)
 
     def step() -> None:
@@ -130,35 +132,36 @@ def sampling(name: str, size: int, channels: int, bfloat16: bool, compiled: bool
 
 def size_of(name: str, size: int, channels: int) -> tuple[float, float]:
     """Millions of parameters, and 10^9 floating-point operations of an image, forward."""
-    net, inputs = build(name, size, channels)
+    net, inputs = build(name, (1, channels, size, size))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        call(name)(net, *(tensor[:1] for tensor in inputs))
+        call(name)(net, *inputs)
     return sum(p.numel() for p in net.parameters()) / 1e6, counter.get_total_flops() / 1e9
 
 
-def main(size: int = 160, channels: int = 1, rounds: int = 7) -> None:
+def main(size: int = 160, channels: int = 1, rounds: int = 7, batch: int = 4) -> None:
+    shape = (batch, channels, size, size)
     names = [*(name for name in PEERS if installed(name)), *OURS]
     native = "bf16" in fastest()
     ways = {f"{name} {'bf16' if low else 'float32'}": (name, low, False) for low in {False, native} for name in names}
     ways["equal compiled"] = ("equal", native, True)
     ways["default compiled"] = ("default", native, True)
     table = Table("network", "M parameters", "GFLOP", "train ms/image", "×", "sample ms/image", "×", "MiB, train step")
-    trains = {way: training(name, size, channels, low, compiled) for way, (name, low, compiled) in ways.items()}
+    trains = {way: training(name, shape, low, compiled) for way, (name, low, compiled) in ways.items()}
     begin = time.perf_counter()
     trains["equal compiled"]()
     print(f"torch.compile of the equal network's training step: {time.perf_counter() - begin:.0f} s")
     train = interleaved(trains, rounds)
     del trains
-    sample = interleaved({way: sampling(name, size, channels, *how) for way, (name, *how) in ways.items()}, rounds)
+    sample = interleaved({way: sampling(name, shape, *how) for way, (name, *how) in ways.items()}, rounds)
     reference = next(iter(ways))
     for way, (name, low, compiled) in ways.items():
         parameters, flops = size_of(name, size, channels)
-        memory = peak_memory(partial(training, name, size, channels, low)) if not compiled else float("nan")
+        memory = peak_memory(partial(training, name, shape, low)) if not compiled else float("nan")
         cells = [f"{parameters:.1f}", f"{flops:.0f}"]
         for times in (train, sample):
-            cells += [f"{1000 * median(times[way]) / BATCH:.0f}", f"{ratio(times, way, reference):.2f}"]
+            cells += [f"{1000 * median(times[way]) / batch:.0f}", f"{ratio(times, way, reference):.2f}"]
         table.add_row(way, *cells, f"{memory:.0f}")
-    print(f"{size} x {size}, {channels} channels, batches of {BATCH}, {DEVICE}, {torch.get_num_threads()} threads")
+    print(f"{size} x {size}, {channels} channels, batches of {batch}, {DEVICE}, {torch.get_num_threads()} threads")
     Console(width=130).print(table)
 
 

@@ -9,7 +9,7 @@ from statistics import median
 import torch
 
 
-def interleaved(things: Mapping[str, Callable[[], object]], rounds: int, warm: int = 2) -> dict[str, list[float]]:
+def interleaved(things: Mapping[str, Callable[[], object]], rounds: int, warm: int = 1) -> dict[str, list[float]]:
     """Seconds of each in every round, after ``warm`` rounds that do not count."""
     times: dict[str, list[float]] = {name: [] for name in things}
     for turn in range(warm + rounds):
