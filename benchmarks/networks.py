@@ -62,7 +62,7 @@ def ancestor(size: int, channels: int) -> nn.Module:
 
 
 def equal(size: int, channels: int) -> nn.Module:
-    """Ours at diffusers' number of parameters and of operations: patches of 2, as the default has, and depth where pixels are many."""
+    """Ours at diffusers' number of parameters and of operations: patches of 2, depth where the pixels are."""
     return UNet(channels, CLASSES, (192, 224, 256, 192), (5, 3, 1, 1), (False, False, False, True), patch=2)
 
 
