@@ -1,6 +1,6 @@
 """Quality against training time, for our default and for what people would use instead, on the phantom.
 
-    python -m benchmarks.time_to_quality OUT [samples a contrast]     # 50 minutes on two cores; peers: pip install -e ".[peers]"
+    python -m benchmarks.time_to_quality OUT [samples a contrast]     # 90 minutes on two cores; peers: pip install -e ".[peers]"
 
 Every recipe learns from the same images for the same wall-clock time, in bfloat16 where the machine has it, and then
 draws as many samples of each contrast;
@@ -128,7 +128,6 @@ RECIPES = {  # title -> (recipe, minutes)
     "Ho's DDPM on our network, 10 min": (lambda *where: condiff(*where, *HO), 10),
     "write-up's settings, 10 min": (lambda *where: condiff(*where, *WRITE_UP), 10),
     "diffusers' script, 10 min": (diffusers_script, 10),
-    "condiff, default, 10 min": (condiff, 10),
 }
 
 
@@ -173,11 +172,11 @@ def tell(done: dict) -> None:
 def plot(done: dict) -> plt.Figure:
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
     shown = {"random_frechet": SHOWN["random_frechet"], "accuracy": "contrast right"}
+    colours = {title: "C0" if title.startswith("condiff") else f"C{index}" for index, title in enumerate(done)}
     for axis, (measure, name) in zip(axes, shown.items(), strict=True):
         for title, found in done.items():
             value, low, high = found["scores"][measure][0]
-            colour = "tab:blue" if title.startswith("condiff") else None
-            axis.errorbar(found["minutes"], value, [[value - low], [high - value]], fmt="o", color=colour, label=title)
+            axis.errorbar(found["minutes"], value, [[value - low], [high - value]], fmt="o", color=colours[title], label=title)
         axis.axhline(next(iter(done.values()))["scores"][measure][1][0], color="black", linestyle="--", linewidth=1)
         axis.set(xlabel="minutes of training, two cores", title=name, xscale="log")
     axes[0].set_yscale("log")
