@@ -82,3 +82,20 @@ class CrossAttention(nn.Module):
         k, v = self.kv(tokens).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         h = F.scaled_dot_product_attention(q, k, v)  # [B, heads, HW, C / heads]
         return x + self.out(h.transpose(-1, -2).reshape(x.shape))
+
+
+class Doubled(torch.autograd.Function):
+    """Each pixel of [B, C, H, W] four times, [B, C, 2H, 2W], and the sum of four gradients: as torch's own, whose compiled
+    backward pass fails at some sizes (torch 2.13, inductor on CPUs)."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2, mode="nearest")
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        """Nothing to keep."""
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return 4 * F.avg_pool2d(gradient, 2)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condiff.errors import InputError
-from condiff.nn.blocks import CrossAttention, FourierFeatures, ResidualBlock, SelfAttention, norm, zeroed
+from condiff.nn.blocks import CrossAttention, Doubled, FourierFeatures, ResidualBlock, SelfAttention, norm, zeroed
 
 POSITIONS = (lambda u, v: u, lambda u, v: v, lambda u, v: 2 * u * u - 1, lambda u, v: 2 * v * v - 1)
 
@@ -95,7 +95,7 @@ class UNet(nn.Module):
         for stage in self.middle:
             h = stage(h, embedding, tokens)
         for level, (narrow, stages) in enumerate(zip(self.narrow, self.up, strict=True)):
-            h = F.interpolate(narrow(h), scale_factor=2, mode="nearest") if level else narrow(h)
+            h = Doubled.apply(narrow(h)) if level else narrow(h)
             for stage in stages.children():
                 h = stage((h + skips.pop()) * 0.5**0.5, embedding, tokens)
         return F.pixel_shuffle(self.head(h), self.patch)

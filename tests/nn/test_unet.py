@@ -5,6 +5,7 @@ import torch
 
 from condiff.errors import InputError
 from condiff.nn import UNet
+from condiff.nn.blocks import Doubled
 
 
 def tiny(**settings):
@@ -106,3 +107,29 @@ def test_every_parameter_learns_with_fields():
     net = tiny(**FIELDS)
     net(torch.randn(2, 1, 8, 8), torch.randn(2), torch.randn(2, 5)).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+def test_doubling_is_torchs_own_with_its_gradient():
+    ours, theirs = (torch.randn(2, 3, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) for _ in range(2))
+    ours.requires_grad_(), theirs.requires_grad_()
+    weight = torch.randn(2, 3, 10, 8, dtype=torch.float64)
+    one, other = Doubled.apply(ours), torch.nn.functional.interpolate(theirs, scale_factor=2, mode="nearest")
+    assert torch.equal(one, other)
+    (weight * one).sum().backward(), (weight * other).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [64, 160])
+def test_default_network_compiles(size):
+    """At the sizes that people train at, forward and backward."""
+    net = UNet(1, 4, (32, 64, 128), (1, 1, 1), (False, False, False), patch=2)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    x, t, cond = torch.randn(4, 1, size, size), torch.full((4,), 0.5), torch.eye(4)
+    found = []
+    for run in (net, torch.compile(net)):
+        net.zero_grad()
+        run(x, t, cond).square().mean().backward()
+        found.append(torch.cat([p.grad.flatten() for p in net.parameters()]))
+    torch.testing.assert_close(*found, rtol=1e-2, atol=1e-3 * found[0].abs().max().item())
