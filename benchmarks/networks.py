@@ -156,7 +156,7 @@ def main(size: int = 160, channels: int = 1, rounds: int = 7, batch: int = 4) ->
     for way, (name, low, compiled) in ways.items():
         parameters, flops = size_of(name, size, channels)
         memory = peak_memory(partial(training, name, shape, low)) if not compiled else float("nan")
-        cells = [f"{parameters:.1f}", f"{flops:.0f}"]
+        cells = [f"{parameters:.1f}", f"{flops:.3g}"]
         for times in (train, sample):
             cells += [f"{1000 * median(times[way]) / batch:.0f}", f"{ratio(times, way, reference):.2f}"]
         table.add_row(way, *cells, f"{memory:.0f}")
