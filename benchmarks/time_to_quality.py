@@ -24,7 +24,7 @@ from lightning.pytorch.callbacks import Timer
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 
 import train
 from benchmarks.networks import installed
@@ -69,16 +69,23 @@ def diffusers_script(data: MRIDataModule, seconds: float) -> tuple[Draw, float, 
 
     Samples are drawn by DDIM in 20 steps; the 1000 of the script would take hours here.
     """
-    from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
-    from diffusers.optimization import get_scheduler
+    from diffusers import UNet2DModel
 
     torch.manual_seed(0)
-    size = data.transform.shape[-1]
     net = UNet2DModel(
-        size, 1, 1, layers_per_block=2, block_out_channels=(128, 128, 256, 256, 512, 512), num_class_embeds=4,
+        data.transform.shape[-1], 1, 1, layers_per_block=2, block_out_channels=(128, 128, 256, 256, 512, 512), num_class_embeds=4,
         down_block_types=("DownBlock2D",) * 4 + ("AttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "AttnUpBlock2D") + ("UpBlock2D",) * 4,
     ).to(DEVICE)  # fmt: skip
+    took, steps = train_diffusers(net, data, seconds)
+    return partial(draw_diffusers, net, data), took, steps
+
+
+def train_diffusers(net: nn.Module, data: MRIDataModule, seconds: float) -> tuple[float, int]:
+    """Seconds and steps it took."""
+    from diffusers import DDPMScheduler
+    from diffusers.optimization import get_scheduler
+
     chain = DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear")
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6)
     rate = get_scheduler("cosine", optimizer, num_warmup_steps=500, num_training_steps=100_000)
@@ -97,22 +104,23 @@ def diffusers_script(data: MRIDataModule, seconds: float) -> tuple[Draw, float, 
         rate.step()
         optimizer.zero_grad()
         steps += 1
-    took = time.monotonic() - begin
+    return time.monotonic() - begin, steps
 
-    @torch.no_grad()
-    def drawn(draws: list[sampling.Draw]) -> Tensor:
-        walk = DDIMScheduler(num_train_timesteps=1000, beta_schedule="linear", clip_sample_range=3.0, timestep_spacing="trailing")
-        walk.set_timesteps(20)
-        kind = torch.stack([data.conditioning.encode(draw.contrast) for draw in draws]).argmax(1).to(DEVICE)
-        noise = [torch.randn(1, size, size, generator=torch.Generator().manual_seed(draw.seed)) for draw in draws]
-        x = torch.stack(noise).to(DEVICE)
-        for t in walk.timesteps:
-            with torch.autocast(DEVICE, torch.bfloat16, enabled="bf16" in fastest()):
-                eps = net(x, t, kind).sample.float()
-            x = walk.step(eps, t, x).prev_sample
-        return x.cpu()
 
-    return drawn, took, steps
+@torch.no_grad()
+def draw_diffusers(net: nn.Module, data: MRIDataModule, draws: list[sampling.Draw]) -> Tensor:
+    from diffusers import DDIMScheduler
+
+    walk = DDIMScheduler(num_train_timesteps=1000, beta_schedule="linear", clip_sample_range=3.0, timestep_spacing="trailing")
+    walk.set_timesteps(20)
+    kind = torch.stack([data.conditioning.encode(draw.contrast) for draw in draws]).argmax(1).to(DEVICE)
+    noise = [torch.randn(data.transform.shape, generator=torch.Generator().manual_seed(draw.seed)) for draw in draws]
+    x = torch.stack(noise).to(DEVICE)
+    for t in walk.timesteps:
+        with torch.autocast(DEVICE, torch.bfloat16, enabled="bf16" in fastest()):
+            eps = net(x, t, kind).sample.float()
+        x = walk.step(eps, t, x).prev_sample
+    return x.cpu()
 
 
 WRITE_UP = (  # the context U-Net of 64 features, a chain of 500 as it stands, eps, variance beta, Adam at 1e-4, batches of 8
