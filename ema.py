@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
         raise InputError(f"out={out}: is a folder; give a file")
     torch.save(content, out.with_suffix(".part"))
     out.with_suffix(".part").replace(out)
-    print(f"checkpoint  {out}\naveraged    over {cfg.std:.1%} of {step} steps, to {left:.1%} of what that average is exactly")
+    print(f"checkpoint  {out}\naveraged    over {cfg.std:.1%} of {step} steps, with an error of {left:.1%} in the weights")
 
 
 if __name__ == "__main__":

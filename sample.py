@@ -37,13 +37,17 @@ def main(cfg: DictConfig) -> None:
     draws = sampling.plan(contrasts, cfg.num_samples, cfg.seed, cfg.shared_noise)
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
     fabric.launch()
+    if fabric.is_global_zero:
+        print(f"checkpoint  {ckpt}")
     cost = Cost()
     with counted(cost):
         images, frames = everything(cfg, fabric, system.to(fabric.device), data, draws)
     if fabric.is_global_zero:
         write(cfg, ckpt, system.cpu(), data, draws, images, frames)
         each = cost.evaluations / len(draws[:: fabric.world_size])
-        print(f"checkpoint  {ckpt}\nsamples     {cfg.out}/samples.png, {cfg.out}/samples.h5\nanimation   {cfg.out}/denoising.gif")
+        print(
+            f"samples     {cfg.out}/samples.h5, of each contrast up to {SHOWN} in {cfg.out}/samples.png\nall files   {cfg.out}/"
+        )
         print(f"cost        {each:g} evaluations of the network an image, guidance included")
 
 
@@ -52,6 +56,7 @@ def everything(cfg: DictConfig, fabric: L.Fabric, system, data, draws: list[samp
     with fabric.device:  # a guiding model is loaded there
         how = {"sampler": instantiate(cfg.sampler.walk), "guidance": instantiate(cfg.guided), "steps": cfg.steps}
     drawn = partial(sampling.draw, system, data.conditioning, shape=data.transform.shape, **how)
+    system.schedule.steps(cfg.steps), how["guidance"](system)  # complain before anything is spent
 
     def pick(index: int, way: Tensor) -> tuple[Tensor, Tensor | None]:
         return way[-1].clone(), way.clone() if index % cfg.num_samples < sampling.MOVING else None

@@ -61,7 +61,8 @@ def main(cfg: DictConfig) -> float | None:
         return math.inf
     if trainer.is_global_zero:
         print(f"run         {cfg.run}\ncheckpoint  {cfg.run}/checkpoints/last.ckpt")
-        print(f"samples     {cfg.run}/samples/samples.png\nanimation   {cfg.run}/samples/denoising.gif")
+        if (Path(cfg.run) / "samples/samples.png").is_file():
+            print(f"samples     {cfg.run}/samples/samples.png\nanimation   {cfg.run}/samples/denoising.gif")
         return measured(trainer, cfg.objective)
     return None
 

@@ -71,4 +71,6 @@ def save_nifti(folder: Path, magnitudes: Tensor, contrasts: Sequence[str], seeds
     for image, contrast, seed in zip(magnitudes, contrasts, seeds, strict=True):
         slice_ = image.float().cpu().numpy().T[:, :, None]
         affine[:2, 3] = [-(size - 1) / 2 * pixel_mm for size in slice_.shape[:2]]
-        nib.save(nib.Nifti1Image(slice_, affine), folder / f"{contrast}_{seed:06d}.nii.gz")
+        volume = nib.Nifti1Image(slice_, affine)
+        volume.header.set_xyzt_units("mm")
+        nib.save(volume, folder / f"{contrast}_{seed:06d}.nii.gz")

@@ -59,7 +59,7 @@ def test_resumed_run_equals_an_uninterrupted_one(run_entry, tmp_path):
 def test_averages_afterwards(trained, run_entry, capsys, tmp_path):
     """Of the run's own width it is the checkpoint; earlier or longer it is another; guided by it samples change."""
     run_entry("ema.py", "std=0.1", "out=same.ckpt")
-    assert "averaged    over 10.0% of 6 steps, to 0.0%" in capsys.readouterr().out
+    assert "averaged    over 10.0% of 6 steps, with an error of 0.0%" in capsys.readouterr().out
     whole, same = (torch.load(path, weights_only=True) for path in (trained / "checkpoints/last.ckpt", tmp_path / "same.ckpt"))
     assert "optimizer_states" in whole and "optimizer_states" not in same
     for name, weight in whole["state_dict"].items():
@@ -139,6 +139,12 @@ def test_compiled_network(run_entry, tmp_path):
     eager, compiled = losses("runs/now"), losses("runs/fast")
     assert compiled == pytest.approx(eager, rel=1e-3)
     run_entry("sample.py", "ckpt=runs/fast/checkpoints/last.ckpt", "num_samples=1", "steps=2", "accelerator=cpu", "out=x")
+
+
+def test_a_sampler_that_diverges_does_not_stop_training(run_entry, tmp_path, capsys):
+    run_entry("train.py", *TINY, "sampler.walk._target_=tests.conftest.diverging")
+    assert "no sample grid at step 3: the network's output is not a number at evaluation 2" in "".join(capsys.readouterr())
+    assert (tmp_path / "runs/now/checkpoints/last.ckpt").is_file() and not list((tmp_path / "runs/now").rglob("samples/*"))
 
 
 def test_finished_run_has_nothing_to_resume(trained, run_entry, capsys):

@@ -1,5 +1,6 @@
 """Pictures of what the model can do so far."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from torch import Tensor
 from condiff import export, sampling
 from condiff.diffusion.guidance import Guidance
 from condiff.diffusion.samplers import Sampler
+from condiff.errors import NotANumber
+
+log = logging.getLogger(__name__)
 
 
 class SampleGrid(L.Callback):
@@ -45,8 +49,13 @@ class SampleGrid(L.Callback):
         self.guidance(pl_module)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.is_global_zero and not trainer.sanity_checking:
+        if not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        try:
             self._states = self._draw(pl_module)
+        except NotANumber as reason:  # a sampler that diverges on a young network is no reason to stop training it
+            log.warning("no sample grid at step %d: %s", trainer.global_step, reason)
+        else:
             self._save_grid(pl_module, f"step-{trainer.global_step:06d}", self._states[-1])
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -1,5 +1,6 @@
 """The cheap part of the evaluation while training goes on."""
 
+import logging
 import math
 from typing import Any
 
@@ -9,11 +10,13 @@ from condiff import judging, sampling
 from condiff.data.datamodule import MRIDataModule
 from condiff.diffusion.guidance import Guidance
 from condiff.diffusion.samplers import Sampler
+from condiff.errors import NotANumber
 from condiff.evaluation.images import Sets
 from condiff.evaluation.suite import check_patients, quick, score
 from condiff.systems import DiffusionSystem
 
 CUTS = 10
+log = logging.getLogger(__name__)
 
 
 class Quality(L.Callback):
@@ -43,7 +46,12 @@ class Quality(L.Callback):
         epoch, last = trainer.current_epoch + 1, trainer.current_epoch + 1 == trainer.max_epochs
         due = self.every_n_epochs > 0 and (last or epoch % self.every_n_epochs == 0)
         if due and trainer.is_global_zero and not trainer.sanity_checking:
-            for name, value in self._measure(trainer.datamodule, pl_module).items():
+            try:
+                found = self._measure(trainer.datamodule, pl_module)
+            except NotANumber as reason:
+                log.warning("no quality at step %d: %s", trainer.global_step, reason)
+                return
+            for name, value in found.items():
                 pl_module.log(name, value, rank_zero_only=True, batch_size=1)
 
     def _measure(self, data: MRIDataModule, system: DiffusionSystem) -> dict[str, float]:
