@@ -29,6 +29,29 @@ def centre_crop(x: Tensor, shape: tuple[int, int]) -> Tensor:
     return x[..., top : top + rows, left : left + cols]
 
 
+def fit(x: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The last two axes cut or padded with zeros so that the centre sample, n // 2, stays the centre sample.
+
+    Of k-space this changes the pixel, of an image the field of view, and neither moves the image. It keeps
+    columns whole, so a mask over them can be fitted before or after.
+    """
+    for axis, size in zip(AXES, shape, strict=True):
+        n = x.shape[axis]
+        before, after = size // 2 - n // 2, (size - size // 2) - (n - n // 2)
+        start = max(-before, 0)
+        x = x.narrow(axis, start, n - start - max(-after, 0))
+        padding = max(before, 0), max(after, 0)
+        x = torch.nn.functional.pad(x, (*padding, 0, 0) if axis == -1 else (0, 0, *padding))
+    return x
+
+
+def crop_readout(kspace: Tensor, rows: int) -> Tensor:
+    """K-space of the middle ``rows`` of the image's rows: what a scanner samples too densely along the readout is given up."""
+    along_rows = torch.fft.fftshift(torch.fft.ifft(torch.fft.ifftshift(kspace, dim=-2), dim=-2, norm="ortho"), dim=-2)
+    middle = fit(along_rows, (rows, kspace.shape[-1]))
+    return torch.fft.fftshift(torch.fft.fft(torch.fft.ifftshift(middle, dim=-2), dim=-2, norm="ortho"), dim=-2)
+
+
 def rss(images: Tensor) -> Tensor:
     """Root sum of squares over coils: [..., K, H, W] complex -> [..., H, W] real."""
     return images.abs().square().sum(dim=-3).sqrt()

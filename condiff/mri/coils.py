@@ -1,0 +1,67 @@
+"""Coils: their noise made white, fewer of them, and their images combined into one."""
+
+import torch
+from torch import Tensor
+
+NOISE_SHARE = 0.02  # of the sampled positions, those furthest from the centre of k-space
+
+
+def noise_samples(kspace: Tensor) -> Tensor:
+    """What is furthest out of the sampled positions, where there is next to nothing but noise: [S, K, H, W] -> [K, N].
+
+    FastMRI has no noise scans. Positions that no coil has sampled (zero-padded, undersampled) do not count.
+    """
+    sampled = (kspace != 0).any(dim=0).any(dim=0)
+    rows, cols = (torch.linspace(-1, 1, n, device=kspace.device) for n in kspace.shape[-2:])
+    radius = torch.where(sampled, rows[:, None].square() + cols.square(), -1.0).flatten()
+    number = max(int(NOISE_SHARE * int(sampled.sum())), 1)
+    chosen = radius.topk(number).indices
+    return kspace.flatten(2)[..., chosen].transpose(0, 1).flatten(1)
+
+
+def whitening(noise: Tensor) -> Tensor:
+    """W [K, K] such that W n has unit covariance, E|n_k|^2 = 1, for noise n like ``noise`` [K, N].
+
+    The inverse of the Cholesky factor of its covariance (Roemer et al. 1990; Pruessmann et al. 1999, appendix A).
+
+    Raises:
+        ValueError: fewer samples than coils, or coils that are silent.
+    """
+    noise = noise.to(torch.complex128)
+    covariance = noise @ noise.mH / noise.shape[1]
+    power = covariance.diagonal().real
+    if noise.shape[1] < len(noise) or power.min() <= 0:
+        raise ValueError("its coils' noise cannot be measured: a coil is silent, or next to nothing was sampled")
+    covariance = covariance + 1e-9 * power.mean() * torch.eye(len(noise), device=noise.device)
+    inverse = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), torch.eye(len(noise)).to(covariance), upper=False)
+    return inverse.to(torch.complex64)
+
+
+def gram(kspace: Tensor) -> Tensor:
+    """Inner products [K, K] of the coils of k-space [S, K, H, W], slice by slice, for a volume is large."""
+    rows = (one.flatten(1) for one in kspace)
+    return sum((row @ row.mH for row in rows), start=kspace.new_zeros(kspace.shape[1], kspace.shape[1]))
+
+
+def compression(products: Tensor, coils: int) -> Tensor:
+    """U [V, K] that makes at most ``coils`` virtual coils of K, strongest first: the leading left singular vectors
+    of the k-space whose `gram` [K, K] is given (Buehrer et al. 2007; Huang et al. 2008).
+
+    Its rows are orthonormal, so white noise stays white.
+    """
+    vectors = torch.linalg.eigh(products.to(torch.complex128)).eigenvectors.flip(-1)[:, :coils]  # eigh sorts upwards
+    return vectors.mH.to(products.dtype)
+
+
+def mix(matrix: Tensor, kspace: Tensor) -> Tensor:
+    """New coils [..., V, H, W] from old ones [..., K, H, W] by a matrix [V, K]."""
+    return torch.einsum("vk,...khw->...vhw", matrix, kspace)
+
+
+def combine(images: Tensor, maps: Tensor) -> Tensor:
+    """The image of least variance for white noise: sum_k conj(S_k) m_k / sqrt(sum_k |S_k|^2), [..., K, H, W] -> [..., H, W].
+
+    Where all maps are zero the image is.
+    """
+    weight = maps.abs().square().sum(dim=-3).sqrt()
+    return (maps.conj() * images).sum(dim=-3) / weight.clamp(min=1e-12)
