@@ -14,7 +14,7 @@ from rich.console import Console
 
 from condiff import checkpoint, judging, sampling
 from condiff.drawing import Cost, resumable
-from condiff.entry import as_trained, entry, folder_name, own_or_other, plain, reach, require_positive
+from condiff.entry import as_trained, check_clamp, entry, folder_name, own_or_other, plain, reach, require_positive
 from condiff.errors import InputError
 from condiff.evaluation import report
 from condiff.evaluation.images import Sets
@@ -36,7 +36,8 @@ def main(cfg: DictConfig) -> None:
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
     fabric.launch()
     data, audited = judging.prepare(system, ckpt, own_or_other(cfg))
-    held_out, training = judging.real(data, data.val, data.test), judging.real(data, data.train)
+    check_clamp(cfg, data.transform.shape[0])
+    held_out, training = (judging.real(data, *parts, most=cfg.real_images) for parts in ((data.val, data.test), (data.train,)))
     known = data.conditioning.contrasts
     check_patients(held_out, known if system.conditional else [])
     draws = sampling.plan(sampling.requested(None, known, system.conditional), cfg.num_samples, cfg.seed, shared_noise=False)

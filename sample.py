@@ -12,9 +12,10 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from condiff import checkpoint, export, sampling
+from condiff.data.conditioning import NAMES
 from condiff.diffusion.generate import variance_preserving
 from condiff.drawing import Cost, counted, rounds
-from condiff.entry import as_trained, entry, plain, require_positive
+from condiff.entry import as_trained, check_clamp, entry, plain, require_positive
 from condiff.errors import InputError
 from condiff.seeds import derive_seed
 
@@ -33,8 +34,12 @@ def main(cfg: DictConfig) -> None:
     system = checkpoint.load(ckpt)
     as_trained(cfg, system.hparams, checkpoint.SAMPLING)
     data = checkpoint.build(system.hparams["data"], ckpt)
+    check_clamp(cfg, data.transform.shape[0])
     contrasts = sampling.requested(cfg.contrast, data.conditioning.contrasts, system.conditional)
-    draws = sampling.plan(contrasts, cfg.num_samples, cfg.seed, cfg.shared_noise)
+    known = {name: cfg[name] for name in NAMES if cfg[name] is not None}
+    draws = sampling.plan(contrasts, cfg.num_samples, cfg.seed, cfg.shared_noise, known, cfg.extrapolate)
+    for draw in draws[:: cfg.num_samples]:
+        data.conditioning.encode(draw.contrast, known, cfg.extrapolate)  # complains before anything is spent
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
     fabric.launch()
     if fabric.is_global_zero:
@@ -70,23 +75,26 @@ def write(cfg: DictConfig, ckpt: Path, system, data, draws: list[sampling.Draw],
     out, n, moving = Path(cfg.out), cfg.num_samples, min(cfg.num_samples, sampling.MOVING)
     out.mkdir(parents=True, exist_ok=True)
     magnitudes, labels = data.transform.magnitude(images), [draw.label for draw in draws[::n]]
-    ways = data.transform.magnitude(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
     def picture(images: Tensor, each: int):
-        rows = zip(labels, images.split(each), strict=True)
-        return export.grid({"generated": {label: row[:SHOWN] for label, row in rows}})
+        return export.grid(
+            {
+                f"generated {title}".strip(): {label: row[:SHOWN] for label, row in zip(labels, view.split(each), strict=True)}
+                for title, view in data.transform.views(images).items()
+            }
+        )
 
     names, seeds = [draw.label for draw in draws], [draw.seed for draw in draws]
     how = {key: json.dumps(plain(cfg[key])) for key in ("sampler", "guidance", "clamp")} | {"steps": cfg.steps}
-    export.save_h5(out / "samples.h5", images, names, seeds, checkpoint=str(ckpt), **how)
-    picture(magnitudes, n).save(out / "samples.png")
-    export.save_gif(out / "denoising.gif", [picture(frame, moving) for frame in ways])
+    export.save_h5(out / "samples.h5", images, names, seeds, checkpoint=str(ckpt), **how, **draws[0].known)
+    picture(images, n).save(out / "samples.png")
+    export.save_gif(out / "denoising.gif", [picture(frame, moving) for frame in frames])
     if n > 1:
         export.grid(statistics(magnitudes, labels, n)).save(out / "statistics.png")
-    export.grid(process(cfg, system, data, draws[0], ways[:, 0])).save(out / "process.png")
+    export.grid(process(cfg, system, data, draws[0], data.transform.magnitude(frames[:, 0]))).save(out / "process.png")
     if cfg.format == "nifti":
         pixel = data.transform.fov_mm / data.transform.shape[-1]
-        export.save_nifti(out / "nifti", magnitudes, names, seeds, pixel)
+        export.save_nifti(out / "nifti", data.transform.image(images), names, seeds, pixel)
 
 
 def statistics(images: Tensor, labels: list[str], n: int) -> dict[str, dict[str, Tensor]]:

@@ -14,12 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 from condiff import checkpoint
 from condiff.data.datamodule import MRIDataModule
 from condiff.diffusion.schedules import Schedule
-from condiff.entry import entry, require_positive
+from condiff.entry import check_clamp, entry, require_positive
 from condiff.errors import InputError, NotANumber
 from condiff.systems import DiffusionSystem
 
 SIGNAL_LEFT = 0.05  # the linear chain of 1000 steps has 0.006, one of 200 with its betas unrescaled 0.36
 COUNTS = ("batch_size", "steps_per_epoch", "downsample", "volumes_per_contrast", "held_out_per_contrast")
+ALL = "volumes_per_contrast"  # may be null
 log = logging.getLogger(__name__)
 
 
@@ -34,13 +35,15 @@ def recall(arguments: list[str]) -> list[str]:
 
 @entry("train", recall)
 def main(cfg: DictConfig) -> float | None:
-    require_positive(cfg, "trainer.max_epochs", *(f"data.{name}" for name in COUNTS))
+    require_positive(cfg, "trainer.max_epochs", *(f"data.{name}" for name in COUNTS if cfg.data[name] is not None or name != ALL))
     check_unfinished(cfg)
     check_objective(cfg)
     check_guidance(cfg)
     L.seed_everything(cfg.seed, verbose=False)
     cfg.overrides = [word for word in HydraConfig.get().overrides.task if not word.startswith("resume=")]
+    adopt(cfg)
     data = instantiate(cfg.data)
+    check_clamp(cfg, data.transform.shape[0])
     data.prepare_data()
     data.setup()
     fill_in(cfg, data)
@@ -67,6 +70,13 @@ def main(cfg: DictConfig) -> float | None:
     return None
 
 
+def adopt(cfg: DictConfig) -> None:
+    """What the network that a run begins with takes a parameter's value for: the ranges that it was trained on."""
+    if cfg.init and "ranges" in cfg.data.conditioning:
+        own = checkpoint.read(cfg.resume or cfg.init)["hyper_parameters"]["data"]["conditioning"]
+        cfg.data.conditioning.ranges = own.get("ranges")
+
+
 def begin(cfg: DictConfig) -> DiffusionSystem:
     """The system, with the weights of ``init`` where there is one. Raises InputError where that is of other data."""
     if not cfg.init:
@@ -90,6 +100,9 @@ def fill_in(cfg: DictConfig, data: MRIDataModule) -> None:
     cfg.net.image_channels, cfg.net.cond_dim = data.transform.shape[0], data.conditioning.dim
     if OmegaConf.is_missing(cfg.net, "fields"):
         cfg.net.fields = list(data.conditioning.fields)
+    cfg.model.fields = list(data.conditioning.fields)
+    if "ranges" in cfg.data.conditioning:
+        cfg.data.conditioning.ranges = data.conditioning.ranges
     if cfg.parameterization.get("sigma_data", found.sigma_data) is None:
         cfg.parameterization.sigma_data = found.sigma_data
     log.info(

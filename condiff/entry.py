@@ -60,7 +60,7 @@ def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) 
             for message in QUIET:
                 warnings.filterwarnings("ignore", f".*{message}")
             with told(config_name):
-                sys.argv[1:] = arguments(sys.argv[1:])
+                sys.argv[1:] = arguments([grouped(word) for word in sys.argv[1:]])
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
 
         return run
@@ -93,6 +93,13 @@ def told(config_name: str) -> Iterator[None]:
         sys.exit(1)
 
 
+def grouped(argument: str) -> str:
+    """data.transform=complex chooses data/transform/complex.yaml: what is a group to Hydra is a field to people."""
+    key, equals, value = argument.partition("=")
+    group = key.replace(".", "/")
+    return f"{group}={value}" if equals and "." in key and (CONF / group).is_dir() else argument
+
+
 def reach(arguments: list[str]) -> list[str]:
     """Fields of the checkpoint's own data can be overridden, though conf/ does not hold them for this entry point."""
     other = any(word.startswith("data=") for word in arguments)
@@ -117,6 +124,17 @@ def as_trained(cfg: DictConfig, own: Mapping[str, Any], keys: Sequence[str]) -> 
     for key in keys:
         if key not in said and key in own:
             cfg[key] = own[key]
+
+
+def check_clamp(cfg: DictConfig, channels: int) -> None:
+    """Raise InputError for a clamp that is not made for images of so many channels."""
+    name = str(cfg.clamp.get("_target_", "")).rsplit(".", 1)[-1]
+    if channels == 2 and name in ("static_clamp", "dynamic_clamp"):
+        raise InputError(
+            "clamp: static and dynamic cut from air at -1, and air is 0 in complex images; use clamp=magnitude or none"
+        )
+    if channels == 1 and name == "magnitude_clamp":
+        raise InputError("clamp=magnitude: is for complex images; use clamp=static, dynamic or none")
 
 
 def require_positive(cfg: DictConfig, *keys: str) -> None:

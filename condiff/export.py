@@ -64,13 +64,26 @@ def save_h5(path: Path, images: Tensor, contrasts: Sequence[str], seeds: Sequenc
         file.attrs.update(attributes)
 
 
-def save_nifti(folder: Path, magnitudes: Tensor, contrasts: Sequence[str], seeds: Sequence[int], pixel_mm: float) -> None:
-    """One file an image, ``<contrast>_<seed>.nii.gz``: one axial slice in RAS+ order, millimetres."""
+def save_nifti(folder: Path, images: Tensor, contrasts: Sequence[str], seeds: Sequence[int], pixel_mm: float) -> None:
+    """One file an image [N, H, W], ``<contrast>_<seed>.nii.gz``: one axial slice in RAS+ order, millimetres.
+
+    Of complex images that is the magnitude; their phase, in radians, is in ``<contrast>_<seed>_phase.nii.gz``.
+    """
+    if images.is_complex():
+        _save_nifti(folder, images.abs(), contrasts, seeds, pixel_mm, "")
+        _save_nifti(folder, images.angle(), contrasts, seeds, pixel_mm, "_phase")
+    else:
+        _save_nifti(folder, images, contrasts, seeds, pixel_mm, "")
+
+
+def _save_nifti(
+    folder: Path, images: Tensor, contrasts: Sequence[str], seeds: Sequence[int], pixel_mm: float, suffix: str
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     affine = np.diag([pixel_mm, pixel_mm, SLICE_THICKNESS_MM, 1.0])
-    for image, contrast, seed in zip(magnitudes, contrasts, seeds, strict=True):
+    for image, contrast, seed in zip(images, contrasts, seeds, strict=True):
         slice_ = image.float().cpu().numpy().T[:, :, None]
         affine[:2, 3] = [-(size - 1) / 2 * pixel_mm for size in slice_.shape[:2]]
         volume = nib.Nifti1Image(slice_, affine)
         volume.header.set_xyzt_units("mm")
-        nib.save(volume, folder / f"{contrast}_{seed:06d}.nii.gz")
+        nib.save(volume, folder / f"{contrast}_{seed:06d}{suffix}.nii.gz")

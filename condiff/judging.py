@@ -1,5 +1,6 @@
 """From a checkpoint and its data to what the evaluation judges: magnitudes, with what is known of each."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,16 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from condiff import checkpoint
+from condiff.data.cache import spelled
 from condiff.data.datamodule import MRIDataModule, Slices, fingerprints
 from condiff.errors import InputError
 from condiff.evaluation.images import Images
 from condiff.sampling import Draw
 from condiff.seeds import derive_seed
 from condiff.systems import DiffusionSystem
+
+MOST = 5000  # real images of a part that memory is asked to hold
+log = logging.getLogger(__name__)
 
 
 def prepare(system: DiffusionSystem, ckpt: str | Path, asked: Mapping[str, Any]) -> tuple[MRIDataModule, bool]:
@@ -39,8 +44,9 @@ def prepare(system: DiffusionSystem, ckpt: str | Path, asked: Mapping[str, Any])
         if mine != theirs:
             raise InputError(
                 f"data: its {name} are {theirs}, those of {ckpt} are {mine}; give data like those, "
-                "with data.downsample, data.transform.matrix and data.contrasts of the training"
+                "with data.downsample, data.matrix and data.contrasts of the training"
             )
+    data.conditioning = trained.conditioning  # with the ranges that it was trained on
     data.prepare_data()
     data.setup()
     seen = checkpoint.patients(ckpt)
@@ -50,22 +56,28 @@ def prepare(system: DiffusionSystem, ckpt: str | Path, asked: Mapping[str, Any])
             f"data: {len(known)} patients held out of {data.root} were trained on by {ckpt}; the folder, the counts or "
             "the seed have changed since. Give the folder as it was, with the counts and data.seed of the training"
         )
-    return data, data.seen == seen and data.transform == trained.transform
+    return data, data.seen == seen and spelled(data.transform) == spelled(trained.transform)
 
 
-def real(data: MRIDataModule, *parts: Slices) -> Images:
-    """The slices of some parts of the data, say ``data.val, data.test``."""
+def real(data: MRIDataModule, *parts: Slices, most: int = MOST) -> Images:
+    """The slices of some parts of the data, say ``data.val, data.test``; of each at most so many, evenly spread."""
     contrasts = data.conditioning.contrasts
-    pixels, contrast, patient = [torch.empty(0, *data.transform.shape[1:])], [], []
+    values, contrast, patient = [data.transform.image(torch.empty(0, *data.transform.shape))], [], []
     for part in parts:
-        pixels.append(data.transform.magnitude(part.images))
-        contrast += [contrasts.index(part.volumes[index].contrast) for index in part.volume]
-        patient += [derive_seed(part.volumes[index].patient) for index in part.volume]
-    return Images(torch.cat(pixels), torch.tensor(contrast, dtype=torch.long), torch.tensor(patient, dtype=torch.long))
+        if not len(part):
+            continue
+        if len(part) > most:
+            log.warning("evaluation: %d of %d real images are used, copies are looked for among those", most, len(part))
+        chosen = torch.linspace(0, len(part) - 1, min(most, len(part))).round().long()
+        values.append(data.transform.image(part.images(chosen)))
+        volumes = [part.volumes[index] for index in part.volume[chosen]]
+        contrast += [contrasts.index(volume.contrast) for volume in volumes]
+        patient += [derive_seed(volume.patient) for volume in volumes]
+    return Images(torch.cat(values), torch.tensor(contrast, dtype=torch.long), torch.tensor(patient, dtype=torch.long))
 
 
 def generated(data: MRIDataModule, images: Tensor, draws: Sequence[Draw]) -> Images:
     """Samples [N, C, H, W] as they were drawn; each is a patient of its own, of contrast -1 where none was asked for."""
     known = data.conditioning.contrasts
     contrast = [-1 if draw.contrast is None else known.index(draw.contrast) for draw in draws]
-    return Images(data.transform.magnitude(images), torch.tensor(contrast), torch.arange(len(draws)))
+    return Images(data.transform.image(images), torch.tensor(contrast), torch.arange(len(draws)))

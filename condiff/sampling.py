@@ -1,35 +1,45 @@
 """Sampling from a trained system: which images to draw, drawing them in batches, and what to show of them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from condiff.data.conditioning import ContrastCondition
+from condiff.data.conditioning import NOTHING, Conditioning, Known
 from condiff.diffusion.generate import generate, variance_preserving
 from condiff.diffusion.guidance import Guidance, finite
 from condiff.diffusion.samplers import Sampler
 from condiff.errors import InputError
 from condiff.systems import DiffusionSystem
 
+ANY = "any"  # asks for no contrast
 MOVING = 3  # samples of each contrast in an animation
 FRAMES = 24  # an animation or a strip needs no more of the states of a sample
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One image to draw: its contrast (None for an unconditional model) and its seed."""
+    """One image to draw: its contrast (None where none is asked for), its seed, and what else is known of it."""
 
     contrast: str | None
     seed: int
+    known: Known = field(default_factory=dict)
+    extrapolate: bool = False
 
     @property
     def label(self) -> str:
         return self.contrast or "any"
 
 
-def plan(contrasts: Sequence[str | None], num_samples: int, seed: int, shared_noise: bool) -> list[Draw]:
+def plan(
+    contrasts: Sequence[str | None],
+    num_samples: int,
+    seed: int,
+    shared_noise: bool,
+    known: Known = NOTHING,
+    extrapolate: bool = False,
+) -> list[Draw]:
     """``num_samples`` draws of each contrast with seeds that count up from ``seed``.
 
     With ``shared_noise`` every contrast has the same seeds: one noise path seen in all contrasts.
@@ -40,7 +50,7 @@ def plan(contrasts: Sequence[str | None], num_samples: int, seed: int, shared_no
     if num_samples < 1:
         raise InputError(f"num_samples={num_samples}: ask for at least one of each contrast")
     stride = 0 if shared_noise else num_samples
-    return [Draw(c, seed + k * stride + i) for k, c in enumerate(contrasts) for i in range(num_samples)]
+    return [Draw(c, seed + k * stride + i, known, extrapolate) for k, c in enumerate(contrasts) for i in range(num_samples)]
 
 
 def requested(contrast: str | Sequence[str] | None, known: Sequence[str], conditional: bool) -> list[str | None]:
@@ -51,15 +61,15 @@ def requested(contrast: str | Sequence[str] | None, known: Sequence[str], condit
     if not conditional:
         raise InputError(f"contrast={contrast}: this checkpoint is unconditional; leave contrast= out")
     for name in wanted:
-        if name not in known:
+        if name not in (*known, ANY):
             raise InputError(f"contrast={name}: unknown to this checkpoint, which has {', '.join(known)}")
-    return wanted
+    return [None if name == ANY else name for name in wanted]
 
 
 @torch.no_grad()
 def draw(
     system: DiffusionSystem,
-    conditioning: ContrastCondition,
+    conditioning: Conditioning,
     draws: Sequence[Draw],
     shape: Sequence[int],
     sampler: Sampler,
@@ -76,7 +86,7 @@ def draw(
     """
     sigmas = system.schedule.steps(steps)
     kept = set(frame_indices(steps))
-    known = torch.stack([conditioning.encode(item.contrast) for item in draws]).to(system.device)
+    known = torch.stack([conditioning.encode(item.contrast, item.known, item.extrapolate) for item in draws]).to(system.device)
     cond = known if system.conditional else None  # None: there is nothing to guide by
     seeds, states = [item.seed for item in draws], []
     for index, x in enumerate(generate(guidance(finite(system)), sampler, sigmas, seeds, shape, cond, system.device)):

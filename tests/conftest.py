@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from scipy.special import j1
 
 from condiff.callbacks import StopAtNaN
 from condiff.data import header
@@ -89,8 +90,8 @@ def write_volume(
     disc = (axis[:, None] ** 2 + axis[None] ** 2 < 60**2).astype(np.float32)
     fov = size * pixel_mm
     xml = header.TEMPLATE.format(
-        measurement="m", acquisition=contrast, coils=1, rows=2 * size, cols=size, readout=2 * fov, fov=fov, thickness=5,
-        last=size - 1, centre=size // 2, tr=1, te=1, ti=1, flip=90,
+        measurement=path.stem, acquisition=contrast, coils=1, rows=2 * size, cols=size, readout=2 * fov, fov=fov, recon=fov,
+        thickness=5, last=size - 1, centre=size // 2, tr=1, te=1, ti=1, flip=90, field=2.8936, sequence="TurboSpinEcho",
     )  # fmt: skip
     content = {"reconstruction_rss": np.stack([disc] * slices) * 3e-4, "ismrmrd_header": xml.encode()}
     attributes = {"acquisition": contrast, "patient_id": patient}
@@ -101,6 +102,45 @@ def write_volume(
         for name, value in attributes.items():
             if name not in leave_out:
                 file.attrs[name] = value
+    return path
+
+
+def write_raw(
+    path: Path,
+    contrast: str = "AXT2",
+    patient: str = "p0",
+    coils: int = 4,
+    shape: tuple[int, int] = (64, 32),
+    fov_mm: tuple[float, float] = (440.0, 220.0),
+    recon_mm: float = 220.0,
+    centre_mm: tuple[float, float] = (10.0, -15.0),
+    slices: int = 2,
+    noise: float = 1e-4,
+    **header_fields,
+) -> Path:
+    """Raw multicoil k-space in fastMRI's layout, without a reconstruction: an ellipse of 60 by 80 mm semi-axes, exactly.
+
+    Its Fourier transform is a b J1(2 pi q) / q with q^2 = (a k_a)^2 + (b k_b)^2; every coil has one sensitivity everywhere.
+    """
+    rows, cols = ((np.arange(n) - n // 2) / fov for n, fov in zip(shape, fov_mm, strict=True))
+    q = np.maximum(np.hypot(60 * rows[:, None], 80 * cols), 1e-9)
+    shift = np.exp(-2j * np.pi * (rows[:, None] * centre_mm[0] + cols * centre_mm[1]))
+    ellipse = (
+        60 * 80 * j1(2 * np.pi * q) / q * shift / (np.sqrt(shape[0] * shape[1]) * fov_mm[0] / shape[0] * fov_mm[1] / shape[1])
+    )
+    random = np.random.default_rng(sum(map(ord, str(path.name))))
+    weights = 1 + np.arange(coils) + 0.5j * random.standard_normal(coils)
+    kspace = np.broadcast_to(weights[:, None, None] * ellipse, (slices, coils, *shape)) * 1.0
+    kspace = kspace + noise * (random.standard_normal(kspace.shape) + 1j * random.standard_normal(kspace.shape))
+    about = {
+        "measurement": path.stem, "acquisition": contrast, "coils": coils, "rows": shape[0], "cols": shape[1],
+        "readout": fov_mm[0], "fov": fov_mm[1], "recon": recon_mm, "thickness": 5, "last": shape[1] - 1, "centre": shape[1] // 2,
+        "tr": 6000, "te": 103, "ti": 100, "flip": 150, "field": 2.8936, "sequence": "TurboSpinEcho",
+    }  # fmt: skip
+    with h5py.File(path, "w") as file:
+        file["kspace"] = (1e-4 * kspace).astype(np.complex64)
+        file["ismrmrd_header"] = header.TEMPLATE.format(**about | header_fields).encode()
+        file.attrs["acquisition"], file.attrs["patient_id"] = contrast, patient
     return path
 
 

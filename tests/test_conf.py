@@ -11,11 +11,13 @@ from condiff import posthoc
 from condiff.entry import CONF, folder_name
 
 GROUPS = {
-    path.relative_to(CONF): path.relative_to(CONF).parent.name for path in sorted(CONF.rglob("*.yaml")) if path.parent != CONF
+    path.relative_to(CONF): str(path.relative_to(CONF).parent) for path in sorted(CONF.rglob("*.yaml")) if path.parent != CONF
 }
 EXTRA = {
     "data=fastmri": ["data.root=anywhere"],
     "guidance=autoguidance": ["+ckpt=anywhere"],
+    "experiment=complex_brain_320": ["data.root=anywhere"],
+    "data/maps": ["data/transform=complex"],
     "experiment=consistency": ["teacher=x"],
 }
 
@@ -31,7 +33,7 @@ def test_every_choice_is_built(path, monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setattr(posthoc, "earlier", lambda **where: None)
     choice = f"{GROUPS[path]}={path.stem}"
-    cfg = compose("train", choice, *EXTRA.get(choice, []))
+    cfg = compose("train", choice, *EXTRA.get(choice, EXTRA.get(GROUPS[path], [])))
     data = instantiate(cfg.data)
     cfg.net.image_channels, cfg.net.cond_dim = data.transform.shape[0], data.conditioning.dim
     if OmegaConf.is_missing(cfg.net, "fields"):

@@ -131,7 +131,7 @@ def volumes(folder, patients, contrasts=("AXT1", "AXT2")):
 def test_bad_input(trained, run_entry, capsys, tmp_path):
     (tmp_path / "heads").mkdir()
     volumes(tmp_path / "heads", "abcd")
-    own = ["data=fastmri", "data.root=heads", "data.transform.matrix=32", "data.volumes_per_contrast=1"]
+    own = ["data=fastmri", "data.root=heads", "data.matrix=32", "data.volumes_per_contrast=1"]
     for arguments, expected in [
         (["ckpt=nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
         (["num_samples=1"], "num_samples=1: at least 2 of each contrast"),
@@ -139,7 +139,7 @@ def test_bad_input(trained, run_entry, capsys, tmp_path):
         (["data.downsample=1"], r"data: its images [C, H, W] are (1, 32, 32), those of"),
         ([*own, "data.contrasts=[AXT1,AXT2]"], "data: its contrasts are ('AXT1', 'AXT2')"),
         (["data.seed=1"], "held out of"),
-        (["data.transform.matrix=64"], r"data: its images [C, H, W] are (1, 32, 32), those of"),
+        (["data.matrix=64"], r"data: its images [C, H, W] are (1, 32, 32), those of"),
         (["data.sead=1"], "sead"),
         (["sampler=euler"], "there are annealed_langevin"),
         (["out=runs/now/config.yaml"], "out=runs/now/config.yaml: is a file; give a folder"),
@@ -162,7 +162,7 @@ def test_a_folder_that_changed(run_entry, capsys, tmp_path, monkeypatch):
     (tmp_path / "heads").mkdir()
     volumes(tmp_path / "heads", "xpqas")  # drawn in this order: x and p to train on
     settings = [word for word in TINY_RUN if "phantom" not in word]
-    source = ["data=fastmri", "data.root=heads", "data.transform.matrix=32", "data.contrasts=[AXT1,AXT2]"]
+    source = ["data=fastmri", "data.root=heads", "data.matrix=32", "data.contrasts=[AXT1,AXT2]"]
     run_entry("train.py", *settings, *source, "data.volumes_per_contrast=2", "trainer.max_epochs=1")
     run_entry("evaluate.py", *FAST, "out=judged")
     volumes(tmp_path / "heads", "k")  # drawn first: p is held out now

@@ -64,8 +64,7 @@ class SampleGrid(L.Callback):
             return
         self._save_grid(pl_module, "samples", self._states[-1])
         path = self.folder / "denoising.gif"
-        rows = [self._rows(pl_module, frame, sampling.MOVING) for frame in self._states]
-        export.save_gif(path, [export.grid({"generated": row}) for row in rows])
+        export.save_gif(path, [export.grid(self._blocks(pl_module, frame, sampling.MOVING)) for frame in self._states])
         for logger in _with(trainer, "log_video"):
             logger.log_video("denoising", [str(path)])
 
@@ -76,23 +75,31 @@ class SampleGrid(L.Callback):
         how = data.transform.shape, self.sampler, self.guidance, self.steps
         return sampling.draw(system, data.conditioning, draws, *how)
 
-    def _rows(self, system: Any, images: Tensor, shown: int) -> dict[str, Tensor]:
-        """The first ``shown`` samples of each contrast as magnitudes."""
-        magnitudes = system.trainer.datamodule.transform.magnitude(images).split(self.num_samples)
-        return {contrast or "any": m[:shown] for contrast, m in zip(self._contrasts(system), magnitudes, strict=True)}
+    def _blocks(self, system: Any, images: Tensor, shown: int) -> dict[str, dict[str, Tensor]]:
+        """The first ``shown`` samples of each contrast, in every way there is to look at them."""
+        labels = [contrast or "any" for contrast in self._contrasts(system)]
+        views = system.trainer.datamodule.transform.views(images)
+        return {
+            f"generated {title}".strip(): {
+                label: m[:shown] for label, m in zip(labels, view.split(self.num_samples), strict=True)
+            }
+            for title, view in views.items()
+        }
 
     def _contrasts(self, system: Any) -> list[str | None]:
         return sampling.requested(None, system.trainer.datamodule.conditioning.contrasts, system.conditional)
 
     def _save_grid(self, system: Any, name: str, images: Tensor) -> None:
         """Samples beside real images to disk; to the loggers samples alone, for a patient's image stays here."""
-        data, rows = system.trainer.datamodule, self._rows(system, images, self.num_samples)
+        data, blocks = system.trainer.datamodule, self._blocks(system, images, self.num_samples)
         real = {c or "any": data.transform.magnitude(data.val.examples(c, self.num_real)) for c in self._contrasts(system)}
         self.folder.mkdir(parents=True, exist_ok=True)
-        export.grid({"generated": rows, "real": real}).save(self.folder / f"{name}.png")
+        export.grid(blocks | {"real": real}).save(self.folder / f"{name}.png")
         for logger in _with(system.trainer, "log_image"):
             logger.log_image(
-                "samples", [export.grid({"generated": {label: row}}) for label, row in rows.items()], caption=list(rows)
+                "samples",
+                [export.grid({title: {label: rows[label]} for title, rows in blocks.items()}) for label in real],
+                caption=list(real),
             )
 
 

@@ -16,6 +16,7 @@ from condiff.evaluation.suite import check_patients, quick, score
 from condiff.systems import DiffusionSystem
 
 CUTS = 10
+TRAINING = 512  # images, which the features are standardised by
 log = logging.getLogger(__name__)
 
 
@@ -61,7 +62,9 @@ class Quality(L.Callback):
         draws = sampling.plan(wanted, self.num_samples, self.seed, shared_noise=False)
         drawn = sampling.draw(system, data.conditioning, draws, data.transform.shape, *self.how)[-1]
         samples = judging.generated(data, drawn, draws)
-        sets = Sets(samples, judging.real(data, data.val), judging.real(data, data.train), contrasts, system.conditional)
+        sets = Sets(
+            samples, judging.real(data, data.val), judging.real(data, data.train, most=TRAINING), contrasts, system.conditional
+        )
         measures = quick(sets)
         found = {row: score(measures, sets, contrast, CUTS)[0] for row, contrast in sets.rows.items()}
         values = {f"quality/{row}/{name}": s.samples.value for row, scores in found.items() for name, s in scores.items()}

@@ -1,32 +1,208 @@
-"""Conditioning: what is known of an image as a float vector [D]. Nothing known is the zero vector."""
+"""Conditioning: what is known of an image as a float vector [D]. Nothing known is the zero vector.
 
-from collections.abc import Sequence
+It consists of fields, one after the other, and a field that is not known is zero.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import inf, log
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from condiff.data.fastmri import Volume
 from condiff.errors import InputError
+
+Known = Mapping[str, Any]  # parameter -> value
+NOTHING: Known = MappingProxyType({})
+
+
+class Conditioning(Protocol):
+    """The layout of the condition.
+
+    Attributes:
+        contrasts: that can be asked for.
+        fields: how many numbers say each of the things known.
+        ranges: what was seen in training, where that matters.
+    """
+
+    contrasts: tuple[str, ...]
+    ranges: "Ranges | None"
+
+    @property
+    def fields(self) -> tuple[int, ...]: ...
+
+    @property
+    def dim(self) -> int: ...
+
+    def learn(self, volumes: Iterable[Volume]) -> None: ...
+
+    def of(self, volume: Volume, slices: Sequence[int]) -> Tensor: ...
+
+    def encode(self, contrast: str | None, known: Known = NOTHING, extrapolate: bool = False) -> Tensor: ...
 
 
 class ContrastCondition:
     """The contrast, one-hot in the order of ``contrasts``."""
+
+    ranges = None
 
     def __init__(self, contrasts: Sequence[str]):
         self.contrasts = tuple(contrasts)
 
     @property
     def fields(self) -> tuple[int, ...]:
-        """How many numbers say each of the things known; the vector is these, one after the other."""
         return (len(self.contrasts),)
 
     @property
     def dim(self) -> int:
         return sum(self.fields)
 
-    def encode(self, contrast: str | None) -> Tensor:
-        """[D]; None is nothing known. Raises InputError for a contrast that is not one of ``contrasts``."""
-        if contrast is None:
-            return torch.zeros(self.dim)
-        if contrast not in self.contrasts:
-            raise InputError(f"contrast={contrast}: unknown to this model; it has {', '.join(self.contrasts)}")
-        return torch.eye(self.dim)[self.contrasts.index(contrast)]
+    def learn(self, volumes: Iterable[Volume]) -> None:
+        """Nothing."""
+
+    def of(self, volume: Volume, slices: Sequence[int]) -> Tensor:
+        """Of some slices of a volume, [S, D]."""
+        return self.encode(volume.contrast).expand(len(slices), -1)
+
+    def encode(self, contrast: str | None, known: Known = NOTHING, extrapolate: bool = False) -> Tensor:
+        """[D]; None is nothing known. Raises InputError for a contrast that is not one of ``contrasts``, or for parameters."""
+        if known:
+            raise InputError(f"{next(iter(known))}: this model knows contrasts alone; train one with model=acquisition")
+        return one_hot("contrast", contrast, self.contrasts)
+
+
+SEQUENCES = ("TurboSpinEcho", "Flash")
+AGENT = ("without", "with")
+INVERTED = ("AXFLAIR",)  # elsewhere fastMRI's TI is a placeholder
+PARAMETERS: dict[str, Callable[[float], float]] = {  # in what they are equally spaced
+    "slice": float, "tr": log, "te": log, "ti": log, "flip": float, "field": float,
+}  # fmt: skip
+NAMES = ("agent", "sequence", *PARAMETERS)
+Ranges = Mapping[str, Mapping[str, Sequence[float]]]  # contrast -> parameter -> lowest, highest
+
+
+class AcquisitionCondition:
+    """The contrast, whether an agent was given, the sequence, and of every parameter its value and that it is known.
+
+    Parameters: slice (position in the volume, 0 the skull's base, 1 the vertex), tr, te, ti (ms; ti of inversion
+    recoveries alone), flip (degrees), field (T). Values are scaled to [-1, 1] over what was seen in training.
+
+    Args:
+        ranges: seen in training; None until `learn` is called.
+    """
+
+    def __init__(self, contrasts: Sequence[str], ranges: Ranges | None = None):
+        self.contrasts, self.ranges = tuple(contrasts), ranges
+
+    @property
+    def fields(self) -> tuple[int, ...]:
+        return len(self.contrasts), len(AGENT), len(SEQUENCES), *(2 for _ in PARAMETERS)
+
+    @property
+    def dim(self) -> int:
+        return sum(self.fields)
+
+    def learn(self, volumes: Iterable[Volume]) -> None:
+        """Take the ranges of some volumes, unless there are ranges already."""
+        if self.ranges is not None:
+            return
+        found: dict[str, dict[str, list[float]]] = {contrast: {} for contrast in self.contrasts}
+        for volume in volumes:
+            for name, value in parameters(volume).items():
+                lowest, highest = found[volume.contrast].get(name, (value, value))
+                found[volume.contrast][name] = [min(lowest, value), max(highest, value)]
+        self.ranges = found
+
+    def of(self, volume: Volume, slices: Sequence[int]) -> Tensor:
+        """Of some slices of a volume, [S, D]."""
+        known = {name: value for name, value in described(volume).items() if name not in PARAMETERS or self._seen(name)}
+        positions = [index / max(volume.slices - 1, 1) for index in slices]
+        return torch.stack([self._encoded(volume.contrast, known | {"slice": at}) for at in positions])
+
+    def encode(self, contrast: str | None, known: Known = NOTHING, extrapolate: bool = False) -> Tensor:
+        """[D] of what is known.
+
+        Raises:
+            InputError: an unknown contrast, parameter, sequence or agent, or a value outside the range seen in training
+                (of that contrast, where one is asked for) without ``extrapolate``.
+        """
+        for name in known:
+            if name not in NAMES:
+                raise InputError(f"{name}: no parameter of this model; it knows {', '.join(NAMES)}")
+        for name in PARAMETERS:
+            if known.get(name) is not None:
+                self._check(name, known[name], contrast, extrapolate)
+        return self._encoded(contrast, known)
+
+    def _encoded(self, contrast: str | None, known: Known) -> Tensor:
+        parts = [
+            one_hot("contrast", contrast, self.contrasts),
+            one_hot("agent", known.get("agent"), AGENT),
+            one_hot("sequence", known.get("sequence"), SEQUENCES),
+        ]
+        for name, scale in PARAMETERS.items():
+            parts.append(torch.zeros(2))
+            if known.get(name) is not None:
+                lowest, highest = map(scale, self._range(name, None))
+                middle, half = (lowest + highest) / 2, (highest - lowest) / 2
+                parts[-1] = torch.tensor([(scale(known[name]) - middle) / half if half else 0.0, 1.0])
+        return torch.cat(parts)
+
+    def _check(self, name: str, value: Any, contrast: str | None, extrapolate: bool) -> None:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < inf
+        if not number or (value == 0 and PARAMETERS[name] is log):
+            raise InputError(f"{name}={value}: give a number, in ms, degrees, T or, of the slice, from 0 to 1")
+        lowest, highest = self._range(name, contrast)
+        of = f" of {contrast}" if contrast else ""
+        if not self._seen(name) or (lowest > highest and not extrapolate):
+            raise InputError(f"{name}={value}: no training image{of} has one; leave it out")
+        everywhere = self._range(name, None)
+        if everywhere[0] == everywhere[1] != value:
+            raise InputError(
+                f"{name}={value}: all training images have {lowest:g}, so nothing was learned of other values; leave it out"
+            )
+        if not (extrapolate or lowest * (1 - 1e-6) <= value <= highest * (1 + 1e-6)):
+            raise InputError(
+                f"{name}={value}: the training images{of} have {lowest:g} to {highest:g}; stay within, or set extrapolate=true"
+            )
+
+    def _seen(self, name: str) -> bool:
+        lowest, highest = self._range(name, None)
+        return lowest <= highest
+
+    def _range(self, name: str, contrast: str | None) -> tuple[float, float]:
+        """Lowest and highest seen, of a contrast or of all."""
+        if name == "slice":
+            return 0.0, 1.0
+        assert self.ranges is not None, "learn() comes first"
+        seen = [ranges[name] for own, ranges in self.ranges.items() if name in ranges and contrast in (None, own)]
+        return min((low for low, _ in seen), default=1.0), max((high for _, high in seen), default=0.0)
+
+
+def one_hot(what: str, name: str | None, names: Sequence[str]) -> Tensor:
+    """Zero where the name is None. Raises InputError where it is not among ``names``."""
+    if name is None:
+        return torch.zeros(len(names))
+    if name not in names:
+        raise InputError(f"{what}={name}: unknown to this model; it has {', '.join(names)}")
+    return torch.eye(len(names))[names.index(name)]
+
+
+def parameters(volume: Volume) -> dict[str, float]:
+    """The numbers that a header gives, where they mean something."""
+    about = volume.header
+    if about is None:
+        return {}
+    said = {"tr": about.tr, "te": about.te, "ti": about.ti, "flip": about.flip, "field": about.field_t}
+    if volume.acquisition not in INVERTED:
+        said["ti"] = None
+    return {name: value for name, value in said.items() if value}
+
+
+def described(volume: Volume) -> dict[str, Any]:
+    """All that is known of a volume but its contrast. Whether T2 and FLAIR were taken after an agent, nobody says."""
+    agent = {"AXT1POST": "with", "AXT1": "without", "AXT1PRE": "without"}.get(volume.acquisition)
+    sequence = volume.header.sequence if volume.header and volume.header.sequence in SEQUENCES else None
+    return parameters(volume) | {"agent": agent, "sequence": sequence}

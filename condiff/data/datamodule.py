@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -11,24 +11,26 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
-from rich import get_console
-from rich.progress import track
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
-from condiff.data.conditioning import ContrastCondition
-from condiff.data.fastmri import Volume, find
+from condiff.data.augment import Augment
+from condiff.data.cache import Cache, Read, Stack
+from condiff.data.conditioning import Conditioning
+from condiff.data.fastmri import Volume
+from condiff.data.index import NAMED, Index, index
+from condiff.data.order import Order, Stream
+from condiff.data.parallel import cores
 from condiff.data.phantom import Phantom
+from condiff.data.selection import Selection
 from condiff.data.split import Split, split_by_patient
 from condiff.data.statistics import Statistics, measure
-from condiff.data.transforms import Magnitude
+from condiff.data.transforms import Transform
 from condiff.errors import InputError
 from condiff.seeds import derive_seed
 
 MEASURED = 512  # images; the distances between them are as many squared
 log = logging.getLogger(__name__)
-Augment = Callable[[Tensor, torch.Generator], Tensor]
-Read = Callable[[Path], tuple[Tensor, tuple[float, float]]]
 
 
 class Sample(NamedTuple):
@@ -39,118 +41,114 @@ class Sample(NamedTuple):
 
 
 class Slices(Dataset[Sample]):
-    """The slices of some volumes, read and transformed once and held in memory; an unreadable volume is reported, not held.
+    """The slices of some volumes, ready on the disk, one read at a time.
+
+    Args:
+        stacks: the volumes' images.
+        chosen: which slices of each.
+        cond: [N, D].
 
     Attributes:
-        images: [N, C, H, W].
-        cond: [N, D].
-        volume: index [N] into ``volumes``; volume i was divided by ``scales[i]``.
+        volume, slice: [N], index into ``volumes`` and into the volume of each.
     """
 
-    def __init__(self, volumes: list[Volume], read: Read, transform: Magnitude, conditioning: ContrastCondition, title: str):
-        self.volumes: list[Volume] = []
-        self.scales: list[float] = []
-        images, cond, volume = [torch.empty(0, *transform.shape)], [torch.empty(0, conditioning.dim)], []
-        silent = os.environ.get("LOCAL_RANK", "0") != "0" or not get_console().is_terminal
-        for item in track(volumes, f"Reading {title} volumes", transient=True, disable=silent):
-            try:
-                stack, scale = transform(*read(item.path))
-            except InputError as reason:
-                log.warning("skipped %s", reason)
-                continue
-            images.append(stack)
-            cond.append(conditioning.encode(item.contrast).expand(len(stack), -1))
-            volume += [len(self.volumes)] * len(stack)
-            self.volumes.append(item)
-            self.scales.append(scale)
-        self.images, self.cond, self.volume = torch.cat(images), torch.cat(cond), torch.tensor(volume)
+    def __init__(self, volumes: list[Volume], stacks: list[Stack], chosen: list[range], cond: Tensor):
+        self.volumes, self.stacks, self.cond = volumes, stacks, cond
+        self.volume = torch.tensor([i for i, some in enumerate(chosen) for _ in some], dtype=torch.long)
+        self.slice = torch.tensor([j for some in chosen for j in some], dtype=torch.long)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.volume)
 
     def __getitem__(self, index: int) -> Sample:
-        return Sample(self.images[index], self.cond[index])
+        return Sample(self.stacks[self.volume[index]][int(self.slice[index])], self.cond[index])
+
+    @property
+    def contrasts(self) -> list[str]:
+        """Of every slice."""
+        return [self.volumes[index].contrast for index in self.volume.tolist()]
+
+    def images(self, chosen: Tensor | None = None) -> Tensor:
+        """Those images, or all, [n, C, H, W]."""
+        indices = range(len(self)) if chosen is None else chosen.tolist()
+        return torch.stack([self[index].image for index in indices]) if len(indices) else torch.empty(0)
 
     def examples(self, contrast: str | None, n: int) -> Tensor:
         """At most n images of a contrast (None: of any), spread evenly over the set, [n, C, H, W]."""
         mine = torch.tensor([contrast in (None, volume.contrast) for volume in self.volumes], dtype=torch.bool)
-        images = self.images[mine[self.volume]]
-        return images[torch.linspace(0, len(images) - 1, min(n, len(images))).round().long()]
-
-
-class StreamSampler(Sampler[int]):
-    """An endless stream of shuffled passes over n items, cut into epochs of ``length`` per process.
-
-    The stream depends on the seed alone, so a run resumed at any epoch sees what it would have seen.
-    """
-
-    def __init__(self, n: int, length: int, seed: int, rank: int = 0, world_size: int = 1):
-        self.n, self.length, self.seed, self.rank, self.world_size = n, length, seed, rank, world_size
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls it before every epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[int]:
-        begin, current, order = self.epoch * self.length * self.world_size, -1, []
-        for position in range(begin + self.rank, begin + self.length * self.world_size, self.world_size):
-            turn, index = divmod(position, self.n)
-            if turn != current:
-                generator = torch.Generator().manual_seed(derive_seed("order", self.seed, turn))
-                current, order = turn, torch.randperm(self.n, generator=generator).tolist()
-            yield order[index]
+        there = mine[self.volume].nonzero()[:, 0] if len(self) else torch.empty(0)
+        return self.images(there[torch.linspace(0, len(there) - 1, min(n, len(there))).round().long()])
 
 
 class MRIDataModule(L.LightningDataModule):
-    """Volumes of a folder, split by patient.
+    """Volumes of a folder, indexed, selected, split by patient, made ready once.
 
     Args:
         root: folder with fastMRI files, at any depth.
-        read: path -> slices and pixel size.
-        transform: downsample -> the transform from slices to images.
-        conditioning: contrasts -> the layout of the condition.
-        contrasts: the acquisitions to read.
+        cache: folder for the index and for the ready images.
+        read: path -> slices or k-space, and what its pixels are.
+        transform: (matrix, downsample) -> the transform from that to images.
+        matrix: pixels along the field of view at full resolution.
         downsample: by how much the sides of the images are reduced.
-        volumes_per_contrast: to train on.
+        conditioning: contrasts -> the layout of the condition.
+        contrasts: those to read, after `Selection.merge`.
+        select: which volumes and slices are wanted.
+        volumes_per_contrast: to train on; None is all.
         held_out_per_contrast: at most so many to validate and as many to test on.
         batch_size: images a process and step.
         steps_per_epoch: batches between two validations, whatever the size of the set.
+        order: in which the slices come.
         augment: (images [B, C, H, W], generator) -> images, applied to training batches.
+        workers: processes that index and prepare; None is one a core.
+        loaders: processes that read batches; 0 is the one that trains, enough for files in memory or on a fast disk.
+        shard: k/n: `prepare_data` makes the k-th n-th of the volumes ready, and whoever needs the others makes them.
         seed: of the split, the order and the augmentation.
     """
 
     def __init__(
         self,
         root: str | os.PathLike,
+        cache: str | os.PathLike,
         read: Read,
-        transform: Callable[..., Magnitude],
-        conditioning: Callable[..., ContrastCondition],
-        contrasts: Sequence[str],
+        transform: Callable[..., Transform],
+        matrix: int,
         downsample: int,
-        volumes_per_contrast: int,
+        conditioning: Callable[..., Conditioning],
+        contrasts: Sequence[str],
+        select: Selection,
+        volumes_per_contrast: int | None,
         held_out_per_contrast: int,
         batch_size: int,
         steps_per_epoch: int,
+        order: Callable[[Sequence[str], int], Order],
         augment: Augment,
+        workers: int | None = None,
+        loaders: int = 0,
+        shard: str = "1/1",
         seed: int = 0,
     ):
         super().__init__()
-        self.root, self.read = Path(root).expanduser(), read
-        self.transform, self.conditioning = transform(downsample=downsample), conditioning(contrasts=contrasts)
+        self.root, self.cache = Path(root).expanduser(), Path(cache).expanduser()
+        self.transform, self.conditioning = transform(matrix=matrix, downsample=downsample), conditioning(contrasts=contrasts)
+        self.ready, self.select = Cache(self.cache, read, self.transform), select
         self.volumes_per_contrast, self.held_out_per_contrast = volumes_per_contrast, held_out_per_contrast
-        self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
-        self.augment, self.seed = augment, seed
+        self.batch_size, self.steps_per_epoch, self.order = batch_size, steps_per_epoch, order
+        self.augment, self.seed, self.loaders, self.shard = augment, seed, loaders, shard
+        self.workers = len(cores()) if workers is None else workers
+
+    def prepare_data(self) -> None:
+        """Make this shard of the volumes ready, and report of all of them why some cannot be."""
+        volumes = self.split().all
+        self.ready.prepare(sharded(volumes, self.shard), self.workers, "all")
+        self.index.report_also(self.ready.failures(volumes))
 
     def setup(self, stage: str = "fit") -> None:
-        """Find, split and read the volumes; said in one line. A second call does nothing."""
+        """Find, split and open the volumes, ready first where they are not; said in one line. A second call does nothing."""
         if hasattr(self, "train"):
             return
         split = self.split()
         self.seen = fingerprints(split.train)
+        self.conditioning.learn(split.train)
         self.train, self.val = self.slices(split.train, "training"), self.slices(split.val, "validation")
         self.test = self.slices(split.test, "test")
         for name, part in (("train", self.train), ("validate", self.val)):
@@ -161,10 +159,20 @@ class MRIDataModule(L.LightningDataModule):
         if not split.test:
             log.warning("the test split is empty: data.root has too few patients for one")
 
+    @cached_property
+    def index(self) -> Index:
+        """All files of the folder. Raises InputError as `condiff.data.index.index` does."""
+        return index(self.root, self.cache, self.workers)
+
     def split(self) -> Split:
-        """Which volumes to train, validate and test on; reads headers alone. Raises InputError as `find` and the split do."""
+        """Which volumes to train, validate and test on; reads headers alone. Raises InputError as `index` and the split do."""
         numbers = self.volumes_per_contrast, self.held_out_per_contrast, self.seed
-        return split_by_patient(find(self.root).volumes, self.conditioning.contrasts, *numbers)
+        wanted = self.select(self.index.volumes)
+        if not wanted:
+            raise InputError(
+                f"data.select: none of the {len(self.index.volumes)} volumes of {self.root} fits {self.select}; ask for less"
+            )
+        return split_by_patient(wanted, self.conditioning.contrasts, *numbers)
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -184,18 +192,33 @@ class MRIDataModule(L.LightningDataModule):
                 "differ); give the folder as it was, or train anew"
             )
 
-    def slices(self, volumes: list[Volume], title: str) -> Slices:
-        """The images of some volumes."""
-        return Slices(volumes, self.read, self.transform, self.conditioning, title)
+    def slices(self, volumes: Sequence[Volume], title: str) -> Slices:
+        """The images of some volumes; those that cannot be made are reported and left out."""
+        self.ready.prepare(volumes, self.workers, title)
+        failed = self.ready.failures(volumes)
+        for path, reason in [*failed.items()][:NAMED]:
+            log.warning("skipped %s: %s", path, reason)
+        if failed:
+            self.index.report_also(failed)
+            log.warning("skipped %d of %d %s volumes; the reasons are in %s", len(failed), len(volumes), title, self.index.report)
+        kept = [volume for volume in volumes if volume.path not in failed]
+        stacks = [self.ready.open(volume) for volume in kept]
+        chosen = [self.select.of(len(stack)) for stack in stacks]
+        cond = [self.conditioning.of(volume, some) for volume, some in zip(kept, chosen, strict=True)]
+        return Slices(kept, stacks, chosen, torch.cat([torch.empty(0, self.conditioning.dim), *cond]))
 
     def train_dataloader(self) -> DataLoader:
-        rank, world_size = self._trainer.global_rank, self._trainer.world_size
-        sampler = StreamSampler(len(self.train), self.steps_per_epoch * self.batch_size, self.seed, rank, world_size)
-        return DataLoader(self.train, self.batch_size, sampler=sampler)  # in memory: workers would slow it down
+        share = self._trainer.global_rank, self._trainer.world_size
+        sampler = Stream(self.order(self.train.contrasts, self.seed), self.steps_per_epoch * self.batch_size, *share)
+        return DataLoader(self.train, self.batch_size, sampler=sampler, **self._loading())
 
     def val_dataloader(self) -> DataLoader:
         """Every process validates on the whole split, so the loss does not depend on their number."""
-        return DataLoader(self.val, self.batch_size)
+        return DataLoader(self.val, self.batch_size, **self._loading())
+
+    def _loading(self) -> dict[str, Any]:
+        pinned = torch.cuda.is_available()
+        return {"num_workers": self.loaders, "persistent_workers": self.loaders > 0, "pin_memory": pinned}
 
     @property
     def _trainer(self) -> L.Trainer:
@@ -209,6 +232,14 @@ class MRIDataModule(L.LightningDataModule):
         return Sample(self.augment(batch.image, torch.Generator().manual_seed(seed)), batch.cond)
 
 
+def sharded(volumes: Sequence[Volume], shard: str) -> Sequence[Volume]:
+    """Those of the k-th shard of n, ``k/n``. Raises InputError where that is none."""
+    k, _, n = shard.partition("/")
+    if not (k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n)):
+        raise InputError(f"data.shard={shard}: give k/n with k from 1 to n, say 3/16")
+    return volumes[int(k) - 1 :: int(n)]
+
+
 def fingerprints(volumes: Sequence[Volume]) -> set[str]:
     """Whose volumes they are, in a form that tells nobody's identifier."""
     return {hashlib.sha256(volume.patient.encode()).hexdigest()[:16] for volume in volumes}
@@ -218,8 +249,9 @@ class PhantomDataModule(MRIDataModule):
     """The phantom's volumes, made in the cache folder before they are first needed."""
 
     def __init__(self, phantom: Phantom, cache: str | os.PathLike, **settings):
-        self.phantom, self.cache = phantom, Path(cache).expanduser()
-        super().__init__(root=self.cache / phantom.key, **settings)
+        self.phantom = phantom
+        super().__init__(root=Path(cache) / phantom.key, cache=cache, **settings)
 
     def prepare_data(self) -> None:
         self.phantom.build(self.cache)
+        super().prepare_data()

@@ -1,70 +1,55 @@
-"""The fastMRI reader: finds the volumes of a folder tree and reads magnitude images out of one.
+"""FastMRI's files: what one is, and the reading of magnitude images or k-space out of it.
 
 Schema (Zbontar et al. 2018, and the dataset's own files): ``kspace`` [slices, coils, rows, cols]
 complex64, ``reconstruction_rss`` [slices, R, R] float32, ``ismrmrd_header`` XML, attributes
 ``acquisition`` and ``patient_id``. The contrast is what the file says of itself, never its name.
 """
 
-import logging
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
+import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from condiff.data import header
+from condiff.data.header import Header
 from condiff.errors import InputError
-from condiff.mri.fourier import ifft2c, rss
+from condiff.mri.fourier import crop_readout, ifft2c, rss
 
 ACQUISITIONS = ("AXT1", "AXT1PRE", "AXT1POST", "AXT2", "AXFLAIR")
-log = logging.getLogger(__name__)
+UNREADABLE = "cannot be read"  # in the reason, where another try may go better
 
 
 @dataclass(frozen=True)
 class Volume:
-    """One file: where it is, what contrast it holds, whose head it is."""
+    """One file: where it is, what it holds, whose head it is, and what its header says of the acquisition.
+
+    Attributes:
+        acquisition: as the file has it; ``contrast`` may be that or what it was merged into.
+        official: the split whose folder it lies in (train, val or test), if any.
+        slices, coils, rows, cols: shape of the k-space; without any, coils is 0 and the rest is of the image.
+        norm: of the stored reconstruction; with ``measurement`` it tells copies of a file.
+        size, mtime_ns: of the file, to see that it has changed.
+        header: None where nothing could be read.
+    """
 
     path: Path
     contrast: str
     patient: str
-
-
-@dataclass(frozen=True)
-class Index:
-    """The readable volumes of a folder, and for each file that is none the reason."""
-
-    volumes: list[Volume]
-    skipped: dict[Path, str]
-
-
-def find(root: Path) -> Index:
-    """Look into every .h5 file under ``root``; one that is broken is reported and left out.
-
-    Raises:
-        InputError: no folder there, or no readable volume in it.
-    """
-    if not root.is_dir():
-        raise InputError(f"data.root: no folder {root}; give the one that holds fastMRI's .h5 files, data.root=DIR")
-    paths = sorted(root.rglob("*.h5"))
-    volumes, skipped = [], {}
-    for path in _tracked(paths):
-        try:
-            volumes.append(probe(path))
-        except ValueError as reason:
-            skipped[path] = str(reason)
-            log.warning("skipped %s: %s", path, reason)
-    if skipped:
-        log.warning("skipped %d of %d files in %s", len(skipped), len(paths), root)
-    if not volumes:
-        first = f", the first being {next(iter(skipped))}: {next(iter(skipped.values()))}" if skipped else ""
-        raise InputError(
-            f"data.root: {root} holds no readable fastMRI volume ({len(paths)} .h5 files{first}); "
-            "give the folder with the multicoil brain files, data.root=DIR"
-        )
-    return Index(volumes, skipped)
+    acquisition: str = ""
+    official: str = ""
+    slices: int = 0
+    coils: int = 0
+    rows: int = 0
+    cols: int = 0
+    norm: float = 0.0
+    size: int = 0
+    mtime_ns: int = 0
+    header: Header | None = None
 
 
 def probe(path: Path) -> Volume:
@@ -77,19 +62,48 @@ def probe(path: Path) -> Volume:
                 missing.append("reconstruction_rss or kspace")
             if missing:
                 raise ValueError(f"lacks {', '.join(missing)}; not fastMRI's layout")
-            if "mask" in file and "reconstruction_rss" not in file:
+            if "mask" in file:
                 raise ValueError("holds undersampled k-space (it has a mask), which is no image to learn from")
-            header.parse(file["ismrmrd_header"][()])
-            name, ndim = ("reconstruction_rss", 3) if "reconstruction_rss" in file else ("kspace", 4)
-            shape = getattr(file[name], "shape", ())
-            if len(shape) != ndim or 0 in shape:
-                raise ValueError(f"{name} has the shape {shape}, not one of {ndim} axes with slices first")
-            contrast, patient = _text(file.attrs["acquisition"]), _text(file.attrs["patient_id"])
+            about = header.parse(file["ismrmrd_header"][()])
+            for name, ndim in (("reconstruction_rss", 3), ("kspace", 4)):
+                shape = getattr(file[name], "shape", ()) if name in file else (1,) * ndim
+                if len(shape) != ndim or 0 in shape:
+                    raise ValueError(f"{name} has the shape {shape}, not one of {ndim} axes with slices first")
+            if "kspace" in file:
+                slices, coils, rows, cols = file["kspace"].shape
+                _check_kspace(file["kspace"], about)
+            else:
+                (slices, rows, cols), coils = file["reconstruction_rss"].shape, 0
+            acquisition, patient = _text(file.attrs["acquisition"]), _text(file.attrs["patient_id"])
+            norm, found = float(file.attrs.get("norm", 0.0)), path.stat()
     except (OSError, KeyError, RuntimeError, TypeError) as error:
-        raise ValueError(f"cannot be read as HDF5 ({error}); copy or download it again") from None
-    if contrast not in ACQUISITIONS:
-        raise ValueError(f"acquisition is {contrast!r}, not one of {', '.join(ACQUISITIONS)}")
-    return Volume(path, contrast, patient)
+        raise ValueError(f"{UNREADABLE} as HDF5 ({error}); copy or download it again") from None
+    if acquisition not in ACQUISITIONS:
+        raise ValueError(f"acquisition is {acquisition!r}, not one of {', '.join(ACQUISITIONS)}")
+    return Volume(
+        path, acquisition, patient, acquisition, "", slices, coils, rows, cols, norm, found.st_size, found.st_mtime_ns, about
+    )
+
+
+def _check_kspace(kspace: h5py.Dataset, about: Header) -> None:
+    """Raise ValueError where one line along the columns, through the middle of it all, shows that it is no good."""
+    slices, _, rows, cols = kspace.shape
+    if not np.issubdtype(kspace.dtype, np.complexfloating):
+        raise ValueError(f"kspace is of type {kspace.dtype}, not complex")
+    if (rows, cols) != about.matrix:
+        raise ValueError(f"kspace has {rows} x {cols} samples, its header says {about.matrix[0]} x {about.matrix[1]}")
+    line = kspace[slices // 2, :, rows // 2]  # [coils, cols]
+    if not np.isfinite(line).all():
+        raise ValueError("kspace holds values that are not finite")
+    measured = (line != 0).any(axis=0)
+    if not measured.any():
+        raise ValueError("kspace is zero")
+    left, right = about.columns
+    empty = int((~measured[left:right]).sum())
+    if empty:
+        raise ValueError(
+            f"holds undersampled k-space ({empty} of {right - left} columns are zero), which is no image to learn from"
+        )
 
 
 def read_magnitude(path: Path) -> tuple[Tensor, tuple[float, float]]:
@@ -101,23 +115,43 @@ def read_magnitude(path: Path) -> tuple[Tensor, tuple[float, float]]:
     Raises:
         InputError: the file cannot be read, or holds no finite image.
     """
-    try:
-        with h5py.File(path) as file:
-            pixel = header.parse(file["ismrmrd_header"][()]).pixel_mm
-            if "reconstruction_rss" in file:
-                images = torch.from_numpy(file["reconstruction_rss"][()]).float()
-            else:
-                images = torch.stack([rss(ifft2c(torch.from_numpy(kspace))) for kspace in file["kspace"]])
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); copy it again or move it out of data.root") from None
+    with _reading(path), h5py.File(path) as file:
+        pixel = header.parse(file["ismrmrd_header"][()]).pixel_mm
+        if "reconstruction_rss" in file:
+            images = torch.from_numpy(file["reconstruction_rss"][()]).float()
+        else:
+            images = torch.stack([rss(ifft2c(torch.from_numpy(kspace))) for kspace in file["kspace"]])
     if not images.isfinite().all() or images.max() <= 0:
         raise InputError(f"{path}: its image is not finite, or empty; copy it again or move it out of data.root")
     return images, pixel
 
 
+def read_kspace(path: Path) -> tuple[Tensor, tuple[float, float]]:
+    """K-space [S, K, rows, cols] without what the readout was oversampled by, and its field of view along rows and cols in mm.
+
+    Raises:
+        InputError: the file cannot be read, has no k-space, or one that is zero or not finite.
+    """
+    with _reading(path), h5py.File(path) as file:
+        about = header.parse(file["ismrmrd_header"][()])
+        if "kspace" not in file:
+            raise InputError(f"{path}: holds no kspace, which complex images are made of; use data.transform=magnitude")
+        rows = round(file["kspace"].shape[-2] * about.recon_fov_mm[0] / about.fov_mm[0])
+        kspace = torch.stack([crop_readout(torch.from_numpy(one), rows) for one in file["kspace"]])
+    if not kspace.isfinite().all() or not kspace.any():
+        raise InputError(f"{path}: its k-space is not finite, or zero; copy it again or move it out of data.root")
+    return kspace, (about.recon_fov_mm[0], about.fov_mm[1])
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: {UNREADABLE} ({error}); copy it again or move it out of data.root") from None
+
+
 def _text(attribute: str | bytes) -> str:
     return attribute.decode() if isinstance(attribute, bytes) else str(attribute)
-
-
-def _tracked(paths: list[Path]) -> Iterable[Path]:
-    return track(paths, "Reading headers", transient=True) if len(paths) > 100 else paths

@@ -11,8 +11,8 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -28,9 +28,10 @@ from condiff.mri.fourier import centre_crop, fft2c, ifft2c, rss
 from condiff.mri.signal import Protocol, Tissue, inversion_recovery, spin_echo
 from condiff.seeds import derive_seed
 
-VERSION = 1  # part of the cache key: raise it when the files change
+VERSION = 2  # part of the cache key: raise it when the files change
 FOV_MM = 220.0
 THICKNESS_MM = 5.0
+FIELD_T = 2.8936
 KSPACE_SCALE = 1e-4  # fastMRI's k-space is of this order
 
 TISSUES = {
@@ -45,6 +46,7 @@ TISSUES = {
     "vein": Tissue(1900, 60, 0.80),
     "plexus": Tissue(1800, 250, 0.90),
 }
+PURE = ("white", "grey", "csf")  # whose places a volume tells, as ``tissue``
 AGENT = {"skin": 0.4, "dura": 1.5, "vein": 3.0, "plexus": 1.5, "fat": 0.15}  # gadolinium, mmol/l
 
 
@@ -74,6 +76,7 @@ class Phantom:
         slices, coils: of each volume.
         matrix: pixels along the 220 mm field of view; the readout is oversampled twice.
         seed: of everything random.
+        tr_factors, te_factors: TR and TE of every volume are those of its contrast times one of these.
     """
 
     patients: int = 16
@@ -81,11 +84,18 @@ class Phantom:
     coils: int = 4
     matrix: int = 128
     seed: int = 0
+    tr_factors: Sequence[float] = (1.0,)
+    te_factors: Sequence[float] = (1.0,)
 
     @property
     def key(self) -> str:
         """Name of the folder: all that shapes the files, hashed."""
-        return "phantom-" + hashlib.sha256(repr((VERSION, asdict(self))).encode()).hexdigest()[:12]
+        return (
+            "phantom-"
+            + hashlib.sha256(
+                repr((VERSION, asdict(replace(self, tr_factors=[*self.tr_factors], te_factors=[*self.te_factors])))).encode()
+            ).hexdigest()[:12]
+        )
 
     def build(self, cache: Path) -> Path:
         """The folder with the volumes inside ``cache``, made first where it is not there yet.
@@ -130,43 +140,62 @@ class Phantom:
         if target.exists():
             return
         generator = torch.Generator().manual_seed(number)
-        kspace = self._kspace(CONTRASTS[contrast], generator)
+        made = self._varied(CONTRASTS[contrast], identity)
+        kspace, tissue = self._acquired(made, generator)
         image = centre_crop(rss(ifft2c(kspace)), (self.matrix, self.matrix))
         unfinished = target.with_suffix(".part")
         with h5py.File(unfinished, "w") as file:
             file["kspace"], file["reconstruction_rss"] = kspace.numpy(), image.numpy()
-            file["ismrmrd_header"] = self._header(contrast, identity).encode()
+            file["tissue"] = tissue.numpy()
+            file["ismrmrd_header"] = self._header(contrast, made.protocol, identity).encode()
             file.attrs["acquisition"] = contrast
             file.attrs["patient_id"] = hashlib.sha256(f"patient {identity}".encode()).hexdigest()
             file.attrs["max"], file.attrs["norm"] = image.max().item(), image.norm().item()
         os.replace(unfinished, target)
 
-    def _kspace(self, contrast: Contrast, generator: torch.Generator) -> Tensor:
-        """Noisy multicoil k-space [slices, coils, 2 matrix, matrix] of a newly drawn patient."""
+    def _acquired(self, contrast: Contrast, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Of a newly drawn patient, noisy multicoil k-space [slices, coils, 2 matrix, matrix] and the truth, `labels`."""
         subject, signal = draw_subject(generator), _signals(contrast, generator)
         texture = smooth_field(generator, 1, 25.0)
         shift = 4 * torch.randn(2, generator=generator)
         lowest = -22 + 8 * torch.rand((), generator=generator)
         gap = 9 + 1.5 * torch.rand((), generator=generator)
         phase, maps = _phase(generator, 2 * self.matrix), _coil_maps(generator, self.coils, 2 * self.matrix)
-        volume = []
+        volume, tissue = [], []
         for index in range(self.slices):
             points = _plane(2 * self.matrix, shift, lowest + index * gap)
             tissues = subject(points)
             image = sum(signal[name] * fraction for name, fraction in tissues.items())
             image = image * (1 + 0.04 * texture(points)[0])
             volume.append(_acquire(image * phase * maps, self.matrix))
+            tissue.append(labels(tissues))
         kspace = torch.stack(volume)
         level = 0.012 * (1 + 0.3 * torch.rand((), generator=generator))
-        return KSPACE_SCALE * (kspace + level * torch.randn(kspace.shape, dtype=torch.complex64, generator=generator))
+        kspace = kspace + level * torch.randn(kspace.shape, dtype=torch.complex64, generator=generator)
+        return KSPACE_SCALE * kspace, torch.stack(tissue)
 
-    def _header(self, contrast: str, identity: str) -> str:
-        protocol = CONTRASTS[contrast].protocol
+    def _varied(self, contrast: Contrast, identity: str) -> Contrast:
+        """With a volume's own protocol."""
+        generator = torch.Generator().manual_seed(derive_seed("protocol", identity))
+        tr, te = (
+            factors[int(torch.randint(len(factors), (), generator=generator))] for factors in (self.tr_factors, self.te_factors)
+        )
+        own = contrast.protocol
+        return replace(contrast, protocol=replace(own, tr=own.tr * tr, te=own.te * te))
+
+    def _header(self, contrast: str, protocol: Protocol, identity: str) -> str:
         return header.TEMPLATE.format(
             measurement=identity, acquisition=contrast, coils=self.coils, rows=2 * self.matrix, cols=self.matrix,
-            readout=2 * FOV_MM, fov=FOV_MM, thickness=THICKNESS_MM, last=self.matrix - 1, centre=self.matrix // 2,
-            tr=protocol.tr, te=protocol.te, ti=protocol.ti, flip=protocol.flip,
+            readout=2 * FOV_MM, fov=FOV_MM, recon=FOV_MM, thickness=THICKNESS_MM, last=self.matrix - 1, centre=self.matrix // 2,
+            tr=protocol.tr, te=protocol.te, ti=protocol.ti, flip=protocol.flip, field=FIELD_T, sequence="TurboSpinEcho",
         )  # fmt: skip
+
+
+def labels(tissues: dict[str, Tensor]) -> Tensor:
+    """Tissue fractions on the fine grid [2M, 2M] -> [M, M] uint8: 1 + place in `PURE` where nine tenths are that, else 0."""
+    fractions = torch.nn.functional.avg_pool2d(torch.stack([tissues[name] for name in PURE])[None], 2)[0]
+    most, which = fractions.max(dim=0)
+    return torch.where(most > 0.9, which + 1, 0).to(torch.uint8)
 
 
 def _signals(contrast: Contrast, generator: torch.Generator) -> dict[str, float]:

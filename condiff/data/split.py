@@ -1,9 +1,10 @@
 """Splitting by patient: nobody is seen in training and in validation."""
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from condiff.data.fastmri import Volume
 from condiff.errors import InputError
@@ -17,17 +18,22 @@ class Split:
     val: list[Volume] = field(default_factory=list)
     test: list[Volume] = field(default_factory=list)
 
+    @property
+    def all(self) -> list[Volume]:
+        return self.train + self.val + self.test
 
-def split_by_patient(volumes: Iterable[Volume], contrasts: Sequence[str], train: int, held_out: int, seed: int) -> Split:
-    """``train`` volumes of each contrast to train on, up to ``held_out`` of each to validate and to test on.
 
-    Patients are drawn in an order that depends on ``seed`` and their identifiers alone. The test split
-    may be empty; the other two may not.
+def split_by_patient(volumes: Iterable[Volume], contrasts: Sequence[str], train: int | None, held_out: int, seed: int) -> Split:
+    """``train`` volumes of each contrast to train on (None: all), up to ``held_out`` of each to validate and to test on.
+
+    Patients are drawn in an order that depends on ``seed`` and their identifiers alone. Volumes that lie in one of the
+    dataset's own folders keep to it: those of multicoil_val are validated and, where there is no test folder, tested on.
+    The test split may be empty; the other two may not.
 
     Raises:
         InputError: too few volumes of a contrast, or nobody left to validate on.
     """
-    wanted = [volume for volume in volumes if volume.contrast in contrasts]
+    wanted = _foldered([volume for volume in volumes if volume.contrast in contrasts])
     found = Counter(volume.contrast for volume in wanted)
     absent = [contrast for contrast in contrasts if not found[contrast]]
     if absent:
@@ -38,12 +44,16 @@ def split_by_patient(volumes: Iterable[Volume], contrasts: Sequence[str], train:
     result = _draw(wanted, train, held_out, seed)
     if _complete(result, contrasts, train):
         return result
-    possible = next((n for n in range(train - 1, 0, -1) if _complete(_draw(wanted, n, held_out, seed), contrasts, n)), 0)
+    low, high = 0, (train or max(found.values())) - 1  # as many as could be trained on, by bisection
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = _complete(_draw(wanted, middle, held_out, seed), contrasts, middle)
+        low, high = (middle, high) if fits else (low, middle - 1)
     there = ", ".join(f"{found[contrast]} {contrast}" for contrast in contrasts)
     patients = len({volume.patient for volume in wanted})
     remedy = (
-        f"set data.volumes_per_contrast={possible}"
-        if possible
+        f"set data.volumes_per_contrast={low}"
+        if low
         else "add volumes of other patients, or leave a contrast out of data.contrasts"
     )
     raise InputError(
@@ -52,29 +62,47 @@ def split_by_patient(volumes: Iterable[Volume], contrasts: Sequence[str], train:
     )
 
 
-def _draw(volumes: list[Volume], train: int, held_out: int, seed: int) -> Split:
+def _foldered(volumes: list[Volume]) -> list[Volume]:
+    """The dataset's own folders count where there are some to train and some to validate on, not in a part of it."""
+    folders = {volume.official for volume in volumes}
+    return volumes if {"train", "val"} <= folders else [replace(volume, official="") for volume in volumes]
+
+
+def _draw(volumes: list[Volume], train: int | None, held_out: int, seed: int) -> Split:
+    """Patient by patient: to train on while it is short of a contrast of theirs, else held out, and what nobody needs left out.
+
+    Where all are to be trained on, those held out come first.
+    """
     patients: dict[str, list[Volume]] = {}
     for volume in sorted(volumes, key=lambda v: v.path.name):
         patients.setdefault(volume.patient, []).append(volume)
+    tested = any(volume.official == "test" for volume in volumes)
+    limits = {"train": math.inf if train is None else train, "val": held_out, "test": held_out}
+    taken: dict[str, Counter[str]] = {name: Counter() for name in limits}
     result = Split()
     for patient in sorted(patients, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).hexdigest()):
         own = patients[patient]
-        if not _take(result.train, own, train):
-            fewer, more = sorted([result.val, result.test], key=len)  # stable: validation goes first
-            _take(fewer, own, held_out) or _take(more, own, held_out)
+        held = sorted(["val", "test"], key=lambda name: len(getattr(result, name)))  # stable: validation goes first
+        for name in [*held, "train"] if train is None else ["train", *held]:
+            needed = [volume for volume in own if taken[name][volume.contrast] < limits[name]]
+            if needed and name in _allowed({volume.official for volume in own}, tested):
+                for volume in own:  # one after the other: two of a contrast may be one too many
+                    if taken[name][volume.contrast] < limits[name]:
+                        getattr(result, name).append(volume)
+                        taken[name][volume.contrast] += 1
+                break
     return result
 
 
-def _take(split: list[Volume], own: list[Volume], limit: int) -> bool:
-    """Add those of a patient's volumes that the split still needs; whether there were any."""
-    taken = False
-    for volume in own:
-        if sum(other.contrast == volume.contrast for other in split) < limit:
-            split.append(volume)
-            taken = True
-    return taken
+def _allowed(folders: set[str], tested: bool) -> set[str]:
+    """Where a patient may go who lies in these of the dataset's folders; who lies in several is of those to train on."""
+    if "train" in folders:
+        return {"train"}
+    if "val" in folders:
+        return {"val"} if tested else {"val", "test"}
+    return {"test"} if "test" in folders else {"train", "val", "test"}
 
 
-def _complete(result: Split, contrasts: Sequence[str], train: int) -> bool:
+def _complete(result: Split, contrasts: Sequence[str], train: int | None) -> bool:
     counts = Counter(volume.contrast for volume in result.train)
-    return bool(result.val) and all(counts[contrast] == train for contrast in contrasts)
+    return bool(result.val) and all(counts[contrast] == train if train else counts[contrast] for contrast in contrasts)

@@ -1,9 +1,35 @@
 """Transforms: from the slices of a volume to images a network can learn, and back."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from condiff.mri.coils import combine, compression, gram, mix, noise_samples, whitening
+from condiff.mri.fourier import fit, ifft2c, to_channels, to_complex
+from condiff.mri.maps import espirit
+
+VISIBLE = 0.1  # of white: where phase is shown
+LONGEST = 10_000_000  # values that torch takes a quantile of
+
+
+class Transform(Protocol):
+    """From what a reader gives to images, and back to what can be looked at."""
+
+    fov_mm: float
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+    def __call__(self, slices: Tensor, geometry: tuple[float, float]) -> tuple[Tensor, float]: ...
+
+    def image(self, x: Tensor, scale: float = 1.0) -> Tensor: ...
+
+    def magnitude(self, x: Tensor, scale: float = 1.0) -> Tensor: ...
+
+    def views(self, x: Tensor) -> dict[str, Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -33,15 +59,88 @@ class Magnitude:
     def __call__(self, slices: Tensor, pixel_mm: tuple[float, float]) -> tuple[Tensor, float]:
         """[S, H, W] with pixels of ``pixel_mm`` -> images [S, 1, size, size] and the scale that was divided by."""
         size = self.shape[-1]
-        rows = overlap(slices.shape[-2], pixel_mm[0], size, self.fov_mm / size)
-        cols = overlap(slices.shape[-1], pixel_mm[1], size, self.fov_mm / size)
+        rows = overlap(slices.shape[-2], pixel_mm[0], size, self.fov_mm / size).to(slices)
+        cols = overlap(slices.shape[-1], pixel_mm[1], size, self.fov_mm / size).to(slices)
         images = rows @ slices @ cols.T
-        scale = torch.quantile(images.flatten()[:: 1 + images.numel() // 10_000_000], self.quantile).item() or 1.0
+        scale = _quantile(images, self.quantile)
         return (2 * images / scale - 1)[:, None], scale
 
-    def magnitude(self, x: Tensor, scale: float = 1.0) -> Tensor:
+    def image(self, x: Tensor, scale: float = 1.0) -> Tensor:
         """Back: [B, 1, H, W] -> magnitudes [B, H, W], not negative, in units of ``scale``."""
         return ((x[:, 0] + 1) / 2 * scale).clamp(min=0)
+
+    def magnitude(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        """The same."""
+        return self.image(x, scale)
+
+    def views(self, x: Tensor) -> dict[str, Tensor]:
+        """What there is to look at: title -> [B, H, W] between black, 0, and white, 1. The magnitude goes without a title."""
+        return {"": self.magnitude(x)}
+
+
+@dataclass(frozen=True)
+class Complex:
+    """Complex images on one grid, from multicoil k-space: the minimum-variance combination, scaled to a magnitude of about 2.
+
+    Noise is made white, k-space cut or padded to the common pixel size, compressed to few virtual coils, combined with
+    maps measured on its centre. The phase is that of the first virtual coil's image. The ``quantile`` of the volume's
+    magnitudes becomes 2, as far from air as in `Magnitude`.
+
+    Args:
+        matrix, downsample, fov_mm, quantile: as of `Magnitude`.
+        coils: at most so many virtual ones.
+        maps: k-space [S, K, H, W] -> coil maps [S, K, H, W].
+    """
+
+    matrix: int
+    downsample: int = 1
+    fov_mm: float = 220.0
+    quantile: float = 0.99
+    coils: int = 8
+    maps: Callable[[Tensor], Tensor] = espirit
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """[C, H, W] of every image."""
+        return 2, self.matrix // self.downsample, self.matrix // self.downsample
+
+    def __call__(self, kspace: Tensor, fov_mm: tuple[float, float]) -> tuple[Tensor, float]:
+        """[S, K, rows, cols] of a field of view -> images [S, 2, size, size] and the scale that was divided by.
+
+        Raises:
+            ValueError: the noise of a coil cannot be measured.
+        """
+        size = self.shape[-1]
+        coils = self.virtual_coils(kspace, fov_mm)
+        images = torch.stack([combine(ifft2c(one), self.maps(one[None])[0]) for one in coils])  # all at once is gigabytes
+        images = fit(images, (size, size))
+        scale = _quantile(images.abs(), self.quantile)
+        return to_channels(2 * images / scale), scale
+
+    def virtual_coils(self, kspace: Tensor, fov_mm: tuple[float, float]) -> Tensor:
+        """White, compressed k-space [S, V, h, w] whose pixels are those of the images, over its own field of view."""
+        pixel = self.fov_mm / self.shape[-1]
+        white = whitening(noise_samples(kspace))
+        kspace = fit(kspace, (round(fov_mm[0] / pixel), round(fov_mm[1] / pixel)))
+        return mix(compression(white @ gram(kspace) @ white.mH, self.coils) @ white, kspace)
+
+    def image(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        """Back: [B, 2, H, W] -> complex images [B, H, W] in units of ``scale``."""
+        return to_complex(x) / 2 * scale
+
+    def magnitude(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        """[B, 2, H, W] -> magnitudes [B, H, W]."""
+        return self.image(x, scale).abs()
+
+    def views(self, x: Tensor) -> dict[str, Tensor]:
+        """Magnitude, and phase from -pi, black, to pi, white, where there is signal."""
+        image = self.image(x)
+        return {"": image.abs(), "phase": (image.angle() / (2 * torch.pi) + 0.5) * (image.abs() > VISIBLE)}
+
+
+def _quantile(magnitudes: Tensor, quantile: float) -> float:
+    """1 of images that are all zero."""
+    return torch.quantile(magnitudes.flatten()[:: 1 + magnitudes.numel() // LONGEST], quantile).item() or 1.0
 
 
 def overlap(n: int, pixel: float, m: int, new_pixel: float) -> Tensor:

@@ -82,6 +82,18 @@ def static_clamp(denoise: Denoise, low: float = -1.0, high: float = 1.0) -> Deno
     return lambda x, sigma, cond: denoise(x, sigma, cond).clamp(low, high)
 
 
+def magnitude_clamp(denoise: Denoise, high: float) -> Denoise:
+    """Complex x0 [B, 2, H, W] cut to magnitudes of at most ``high``; its phase stays."""
+    if not high > 0:
+        raise InputError(f"clamp.high={high}: give a magnitude above 0")
+
+    def clamped(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+        x0 = denoise(x, sigma, cond)
+        return x0 * (high / x0.square().sum(dim=1, keepdim=True).sqrt().clamp(min=high))
+
+    return clamped
+
+
 def dynamic_clamp(denoise: Denoise, quantile: float = 0.995, high: float = 1.0, centre: float = 0.0) -> Denoise:
     """Dynamic thresholding, Saharia et al. 2022, section 2.3: |x0| cut at its quantile, then shrunk to ``high`` if more.
 
@@ -109,7 +121,7 @@ def finite(denoise: Denoise) -> Denoise:
         if not x0.isfinite().all():
             raise NotANumber(
                 f"the network's output is not a number at evaluation {step}, sigma {sigma.max().item():.3g}; the training "
-                "diverged or the sampler did: give an earlier checkpoint, another sampler, clamp=static, or more steps"
+                "diverged or the sampler did: give an earlier checkpoint, another sampler, a clamp, or more steps"
             )
         return x0
 

@@ -79,15 +79,26 @@ def feature_distances(a: Tensor, b: Tensor) -> dict[str, float]:
 
 
 def log_spectrum(pixels: Tensor) -> Tensor:
-    """Images [N, H, W] -> [N, H // 2] mean power on rings of equal spatial frequency, in decibels."""
+    """Images [N, H, W], real or complex -> [N, H // 2] mean power on rings of equal spatial frequency, in decibels."""
     size = pixels.shape[-2:]
     ky, kx = (torch.fft.fftfreq(n, dtype=torch.float64) for n in size)
     bins = min(size) // 2
     ring = (torch.hypot(ky[:, None], kx) * 2 * bins).round().long().flatten()
     inside = ring < bins
-    power = torch.fft.fft2(pixels.double(), norm="ortho").abs().square().flatten(1)[:, inside]
+    pixels = pixels.to(torch.complex128)
+    power = torch.fft.fft2(pixels, norm="ortho").abs().square().flatten(1)[:, inside]
     total = torch.zeros(len(pixels), bins, dtype=torch.float64).index_add_(1, ring[inside], power)
     return 10 * (total / torch.bincount(ring[inside], minlength=bins) + 1e-12).log10()
+
+
+def phase_coherence(images: Tensor) -> Tensor:
+    """Complex images [N, H, W] -> [N]: how nearly neighbours share their phase, 1 where they do, 1/3 in noise.
+
+    Over all windows of 3 x 3 pixels, the magnitude of the sum over the sum of the magnitudes.
+    """
+    parts = torch.stack([images.real, images.imag, images.abs()], dim=1)
+    real, imaginary, size = F.avg_pool2d(parts, 3, stride=1).unbind(1)
+    return torch.hypot(real, imaginary).sum((1, 2)) / size.sum((1, 2)).clamp(min=1e-12)
 
 
 def spectrum_distance(a: Tensor, b: Tensor) -> dict[str, float]:

@@ -15,21 +15,26 @@ Rows = Mapping[str, int | None]  # title -> contrast, None: all
 
 @dataclass(frozen=True)
 class Images:
-    """Magnitudes [N, H, W] whose white is 1; of which contrast [N] and which patient [N] each is, as indices."""
+    """Images [N, H, W], magnitudes or complex, whose white is 1; of which contrast and which patient each is, indices [N]."""
 
-    pixels: Tensor
+    values: Tensor
     contrast: Tensor
     patient: Tensor
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.values)
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """Magnitudes [N, H, W]."""
+        return self.values.abs() if self.values.is_complex() else self.values
 
     def __getitem__(self, chosen: Tensor | slice) -> Images:
         """Those chosen by indices, a mask or a slice."""
-        return Images(self.pixels[chosen], self.contrast[chosen], self.patient[chosen])
+        return Images(self.values[chosen], self.contrast[chosen], self.patient[chosen])
 
     def __add__(self, other: Images) -> Images:
-        pairs = (self.pixels, other.pixels), (self.contrast, other.contrast), (self.patient, other.patient)
+        pairs = (self.values, other.values), (self.contrast, other.contrast), (self.patient, other.patient)
         return Images(*map(torch.cat, pairs))
 
     def of(self, contrast: int | None) -> Tensor:

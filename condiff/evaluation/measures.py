@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -17,9 +18,15 @@ from condiff.evaluation.images import Images, Sets
 PAIRS = 256  # of samples of a contrast, and of real images
 
 
-def distance(name: str, describe: Callable[[Tensor], Tensor], between: Distances, sets: Sets) -> Measure:
-    """Distances to the reference of images summarised by ``describe``."""
-    ours, theirs = in_batches(describe, sets.samples.pixels), in_batches(describe, sets.real.pixels)
+def distance(
+    name: str,
+    describe: Callable[[Tensor], Tensor],
+    between: Distances,
+    sets: Sets,
+    seen: Callable[[Images], Tensor] = attrgetter("pixels"),
+) -> Measure:
+    """Distances to the reference of images summarised by ``describe``, which sees their magnitudes or ``seen`` of them."""
+    ours, theirs = in_batches(describe, seen(sets.samples)), in_batches(describe, seen(sets.real))
 
     def measure(cut: Cut) -> dict[str, Values]:
         reference = theirs[cut.reference]
@@ -28,6 +35,12 @@ def distance(name: str, describe: Callable[[Tensor], Tensor], between: Distances
         return {f"{name}_{key}": Values(*(one.get(key, math.nan) for one in found)) for key in found[0]}
 
     return measure
+
+
+def mean(name: str, describe: Callable[[Tensor], Tensor], sets: Sets) -> Measure:
+    """A number of each complex image, [N], averaged."""
+    ours, theirs = in_batches(describe, sets.samples.values), in_batches(describe, sets.real.values)
+    return lambda cut: {name: Values(*(_share(part) for part in (ours[cut.samples], theirs[cut.floor], theirs[cut.ceiling])))}
 
 
 def standardised(network: nn.Module | Callable[[Tensor], Tensor], training: Images) -> Callable[[Tensor], Tensor]:

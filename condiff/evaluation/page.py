@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from condiff.evaluation.features import in_batches
 from condiff.evaluation.fidelity import log_spectrum
 from condiff.evaluation.images import Images, Rows, Sets
 from condiff.evaluation.report import LINES, SPACES, guilty, summary
@@ -125,7 +126,7 @@ def _charts(figure, found: Examination) -> None:
 def _spectra(figure, sets: Sets) -> None:
     figure.suptitle("radial power spectrum, dB, over cycles a pixel; band: between held-out images, 80 %", fontsize=9)
     for axes, (name, contrast) in zip(figure.subplots(1, len(sets.kinds), squeeze=False)[0], sets.kinds.items(), strict=True):
-        ours, real = (log_spectrum(images.pixels[images.of(contrast)]) for images in (sets.samples, sets.held_out))
+        ours, real = (in_batches(log_spectrum, images.pixels[images.of(contrast)]) for images in (sets.samples, sets.held_out))
         frequency = torch.arange(real.shape[1]) / (2 * real.shape[1])
         low, high = real.quantile(torch.tensor([0.1, 0.9], dtype=torch.float64), dim=0)
         axes.fill_between(frequency, low, high, color=REAL, alpha=0.25, lw=0)

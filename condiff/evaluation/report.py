@@ -37,6 +37,8 @@ LINES = {
         )
     },
     "spectrum_decibels": Line("power spectrum, dB apart", -1),
+    "kspace_decibels": Line("k-space energy, dB apart", -1),
+    "coherence": Line("phase coherence of neighbours", 0, 3),
     "patches_wasserstein": Line("patches, sliced Wasserstein", -1, 3),
     "accuracy": Line("contrast right · learned on real", 1),
     "usefulness": Line("real named right · learned on samples", 1),

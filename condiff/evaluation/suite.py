@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from torch import Tensor
@@ -14,6 +15,7 @@ from condiff.evaluation.fidelity import (
     feature_distances,
     log_spectrum,
     patch_projections,
+    phase_coherence,
     sliced_wasserstein,
     spectrum_distance,
 )
@@ -23,6 +25,7 @@ from condiff.evaluation.measures import (
     contrasts_apart,
     distance,
     diversity,
+    mean,
     realism,
     standardised,
     usefulness,
@@ -83,11 +86,15 @@ def check_patients(held_out: Images, contrasts: Sequence[str]) -> None:
 
 def quick(sets: Sets) -> list[Measure]:
     """The measures that train nothing."""
-    return [
+    measures = [
         distance("random", standardised(RandomFeatures(), sets.training), feature_distances, sets),
         distance("spectrum", log_spectrum, spectrum_distance, sets),
         distance("patches", patch_projections, sliced_wasserstein, sets),
     ]
+    if sets.samples.values.is_complex():
+        measures.append(distance("kspace", log_spectrum, spectrum_distance, sets, attrgetter("values")))
+        measures.append(mean("coherence", phase_coherence, sets))
+    return measures
 
 
 def thorough(sets: Sets, cache: Path) -> list[Measure]:

@@ -1,6 +1,6 @@
 """The diffusion system: a denoiser, the noise levels it learns at, and how it is optimized."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import lightning as L
 import torch
@@ -30,6 +30,8 @@ class DiffusionSystem(L.LightningModule):
         codec: where the diffusion happens: `Pixels`, or an autoencoder's latent space.
         loss: what the denoiser is trained to do.
         p_uncond: share of training images whose condition is dropped; with 1 the model is unconditional.
+        p_unknown: share of training images of which a random subset of the condition's fields is known, of any size alike.
+        fields: how many numbers each field of the condition has.
         seed: of the noise; each step and process has its own, so a resumed run repeats nothing.
     """
 
@@ -42,12 +44,15 @@ class DiffusionSystem(L.LightningModule):
         codec: Codec,
         loss: Loss = denoising,
         p_uncond: float = 0.1,
+        p_unknown: float = 0.0,
+        fields: Sequence[int] | None = None,
         seed: int = 0,
     ):
         super().__init__()
         self.denoiser, self.schedule, self.loss = denoiser, schedule, loss
         self.codec: Codec = codec
-        self.optimizer, self.lr_factor, self.p_uncond, self.seed = optimizer, lr_factor, p_uncond, seed
+        self.optimizer, self.lr_factor, self.seed = optimizer, lr_factor, seed
+        self.p_uncond, self.p_unknown, self.fields = p_uncond, p_unknown, tuple(fields or ())
 
     @property
     def conditional(self) -> bool:
@@ -66,6 +71,8 @@ class DiffusionSystem(L.LightningModule):
         keep = torch.rand(n, 1, generator=generator, device=self.device) >= self.p_uncond
         sigma = self.schedule.sample(n, torch.Generator().manual_seed(derive_seed(self.seed, *stream))).to(self.device)
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
+        if self.p_unknown:
+            keep = keep & self._subset(n, generator)
         progress = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
         losses = self.loss(self.denoiser, x0, eps, sigma, batch.cond * keep, progress)
         loss = losses.mean()
@@ -91,6 +98,12 @@ class DiffusionSystem(L.LightningModule):
         total = int(self.trainer.estimated_stepping_batches)
         scheduler = LambdaLR(optimizer, lambda step: self.lr_factor(step, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _subset(self, n: int, generator: torch.Generator) -> Tensor:
+        """Which numbers [n, D] of the conditions are known."""
+        chosen, share = torch.rand(2, n, 1, generator=generator, device=self.device)
+        known = torch.rand(n, len(self.fields), generator=generator, device=self.device) >= share * (chosen < self.p_unknown)
+        return known.repeat_interleave(torch.tensor(self.fields, device=self.device), dim=1)
 
     def _generator(self, *stream: int | str) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(derive_seed(self.seed, *stream))

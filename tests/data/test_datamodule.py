@@ -1,53 +1,71 @@
-"""Batches: the stream of indices, the conditions, what is kept of a volume."""
-
-from collections import Counter
+"""Batches: the conditions, and what is kept of a volume."""
 
 import pytest
 import torch
 
-from condiff.data.augment import mirror
+from condiff.data.augment import mirror, turn_phase
 from condiff.data.conditioning import ContrastCondition
-from condiff.data.datamodule import Slices, StreamSampler
-from condiff.data.fastmri import find, read_magnitude
+from condiff.data.datamodule import MRIDataModule
+from condiff.data.fastmri import read_magnitude
+from condiff.data.order import shuffled
+from condiff.data.selection import Selection
 from condiff.data.transforms import Magnitude
 from condiff.errors import InputError
+from tests.conftest import write_volume
 
 
-def stream(n=10, length=15, epochs=4, **settings):
-    sampler = StreamSampler(n, length, seed=0, **settings)
-    for epoch in range(epochs):
-        sampler.set_epoch(epoch)
-        yield from sampler
+def module(root, cache, **settings):
+    contrasts = settings.pop("contrasts", ("AXT1", "AXT1POST", "AXT2", "AXFLAIR"))
+    standard = {
+        "read": read_magnitude, "transform": Magnitude, "matrix": 32, "downsample": 2, "conditioning": ContrastCondition,
+        "contrasts": contrasts, "select": Selection(), "volumes_per_contrast": 1, "held_out_per_contrast": 1, "batch_size": 2,
+        "steps_per_epoch": 2, "order": shuffled, "augment": lambda images, generator: images, "workers": 0,
+    }  # fmt: skip
+    return MRIDataModule(root, cache, **standard | settings)
 
 
-def test_stream_visits_all_equally_often():
-    assert set(Counter(stream()).values()) == {6}
-
-
-def test_stream_is_shuffled_anew_each_pass():
-    indices = list(stream())
-    assert sorted(indices[:10]) == sorted(indices[10:20]) == list(range(10))
-    assert indices[:10] != indices[10:20]
-
-
-def test_processes_share_one_stream():
-    whole = list(stream(length=30, epochs=2))
-    halves = [list(stream(epochs=2, rank=rank, world_size=2)) for rank in (0, 1)]
-    assert [index for pair in zip(*halves, strict=True) for index in pair] == whole[:60]
-
-
-def test_slices_keep_scale_and_condition(phantom_root):
-    volumes, transform = find(phantom_root).volumes, Magnitude(matrix=32, downsample=2)
-    conditioning = ContrastCondition(("AXT1", "AXT1POST", "AXT2", "AXFLAIR"))
-    slices = Slices(volumes, read_magnitude, transform, conditioning, "some")
-    assert len(slices) == 2 * len(volumes) and len(slices.scales) == len(volumes)
+def test_slices_keep_scale_and_condition(phantom_root, tmp_path):
+    data = module(phantom_root, tmp_path)
+    data.setup()
+    slices = data.slices(data.index.volumes, "some")
+    assert len(slices) == 2 * len(slices.volumes) == 2 * len(data.index.volumes)
     image, cond = slices[5]
     volume = slices.volumes[slices.volume[5]]
-    assert torch.equal(cond, conditioning.encode(volume.contrast))
-    again, scale = transform(*read_magnitude(volume.path))
-    assert torch.equal(image, again[1]) and scale == slices.scales[slices.volume[5]]
+    assert torch.equal(cond, data.conditioning.encode(volume.contrast))
+    again, scale = data.transform(*read_magnitude(volume.path))
+    torch.testing.assert_close(image, again[1], rtol=1e-3, atol=1e-3)  # kept in half precision
+    assert scale == slices.stacks[slices.volume[5]].scale
     assert slices.examples("AXT2", 3).shape == (3, 1, 16, 16)
     assert len(slices.examples(None, 1000)) == len(slices)
+
+
+def test_slices_of_the_middle(phantom_root, tmp_path):
+    data = module(phantom_root, tmp_path, select=Selection(slices=(0.5, 1.0)))
+    data.setup()
+    assert data.train.slice.tolist() == [1] * len(data.train.volumes)
+
+
+def test_acquisitions_merged_or_apart(tmp_path):
+    for i, contrast in enumerate(["AXT1", "AXT1PRE", "AXT1", "AXT1PRE"]):
+        write_volume(tmp_path / f"{i}.h5", contrast=contrast, patient=f"p{i}")
+    merged = module(
+        tmp_path, tmp_path / "cache", contrasts=("AXT1",), select=Selection({"AXT1PRE": "AXT1"}), volumes_per_contrast=3
+    )
+    merged.setup()
+    assert len(merged.train.volumes) == 3 and {v.acquisition for v in merged.split().all} == {"AXT1", "AXT1PRE"}
+    apart = module(tmp_path, tmp_path / "cache", contrasts=("AXT1",))
+    apart.setup()
+    assert {v.acquisition for v in apart.split().all} == {"AXT1"}
+
+
+def test_shards_make_up_the_whole(phantom_root, tmp_path):
+    whole = module(phantom_root, tmp_path).split().all
+    for k in (1, 2, 3):
+        data = module(phantom_root, tmp_path, shard=f"{k}/3")
+        data.prepare_data()
+    assert len(list(data.ready.folder.glob("*.images"))) == len(whole)
+    with pytest.raises(InputError, match="data.shard=4/3: give k/n"):
+        module(phantom_root, tmp_path, shard="4/3").prepare_data()
 
 
 def test_condition():
@@ -62,3 +80,12 @@ def test_mirror_flips_about_half():
     images = torch.arange(4.0).expand(1000, 1, 2, 4)
     flipped = mirror(images, torch.Generator().manual_seed(0), 0.5)[:, 0, 0, 0] == 3
     assert 400 < flipped.sum() < 600
+
+
+def test_phase_turns_and_magnitude_stays():
+    images = torch.randn(50, 2, 4, 4)
+    turned = turn_phase(images, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(turned.square().sum(1), images.square().sum(1))
+    ratio = torch.complex(*turned.unbind(1)) / torch.complex(*images.unbind(1))
+    torch.testing.assert_close(ratio, ratio[:, :1, :1].expand_as(ratio), rtol=1e-3, atol=1e-3)
+    assert ratio[:, 0, 0].angle().std() > 1

@@ -1,23 +1,53 @@
 """The reader against files with known content, whole and broken."""
 
+import csv
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
 import torch
 
-from condiff.data.conditioning import ContrastCondition
-from condiff.data.datamodule import Slices
-from condiff.data.fastmri import find, probe, read_magnitude
+from condiff.data import header
+from condiff.data.fastmri import probe, read_kspace, read_magnitude
+from condiff.data.index import index
 from condiff.data.phantom import CONTRASTS
 from condiff.data.transforms import Magnitude, overlap
 from condiff.errors import InputError
-from tests.conftest import TINY, write_volume
+from tests.conftest import TINY, write_raw, write_volume
 
 
 def test_contrast_comes_from_the_file_not_its_name(tmp_path):
-    write_volume(tmp_path / "file_brain_AXT2_1.h5", contrast="AXFLAIR", patient="x")
-    (volume,) = find(tmp_path).volumes
+    volume = probe(write_volume(tmp_path / "file_brain_AXT2_1.h5", contrast="AXFLAIR", patient="x"))
     assert (volume.contrast, volume.patient) == ("AXFLAIR", "x")
+
+
+def test_header_is_read(tmp_path):
+    volume = probe(write_raw(tmp_path / "a.h5", shape=(64, 32), coils=3, slices=5, te=81.5, last=23, centre=12))
+    about = volume.header
+    assert (volume.slices, volume.coils, volume.rows, volume.cols) == (5, 3, 64, 32)
+    assert (about.tr, about.te, about.ti, about.flip, about.field_t) == (6000, 81.5, 100, 150, 2.8936)
+    assert (about.matrix, about.fov_mm, about.recon_fov_mm) == ((64, 32), (440, 220), (220, 220))
+    assert about.columns == (4, 28) and about.sequence == "TurboSpinEcho" and about.measurement == "a"
+
+
+def test_header_as_ismrmrd_reads_it(phantom_root):
+    """The schema's own parser agrees, where it takes a header: it refuses those that lack, say, a patient's position."""
+    xsd = pytest.importorskip("ismrmrd.xsd")
+    with h5py.File(next(phantom_root.glob("*AXFLAIR*.h5"))) as file:
+        ours, theirs = header.parse(file["ismrmrd_header"][()]), xsd.CreateFromDocument(file["ismrmrd_header"][()])
+    encoding, sequence = theirs.encoding[0], theirs.sequenceParameters
+    assert ours.matrix == (encoding.encodedSpace.matrixSize.x, encoding.encodedSpace.matrixSize.y)
+    assert ours.fov_mm == (encoding.encodedSpace.fieldOfView_mm.x, encoding.encodedSpace.fieldOfView_mm.y)
+    assert ours.recon_fov_mm == (encoding.reconSpace.fieldOfView_mm.x, encoding.reconSpace.fieldOfView_mm.y)
+    assert [ours.tr, ours.te, ours.ti, ours.flip] == [
+        values[0] for values in (sequence.TR, sequence.TE, sequence.TI, sequence.flipAngle_deg)
+    ]
+    assert ours.field_t == theirs.acquisitionSystemInformation.systemFieldStrength_T
+    assert ours.measurement == theirs.measurementInformation.measurementID and ours.sequence == sequence.sequence_type
+    limits = encoding.encodingLimits.kspace_encoding_step_1
+    first = ours.matrix[1] // 2 - limits.center
+    assert ours.columns == (first, first + limits.maximum + 1)
 
 
 def broken_files(folder):
@@ -44,25 +74,81 @@ def broken_files(folder):
     yield from [("no_matrix.h5", "encodedSpace"), ("masked.h5", "undersampled")]
 
 
+def broken_kspace(folder):
+    """(file, what its reason must name): raw data that are no good."""
+
+    def spoil(name, change, **settings):
+        with h5py.File(write_raw(folder / name, **settings), "a") as file:
+            change(file)
+
+    def replaced(content):
+        def change(file):
+            del file["kspace"]
+            file["kspace"] = content
+
+        return change
+
+    spoil("zeros.h5", replaced(np.zeros((2, 4, 64, 32), np.complex64)))
+    spoil("nan.h5", replaced(np.full((2, 4, 64, 32), np.nan, np.complex64)))
+    spoil("rank.h5", replaced(np.ones((2, 64, 32), np.complex64)))
+    spoil("real.h5", replaced(np.ones((2, 4, 64, 32), np.float32)))
+    spoil("odd.h5", replaced(np.ones((2, 4, 60, 31), np.complex64)))
+    undersampled = np.ones((2, 4, 64, 32), np.complex64)
+    undersampled[..., ::3] = 0
+    spoil("undersampled.h5", replaced(undersampled))
+
+    def no_xml(file):
+        del file["ismrmrd_header"]
+        file["ismrmrd_header"] = b"<ismrmrdHeader"
+
+    spoil("xml.h5", no_xml)
+    yield from [
+        ("zeros.h5", "kspace is zero"),
+        ("nan.h5", "not finite"),
+        ("rank.h5", "not one of 4 axes"),
+        ("real.h5", "float32"),
+    ]
+    yield from [("odd.h5", "60 x 31 samples, its header says 64 x 32"), ("undersampled.h5", "columns are zero")]
+    yield ("xml.h5", "no XML")
+
+
 def test_broken_files_are_named_skipped_and_counted(tmp_path, caplog):
-    reasons = dict(broken_files(tmp_path))
-    index = find(tmp_path)
-    assert [volume.path.name for volume in index.volumes] == ["whole.h5"]
-    assert {path.name for path in index.skipped} == reasons.keys()
-    for path, reason in index.skipped.items():
-        assert reasons[path.name] in reason
-        assert str(path) in caplog.text
-    assert f"skipped {len(reasons)} of {len(reasons) + 1} files" in caplog.text
+    root = tmp_path / "data"
+    root.mkdir()
+    reasons = dict(broken_files(root)) | dict(broken_kspace(root))
+    (root / "copy.h5").write_bytes((root / "whole.h5").read_bytes())
+    (root / "whole.h5").rename(root / "zz_whole.h5")
+    reasons["zz_whole.h5"] = "the same measurement as"
+    found = index(root, tmp_path / "cache")
+    assert [volume.path.name for volume in found.volumes] == ["copy.h5"]
+    assert {path.name for path in found.skipped} == reasons.keys()
+    for path, reason in found.skipped.items():
+        assert reasons[path.name] in reason, path
+    assert f"skipped {len(reasons)} of {len(reasons) + 1} files" in caplog.text and str(found.report) in caplog.text
+    with found.report.open() as file:
+        report = {Path(row["file"]).name: row["reason"] for row in csv.DictReader(file)}
+    assert report.keys() == reasons.keys() and all(reasons[name] in reason for name, reason in report.items())
+
+
+@pytest.mark.parametrize("settings", [{"coils": 1}, {"coils": 28}, {"coils": 2}, {"shape": (64, 21)}, {"last": 23, "centre": 12}])
+def test_unusual_files_are_good(tmp_path, settings):
+    """One coil or many, fewer columns than the image, partial phase encoding."""
+    path = write_raw(tmp_path / "a.h5", **settings)
+    if "last" in settings:
+        with h5py.File(path, "a") as file:
+            file["kspace"][..., :4] = file["kspace"][..., 28:] = 0
+    assert probe(path).coils == settings.get("coils", 4)
+    assert read_kspace(path)[0].shape[2] == 32
 
 
 def test_no_folder_and_nothing_in_it(tmp_path):
     with pytest.raises(InputError, match="data.root: no folder .*nowhere"):
-        find(tmp_path / "nowhere")
+        index(tmp_path / "nowhere", tmp_path / "cache")
     with pytest.raises(InputError, match="no readable fastMRI volume .0 .h5 files"):
-        find(tmp_path)
+        index(tmp_path, tmp_path / "cache")
     (tmp_path / "x.h5").write_text("x")
     with pytest.raises(InputError, match="x.h5: cannot be read as HDF5"):
-        find(tmp_path)
+        index(tmp_path, tmp_path / "cache")
 
 
 def test_file_that_breaks_after_it_was_found(tmp_path):
@@ -74,17 +160,12 @@ def test_file_that_breaks_after_it_was_found(tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
-def test_volume_without_a_finite_image(tmp_path, value, caplog):
+def test_volume_without_a_finite_image(tmp_path, value):
     with h5py.File(write_volume(tmp_path / "a.h5"), "a") as file:
         file["reconstruction_rss"][0] = value
         file["reconstruction_rss"][1] = value
     with pytest.raises(InputError, match="a.h5: its image is not finite, or empty"):
         read_magnitude(tmp_path / "a.h5")
-    good = write_volume(tmp_path / "b.h5")
-    conditioning, both = ContrastCondition(("AXT1",)), [probe(tmp_path / "a.h5"), probe(good)]
-    held = Slices(both, read_magnitude, Magnitude(matrix=32), conditioning, "some")
-    assert [volume.path for volume in held.volumes] == [good] and len(held) == 2
-    assert "skipped" in caplog.text and "a.h5" in caplog.text
 
 
 def test_attributes_as_bytes(tmp_path):
@@ -94,7 +175,7 @@ def test_attributes_as_bytes(tmp_path):
 
 
 def test_reads_the_phantom(phantom_root):
-    volumes = find(phantom_root).volumes
+    volumes = [probe(path) for path in sorted(phantom_root.glob("*.h5"))]
     assert len(volumes) == TINY.patients * len(CONTRASTS) == len({volume.patient for volume in volumes})
     slices, pixel = read_magnitude(volumes[0].path)
     assert slices.shape == (TINY.slices, TINY.matrix, TINY.matrix)

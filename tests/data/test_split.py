@@ -1,5 +1,6 @@
 """Splits: nobody in two of them, and small sets are ordinary."""
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -65,3 +66,46 @@ def test_nobody_left_to_validate_on():
 def test_absent_contrast_is_named():
     with pytest.raises(InputError, match="no AXT2 volume in data.root .there are 1 AXT1"):
         split_by_patient(volumes(a="AXT1"), ("AXT1", "AXT2"), 1, 1, seed=0)
+
+
+def official(folder, **patients):
+    return [replace(v, official=folder) for v in volumes(**patients)]
+
+
+def test_official_folders_are_honoured():
+    both = official("train", **{f"t{i}": "AXT2" for i in range(6)}) + official("val", **{f"v{i}": "AXT2" for i in range(6)})
+    split = split_by_patient(both, ("AXT2",), 5, 3, seed=0)
+    assert {v.patient[0] for v in split.train} == {"t"} and {v.patient[0] for v in split.val + split.test} == {"v"}
+    assert (len(split.train), len(split.val), len(split.test)) == (5, 3, 3)
+    third = split_by_patient(both + official("test", x="AXT2"), ("AXT2",), 5, 3, seed=0)
+    assert [v.patient for v in third.test] == ["x"]
+
+
+def test_who_lies_in_two_folders_is_trained_on_alone():
+    twice = official("train", a="AXT2", b="AXT2") + official("val", a="AXT1", c="AXT2")
+    split = split_by_patient(twice, ("AXT2",), None, 3, seed=0)
+    assert_disjoint(split)
+    assert {v.patient for v in split.val + split.test} == {"c"}
+
+
+def test_all_there_are_but_those_held_out():
+    many = volumes(**{f"p{i}": "AXT2" for i in range(20)}, **{f"q{i}": "AXT1" for i in range(5)})
+    split = split_by_patient(many, ("AXT1", "AXT2"), None, 2, seed=0)
+    assert_disjoint(split)
+    assert len(split.all) == 25
+    for part, counts in ((split.val, [2, 2]), (split.test, [2, 2]), (split.train, [1, 16])):
+        assert [sum(v.contrast == c for v in part) for c in ("AXT1", "AXT2")] == counts
+    with pytest.raises(InputError, match="volumes_per_contrast=None"):
+        split_by_patient(volumes(a="AXT2"), ("AXT2",), None, 2, seed=0)
+
+
+@pytest.mark.parametrize("folder", ["train", "val", "test"])
+def test_a_part_of_the_dataset_is_split_like_any_folder(folder):
+    split = split_by_patient(official(folder, **{f"p{i}": "AXT2" for i in range(6)}), ("AXT2",), 3, 1, seed=0)
+    assert (len(split.train), len(split.val), len(split.test)) == (3, 1, 1)
+
+
+def test_the_most_that_fits_is_named():
+    many = volumes(**{f"p{i}": "AXT2" for i in range(50)})
+    with pytest.raises(InputError, match="set data.volumes_per_contrast=49"):
+        split_by_patient(many, ("AXT2",), 50, 3, seed=0)

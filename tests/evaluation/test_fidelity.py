@@ -10,6 +10,7 @@ from condiff.evaluation.fidelity import (
     kernel,
     log_spectrum,
     patch_projections,
+    phase_coherence,
     prdc,
     sliced_wasserstein,
     spectrum_distance,
@@ -120,3 +121,17 @@ def test_patches_are_the_same_for_every_image_and_call():
     found = patch_projections(images)
     assert found.shape[:2] == (3, 3) and torch.equal(found[1:2], patch_projections(images[1:2]))
     assert patch_projections(torch.full((1, 64, 64), 0.5))[:, :-1].abs().max() < 1e-6  # a flat image has no fine detail
+
+
+def test_phase_coherence_of_one_phase_and_of_noise():
+    magnitude = torch.rand(3, 40, 40) + 0.5
+    turned = torch.polar(magnitude, torch.full_like(magnitude, 2.0))
+    torch.testing.assert_close(phase_coherence(turned), torch.ones(3))
+    noise = torch.randn(20, 64, 64, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    assert phase_coherence(noise).mean().item() == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_spectrum_of_complex_images_sees_phase():
+    """A linear phase moves all the energy of a constant image to one frequency."""
+    ramp = torch.polar(torch.ones(1, 32, 32), 2 * torch.pi * 8 * torch.arange(32.0).expand(1, 32, 32) / 32)
+    assert log_spectrum(ramp)[0].argmax() == 8 and log_spectrum(ramp.abs())[0].argmax() == 0

@@ -1,0 +1,45 @@
+"""Which volumes of an index are wanted, under which name, and which of their slices."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from condiff.data.fastmri import Volume
+from condiff.errors import InputError
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Args:
+    merge: acquisition -> the contrast it counts as; others keep their name.
+    field_t: lowest and highest field strength, T.
+    coils: fewest and most.
+    slices: share of a volume's slices, from the skull's base to the vertex, where those to use begin and end.
+    """
+
+    merge: Mapping[str, str] | None = None
+    field_t: Sequence[float] = (0.0, math.inf)
+    coils: Sequence[int] = (0, 1_000)
+    slices: Sequence[float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        for name in ("field_t", "coils", "slices"):
+            limits = getattr(self, name)
+            if len(limits) != 2 or limits[0] > limits[1]:
+                raise InputError(f"data.select.{name}={list(limits)}: give the lowest and the highest, [a,b]")
+        if not 0 <= self.slices[0] < self.slices[1] <= 1:
+            raise InputError(f"data.select.slices={list(self.slices)}: give shares of a volume between 0 and 1, [0.1,0.8]")
+
+    def __call__(self, volumes: Iterable[Volume]) -> list[Volume]:
+        merge = self.merge or {}
+        return [replace(v, contrast=merge.get(v.acquisition, v.contrast)) for v in volumes if self._wanted(v)]
+
+    def of(self, count: int) -> range:
+        """The slices to use of so many; at least one."""
+        first = min(round(self.slices[0] * count), count - 1)
+        return range(first, max(round(self.slices[1] * count), first + 1))
+
+    def _wanted(self, volume: Volume) -> bool:
+        about = volume.header
+        strength = about.field_t if about and about.field_t is not None else self.field_t[0]  # unknown is not refused
+        return self.field_t[0] <= strength <= self.field_t[1] and self.coils[0] <= volume.coils <= self.coils[1]

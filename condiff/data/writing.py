@@ -1,0 +1,43 @@
+"""Files that appear whole or not at all, and one clear line where they cannot."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from condiff.errors import InputError
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes its name when it is complete."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", suffix=".part", delete=False) as file:
+        try:
+            yield file  # type: ignore[misc]
+            file.close()
+            os.chmod(file.name, 0o666 & ~_umask())  # temporary files are for their maker alone
+            os.replace(file.name, path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(file.name)
+            raise
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Raises InputError where the folder cannot be written, or the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "what is done is kept: free some space" if full else "make it writable"
+        raise InputError(f"data.cache: cannot write to {folder} ({error}); {remedy}, or choose another, data.cache=DIR") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

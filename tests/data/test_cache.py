@@ -1,0 +1,222 @@
+"""Ready images: made once, whole, by any number of processes, whatever happens meanwhile."""
+
+import functools
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from condiff.data import cache as caching
+from condiff.data.cache import Cache, spelled
+from condiff.data.fastmri import probe, read_kspace, read_magnitude
+from condiff.data.transforms import Complex, Magnitude
+from condiff.errors import InputError
+from condiff.mri.maps import espirit, walsh
+from tests.conftest import ROOT, write_raw, write_volume
+
+
+@pytest.fixture
+def volumes(tmp_path):
+    return [probe(write_volume(tmp_path / f"{i}.h5", patient=f"p{i}", slices=i + 1)) for i in range(3)]
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return Cache(tmp_path / "cache", read_magnitude, Magnitude(matrix=32, downsample=1))
+
+
+def test_ready_images_are_those_of_the_transform(cache, volumes):
+    cache.prepare(volumes, 0, "some")
+    for volume in volumes:
+        stack, (images, scale) = cache.open(volume), cache.transform(*read_magnitude(volume.path))
+        assert (len(stack), stack.shape, stack.scale) == (volume.slices, tuple(images.shape), scale)
+        for i, image in enumerate(images):
+            torch.testing.assert_close(stack[i], image, rtol=1e-3, atol=1e-3)
+
+
+def test_nothing_is_made_twice(cache, volumes, monkeypatch):
+    cache.prepare(volumes, 0, "some")
+    monkeypatch.setattr(caching, "prepare_one", lambda cache, volume: pytest.fail(f"made {volume} again"))
+    cache.prepare(volumes, 0, "some")
+
+
+def test_the_key_holds_all_that_shapes_the_images(tmp_path):
+    transforms = [
+        Magnitude(matrix=32), Magnitude(matrix=32, quantile=0.9), Complex(matrix=32), Complex(matrix=32, coils=4),
+        Complex(matrix=32, maps=walsh), Complex(matrix=32, maps=functools.partial(espirit, kernel=5)),
+    ]  # fmt: skip
+    assert len({Cache(tmp_path, read_kspace, transform).folder for transform in transforms}) == len(transforms)
+    assert Cache(tmp_path, read_kspace, transforms[0]).folder != Cache(tmp_path, read_magnitude, transforms[0]).folder
+    assert "0x" not in repr(spelled(transforms[-1]))  # no addresses, which differ from process to process
+
+
+def test_a_changed_file_is_made_again(cache, volumes, tmp_path):
+    cache.prepare(volumes, 0, "some")
+    changed = probe(write_volume(tmp_path / "0.h5", patient="p0", slices=4))
+    cache.prepare([changed], 0, "some")
+    assert len(cache.open(changed)) == 4
+
+
+def test_what_cannot_be_read_says_why_and_is_tried_again(cache, volumes, tmp_path):
+    whole = (tmp_path / "1.h5").read_bytes()
+    (tmp_path / "1.h5").write_bytes(b"gone bad")
+    cache.prepare(volumes, 0, "some")
+    with pytest.raises(ValueError, match="^cannot be read .*copy it again"):
+        cache.open(volumes[1])
+    assert cache.failures(volumes).keys() == {volumes[1].path} and len(cache.open(volumes[2])) == 3
+    (tmp_path / "1.h5").write_bytes(whole)
+    cache.prepare(volumes, 0, "some")
+    assert len(cache.open(volumes[1])) == 2 and not cache.failures(volumes)
+
+
+def test_what_is_no_good_is_not_tried_again(cache, volumes, tmp_path, monkeypatch):
+    with h5py.File(tmp_path / "1.h5", "a") as file:
+        file["reconstruction_rss"][...] = np.nan
+    cache.prepare(volumes, 0, "some")
+    assert "not finite" in cache.failures(volumes)[volumes[1].path]
+    monkeypatch.setattr(caching, "prepare_one", lambda cache, volume: pytest.fail(f"made {volume} again"))
+    cache.prepare(volumes, 0, "some")
+
+
+def test_memory_that_is_short_is_nobodys_fault(cache, volumes):
+    def large(path):
+        raise MemoryError("Unable to allocate 1 TiB")
+
+    with pytest.raises(InputError, match=r"data.workers: ..h5 does not fit into memory .*set fewer"):
+        Cache(cache.root, large, cache.transform).prepare(volumes, 0, "some")
+    assert not list(cache.root.rglob("*.images"))
+
+
+def test_several_processes_make_the_same(cache, volumes, tmp_path):
+    cache.prepare(volumes, 2, "some")
+    other = Cache(tmp_path / "other", cache.read, cache.transform)
+    other.prepare(volumes, 0, "some")
+    for volume in volumes:
+        assert all(torch.equal(cache.open(volume)[i], other.open(volume)[i]) for i in range(volume.slices))
+
+
+def test_damage_is_found_and_mended(cache, volumes):
+    cache.prepare(volumes, 0, "some")
+    assert cache.verify(volumes) == []
+    for volume, change in ((volumes[1], lambda content: content[:-1] + b"!"), (volumes[2], lambda content: content[:-10])):
+        path = cache.file(volume)
+        path.write_bytes(change(path.read_bytes()))
+    assert cache.verify(volumes) == volumes[1:]
+    cache.prepare(volumes, 0, "some")
+    assert cache.verify(volumes) == []
+
+
+@pytest.fixture
+def full_disk():
+    """No file may grow beyond 100 kB: the write that crosses it fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, previous)
+
+
+def test_full_disk_leaves_no_half_file(tmp_path, full_disk):
+    volumes = [probe(write_volume(tmp_path / "a.h5", slices=1, size=100))]
+    cache = Cache(tmp_path / "cache", read_magnitude, Magnitude(matrix=320, downsample=1))
+    with pytest.raises(InputError, match=r"data.cache: cannot write to .*what is done is kept: free some space.*data.cache=DIR"):
+        cache.prepare(volumes, 0, "some")
+    assert not list(cache.folder.glob("*.images")) and not list(cache.folder.glob("*.part"))
+
+
+SCRIPT = """
+import sys, time
+from contextlib import contextmanager
+from pathlib import Path
+from condiff.data import cache
+from condiff.data.fastmri import probe, read_magnitude
+from condiff.data.transforms import Magnitude
+folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
+whole = cache.whole
+class Slow:
+    def __init__(self, file): self.file = file
+    def write(self, content): self.file.write(content); self.file.flush(); time.sleep(seconds)
+@contextmanager
+def slow(path):
+    with whole(path) as file: yield Slow(file)
+cache.whole = slow
+volumes = [probe(path) for path in sorted(folder.glob("*.h5"))]
+print("begin", flush=True)
+cache.Cache(folder / "cache", read_magnitude, Magnitude(matrix=32, downsample=1)).prepare(volumes, 0, "some")
+print("done", flush=True)
+"""
+
+
+def started(folder, seconds):
+    command = [sys.executable, "-c", SCRIPT, str(folder), str(seconds)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout.readline() == "begin\n"
+    return process
+
+
+def test_killed_and_resumed(cache, volumes, tmp_path):
+    process = started(tmp_path, 5)
+    deadline = time.monotonic() + 30
+    while not list(cache.folder.glob("*.part")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert list(cache.folder.glob("*.part")) and not list(cache.folder.glob("*.images"))
+    cache.prepare(volumes, 0, "some")
+    assert cache.verify(volumes) == [] and [len(cache.open(volume)) for volume in volumes] == [1, 2, 3]
+
+
+def test_two_at_once(cache, volumes, tmp_path):
+    processes = [started(tmp_path, 0.2) for _ in range(2)]
+    assert [process.communicate()[0] for process in processes] == ["done\n"] * 2
+    assert cache.verify(volumes) == [] and [len(cache.open(volume)) for volume in volumes] == [1, 2, 3]
+    assert not list(cache.folder.glob("*.part"))
+
+
+def test_complex_images_are_kept(tmp_path):
+    volume = probe(write_raw(tmp_path / "a.h5"))
+    cache = Cache(tmp_path / "cache", read_kspace, Complex(matrix=32))
+    cache.prepare([volume], 0, "some")
+    assert cache.open(volume)[1].shape == (2, 32, 32)
+
+
+def test_workers_end_with_who_started_them(tmp_path):
+    script = """
+import time
+from condiff.data.parallel import workers_for
+if __name__ == "__main__":
+    with workers_for(2) as run:
+        list(run(abs, range(4)))
+        import multiprocessing
+        print(*(process.pid for process in multiprocessing.active_children()), flush=True)
+        time.sleep(60)
+"""
+    path = tmp_path / "script.py"
+    path.write_text(script)
+    parent = subprocess.Popen(
+        [sys.executable, str(path)], stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    workers = [int(pid) for pid in parent.stdout.readline().split()]
+    assert len(workers) == 2
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while any(alive(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(alive(pid) for pid in workers)
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
