@@ -45,13 +45,13 @@ def _remember(send, work, arguments) -> None:
         step()
         send.send((torch.cuda.max_memory_allocated() - before) / 2**20)
     else:
-        before = _resident("VmRSS")
+        before = resident("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
         step()
-        send.send(_resident("VmHWM") - before)
+        send.send(resident("VmHWM") - before)
 
 
-def _resident(field: str) -> float:
+def resident(field: str) -> float:
     """MiB of this process, by Linux's name for it."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 2**10 for line in lines if line.startswith(field))

@@ -89,7 +89,7 @@ def train_diffusers(net: nn.Module, data: MRIDataModule, seconds: float) -> tupl
     chain = DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear")
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6)
     rate = get_scheduler("cosine", optimizer, num_warmup_steps=500, num_training_steps=100_000)
-    images, labels = data.train.images, data.train.cond.argmax(1)
+    images, labels = data.train.images(), data.train.cond.argmax(1)
     begin, steps = time.monotonic(), 0
     while time.monotonic() - begin < seconds:
         chosen = torch.randint(len(images), (16,))

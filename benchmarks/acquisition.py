@@ -1,0 +1,174 @@
+"""Do generated images obey the signal equation? TE and TR are swept through values that no training volume had.
+
+    python train.py model=acquisition data=phantom_protocols trainer.max_epochs=10
+    python -m benchmarks.acquisition RUN/checkpoints/last.ckpt OUT [samples a value]
+
+White matter, grey matter and CSF are found in the generated images by a network that learned to from the phantom's own
+truth, over all contrasts and protocols. The ratios of their mean signals are compared with the signal equation, and so
+are those of phantom volumes made with the same held-out protocols, read by the same network: what it gets wrong itself.
+OUT/acquisition.png is the figure, OUT/acquisition.json the numbers.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+from hydra.utils import instantiate
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor, nn
+
+from condiff import checkpoint, export, sampling
+from condiff.data.datamodule import MRIDataModule, Slices
+from condiff.data.fastmri import read_magnitude
+from condiff.data.phantom import CONTRASTS, PURE, TISSUES
+from condiff.mri.signal import Protocol
+from condiff.nn import UNet
+
+SWEEPS = {("AXT2", "te"): (0.7, 0.9, 1.1, 1.4), ("AXT2", "tr"): (0.7, 0.9, 1.4), ("AXT1", "tr"): (0.7, 0.9, 1.1, 1.4)}
+PAIRS = (("grey", "white"), ("csf", "white"))
+BATCH, STEPS, SURE = 32, 600, 0.9
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def truth(part: Slices, size: int) -> Tensor:
+    """[N, H, W]: 1 + place in `PURE`; 0 where a pixel of the images holds several, or another tissue."""
+    found = []
+    for volume, index in zip(part.volume.tolist(), part.slice.tolist(), strict=True):
+        with h5py.File(part.volumes[volume].path) as file:
+            full = torch.from_numpy(file["tissue"][index]).long()
+        blocks = full.unfold(0, len(full) // size, len(full) // size).unfold(1, len(full) // size, len(full) // size).flatten(2)
+        found.append(torch.where((blocks == blocks[..., :1]).all(2), blocks[..., 0], 0))
+    return torch.stack(found)
+
+
+def reader(data: MRIDataModule) -> nn.Module:
+    """Learns where the tissues are, whatever the contrast and whatever the brightness."""
+    torch.manual_seed(0)
+    images, labels = data.transform.magnitude(data.train.images()), truth(data.train, data.transform.shape[-1])
+    net = UNet(1, 0, (32, 64, 96), (1, 1, 1), (False, False, False), patch=1).to(DEVICE)
+    net.head[-1].weight.data.normal_(std=0.01)
+    net.head[-1] = nn.Conv2d(net.head[-1].in_channels, 1 + len(PURE), 3, padding=1).to(DEVICE)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    for _ in track(range(STEPS), "Learning where tissues are", transient=True):
+        chosen = torch.randint(len(images), (16,))
+        logits = net(images[chosen, None].to(DEVICE), torch.zeros(16, device=DEVICE))
+        loss = F.cross_entropy(logits, labels[chosen].to(DEVICE))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        decay.step()
+    return net.eval()
+
+
+@torch.no_grad()
+def ratios(net: nn.Module, images: Tensor) -> dict[tuple[str, str], list[float]]:
+    """Of mean signals of tissues, image by image where both are there; magnitudes [N, H, W]."""
+    found: dict[tuple[str, str], list[float]] = {pair: [] for pair in PAIRS}
+    for part in images.split(BATCH):
+        sure = net(part[:, None].to(DEVICE), torch.zeros(len(part), device=DEVICE)).softmax(1).cpu() > SURE
+        for image, masks in zip(part, sure[:, 1:], strict=True):
+            mean = {name: image[mask].mean().item() for name, mask in zip(PURE, masks, strict=True) if mask.sum() >= 8}
+            for one, other in PAIRS:
+                if one in mean and other in mean:
+                    found[one, other].append(mean[one] / mean[other])
+    return found
+
+
+def protocol(contrast: str, name: str, factor: float) -> Protocol:
+    own = CONTRASTS[contrast].protocol
+    return replace(own, **{name: getattr(own, name) * factor})
+
+
+def expected(contrast: str, of: Protocol, pair: tuple[str, str]) -> float:
+    one, other = (CONTRASTS[contrast].signal(TISSUES[name], of) for name in pair)
+    return one / other
+
+
+def main(ckpt: str, out: str, each: int = 48) -> None:
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    system = checkpoint.load(ckpt).to(DEVICE)
+    config = system.hparams
+    data = checkpoint.build(config["data"], ckpt)
+    data.prepare_data()
+    data.setup()
+    net = reader(data)
+    how = {"sampler": instantiate(config["sampler"]["walk"]), "guidance": instantiate(config["guided"])}
+    rows, strips = [], {}
+    for (contrast, name), factors in SWEEPS.items():
+        for factor in factors:
+            of = protocol(contrast, name, factor)
+            known = {key: getattr(of, key) for key in ("tr", "te", "flip")}
+            draws = sampling.plan([contrast], each, seed=0, shared_noise=True, known=known)
+            batches = [draws[first : first + BATCH] for first in range(0, each, BATCH)]
+            shape, steps = data.transform.shape, config["sampler"]["steps"]
+            drawn = [sampling.draw(system, data.conditioning, some, shape, steps=steps, **how)[-1] for some in batches]
+            images = data.transform.magnitude(torch.cat(drawn))
+            strips.setdefault(f"{contrast}, {name} {of.tr if name == 'tr' else of.te:.0f} ms", images[:6])
+            real = phantom(data, contrast, name, factor)
+            for pair in PAIRS:
+                row = {"contrast": contrast, "swept": name, "value": getattr(of, name), "ratio": "/".join(pair)}
+                row |= {"signal equation": expected(contrast, of, pair)}
+                for title, source in (("generated", images), ("phantom", real)):
+                    values = torch.tensor(ratios(net, source)[pair])
+                    row |= {title: values.mean().item(), f"{title}, standard error": values.std().item() / len(values) ** 0.5}
+                    row |= {f"{title}, error": row[title] / row["signal equation"] - 1}
+                rows.append(row)
+    (folder / "acquisition.json").write_text(json.dumps(rows, indent=1))
+    tell(rows)
+    plot(rows).savefig(folder / "acquisition.png", dpi=100)
+    export.grid({"the same noise": strips}).save(folder / "sweep.png")
+
+
+def phantom(data: MRIDataModule, contrast: str, name: str, factor: float) -> Tensor:
+    """Magnitudes of phantom volumes that nobody was trained on, made with that protocol alone."""
+    factors = {"tr_factors": (1.0,), "te_factors": (1.0,), f"{name}_factors": (factor,)}
+    root = replace(data.phantom, patients=4, seed=1000, **factors).build(data.cache)
+    stacks = [data.transform(*read_magnitude(path))[0] for path in sorted(root.glob(f"*_{contrast}_*.h5"))]
+    return data.transform.magnitude(torch.cat(stacks))
+
+
+def tell(rows: list[dict]) -> None:
+    table = Table("contrast", "swept, ms", "ratio", "signal equation", "phantom, read", "generated", "error")
+    for row in rows:
+        cells = [f"{row[key]:.3f}" for key in ("signal equation", "phantom", "generated")]
+        table.add_row(
+            row["contrast"], f"{row['swept']} {row['value']:.0f}", row["ratio"], *cells, f"{row['generated, error']:+.1%}"
+        )
+    Console(width=110).print(table)
+    errors = [abs(row["generated, error"]) for row in rows]
+    print(
+        f"relative error of the tissue ratios at held-out values: mean {sum(errors) / len(errors):.1%}, worst {max(errors):.1%}"
+    )
+
+
+def plot(rows: list[dict]) -> plt.Figure:
+    figure, axes = plt.subplots(1, len(SWEEPS), figsize=(4 * len(SWEEPS), 3.5), constrained_layout=True)
+    for axis, (contrast, name) in zip(axes, SWEEPS, strict=True):
+        own = getattr(CONTRASTS[contrast].protocol, name)
+        values = torch.linspace(0.6, 1.6, 60)
+        for colour, pair in zip(("tab:blue", "tab:orange"), PAIRS, strict=True):
+            curve = [expected(contrast, protocol(contrast, name, factor), pair) for factor in values.tolist()]
+            axis.plot(own * values, curve, color=colour, label=f"{'/'.join(pair)}, signal equation")
+            mine = [row for row in rows if (row["contrast"], row["swept"], row["ratio"]) == (contrast, name, "/".join(pair))]
+            at = [row["value"] for row in mine]
+            for title, marker in (("generated", "o"), ("phantom", "x")):
+                error = [row[f"{title}, standard error"] for row in mine]
+                axis.errorbar(
+                    at, [row[title] for row in mine], error, fmt=marker, color=colour, label=f"{'/'.join(pair)}, {title}"
+                )
+        axis.set(title=f"{contrast}: {name.upper()} swept", xlabel="ms")
+    axes[0].legend(fontsize=6)
+    return figure
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:4]))
