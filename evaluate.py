@@ -38,6 +38,8 @@ def main(cfg: DictConfig) -> None:
     data, audited = judging.prepare(system, ckpt, own_or_other(cfg))
     check_clamp(cfg, data.transform.shape[0])
     held_out, training = (judging.real(data, *parts, most=cfg.real_images) for parts in ((data.val, data.test), (data.train,)))
+    if len(training) < len(data.train):
+        print(f"real_images={cfg.real_images}: copies are looked for among {len(training)} of {len(data.train)} training images")
     known = data.conditioning.contrasts
     check_patients(held_out, known if system.conditional else [])
     draws = sampling.plan(sampling.requested(None, known, system.conditional), cfg.num_samples, cfg.seed, shared_noise=False)

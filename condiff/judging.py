@@ -1,6 +1,5 @@
 """From a checkpoint and its data to what the evaluation judges: magnitudes, with what is known of each."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from condiff.seeds import derive_seed
 from condiff.systems import DiffusionSystem
 
 MOST = 5000  # real images of a part that memory is asked to hold
-log = logging.getLogger(__name__)
 
 
 def prepare(system: DiffusionSystem, ckpt: str | Path, asked: Mapping[str, Any]) -> tuple[MRIDataModule, bool]:
@@ -66,8 +64,6 @@ def real(data: MRIDataModule, *parts: Slices, most: int = MOST) -> Images:
     for part in parts:
         if not len(part):
             continue
-        if len(part) > most:
-            log.warning("evaluation: %d of %d real images are used, copies are looked for among those", most, len(part))
         chosen = torch.linspace(0, len(part) - 1, min(most, len(part))).round().long()
         values.append(data.transform.image(part.images(chosen)))
         volumes = [part.volumes[index] for index in part.volume[chosen]]
