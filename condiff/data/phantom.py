@@ -28,7 +28,7 @@ from condiff.mri.fourier import centre_crop, fft2c, ifft2c, rss
 from condiff.mri.signal import Protocol, Tissue, inversion_recovery, spin_echo
 from condiff.seeds import derive_seed
 
-VERSION = 2  # part of the cache key: raise it when the files change
+VERSION = 3  # part of the cache key: raise it when the files change
 FOV_MM = 220.0
 THICKNESS_MM = 5.0
 FIELD_T = 2.8936
@@ -46,7 +46,7 @@ TISSUES = {
     "vein": Tissue(1900, 60, 0.80),
     "plexus": Tissue(1800, 250, 0.90),
 }
-PURE = ("white", "grey", "csf")  # whose places a volume tells, as ``tissue``
+BRAIN = ("white", "grey", "csf")  # whose shares of every pixel a volume tells, as ``tissue``
 AGENT = {"skin": 0.4, "dura": 1.5, "vein": 3.0, "plexus": 1.5, "fat": 0.15}  # gadolinium, mmol/l
 
 
@@ -154,7 +154,7 @@ class Phantom:
         os.replace(unfinished, target)
 
     def _acquired(self, contrast: Contrast, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Of a newly drawn patient, noisy multicoil k-space [slices, coils, 2 matrix, matrix] and the truth, `labels`."""
+        """Of a newly drawn patient, noisy multicoil k-space [slices, coils, 2 matrix, matrix] and the truth, `shares`."""
         subject, signal = draw_subject(generator), _signals(contrast, generator)
         texture = smooth_field(generator, 1, 25.0)
         shift = 4 * torch.randn(2, generator=generator)
@@ -168,7 +168,7 @@ class Phantom:
             image = sum(signal[name] * fraction for name, fraction in tissues.items())
             image = image * (1 + 0.04 * texture(points)[0])
             volume.append(_acquire(image * phase * maps, self.matrix))
-            tissue.append(labels(tissues))
+            tissue.append(shares(tissues))
         kspace = torch.stack(volume)
         level = 0.012 * (1 + 0.3 * torch.rand((), generator=generator))
         kspace = kspace + level * torch.randn(kspace.shape, dtype=torch.complex64, generator=generator)
@@ -191,11 +191,10 @@ class Phantom:
         )  # fmt: skip
 
 
-def labels(tissues: dict[str, Tensor]) -> Tensor:
-    """Tissue fractions on the fine grid [2M, 2M] -> [M, M] uint8: 1 + place in `PURE` where nine tenths are that, else 0."""
-    fractions = torch.nn.functional.avg_pool2d(torch.stack([tissues[name] for name in PURE])[None], 2)[0]
-    most, which = fractions.max(dim=0)
-    return torch.where(most > 0.9, which + 1, 0).to(torch.uint8)
+def shares(tissues: dict[str, Tensor]) -> Tensor:
+    """Tissue fractions on the fine grid [2M, 2M] -> those of `BRAIN` on the coarse one, [3, M, M], uint8 with 255 for all."""
+    fractions = torch.nn.functional.avg_pool2d(torch.stack([tissues[name] for name in BRAIN])[None], 2)[0]
+    return (255 * fractions).round().to(torch.uint8)
 
 
 def _signals(contrast: Contrast, generator: torch.Generator) -> dict[str, float]:
