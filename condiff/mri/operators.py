@@ -1,0 +1,61 @@
+"""Linear operators of an accelerated scan: from an image [B, C, H, W] in real channels to what was sampled of k-space, and back.
+
+Each is a callable with an ``adjoint``, Re <A x, y> = <x, A* y>, and |A x| <= |x|.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from condiff.mri.fourier import fft2c, fit, ifft2c, to_channels, to_complex
+
+
+@dataclass(frozen=True)
+class Sense:
+    """A x = M F S P x: the image padded to the field of view that was measured, seen by coils, sampled (Pruessmann et al. 1999).
+
+    Args:
+        maps: coil maps [B or 1, K, h, w], sum_k |S_k|^2 <= 1, over the measured field of view.
+        mask: [h, w], true where k-space is sampled.
+        shape: (H, W) of the images, whose pixels are those of the maps.
+    """
+
+    maps: Tensor
+    mask: Tensor
+    shape: tuple[int, int]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, 2, H, W] -> k-space [B, K, h, w], zero where it was not sampled."""
+        image = fit(to_complex(x), (self.mask.shape[0], self.mask.shape[1]))
+        return self.mask * fft2c(self.maps * image[:, None])
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """[B, K, h, w] -> [B, 2, H, W]."""
+        images = ifft2c(self.mask * y)
+        return to_channels(fit((self.maps.conj() * images).sum(dim=1), self.shape))
+
+
+@dataclass(frozen=True)
+class Phased:
+    """`Sense` of a real image whose phase is known: A x = sense(x e^(i phase)); its images are [B, 1, H, W].
+
+    Args:
+        phase: e^(i phase), [B or 1, H, W].
+    """
+
+    sense: Sense
+    phase: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, 1, H, W] -> k-space [B, K, h, w]."""
+        return self.sense(to_channels(x[:, 0] * self.phase))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """[B, K, h, w] -> [B, 1, H, W]."""
+        return (to_complex(self.sense.adjoint(y)) * self.phase.conj()).real[:, None]
+
+
+def coil_by_coil(mask: Tensor, shape: tuple[int, int]) -> Sense:
+    """Each coil an image of its own: batches [B K, 2, H, W] to k-space [B K, 1, h, w]."""
+    return Sense(torch.ones(1, 1, *mask.shape, device=mask.device), mask, shape)
