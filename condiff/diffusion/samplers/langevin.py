@@ -1,6 +1,6 @@
 """Langevin dynamics: steps along the score, (x0 - x) / sigma^2, with noise of their own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import torch
@@ -18,6 +18,7 @@ def predictor_corrector(
     cond: Tensor | None = None,
     corrections: int = 1,
     snr: float = 0.16,
+    project: Callable[[Tensor], Tensor] = lambda x: x,
     noise: Noise = torch.randn_like,
 ) -> Iterator[Tensor]:
     """Song et al. 2021, algorithms 2 and 4: a reverse-diffusion step, then Langevin steps at the level it leads to.
@@ -27,16 +28,19 @@ def predictor_corrector(
     Args:
         corrections: Langevin steps at each level.
         snr: r, which sets their length to 2 (r |z| / |score|)^2, image by image.
+        project: applied to x after every step of either kind.
     """
     for sigma, sigma_next in pairwise(sigmas):
         variance = sigma**2 - sigma_next**2
         x = x + variance / sigma**2 * (denoise(x, sigma, cond) - x)
         if sigma_next > 0:
-            x = x + variance.sqrt() * noise(x)
+            x = project(x + variance.sqrt() * noise(x))
             for _ in range(corrections):
                 score, z = (denoise(x, sigma_next, cond) - x) / sigma_next**2, noise(x)
                 length = 2 * (snr * _norm(z) / _norm(score)) ** 2
-                x = x + length * score + (2 * length).sqrt() * z
+                x = project(x + length * score + (2 * length).sqrt() * z)
+        else:
+            x = project(x)
         yield x
 
 
