@@ -8,12 +8,14 @@ from pathlib import Path
 import lightning as L
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from rich.progress import Progress
 from torch import Tensor
 
-from condiff import checkpoint, export, sampling
-from condiff.data.conditioning import NAMES
+from condiff import checkpoint, export, sampling, translating
+from condiff.data.conditioning import NAMES, Known
 from condiff.diffusion.generate import variance_preserving
+from condiff.diffusion.guidance import finite
 from condiff.drawing import Cost, counted, rounds
 from condiff.entry import as_trained, check_clamp, entry, plain, require_positive
 from condiff.errors import InputError
@@ -40,10 +42,16 @@ def main(cfg: DictConfig) -> None:
     draws = sampling.plan(contrasts, cfg.num_samples, cfg.seed, cfg.shared_noise, known, cfg.extrapolate)
     for draw in draws[:: cfg.num_samples]:
         data.conditioning.encode(draw.contrast, known, cfg.extrapolate)  # complains before anything is spent
+    if cfg.init is None and (cfg.source or cfg.strength is not None or cfg.init_slices is not None):
+        raise InputError("source, strength, init_slices: say what to do with an image; give one, init=FILE")
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
     fabric.launch()
     if fabric.is_global_zero:
         print(f"checkpoint  {ckpt}")
+    if cfg.init is not None:
+        if fabric.is_global_zero:
+            translated(cfg, system.to(fabric.device), data, contrasts, known)
+        return
     cost = Cost()
     with counted(cost):
         images, frames = everything(cfg, fabric, system.to(fabric.device), data, draws)
@@ -54,6 +62,51 @@ def main(cfg: DictConfig) -> None:
             f"samples     {cfg.out}/samples.h5, of each contrast up to {SHOWN} in {cfg.out}/samples.png\nall files   {cfg.out}/"
         )
         print(f"cost        {each:g} evaluations of the network an image, guidance included")
+
+
+def translated(cfg: DictConfig, system, data, contrasts: list[str | None], known: Known) -> None:
+    """The images of a file in other contrasts, into ``out``: samples.h5 and translated.png."""
+    images, told = translating.read(Path(cfg.init), data)
+    if cfg.init_slices is not None and not OmegaConf.is_list(cfg.init_slices):
+        raise InputError(f"init_slices={cfg.init_slices}: give a list, init_slices=[{cfg.init_slices}]")
+    chosen = list(range(len(images))) if cfg.init_slices is None else list(cfg.init_slices)
+    if not all(0 <= index < len(images) for index in chosen):
+        raise InputError(f"init_slices={chosen}: {cfg.init} has {len(images)}, counted from 0")
+    images, source = images[chosen], cfg.source or told
+    if cfg.strength is None and source is None:
+        raise InputError(f"source: {cfg.init} does not say its contrast; give it, source=AXT1, or set strength")
+    if not system.conditional:
+        raise InputError(f"ckpt={cfg.ckpt}: is unconditional, and knows no contrasts to translate between; give another")
+    out, sigmas = Path(cfg.out), system.schedule.steps(cfg.steps)
+    out.mkdir(parents=True, exist_ok=True)
+    denoise, walk = instantiate(cfg.guided)(finite(system)), instantiate(cfg.sampler.walk)
+    targets = [contrast for contrast in contrasts if contrast != source] if cfg.contrast is None else contrasts
+    made: dict[str, Tensor] = {}
+    batches = range(0, len(images), cfg.batch_size)
+    with Progress() as progress:
+        each = 2 * cfg.steps - 1 if cfg.strength is None else round(cfg.strength * cfg.steps)
+        tick = partial(progress.advance, progress.add_task("Translating", total=len(targets) * len(batches) * each))
+        for target in targets:
+            parts = []
+            for begin in batches:
+                some = images[begin : begin + cfg.batch_size].to(system.device)
+                here = data.conditioning.encode(source).expand(len(some), -1).to(some)
+                there = data.conditioning.encode(target, known, cfg.extrapolate).expand(len(some), -1).to(some)
+                seeds = [cfg.seed + begin + index for index in range(len(some))]
+                x = translating.translate(denoise, some, sigmas, here, there, walk, cfg.strength, seeds, tick)
+                parts.append(x.cpu())
+            made[target or "any"] = torch.cat(parts)
+    names = [name for name, some in made.items() for _ in some]
+    seeds = [cfg.seed + index for some in made.values() for index in range(len(some))]
+    how = {"strength": cfg.strength} if cfg.strength is not None else {}
+    whence = {"checkpoint": str(cfg.ckpt), "init": str(cfg.init), "source": source or "", "steps": cfg.steps}
+    export.save_h5(out / "samples.h5", torch.cat([*made.values()]), names, seeds, **whence, **how)
+    shown = torch.linspace(0, len(images) - 1, min(SHOWN, len(images))).round().long()
+    rows = {f"from {source or 'any'}": images[shown]} | {name: some[shown] for name, some in made.items()}
+    export.grid({"translated": {name: data.transform.magnitude(some) for name, some in rows.items()}}).save(
+        out / "translated.png"
+    )
+    print(f"translated  {len(images)} images to {', '.join(made)}: {out}/translated.png, {out}/samples.h5")
 
 
 def everything(cfg: DictConfig, fabric: L.Fabric, system, data, draws: list[sampling.Draw]) -> tuple[Tensor, Tensor]:

@@ -74,10 +74,19 @@ def read(path: str | Path) -> dict[str, Any]:
 
 def patients(path: str | Path) -> set[str]:
     """Fingerprints of the patients it was trained on, as its data module told them. Raises InputError where it did not."""
+    return set(_of_data(path)["patients"])
+
+
+def statistics(path: str | Path) -> dict[str, float]:
+    """Of the images it was trained on, `condiff.data.statistics`. Raises InputError where its data module did not tell."""
+    return _of_data(path)["statistics"]
+
+
+def _of_data(path: str | Path) -> dict[str, Any]:
     states = [state for key, state in read(path).items() if key.endswith("DataModule")]
     if not states:
         raise InputError(f"{path}: does not say whom it was trained on, so nobody is known to be held out; train it again")
-    return {name for state in states for name in state["patients"]}
+    return states[0]
 
 
 def build(config: Any, path: str | Path) -> Any:

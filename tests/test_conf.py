@@ -1,10 +1,11 @@
 """Every yaml composes, and what it describes can be built."""
 
+import inspect
 from pathlib import Path
 
 import hydra
 import pytest
-from hydra.utils import instantiate
+from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 
 from condiff import posthoc
@@ -13,6 +14,7 @@ from condiff.entry import CONF, folder_name
 GROUPS = {
     path.relative_to(CONF): str(path.relative_to(CONF).parent) for path in sorted(CONF.rglob("*.yaml")) if path.parent != CONF
 }
+RECONSTRUCT = ("method", "mask")  # groups of reconstruct.py alone
 EXTRA = {
     "data=fastmri": ["data.root=anywhere"],
     "guidance=autoguidance": ["+ckpt=anywhere"],
@@ -27,7 +29,7 @@ def compose(config_name, *overrides):
         return hydra.compose(config_name, ["run=somewhere", *overrides] if config_name == "train" else list(overrides))
 
 
-@pytest.mark.parametrize("path", GROUPS, ids=str)
+@pytest.mark.parametrize("path", [path for path, group in GROUPS.items() if group not in RECONSTRUCT], ids=str)
 def test_every_choice_is_built(path, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -47,6 +49,17 @@ def test_every_choice_is_built(path, monkeypatch, tmp_path):
     assert all(size % system.denoiser.net.multiple == 0 for size in data.transform.shape[1:])
     trainer = instantiate(cfg.trainer, logger=[instantiate(part) for part in cfg.logger.values()], accelerator="cpu")
     assert trainer.max_epochs == cfg.trainer.max_epochs
+
+
+@pytest.mark.parametrize("path", [path for path, group in GROUPS.items() if group in RECONSTRUCT], ids=str)
+def test_every_reconstruction_is_built(path):
+    cfg = compose("reconstruct", f"{GROUPS[path]}={path.stem}", "sigma_data=0.5")
+    for part in (cfg.method.walk, cfg.method.complex, cfg.method.magnitude, cfg.mask, cfg.maps):
+        assert callable(instantiate(part))
+    sigmas = instantiate(cfg.method.levels).steps(cfg.steps)
+    assert cfg.steps == cfg.method.steps and len(sigmas) == cfg.steps + 1 and sigmas[-1] == 0
+    settings = {key for key in cfg.method.walk if not key.startswith("_")}
+    assert settings <= set(inspect.signature(get_method(cfg.method.walk._target_)).parameters)
 
 
 def test_sample_config():

@@ -14,6 +14,18 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
     | {"condiff.data", "condiff.mri", "condiff.seeds"},
     "systems": {"torch", "lightning", "condiff.systems", "condiff.diffusion", "condiff.nn", "condiff.data", "condiff.seeds"},
     "evaluation": {"torch", "numpy", "torchmetrics", "scipy", "matplotlib", "PIL", "rich", "condiff.evaluation"},
+    "reconstruction": {
+        "torch",
+        "numpy",
+        "h5py",
+        "sigpy",
+        "condiff.reconstruction",
+        "condiff.data",
+        "condiff.diffusion",
+        "condiff.drawing",
+    }
+    | {"condiff.evaluation", "condiff.export", "condiff.mri", "condiff.sampling", "condiff.seeds"},
+    "translating.py": {"torch", "numpy", "h5py", "nibabel", "condiff.data", "condiff.diffusion"},
     "averaging.py": {"torch"},
     "posthoc.py": {"torch", "condiff.averaging", "condiff.checkpoint", "condiff.systems"},
     "callbacks": {"torch", "lightning", "condiff.averaging", "condiff.callbacks", "condiff.data", "condiff.diffusion"}

@@ -136,6 +136,10 @@ class MRIDataModule(L.LightningDataModule):
         self.augment, self.seed, self.loaders, self.shard = augment, seed, loaders, shard
         self.workers = len(cores()) if workers is None else workers
 
+    def folder(self) -> Path:
+        """Where the files are."""
+        return self.root
+
     def prepare_data(self) -> None:
         """Make this shard of the volumes ready, and report of all of them why some cannot be."""
         volumes = self.split().all
@@ -252,6 +256,10 @@ class PhantomDataModule(MRIDataModule):
         self.phantom = phantom
         super().__init__(root=Path(cache) / phantom.key, cache=cache, **settings)
 
+    def folder(self) -> Path:
+        """Where the files are, made first where they are not."""
+        return self.phantom.build(self.cache)
+
     def prepare_data(self) -> None:
-        self.phantom.build(self.cache)
+        self.folder()
         super().prepare_data()

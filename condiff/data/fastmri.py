@@ -143,6 +143,83 @@ def read_kspace(path: Path) -> tuple[Tensor, tuple[float, float]]:
     return kspace, (about.recon_fov_mm[0], about.fov_mm[1])
 
 
+@dataclass(frozen=True)
+class Acquired:
+    """K-space as it was measured, all of it or an undersampled part.
+
+    Attributes:
+        volume: what the file says of itself.
+        kspace: [S, K, rows, cols] of the good slices, without what the readout was oversampled by where readouts are whole.
+        sampled: [rows, cols], true where it was.
+        fov_mm: along rows and columns.
+        full: whether all was sampled that the header calls measured.
+        good: their places in the volume; the others are zero or not finite.
+        shape: (rows, columns) of the file's own image.
+    """
+
+    volume: Volume
+    kspace: Tensor
+    sampled: Tensor
+    fov_mm: tuple[float, float]
+    full: bool
+    good: list[int]
+    shape: tuple[int, int]
+
+
+def label(path: Path) -> Volume:
+    """Contrast and patient alone; nobody's where they cannot be read."""
+    try:
+        with h5py.File(path) as file:
+            acquisition = _text(file.attrs["acquisition"])
+            return Volume(path, acquisition, _text(file.attrs["patient_id"]), acquisition)
+    except (OSError, KeyError):
+        return Volume(path, "", "")
+
+
+def read_acquired(path: Path) -> Acquired:
+    """All that a file has measured, fully sampled or not.
+
+    Raises:
+        InputError: the file cannot be read, lacks something, or has no good slice.
+    """
+    with _reading(path), h5py.File(path) as file:
+        missing = [name for name in ("kspace", "ismrmrd_header") if name not in file]
+        missing += [name for name in ("acquisition",) if name not in file.attrs]
+        if missing:
+            raise InputError(f"{path}: lacks {', '.join(missing)}; give files of fastMRI's layout with k-space")
+        about = header.parse(file["ismrmrd_header"][()])
+        kspace = file["kspace"][()]
+        if kspace.ndim != 4 or not np.issubdtype(kspace.dtype, np.complexfloating):
+            raise InputError(f"{path}: kspace is {kspace.dtype} {kspace.shape}, not complex [slices, coils, rows, columns]")
+        if kspace.shape[2:] != about.matrix:
+            rows, cols = kspace.shape[2:]
+            raise InputError(f"{path}: kspace has {rows} x {cols} samples, its header says {about.matrix[0]} x {about.matrix[1]}")
+        columns = torch.from_numpy(np.asarray(file["mask"])).bool().flatten() if "mask" in file else None
+        image = file["reconstruction_rss"].shape[-2:] if "reconstruction_rss" in file else None
+        acquisition, patient = _text(file.attrs["acquisition"]), _text(file.attrs.get("patient_id", path.stem))
+    every = torch.from_numpy(kspace.astype(np.complex64, copy=False))
+    good = [index for index, one in enumerate(every) if one.isfinite().all() and one.any()]
+    if not good:
+        raise InputError(f"{path}: every slice of its k-space is zero or not finite; copy it again")
+    values = every if len(good) == len(every) else every[good]
+    sampled = (values != 0).any(dim=0).any(dim=0)
+    if columns is not None:
+        if len(columns) != sampled.shape[1]:
+            raise InputError(f"{path}: its mask has {len(columns)} columns and its kspace {sampled.shape[1]}; copy it again")
+        sampled, values = sampled & columns, values * columns
+    left, right = about.columns
+    if left >= right:
+        raise InputError(f"{path}: its header's encoding limits leave no column of {sampled.shape[1]}; copy it again")
+    full = columns is None and bool(sampled[:, left:right].all())
+    fov = about.fov_mm
+    if torch.equal(sampled.any(dim=0), sampled.all(dim=0)):
+        rows = round(values.shape[-2] * about.recon_fov_mm[0] / about.fov_mm[0])
+        values, sampled = torch.stack([crop_readout(one, rows) for one in values]), sampled[:1].expand(rows, -1)
+        fov = about.recon_fov_mm[0], about.fov_mm[1]
+    volume = Volume(path, acquisition, patient, acquisition, slices=len(every), coils=values.shape[1], header=about)
+    return Acquired(volume, values, sampled, fov, full, good, image or (sampled.shape[0],) * 2)
+
+
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     try:

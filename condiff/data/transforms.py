@@ -19,6 +19,7 @@ class Transform(Protocol):
     """From what a reader gives to images, and back to what can be looked at."""
 
     fov_mm: float
+    quantile: float
 
     @property
     def shape(self) -> tuple[int, int, int]: ...

@@ -1,8 +1,9 @@
-"""Starting from images instead of noise: variation, interpolation, inpainting.
+"""Starting from images instead of noise: variation, interpolation, translation, inpainting.
 
-`variation` and `interpolation` yield what a sampler does on the lower part of a grid. `keep` and `keep_clean` make
-inpainting of any sampler by holding on to the known part of the image: they are functions from a denoiser to a
-denoiser, as guidance is. `repaint` is a sampler that goes over each step several times, so that the two parts agree.
+`variation` and `interpolation` yield what a sampler does on the lower part of a grid, `translation` what the ODE does up
+it and down again. `keep` and `keep_clean` make inpainting of any sampler by holding on to the known part of the image: they
+are functions from a denoiser to a denoiser, as guidance is. `repaint` is a sampler that goes over each step several times, so
+that the two parts agree.
 A mask is 1 where the image is known, 0 where it is to be made, [B, 1, H, W] or what broadcasts to it.
 """
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from condiff.diffusion.denoiser import Denoise
 from condiff.diffusion.noise import Noise
-from condiff.diffusion.samplers import Sampler, ancestral
+from condiff.diffusion.samplers import Sampler, ancestral, heun
 from condiff.errors import InputError
 
 
@@ -68,6 +69,25 @@ def interpolation(
     size = ((1 - weight) ** 2 + weight**2) ** 0.5
     eps = torch.lerp(noise(one), noise(other), weight) / size
     yield from sampler(denoise, torch.lerp(one, other, weight) + grid[0] * eps, grid, cond, noise=noise)
+
+
+def translation(
+    denoise: Denoise, image: Tensor, sigmas: Tensor, source: Tensor | None, target: Tensor | None
+) -> Iterator[Tensor]:
+    """Dual diffusion bridges, Su et al. 2023: the ODE up to noise under one condition, and down again under another.
+
+    No noise is drawn; under one and the same condition the image comes back, but for the error of the steps. 4N - 3
+    evaluations; yields the N - 1 steps up and the N down.
+
+    Args:
+        image: [B, C, H, W], taken for an image at the smallest level but 0.
+        sigmas: the whole grid [N + 1].
+        source, target: conditions [B, D]: what the image is, and what it is to be.
+    """
+    x = image
+    for x in heun(denoise, image, sigmas[:-1].flip(0), source):
+        yield x
+    yield from heun(denoise, x, sigmas, target)
 
 
 def keep(denoise: Denoise, image: Tensor, mask: Tensor) -> Denoise:

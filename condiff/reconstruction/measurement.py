@@ -1,0 +1,165 @@
+"""From what a scanner measured to an inverse problem: white virtual coils, their maps, a scale and a noise level.
+
+Everything comes from the samples that were taken: where a full scan is accelerated afterwards, nothing of the rest.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from condiff.data.transforms import Transform
+from condiff.diffusion.inverse import sense
+from condiff.errors import InputError
+from condiff.mri.coils import combine, compression, gram, mix, noise_samples, whitening
+from condiff.mri.fourier import fft2c, fit, ifft2c, rss, to_complex
+from condiff.mri.masks import calibration
+from condiff.mri.operators import Sense
+
+FEWEST = 4  # lines of calibration on a side, below which no maps can be made
+AREA = 24 * 24  # samples of calibration that are enough: where there are few columns, more rows are taken
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The images of a model: [size, size] over ``fov_mm``, their ``quantile`` of magnitudes in a volume at ``white``."""
+
+    size: int
+    fov_mm: float
+    quantile: float
+    white: float = 2.0
+
+    @classmethod
+    def of(cls, transform: Transform) -> "Grid":
+        return cls(transform.shape[-1], transform.fov_mm, transform.quantile)
+
+    def matrix(self, fov_mm: tuple[float, float]) -> tuple[int, int]:
+        """Pixels of a field of view."""
+        return round(fov_mm[0] * self.size / self.fov_mm), round(fov_mm[1] * self.size / self.fov_mm)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The slices of a volume as inverse problems, y = A(x) + noise, in the units of a model of complex images.
+
+    Attributes:
+        kspace: y [S, V, h, w], zero where nothing was sampled.
+        mask: [h, w].
+        maps: [S, V, h, w].
+        calibration: rows and columns of the block that the maps are from.
+        mixing, unmixing: [V, K] from the scanner's coils to the virtual ones, and [K, V] back.
+        failed: slices whose maps could not be made; they are zero.
+        scale: of white virtual coils' images that is 1 here.
+        sigma_y: standard deviation of the noise in each real component of y.
+    """
+
+    kspace: Tensor
+    mask: Tensor
+    maps: Tensor
+    calibration: tuple[int, int]
+    mixing: Tensor
+    unmixing: Tensor
+    failed: list[int]
+    scale: float
+    sigma_y: float
+    grid: Grid
+
+    def operator(self, slices: Sequence[int]) -> Sense:
+        """A of some slices; one may come several times."""
+        return Sense(self.maps[list(slices)], self.mask, (self.grid.size, self.grid.size))
+
+    def to(self, device: torch.device) -> "Measurement":
+        """On a device."""
+        names = ("kspace", "mask", "maps", "mixing", "unmixing")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+    @property
+    def brightness(self) -> Tensor:
+        """[S, H, W]: the root sum of squares of the scanner's coils, in their units, where the image is 1."""
+        seen = torch.stack([rss(mix(self.unmixing, one)) for one in self.maps])
+        return self.scale * fit(seen, (self.grid.size, self.grid.size))
+
+    def target(self, full: Tensor, maps: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
+        """What all samples [S, K, rows, cols] give: complex images [S, H, W], root sum of squares as the scanner has it."""
+        shape, size = (self.mask.shape[0], self.mask.shape[1]), (self.grid.size, self.grid.size)
+        combined, squares = [], []
+        for one in full:
+            coils = fit(one, shape)
+            white = mix(self.mixing, coils)
+            combined.append(fit(combine(ifft2c(white), maps(white[None])[0]), size) / self.scale)
+            squares.append(fit(rss(ifft2c(coils)), size))
+        return torch.stack(combined), torch.stack(squares)
+
+    def simulated(self, target: Tensor, generator: torch.Generator) -> "Measurement":
+        """The same scan of the images [S, H, W] by these maps, without the model error of a real one."""
+        images = fit(target, (self.mask.shape[0], self.mask.shape[1]))[:, None]
+        noise = torch.view_as_complex(torch.randn(*self.kspace.shape, 2, generator=generator))
+        return replace(self, kspace=self.mask * (fft2c(self.maps * images) + self.sigma_y * noise.to(images)))
+
+
+def measure(
+    kspace: Tensor, mask: Tensor, fov_mm: tuple[float, float], grid: Grid, maps: Callable[..., Tensor], coils: int = 8
+) -> Measurement:
+    """Prepare undersampled k-space [S, K, rows, cols], mask [rows, cols], for a model of images on ``grid``.
+
+    Args:
+        maps: one of `condiff.mri.maps`.
+        coils: at most so many virtual ones.
+
+    Raises:
+        InputError: nothing sampled, no calibration lines, or noise that cannot be measured.
+    """
+    if not mask.any():
+        raise InputError("mask: samples nothing; ask for a smaller acceleration, or give a file that holds samples")
+    kspace = kspace * mask
+    shape = grid.matrix(fov_mm)
+    there = fit(mask, shape)
+    rows, cols = calibration(there)
+    if min(rows, cols) < FEWEST:
+        raise InputError(
+            f"mask: {rows} x {cols} samples lie without gaps about the centre of k-space; coil maps need {FEWEST} x {FEWEST}: "
+            "ask for a larger mask.centre"
+        )
+    try:
+        white = whitening(noise_samples(kspace))
+    except ValueError as error:
+        raise InputError(f"kspace: {error}") from None
+    kspace = fit(kspace, shape)
+    leading = compression(white @ gram(kspace) @ white.mH, coils)
+    kspace = mix(leading @ white, kspace)
+    block = min(rows, max(AREA // cols, 24)), min(cols, max(AREA // rows, 24))
+    found, failed = torch.zeros_like(kspace), []
+    for index, one in enumerate(kspace):
+        try:
+            found[index] = maps(one[None], calibration=block)[0]
+        except torch.linalg.LinAlgError:
+            failed.append(index)
+    if len(failed) == len(kspace):
+        raise InputError("kspace: no slice's coil maps could be made; try others, maps._target_=condiff.mri.maps.low_resolution")
+    back = torch.linalg.solve(white, leading.mH)  # of the coils that compression keeps, not the shortest that would do
+    raw = Measurement(kspace, there, found, block, leading @ white, back, failed, 1.0, 0.5**0.5, grid)
+    scale = _quantile(_sense(raw), grid.quantile) / grid.white
+    return replace(raw, kspace=kspace / scale, scale=scale, sigma_y=0.5**0.5 / scale)
+
+
+def _sense(raw: Measurement) -> Tensor:
+    """Magnitudes [S, H, W] of a linear reconstruction, nearly as bright as the full scan; zero filling is too dark."""
+    images = []
+    for index, y in enumerate(raw.kspace):
+        if index in raw.failed:
+            continue
+        x = torch.zeros(1, 2, raw.grid.size, raw.grid.size, device=y.device)
+        A = raw.operator([index])
+        *_, x = sense(_nobody, x, torch.zeros(1), A, y[None], raw.sigma_y, sigma_data=100 * raw.sigma_y)
+        images.append(to_complex(x)[0].abs())
+    return torch.stack(images)
+
+
+def _quantile(magnitudes: Tensor, quantile: float) -> float:
+    return torch.quantile(magnitudes.flatten()[:: 1 + magnitudes.numel() // 10_000_000], quantile).item() or 1.0
+
+
+def _nobody(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+    """The denoiser that `sense` does not ask."""
+    return x

@@ -1,0 +1,227 @@
+"""A volume from file to file: read, undersampled where it is not, solved, judged where the truth is known, written."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from condiff import export
+from condiff.data.fastmri import Acquired
+from condiff.data.writing import whole
+from condiff.drawing import Cost, counted
+from condiff.errors import InputError
+from condiff.evaluation.reconstruction import calibration, similarity
+from condiff.mri import masks
+from condiff.mri.fourier import centre_crop, fft2c, fit, ifft2c, to_complex
+from condiff.reconstruction.measurement import Grid, Measurement, measure
+from condiff.reconstruction.solving import Solver
+from condiff.seeds import derive_seed
+
+SHOWN = 3  # slices in the figure
+VISIBLE = 0.1  # of white: where uncertainty is judged
+GAIN = 5  # of errors in the figure
+Draw = Callable[..., Tensor]  # a mask, (shape, acceleration, generator=…)
+
+
+class Scanned(NamedTuple):
+    """A measurement, and what is known of it: the truth of fully sampled files (`Measurement.target`), acceleration of the
+    file and of what of it lies on the model's grid, seconds a slice, and the standard deviation of the truth's own noise."""
+
+    measured: Measurement
+    target: tuple[Tensor, Tensor] | None
+    acceleration: tuple[float, float]
+    seconds: float
+    noise: float
+
+
+@dataclass(frozen=True)
+class Scan:
+    """How measurements are had from files.
+
+    Args:
+        grid: of the model's images.
+        maps: one of `condiff.mri.maps`.
+        coils: at most so many virtual ones.
+        mask, acceleration: for files that are fully sampled.
+        simulate: replace what was measured by what the operator makes of the full scan's image.
+        seed: of the masks, and of the simulation's noise.
+    """
+
+    grid: Grid
+    maps: Callable[..., Tensor]
+    coils: int
+    mask: Draw
+    acceleration: float
+    simulate: bool
+    seed: int
+
+    def __call__(self, acquired: Acquired, device: torch.device) -> Scanned:
+        """Measure a file, undersampled first where it is fully sampled."""
+        sampled, name = acquired.sampled, acquired.volume.path.name
+        generator = torch.Generator().manual_seed(derive_seed("mask", self.seed, name))
+        left, right = acquired.volume.header.columns if acquired.volume.header else (0, sampled.shape[1])
+        there = torch.zeros_like(sampled)
+        there[:, left:right] = True
+        if acquired.full:
+            taken = torch.zeros_like(sampled)
+            taken[:, left:right] = self.mask((sampled.shape[0], right - left), self.acceleration, generator=generator)
+            sampled = sampled & taken
+        elif self.simulate:
+            raise InputError(f"simulate=true: {name} is not fully sampled, and its image is not known; leave it out")
+        kspace, begin = acquired.kspace.to(device), time.monotonic()
+        measured = measure(kspace, sampled.to(device), acquired.fov_mm, self.grid, self.maps, self.coils)
+        seconds = (time.monotonic() - begin) / len(kspace)
+        fitted = fit(there.to(device), (measured.mask.shape[0], measured.mask.shape[1]))
+        rates = masks.acceleration(sampled[there]), masks.acceleration(measured.mask[fitted])
+        if not acquired.full:
+            return Scanned(measured, None, rates, seconds, 0.0)
+        target = measured.target(kspace, self.maps)
+        if self.simulate:
+            return Scanned(measured.simulated(target[0], generator), target, rates, seconds, 0.0)
+        return Scanned(measured, target, rates, seconds, measured.sigma_y * float(fitted.double().mean()) ** 0.5)
+
+
+def reconstruct(
+    acquired: Acquired,
+    scan: Scan,
+    solver: Solver,
+    cond: Tensor | None,
+    slices: list[int],
+    device: torch.device,
+    out: Path,
+    keep_samples: bool,
+    about: Mapping[str, Any],
+    on_step: Callable[[float], None],
+) -> dict[str, Any]:
+    """Write OUT.h5, .png and .gif, and give the numbers, which the first holds too.
+
+    Args:
+        cond: [S, D], of ``slices``.
+        about: written beside the numbers.
+    """
+    cost, scanned = Cost(), scan(acquired, device)
+    measured, places = scanned.measured, [acquired.good.index(index) for index in slices]
+    failed = [index for index, place in zip(slices, places, strict=True) if place in measured.failed]
+    if len(failed) == len(slices):
+        raise InputError(f"slices={slices}: their coil maps cannot be made; try maps._target_=condiff.mri.maps.low_resolution")
+    kept = [number for number, index in enumerate(slices) if index not in failed]
+    slices, places, cond = [slices[i] for i in kept], [places[i] for i in kept], None if cond is None else cond[kept]
+    begin = time.monotonic()
+    with counted(cost):
+        samples, way = solver(measured, places, cond, on_step)  # [K, S, H, W]
+    seconds = scanned.seconds + (time.monotonic() - begin) / len(slices)
+    measured = measured.to(torch.device("cpu"))
+    estimates = {"one": samples[0]} | ({"mean": samples.mean(dim=0)} if len(samples) > 1 else {})
+    numbers: dict[str, Any] = {
+        "file": acquired.volume.path.name, "contrast": acquired.volume.contrast, **about, "slices": slices,
+        "bad_slices": [i for i in range(acquired.volume.slices) if i not in acquired.good or i in failed],
+        "acceleration": scanned.acceleration[0], "acceleration_on_grid": scanned.acceleration[1],
+        "calibration": list(measured.calibration), "sigma_y": measured.sigma_y, "scale": measured.scale,
+        "samples": len(samples), "data": "simulated" if scan.simulate else "raw",
+        "evaluations_per_slice": cost.evaluations / len(slices), "seconds_per_slice": seconds,
+        "chi2": {name: chi2(measured, places, images) for name, images in estimates.items()},
+    }  # fmt: skip
+    zero_filled = to_complex(measured.operator(places).adjoint(measured.kspace[places]))
+    brightness = measured.brightness[places]
+    combined = None
+    if scanned.target:
+        combined, squares = (part.cpu()[places] for part in scanned.target)
+        for title, truth, unit in (("combined", combined.abs(), 1.0), ("rss", squares, brightness)):
+            versions = {"zero_filled": zero_filled} | estimates
+            numbers[title] = {key: similarity(truth, image.abs() * unit) for key, image in versions.items()}
+        if len(samples) > 1:
+            numbers["uncertainty"] = claimed(combined, samples, measured.grid.white, scanned.noise)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    picture(combined, zero_filled, samples, slices, measured.grid.white).save(out.with_suffix(".png"))
+    export.save_gif(out.with_suffix(".gif"), [export.tiles(frame[None] / measured.grid.white) for frame in way.abs()])
+    _write(out.with_suffix(".h5"), acquired, measured.grid, samples, keep_samples, slices, brightness, numbers)
+    return numbers
+
+
+def chi2(measured: Measurement, slices: list[int], images: Tensor) -> float:
+    """|y - A x|^2 over its expectation, per measured point; images [S, H, W]."""
+    rest = [_misfit(measured, index, image) for index, image in zip(slices, images, strict=True)]
+    return sum(rest) / len(rest)
+
+
+def _misfit(measured: Measurement, index: int, image: Tensor) -> float:
+    shape = (measured.mask.shape[0], measured.mask.shape[1])
+    predicted = measured.mask * fft2c(measured.maps[index] * fit(image, shape))
+    points = int(measured.mask.sum()) * len(predicted)
+    return ((measured.kspace[index] - predicted).abs().square().sum() / (2 * measured.sigma_y**2 * points)).item()
+
+
+def claimed(truth: Tensor, samples: Tensor, white: float, noise: float) -> dict[str, float]:
+    """Whether the uncertainty of real and imaginary parts is right, where something is to be seen."""
+    seen = truth.abs() > VISIBLE * white
+    return calibration(torch.view_as_real(truth[seen]), torch.view_as_real(samples[:, seen]), noise)
+
+
+def picture(truth: Tensor | None, zero_filled: Tensor, samples: Tensor, slices: list[int], white: float):
+    """Some slices, a row each: what was measured alone, reconstruction, the full scan, the error, the uncertainty."""
+    chosen = torch.linspace(0, len(slices) - 1, min(SHOWN, len(slices))).round().long().tolist()
+    mean = samples.mean(dim=0)
+    columns = {"zero-filled": zero_filled.abs(), "mean" if len(samples) > 1 else "reconstruction": mean.abs()}
+    if len(samples) > 1:
+        columns["one sample"] = samples[0].abs()
+    if truth is not None:
+        columns["full scan"] = truth.abs()
+        columns[f"error x {GAIN}"] = GAIN * (mean.abs() - truth.abs()).abs()
+    if len(samples) > 1:
+        columns[f"deviation x {GAIN}"] = GAIN * samples.abs().std(dim=0)
+    return export.grid(
+        {title: {f"slice {slices[i]}": images[i][None] / white for i in chosen} for title, images in columns.items()}
+    )
+
+
+def _write(
+    path: Path,
+    acquired: Acquired,
+    grid: Grid,
+    samples: Tensor,
+    keep_samples: bool,
+    slices: list[int],
+    brightness: Tensor,
+    numbers: dict[str, Any],
+) -> None:
+    """`reconstruction` and its deviation on the file's own grid and in its units, the rest on the model's."""
+    every = partial(_whole_volume, acquired.volume.slices, slices)
+    rows, cols = (round(grid.fov_mm / fov * n) for fov, n in zip(acquired.fov_mm, acquired.sampled.shape, strict=True))
+
+    def own(images: Tensor) -> np.ndarray:
+        resampled = ifft2c(fit(fft2c(images.to(torch.complex64)), (rows, cols)))
+        return every(centre_crop(fit(resampled.abs(), acquired.shape), acquired.shape)).numpy()
+
+    with whole(path) as stream, h5py.File(stream, "w") as file:
+        file["reconstruction"] = own(samples.mean(dim=0) * brightness)
+        file["combined"] = every(samples.mean(dim=0)).numpy()
+        if len(samples) > 1:
+            file["standard_deviation"] = own(samples.abs().std(dim=0) * brightness)
+        if keep_samples:
+            file["samples"] = torch.stack([every(one) for one in samples]).numpy()
+        file.attrs["metrics"] = json.dumps(numbers)
+        file.attrs["acquisition"] = acquired.volume.acquisition
+
+
+def _whole_volume(count: int, slices: list[int], images: Tensor) -> Tensor:
+    """[len(slices), H, W] -> [count, H, W], zero where nothing was reconstructed."""
+    volume = images.new_zeros(count, *images.shape[1:])
+    volume[slices] = images
+    return volume
+
+
+def numbers_of(path: Path) -> dict[str, Any] | None:
+    """Of a volume that was done before; None where there is none, or it cannot be read."""
+    try:
+        with h5py.File(path) as file:
+            return json.loads(file.attrs["metrics"])
+    except (OSError, KeyError):
+        return None

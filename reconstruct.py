@@ -1,0 +1,211 @@
+"""Reconstruct accelerated scans: python reconstruct.py [ckpt=…] [data.root=DIR] [method=dds] [acceleration=4] [samples=16]."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from torch import Tensor
+
+from condiff import checkpoint
+from condiff.data.datamodule import fingerprints
+from condiff.data.fastmri import Acquired, label, read_acquired
+from condiff.diffusion.guidance import finite
+from condiff.entry import entry, folder_name, plain, require_positive
+from condiff.errors import InputError, NotANumber
+from condiff.reconstruction.measurement import Grid
+from condiff.reconstruction.solving import Solver
+from condiff.reconstruction.volumes import Scan, numbers_of, reconstruct
+from condiff.sampling import ANY
+
+PRIORS = {1: "magnitude", 2: "complex"}  # by channels
+SHOWN = ("acceleration", "acceleration_on_grid", "evaluations_per_slice", "seconds_per_slice", "sigma_y")  # besides the measures
+WIDTH = 130  # of the table, whatever the terminal
+log = logging.getLogger(__name__)
+
+
+@entry("reconstruct")
+def main(cfg: DictConfig) -> None:
+    require_positive(cfg, "samples", "steps", "batch_size", "coils")
+    if cfg.slices is not None and not OmegaConf.is_list(cfg.slices):
+        raise InputError(f"slices={cfg.slices}: give a list, slices=[{cfg.slices}]")
+    ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
+    cfg.ckpt = str(ckpt)
+    system = checkpoint.load(ckpt)
+    data = checkpoint.build(system.hparams["data"], ckpt)
+    if cfg.sigma_data is None:
+        cfg.sigma_data = checkpoint.statistics(ckpt)["sigma_data"]
+    fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
+    fabric.launch()
+    system = system.to(fabric.device)
+    prior = PRIORS[data.transform.shape[0]]
+    with fabric.device:
+        denoise = instantiate(cfg.guided)(finite(system))
+    sigmas = instantiate(cfg.method.levels).steps(cfg.steps)
+    solve = Solver(
+        denoise, instantiate(cfg.method.walk), instantiate(cfg.method[prior]), sigmas, cfg.samples, cfg.batch_size, cfg.seed
+    )
+    scan = Scan(
+        Grid.of(data.transform), instantiate(cfg.maps), cfg.coils, instantiate(cfg.mask), cfg.acceleration, cfg.simulate, cfg.seed
+    )
+    if cfg.method.steps == 1 and (cfg.samples, cfg.steps) != (1, 1):
+        raise InputError(
+            f"samples={cfg.samples} steps={cfg.steps}: this method asks no network and has one answer; leave them out"
+        )
+    root = Path(cfg.data.root).expanduser() if cfg.data.root else data.folder()
+    files = wanted(cfg, root, ckpt, fabric.is_global_zero)
+    out = folder(cfg, ckpt)
+    if fabric.is_global_zero:
+        keep(cfg, ckpt, out)
+        print(f"checkpoint  {ckpt}\nprior       {prior} images of {scan.grid.size} x {scan.grid.size}, {scan.grid.fov_mm:g} mm")
+    fabric.barrier()
+    mine, left = files[fabric.global_rank :: fabric.world_size], {}
+    about = {
+        "method": plain(cfg.method.walk),
+        "steps": cfg.steps,
+        "seed": cfg.seed,
+        "checkpoint": str(ckpt),
+        "told": cfg.contrast,
+    }
+    with Progress(disable=not fabric.is_global_zero) as progress:
+        bar = progress.add_task("Reconstructing", total=len(mine))
+        for index, path in enumerate(mine):
+            target = out / path.relative_to(root).with_suffix("")
+            try:
+                if numbers_of(target.with_suffix(".h5")) is None:
+                    acquired = read_acquired(path)
+                    cond, slices = told(cfg, system, data, acquired)
+                    tick = partial(progress.advance, bar)
+                    reconstruct(acquired, scan, solve, cond, slices, fabric.device, target, cfg.keep_samples, about, tick)
+            except (InputError, NotANumber, torch.linalg.LinAlgError) as reason:
+                left[path] = str(reason).removeprefix(f"{path}: ")
+            except (torch.OutOfMemoryError, MemoryError):
+                left[path] = "one image does not fit into memory; set fewer coils"
+            progress.update(bar, completed=index + 1)
+    reasons = [left] * fabric.world_size
+    if fabric.world_size > 1:
+        torch.distributed.all_gather_object(reasons, left)
+    if fabric.is_global_zero:
+        tell(
+            out,
+            [out / path.relative_to(root).with_suffix(".h5") for path in files],
+            {k: v for one in reasons for k, v in one.items()},
+        )
+
+
+def wanted(cfg: DictConfig, root: Path, ckpt: Path, say: bool) -> list[Path]:
+    """The files to reconstruct, without patients that the prior was trained on. Raises InputError where none is left."""
+    if not root.is_dir():
+        raise InputError(f"data.root: no folder {root}; give the one that holds fastMRI's .h5 files")
+    files = sorted(root.rglob("*.h5"))
+    if not files:
+        raise InputError(f"data.root: {root} holds no .h5 file; give the folder with fastMRI's multicoil files")
+    if not cfg.seen:
+        known = checkpoint.patients(ckpt)
+        strangers = [path for path in files if not fingerprints([label(path)]) & known]
+        if len(strangers) < len(files) and say:
+            print(f"left out    {len(files) - len(strangers)} of {len(files)} volumes, of patients it learned from (seen=true)")
+        files = strangers
+    if not files:
+        raise InputError(f"data.root: the prior was trained on all patients of {root}; give others, or set seen=true")
+    if cfg.volumes is not None:
+        require_positive(cfg, "volumes")
+    chosen = torch.linspace(0, len(files) - 1, min(cfg.volumes or len(files), len(files))).round().long()
+    return [files[index] for index in chosen.tolist()]
+
+
+def told(cfg: DictConfig, system, data, acquired: Acquired) -> tuple[Tensor | None, list[int]]:
+    """What the prior is told of the slices to reconstruct [S, D], and which those are. Raises InputError for what cannot be."""
+    slices = acquired.good if cfg.slices is None else [index for index in cfg.slices if index in acquired.good]
+    if not slices:
+        raise InputError(f"slices={cfg.slices}: of these none is good, or there; it has {acquired.volume.slices}, counted from 0")
+    if not system.conditional:
+        if cfg.contrast is not None:
+            raise InputError(f"contrast={cfg.contrast}: this checkpoint is unconditional; leave contrast= out")
+        return None, slices
+    if cfg.contrast == ANY:
+        return data.conditioning.encode(None).expand(len(slices), -1), slices
+    merge = data.select.merge or {}
+    contrast = cfg.contrast or merge.get(acquired.volume.acquisition, acquired.volume.acquisition)
+    if contrast not in data.conditioning.contrasts:
+        raise InputError(
+            f"is {contrast}, and the prior knows {', '.join(data.conditioning.contrasts)}; set contrast= to one or any"
+        )
+    return data.conditioning.of(replace(acquired.volume, contrast=contrast), slices), slices
+
+
+def folder(cfg: DictConfig, ckpt: Path) -> Path:
+    """Named by checkpoint and what was asked for: the same command finds what it left. Raises InputError for another's."""
+    asked = HydraConfig.get().job.override_dirname.replace("+", "")
+    name = folder_name(f"{ckpt.stem}_{asked}" if asked else ckpt.stem)
+    out = Path(cfg.out) if cfg.out else checkpoint.run_of(ckpt) / "reconstruction" / name
+    if out.is_file():
+        raise InputError(f"out={out}: is a file; give a folder")
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def keep(cfg: DictConfig, ckpt: Path, out: Path) -> None:
+    """Write what was asked for beside the results. Raises InputError where there are others."""
+    about = plain(cfg) | {"checkpoint": hashlib.sha256(ckpt.read_bytes()).hexdigest()}
+    for key in ("out", "ckpt", "accelerator", "devices", "batch_size", "volumes"):
+        about.pop(key)
+    settings, text = out / "settings.json", json.dumps(about, indent=1, sort_keys=True)
+    if settings.is_file() and settings.read_text() != text:
+        raise InputError(f"out={out}: holds reconstructions made otherwise (settings.json); give another folder, or delete it")
+    settings.write_text(text)
+
+
+def tell(out: Path, files: list[Path], left: dict[Path, str]) -> None:
+    """To the folder all numbers, volume by volume and averaged; to the terminal the averages. Raises InputError without any."""
+    for path, reason in left.items():
+        log.warning("left out %s: %s", path, reason)
+    found = [numbers for path in files if (numbers := numbers_of(path))]
+    if not found:
+        raise InputError("data.root: no volume could be reconstructed; the reasons are above")
+    for numbers in found:
+        if numbers["bad_slices"]:
+            log.warning("%s: slices %s are zero, not finite, or without maps", numbers["file"], numbers["bad_slices"])
+    groups = {"all": found} | {
+        name: [one for one in found if one["contrast"] == name] for name in sorted({one["contrast"] for one in found})
+    }
+    summary = {name: averages(group) for name, group in groups.items()}
+    (out / "metrics.json").write_text(json.dumps({"mean": summary, "volumes": found}, indent=1))
+    table = Table("", *(f"{name} ({len(group)})" for name, group in groups.items()))
+    for key in summary["all"]:
+        table.add_row(key, *(f"{summary[name][key]:.4g}" if key in summary[name] else "" for name in groups))
+    Console(width=WIDTH).print(table)
+    if found[0]["data"] == "simulated":
+        print("simulated   y = A x: no model error, so these figures are better than those of a scan")
+    print(f"volumes     {len(found)} of {len(files)} in {out}/")
+
+
+def averages(numbers: list[dict[str, Any]]) -> dict[str, float]:
+    """Mean over the volumes that have it of every measure, nested ones under names with dots."""
+    flat = [dict(flattened({key: value for key, value in one.items() if key != "method"})) for one in numbers]
+    keys = dict.fromkeys(key for one in flat for key in one if key in SHOWN or "." in key)
+    return {key: sum(one[key] for one in flat if key in one) / sum(key in one for one in flat) for key in keys}
+
+
+def flattened(numbers: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for key, value in numbers.items():
+        if isinstance(value, dict):
+            yield from flattened(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{key}", float(value)
+
+
+if __name__ == "__main__":
+    main()
