@@ -56,6 +56,7 @@ def poisson(shape: tuple[int, int], acceleration: float, centre: float, generato
     Points come in random order; one is taken where no other lies within its own radius, which grows linearly with the
     distance from the centre. Bisection finds the slope that gives R. It takes two phase encodes, which no 2D scan has.
     """
+    _check(shape[1], centre, acceleration)
     rows, cols = (torch.linspace(-1, 1, n) for n in shape)
     distance = (rows[:, None].square() + cols.square()).sqrt().clamp(max=1)
     rate = acceleration**0.5  # along each side
@@ -114,12 +115,17 @@ def _disc(radius: Tensor, order: Tensor) -> Tensor:
     return torch.from_numpy(taken)
 
 
-def _centre(n: int, share: float, acceleration: float) -> Tensor:
-    """The middle ``share`` of n, where fastMRI's masks have it. Raises InputError where it is no share, or R allows less."""
+def _check(n: int, share: float, acceleration: float) -> None:
+    """Raise InputError for what no mask of n lines can be."""
     if not isinstance(acceleration, int | float) or not 1 <= acceleration <= n:
         raise InputError(f"acceleration={acceleration}: give a number from 1 to that of the lines, {n}")
     if not isinstance(share, int | float) or not 0 <= share <= 1:
         raise InputError(f"mask.centre={share}: give the share that is sampled without gaps, from 0 to 1")
+
+
+def _centre(n: int, share: float, acceleration: float) -> Tensor:
+    """The middle ``share`` of n, where fastMRI's masks have it. Raises InputError where it is no share, or R allows less."""
+    _check(n, share, acceleration)
     number = round(n * share)
     if number >= n / acceleration and acceleration > 1:
         raise InputError(
