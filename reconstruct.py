@@ -116,7 +116,9 @@ def wanted(cfg: DictConfig, root: Path, ckpt: Path, say: bool) -> list[Path]:
         known = checkpoint.patients(ckpt)
         strangers = [path for path in files if not fingerprints([label(path)]) & known]
         if len(strangers) < len(files) and say:
-            print(f"left out    {len(files) - len(strangers)} of {len(files)} volumes, of patients it learned from (seen=true)")
+            print(
+                f"left out    {len(files) - len(strangers)} of {len(files)} volumes, whose patients it knows; seen=true takes all"
+            )
         files = strangers
     if not files:
         raise InputError(f"data.root: the prior was trained on all patients of {root}; give others, or set seen=true")
@@ -163,16 +165,19 @@ def keep(cfg: DictConfig, ckpt: Path, out: Path) -> None:
     for key in ("out", "ckpt", "accelerator", "devices", "batch_size", "volumes"):
         about.pop(key)
     settings, text = out / "settings.json", json.dumps(about, indent=1, sort_keys=True)
-    if settings.is_file() and settings.read_text() != text:
+    if settings.is_file() and settings.read_text() != text and any(out.rglob("*.h5")):
         raise InputError(f"out={out}: holds reconstructions made otherwise (settings.json); give another folder, or delete it")
     settings.write_text(text)
 
 
 def tell(out: Path, files: list[Path], left: dict[Path, str]) -> None:
     """To the folder all numbers, volume by volume and averaged; to the terminal the averages. Raises InputError without any."""
+    found = [numbers for path in files if (numbers := numbers_of(path))]
+    if not found and len(set(left.values())) == 1:
+        path, reason = next(iter(left.items()))
+        raise InputError(f"{reason} ({path.name}{', and so all volumes' if len(left) > 1 else ''})")
     for path, reason in left.items():
         log.warning("left out %s: %s", path, reason)
-    found = [numbers for path in files if (numbers := numbers_of(path))]
     if not found:
         raise InputError("data.root: no volume could be reconstructed; the reasons are above")
     for numbers in found:

@@ -65,7 +65,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def translated(cfg: DictConfig, system, data, contrasts: list[str | None], known: Known) -> None:
-    """The images of a file in other contrasts, into ``out``: samples.h5 and translated.png."""
+    """The images of a file in other contrasts, into ``out``: translated.h5 and translated.png."""
     images, told = translating.read(Path(cfg.init), data)
     if cfg.init_slices is not None and not OmegaConf.is_list(cfg.init_slices):
         raise InputError(f"init_slices={cfg.init_slices}: give a list, init_slices=[{cfg.init_slices}]")
@@ -100,13 +100,15 @@ def translated(cfg: DictConfig, system, data, contrasts: list[str | None], known
     seeds = [cfg.seed + index for some in made.values() for index in range(len(some))]
     how = {"strength": cfg.strength} if cfg.strength is not None else {}
     whence = {"checkpoint": str(cfg.ckpt), "init": str(cfg.init), "source": source or "", "steps": cfg.steps}
-    export.save_h5(out / "samples.h5", torch.cat([*made.values()]), names, seeds, **whence, **how)
-    shown = torch.linspace(0, len(images) - 1, min(SHOWN, len(images))).round().long()
-    rows = {f"from {source or 'any'}": images[shown]} | {name: some[shown] for name, some in made.items()}
-    export.grid({"translated": {name: data.transform.magnitude(some) for name, some in rows.items()}}).save(
+    export.save_h5(out / "translated.h5", torch.cat([*made.values()]), names, seeds, **whence, **how)
+    bright = data.transform.magnitude(images).mean(dim=(1, 2))
+    some = (bright > bright.max() / 4).nonzero()[:, 0]  # a volume may begin and end in air
+    shown = some[torch.linspace(0, len(some) - 1, min(SHOWN, len(some))).round().long()]
+    rows = {f"from {source or 'any'}": images[shown]} | {name: part[shown] for name, part in made.items()}
+    export.grid({"given, and made of it": {name: data.transform.magnitude(part) for name, part in rows.items()}}).save(
         out / "translated.png"
     )
-    print(f"translated  {len(images)} images to {', '.join(made)}: {out}/translated.png, {out}/samples.h5")
+    print(f"translated  {len(images)} images to {', '.join(made)}: {out}/translated.png, {out}/translated.h5")
 
 
 def everything(cfg: DictConfig, fabric: L.Fabric, system, data, draws: list[sampling.Draw]) -> tuple[Tensor, Tensor]:

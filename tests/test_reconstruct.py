@@ -267,11 +267,11 @@ def test_translation(magnitudes, run_entry, capsys, tmp_path, phantom_root):
         "accelerator=cpu",
         "init_slices=[1]",
     )
-    with h5py.File("a/samples.h5") as file:
+    with h5py.File("a/translated.h5") as file:
         assert file["images"].shape == (2, 1, 16, 16) and file.attrs["source"] == "AXT1"
-    with h5py.File("b/samples.h5") as file:
+    with h5py.File("b/translated.h5") as file:
         assert set(file["contrast"].asstr()[()]) == {"AXT1POST", "AXT2", "AXFLAIR"}
-    run_entry("sample.py", f"ckpt={magnitudes}", "init=a/samples.h5", "contrast=AXT1", "steps=3", "out=c", "accelerator=cpu")
+    run_entry("sample.py", f"ckpt={magnitudes}", "init=a/translated.h5", "contrast=AXT1", "steps=3", "out=c", "accelerator=cpu")
     for arguments, names in (
         (["init=nothing.h5"], "no such file"),
         ([f"init={volume}", "init_slices=[9]"], "has 2"),
