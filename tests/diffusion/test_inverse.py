@@ -92,8 +92,10 @@ def test_posterior_is_the_posterior():
         (inverse.pula, GRID.steps(25), 0.05, (1.1, 1.4), (0.95, 1.15)),  # too wide while the steps are few
         (inverse.dps, GRID.steps(100), 0.2, (0.7, 1.3), (1.5, 8.0)),  # the data missed by far
         (inverse.score_mri, GRID.steps(150), 0.1, (0.85, 1.2), (0.4, 0.8)),  # the data's noise is kept
-        (inverse.csgm, NEAR.steps(200), 0.15, (1.0, 4.0), (0.95, 1.3)),  # not yet settled; see the slow test
-        (inverse.csgm_normalised, Karras(0.02, 2.0).steps(200), 0.15, (0.8, 1.2), (0.3, 0.8)),
+        pytest.param(
+            inverse.csgm, NEAR.steps(200), 0.15, (1.0, 4.0), (0.95, 1.3), marks=pytest.mark.slow
+        ),  # not yet settled; see the slow test
+        pytest.param(inverse.csgm_normalised, Karras(0.02, 2.0).steps(200), 0.15, (0.8, 1.2), (0.3, 0.8), marks=pytest.mark.slow),
     ],
     ids=["posterior 20", "dds", "pula", "dps", "score_mri", "csgm", "csgm_normalised"],
 )
