@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -54,12 +54,10 @@ def main(cfg: DictConfig) -> None:
     with fabric.device:
         denoise = instantiate(cfg.guided)(finite(system))
     sigmas = instantiate(cfg.method.levels).steps(cfg.steps)
-    solve = Solver(
-        denoise, instantiate(cfg.method.walk), instantiate(cfg.method[prior]), sigmas, cfg.samples, cfg.batch_size, cfg.seed
-    )
-    scan = Scan(
-        Grid.of(data.transform), instantiate(cfg.maps), cfg.coils, instantiate(cfg.mask), cfg.acceleration, cfg.simulate, cfg.seed
-    )
+    method, pose = instantiate(cfg.method.walk), instantiate(cfg.method[prior])
+    solve = Solver(denoise, method, pose, sigmas, cfg.samples, cfg.batch_size, cfg.seed)
+    maps, mask = instantiate(cfg.maps), instantiate(cfg.mask)
+    scan = Scan(Grid.of(data.transform), maps, cfg.coils, mask, cfg.acceleration, cfg.simulate, cfg.seed)
     if cfg.method.steps == 1 and (cfg.samples, cfg.steps) != (1, 1):
         raise InputError(
             f"samples={cfg.samples} steps={cfg.steps}: this method asks no network and has one answer; leave them out"
@@ -71,24 +69,31 @@ def main(cfg: DictConfig) -> None:
         keep(cfg, ckpt, out)
         print(f"checkpoint  {ckpt}\nprior       {prior} images of {scan.grid.size} x {scan.grid.size}, {scan.grid.fov_mm:g} mm")
     fabric.barrier()
-    mine, left = files[fabric.global_rank :: fabric.world_size], {}
-    about = {
-        "method": plain(cfg.method.walk),
-        "steps": cfg.steps,
-        "seed": cfg.seed,
+    about = {"method": plain(cfg.method.walk), "steps": cfg.steps, "seed": cfg.seed} | {
         "checkpoint": str(ckpt),
         "told": cfg.contrast,
     }
+
+    def one(path: Path, target: Path, tick: Callable[[float], None]) -> None:
+        acquired = read_acquired(path)
+        cond, slices = told(cfg, system, data, acquired)
+        reconstruct(acquired, scan, solve, cond, slices, fabric.device, target, cfg.keep_samples, about, tick)
+
+    targets = {path: out / path.relative_to(root).with_suffix("") for path in files}
+    left = each(fabric, targets, one)
+    if fabric.is_global_zero:
+        tell(out, [target.with_suffix(".h5") for target in targets.values()], left)
+
+
+def each(fabric: L.Fabric, targets: dict[Path, Path], one: Callable[..., None]) -> dict[Path, str]:
+    """Reconstruct the volumes that are not done yet, on all processes; tell every one of them which failed, and why."""
+    mine, left = [*targets][fabric.global_rank :: fabric.world_size], {}
     with Progress(disable=not fabric.is_global_zero) as progress:
         bar = progress.add_task("Reconstructing", total=len(mine))
         for index, path in enumerate(mine):
-            target = out / path.relative_to(root).with_suffix("")
             try:
-                if numbers_of(target.with_suffix(".h5")) is None:
-                    acquired = read_acquired(path)
-                    cond, slices = told(cfg, system, data, acquired)
-                    tick = partial(progress.advance, bar)
-                    reconstruct(acquired, scan, solve, cond, slices, fabric.device, target, cfg.keep_samples, about, tick)
+                if numbers_of(targets[path].with_suffix(".h5")) is None:
+                    one(path, targets[path], partial(progress.advance, bar))
             except (InputError, NotANumber, torch.linalg.LinAlgError) as reason:
                 left[path] = str(reason).removeprefix(f"{path}: ")
             except (torch.OutOfMemoryError, MemoryError):
@@ -97,12 +102,7 @@ def main(cfg: DictConfig) -> None:
     reasons = [left] * fabric.world_size
     if fabric.world_size > 1:
         torch.distributed.all_gather_object(reasons, left)
-    if fabric.is_global_zero:
-        tell(
-            out,
-            [out / path.relative_to(root).with_suffix(".h5") for path in files],
-            {k: v for one in reasons for k, v in one.items()},
-        )
+    return {path: reason for some in reasons for path, reason in some.items()}
 
 
 def wanted(cfg: DictConfig, root: Path, ckpt: Path, say: bool) -> list[Path]:
