@@ -131,7 +131,7 @@ class Phantom:
 
     def _bytes(self) -> int:
         pixels = self.patients * len(CONTRASTS) * self.slices * self.matrix**2
-        return pixels * (self.coils * 2 * 8 + 4)
+        return pixels * (self.coils * 2 * 8 + 4 + len(BRAIN))
 
     def _write(self, folder: Path, contrast: str, patient: int) -> None:
         identity = f"{self.seed}-{contrast}-{patient}"
