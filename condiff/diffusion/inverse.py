@@ -260,8 +260,7 @@ def csgm_normalised(
 ) -> Iterator[Tensor]:
     """As its authors' programs have it: the data's gradient is given ``share`` times the length of the score.
 
-    Its length then says nothing of the noise, and sigma_y is not used. Where the data already agree it is not rescaled up
-    from zero to that length but to nothing. N repeats + 1 evaluations.
+    Its length then says nothing of the noise, and sigma_y is not used. N repeats + 1 evaluations.
 
     Args:
         step: eta / sigma^2.

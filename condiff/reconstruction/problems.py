@@ -5,7 +5,7 @@ are the model's, in which air and white are 2 apart: 0 and 2 in complex images, 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -62,8 +62,7 @@ def phased(measured: Measurement, slices: Sequence[int]) -> Problem:
 
 def componentwise(measured: Measurement, slices: Sequence[int]) -> Problem:
     """The complex image, real and imaginary parts each by a model of magnitudes, as if they were (Chung & Ye 2022)."""
-    problem = combined(measured, slices)
-    return Problem(problem.A, problem.y, problem.sigma_y, problem.shape, problem.assemble, by_components)
+    return replace(combined(measured, slices), prior=by_components)
 
 
 def coilwise(measured: Measurement, slices: Sequence[int]) -> Problem:
@@ -87,8 +86,7 @@ def coilwise(measured: Measurement, slices: Sequence[int]) -> Problem:
 
 def coilwise_components(measured: Measurement, slices: Sequence[int]) -> Problem:
     """`coilwise`, by a model of magnitudes."""
-    problem = coilwise(measured, slices)
-    return Problem(problem.A, problem.y, problem.sigma_y, problem.shape, problem.assemble, by_components, problem.each)
+    return replace(coilwise(measured, slices), prior=by_components)
 
 
 def by_components(denoise: Denoise) -> Denoise:

@@ -20,7 +20,7 @@ from condiff.drawing import Cost, counted
 from condiff.errors import InputError
 from condiff.evaluation.reconstruction import calibration, similarity
 from condiff.mri import masks
-from condiff.mri.fourier import centre_crop, fft2c, fit, ifft2c, to_complex
+from condiff.mri.fourier import centre_crop, fft2c, fit, ifft2c, to_channels, to_complex
 from condiff.reconstruction.measurement import Grid, Measurement, measure
 from condiff.reconstruction.solving import Solver
 from condiff.seeds import derive_seed
@@ -148,15 +148,9 @@ def reconstruct(
 
 def chi2(measured: Measurement, slices: list[int], images: Tensor) -> float:
     """|y - A x|^2 over its expectation, per measured point; images [S, H, W]."""
-    rest = [_misfit(measured, index, image) for index, image in zip(slices, images, strict=True)]
-    return sum(rest) / len(rest)
-
-
-def _misfit(measured: Measurement, index: int, image: Tensor) -> float:
-    shape = (measured.mask.shape[0], measured.mask.shape[1])
-    predicted = measured.mask * fft2c(measured.maps[index] * fit(image, shape))
-    points = int(measured.mask.sum()) * len(predicted)
-    return ((measured.kspace[index] - predicted).abs().square().sum() / (2 * measured.sigma_y**2 * points)).item()
+    y = measured.kspace[slices]
+    rest = (y - measured.operator(slices)(to_channels(images))).abs().square().sum()
+    return (rest / (2 * measured.sigma_y**2 * measured.mask.sum() * y.shape[0] * y.shape[1])).item()
 
 
 def claimed(truth: Tensor, samples: Tensor, white: float, noise: float) -> dict[str, float]:
