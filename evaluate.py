@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> None:
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
     fabric.launch()
     data, audited = judging.prepare(system, ckpt, own_or_other(cfg))
-    check_clamp(cfg, data.transform.shape[0])
+    check_clamp(cfg, data.transform.shape[0], system.latent)
     held_out, training = (judging.real(data, *parts, most=cfg.real_images) for parts in ((data.val, data.test), (data.train,)))
     if len(training) < len(data.train):
         print(f"real_images={cfg.real_images}: copies are looked for among {len(training)} of {len(data.train)} training images")
@@ -47,7 +47,7 @@ def main(cfg: DictConfig) -> None:
     out = folder(cfg, ckpt)
     with fabric.device:  # a guiding model is loaded there
         how = {"sampler": instantiate(cfg.sampler.walk), "guidance": instantiate(cfg.guided), "steps": cfg.steps}
-    drawn = partial(sampling.draw, system.to(fabric.device), data.conditioning, shape=data.transform.shape, **how)
+    drawn = partial(sampling.draw, system.to(fabric.device), data.conditioning, shape=data.transform.shape, frames=1, **how)
     system.schedule.steps(cfg.steps), how["guidance"](system)  # complain before anything is spent
     path = out / f"samples-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]}.h5"
     images, cost = resumable(fabric, draws, cfg.batch_size, cfg.steps, drawn, path)

@@ -32,6 +32,8 @@ def main(cfg: DictConfig) -> None:
         raise InputError(f"{asked}: give at least 2 noise levels, 2 images of each contrast, and bins of some width")
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
     system = checkpoint.load(ckpt)
+    if system.latent:
+        raise InputError(f"ckpt={ckpt}: is a model of codes, and how probable an image is follows from none; give one of pixels")
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=1)
     data, _ = judging.prepare(system, ckpt, own_or_other(cfg))
     system = system.to(fabric.device)

@@ -26,9 +26,11 @@ from condiff.diffusion.guidance import finite
 from condiff.entry import entry, folder_name, plain, require_positive
 from condiff.errors import InputError, NotANumber
 from condiff.reconstruction.measurement import Grid
+from condiff.reconstruction.problems import Pose
 from condiff.reconstruction.solving import Solver
 from condiff.reconstruction.volumes import Scan, numbers_of, reconstruct
 from condiff.sampling import ANY
+from condiff.systems import DiffusionSystem
 
 PRIORS = {1: "magnitude", 2: "complex"}  # by channels
 SHOWN = ("acceleration", "acceleration_on_grid", "evaluations_per_slice", "seconds_per_slice", "sigma_y")  # besides the measures
@@ -54,7 +56,7 @@ def main(cfg: DictConfig) -> None:
     with fabric.device:
         denoise = instantiate(cfg.guided)(finite(system))
     sigmas = instantiate(cfg.method.levels).steps(cfg.steps)
-    method, pose = instantiate(cfg.method.walk), instantiate(cfg.method[prior])
+    method, pose = instantiate(cfg.method.walk), posed(cfg, system, prior)
     solve = Solver(denoise, method, pose, sigmas, cfg.samples, cfg.batch_size, cfg.seed)
     maps, mask = instantiate(cfg.maps), instantiate(cfg.mask)
     scan = Scan(Grid.of(data.transform), maps, cfg.coils, mask, cfg.acceleration, cfg.simulate, cfg.seed)
@@ -83,6 +85,19 @@ def main(cfg: DictConfig) -> None:
     left = each(fabric, targets, one)
     if fabric.is_global_zero:
         tell(out, [target.with_suffix(".h5") for target in targets.values()], left)
+
+
+def posed(cfg: DictConfig, system: DiffusionSystem, prior: str) -> Pose:
+    """How the method is given its problem. Raises InputError for one that is not sound with a model of codes."""
+    pose = instantiate(cfg.method[prior])
+    if not system.latent or cfg.method.steps == 1:  # such a method asks no model
+        return pose
+    if cfg.method.latent is None:
+        raise InputError(
+            f"ckpt={cfg.ckpt}: is a model of codes, and of these an image's k-space is no linear function, as this method takes it "
+            "to be; set method=dps, or give a model of pixels"
+        )
+    return instantiate(cfg.method.latent)(pose, system.codec)
 
 
 def each(fabric: L.Fabric, targets: dict[Path, Path], one: Callable[..., None]) -> dict[Path, str]:

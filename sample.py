@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> None:
     system = checkpoint.load(ckpt)
     as_trained(cfg, system.hparams, checkpoint.SAMPLING)
     data = checkpoint.build(system.hparams["data"], ckpt)
-    check_clamp(cfg, data.transform.shape[0])
+    check_clamp(cfg, data.transform.shape[0], system.latent)
     contrasts = sampling.requested(cfg.contrast, data.conditioning.contrasts, system.conditional)
     known = {name: cfg[name] for name in NAMES if cfg[name] is not None}
     draws = sampling.plan(contrasts, cfg.num_samples, cfg.seed, cfg.shared_noise, known, cfg.extrapolate)
@@ -64,6 +64,7 @@ def main(cfg: DictConfig) -> None:
         print(f"cost        {each:g} evaluations of the network an image, guidance included")
 
 
+@torch.no_grad()
 def translated(cfg: DictConfig, system, data, contrasts: list[str | None], known: Known) -> None:
     """The images of a file in other contrasts, into ``out``: translated.h5 and translated.png."""
     images, told = translating.read(Path(cfg.init), data)
@@ -93,8 +94,9 @@ def translated(cfg: DictConfig, system, data, contrasts: list[str | None], known
                 here = data.conditioning.encode(source).expand(len(some), -1).to(some)
                 there = data.conditioning.encode(target, known, cfg.extrapolate).expand(len(some), -1).to(some)
                 seeds = [cfg.seed + begin + index for index in range(len(some))]
-                x = translating.translate(denoise, some, sigmas, here, there, walk, cfg.strength, seeds, tick)
-                parts.append(x.cpu())
+                code = system.codec.encode(some)
+                code = translating.translate(denoise, code, sigmas, here, there, walk, cfg.strength, seeds, tick)
+                parts.append(system.codec.decode(code, tuple(some.shape[-2:])).cpu())
             made[target or "any"] = torch.cat(parts)
     names = [name for name, some in made.items() for _ in some]
     seeds = [cfg.seed + index for some in made.values() for index in range(len(some))]
@@ -163,6 +165,7 @@ def statistics(images: Tensor, labels: list[str], n: int) -> dict[str, dict[str,
     }
 
 
+@torch.no_grad()
 def process(cfg: DictConfig, system, data, first: sampling.Draw, reverse: Tensor) -> dict[str, dict[str, Tensor]]:
     """Noise added to a real image, and under it, level by level, noise taken away to make the first sample."""
     kept = sampling.frame_indices(cfg.steps)
@@ -179,8 +182,9 @@ def process(cfg: DictConfig, system, data, first: sampling.Draw, reverse: Tensor
         return {"noise level, low to high": rows}
     sigmas = system.schedule.steps(cfg.steps)[torch.tensor(kept)[chosen]].view(-1, 1, 1, 1)
     generator = torch.Generator().manual_seed(derive_seed("process", cfg.seed))
-    noised = real + sigmas * torch.randn(real.shape, generator=generator)
-    forward = data.transform.magnitude(variance_preserving(noised, sigmas))
+    code = system.codec.encode(real)
+    noised = variance_preserving(code + sigmas * torch.randn(code.shape, generator=generator), sigmas)
+    forward = data.transform.magnitude(system.codec.decode(noised, tuple(real.shape[-2:])))
     return {"noise level, low to high": {"real ->": forward} | rows}
 
 

@@ -2,25 +2,30 @@
 
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 
 import lightning as L
+import torch
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from condiff import checkpoint
+from condiff import checkpoint, latent
 from condiff.data.datamodule import MRIDataModule
 from condiff.diffusion.schedules import Schedule
 from condiff.entry import check_clamp, entry, require_positive
 from condiff.errors import InputError, NotANumber
+from condiff.nn import Codec, KLAutoencoder
 from condiff.systems import DiffusionSystem
 
 SIGNAL_LEFT = 0.05  # the linear chain of 1000 steps has 0.006, one of 200 with its betas unrescaled 0.36
 COUNTS = ("batch_size", "steps_per_epoch", "downsample", "volumes_per_contrast", "held_out_per_contrast")
 ALL = "volumes_per_contrast"  # may be null
+SHARED = ("experiment", "data", "codec", "trainer", "logger", "averaging", "name", "seed", "compile")  # by both stages
 log = logging.getLogger(__name__)
 
 
@@ -39,21 +44,57 @@ def main(cfg: DictConfig) -> float | None:
     check_unfinished(cfg)
     check_objective(cfg)
     check_guidance(cfg)
-    L.seed_everything(cfg.seed, verbose=False)
     cfg.overrides = [word for word in HydraConfig.get().overrides.task if not word.startswith("resume=")]
+    if "first" in cfg and not (cfg.model.autoencoder or cfg.resume or cfg.init):
+        cfg.model.autoencoder = first_stage(cfg)
+    return train(cfg)
+
+
+def first_stage(cfg: DictConfig) -> str:
+    """The autoencoder that a latent model needs: trained by the same command as ``first`` changes it, into RUN/autoencoder.
+
+    What a folder that was chosen holds of it is gone on with.
+    """
+    folder = Path(cfg.run) / "autoencoder"
+    ckpt = folder / "checkpoints/last.ckpt"
+    mine = [word for word in cfg.overrides if word.lstrip("+~").replace("=", ".").replace("/", ".").split(".")[0] in SHARED]
+    words = [*{word.split("=")[0]: word for word in [*mine, *spelled_out(cfg.first)]}.values()]
+    first = compose("train", [*words, f"run={folder}"])
+    first.overrides = words
+    if ckpt.is_file():
+        if checkpoint.read(ckpt)["epoch"] + 1 >= first.trainer.max_epochs:
+            return str(ckpt)
+        first.resume = str(ckpt)
+    log.info("first stage: the autoencoder, in %s", folder)
+    train(first)
+    log.info("second stage: the model of its codes")
+    return str(ckpt)
+
+
+def spelled_out(fields: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Nested fields as the words of a command line."""
+    for key, value in fields.items():
+        if OmegaConf.is_dict(value):
+            yield from spelled_out(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}={'null' if value is None else value}"
+
+
+def train(cfg: DictConfig) -> float | None:
+    """One stage, as its configuration says; what is logged last of what a sweep minimises."""
+    L.seed_everything(cfg.seed, verbose=False)
     adopt(cfg)
     data = instantiate(cfg.data)
-    check_clamp(cfg, data.transform.shape[0])
+    check_clamp(cfg, data.transform.shape[0], latent="first" in cfg)
     data.prepare_data()
     data.setup()
-    fill_in(cfg, data)
-    system = begin(cfg)
-    check_noise(system.schedule)
+    system = begin(cfg, data)
     system.save_hyperparameters(OmegaConf.to_container(cfg, resolve=True))
     if cfg.compile:
-        system.denoiser.net.compile()
+        system.network.compile()
     trainer = instantiate(cfg.trainer, logger=parts(cfg.logger), callbacks=parts(cfg.callbacks))
     if trainer.is_global_zero:
+        Path(cfg.run).mkdir(parents=True, exist_ok=True)
         OmegaConf.save(cfg, Path(cfg.run) / "config.yaml", resolve=True)
     try:
         trainer.fit(system, data, ckpt_path=cfg.resume, weights_only=True)
@@ -64,8 +105,9 @@ def main(cfg: DictConfig) -> float | None:
         return math.inf
     if trainer.is_global_zero:
         print(f"run         {cfg.run}\ncheckpoint  {cfg.run}/checkpoints/last.ckpt")
-        if (Path(cfg.run) / "samples/samples.png").is_file():
-            print(f"samples     {cfg.run}/samples/samples.png\nanimation   {cfg.run}/samples/denoising.gif")
+        for title, name in (("samples", "samples.png"), ("animation", "denoising.gif")):
+            if (Path(cfg.run) / "samples" / name).is_file():
+                print(f"{title:12}{cfg.run}/samples/{name}")
         return measured(trainer, cfg.objective)
     return None
 
@@ -77,7 +119,30 @@ def adopt(cfg: DictConfig) -> None:
         cfg.data.conditioning.ranges = own.get("ranges")
 
 
-def begin(cfg: DictConfig) -> DiffusionSystem:
+def begin(cfg: DictConfig, data: MRIDataModule) -> L.LightningModule:
+    """The system, what it is begun with, and the data as it wants them; what ``cfg`` leaves to those is filled in."""
+    if "denoiser" not in cfg.model:
+        cfg.codec.image_channels = data.transform.shape[0]
+        return instantiate(cfg.model)
+    with open_dict(cfg.model):  # the rest is the system's
+        path, variants = cfg.model.pop("autoencoder", None), cfg.model.pop("variants", 0)
+    path, device = cfg.resume or cfg.init or path, latent.device_of(cfg.trainer.accelerator)
+    if path:
+        content = checkpoint.read(path)
+        codec = latent.stage(content, path, data, device)
+        cfg.codec = content["hyper_parameters"]["model"]["codec"]
+    else:
+        codec = instantiate(cfg.codec)
+    if isinstance(codec, KLAutoencoder) and variants:
+        latent.cache(codec, data, variants, device)
+    fill_in(cfg, data, codec, device)
+    system = with_weights(cfg)
+    check_noise(system.schedule)
+    system.codec.load_state_dict(codec.state_dict())
+    return system
+
+
+def with_weights(cfg: DictConfig) -> DiffusionSystem:
     """The system, with the weights of ``init`` where there is one. Raises InputError where that is of other data."""
     if not cfg.init:
         return instantiate(cfg.model)
@@ -94,10 +159,10 @@ def begin(cfg: DictConfig) -> DiffusionSystem:
     return system
 
 
-def fill_in(cfg: DictConfig, data: MRIDataModule) -> None:
+def fill_in(cfg: DictConfig, data: MRIDataModule, codec: Codec, device: torch.device) -> None:
     """What the configuration leaves to the data; said, with what they suggest for the rest."""
-    found = data.statistics
-    cfg.net.image_channels, cfg.net.cond_dim = data.transform.shape[0], data.conditioning.dim
+    found = latent.statistics(codec, data, device)
+    cfg.net.image_channels, cfg.net.cond_dim = codec.shape(data.transform.shape)[0], data.conditioning.dim
     if OmegaConf.is_missing(cfg.net, "fields"):
         cfg.net.fields = list(data.conditioning.fields)
     cfg.model.fields = list(data.conditioning.fields)
@@ -106,7 +171,8 @@ def fill_in(cfg: DictConfig, data: MRIDataModule) -> None:
     if cfg.parameterization.get("sigma_data", found.sigma_data) is None:
         cfg.parameterization.sigma_data = found.sigma_data
     log.info(
-        "measured on the training images: sigma_data %.3g; noise levels worth learning at, log sigma %.2f ± %.2f; sigma_max %.3g",
+        "measured on the training %s: sigma_data %.3g; noise levels worth learning at, log sigma %.2f ± %.2f; sigma_max %.3g",
+        "codes" if isinstance(codec, KLAutoencoder) else "images",
         *astuple(found),
     )
 

@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 from hydra.utils import get_object, instantiate
+from torch import nn
 
 from condiff.errors import InputError
+from condiff.nn import Codec
 from condiff.systems import DiffusionSystem
 
 SAMPLING = ("sampler", "guidance", "clamp")  # how the run sampled
@@ -36,12 +38,24 @@ def assemble(content: dict[str, Any], path: str | Path) -> DiffusionSystem:
     config = content["hyper_parameters"]
     vet([config.get(key) for key in SAMPLING], path)  # entry points go by them
     system = build(config["model"], path)
+    if not isinstance(system, DiffusionSystem):
+        raise InputError(
+            f"{path}: is an autoencoder; first train a model of its codes, python train.py model=latent model.autoencoder={path}"
+        )
     fill(system, content, path)
     system._set_hparams(config)
     return system.eval()
 
 
-def fill(system: DiffusionSystem, content: dict[str, Any], path: str | Path) -> None:
+def codec(content: dict[str, Any], path: str | Path) -> Codec:
+    """Where the diffusion of a checkpoint happens: its autoencoder, of either stage, or pixels. Raises InputError as `load` does."""
+    found = build(content["hyper_parameters"]["model"]["codec"], path)
+    state = {name.removeprefix("codec."): w for name, w in content["state_dict"].items() if name.startswith("codec.")}
+    fill(found, {"state_dict": state}, path)
+    return found.eval()
+
+
+def fill(system: nn.Module, content: dict[str, Any], path: str | Path) -> None:
     """Load the content's averaged weights. Raises InputError where they are of another model."""
     try:
         system.load_state_dict(content["state_dict"])

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -126,9 +127,11 @@ def as_trained(cfg: DictConfig, own: Mapping[str, Any], keys: Sequence[str]) -> 
             cfg[key] = own[key]
 
 
-def check_clamp(cfg: DictConfig, channels: int) -> None:
-    """Raise InputError for a clamp that is not made for images of so many channels."""
+def check_clamp(cfg: DictConfig, channels: int, latent: bool) -> None:
+    """Raise InputError for a clamp that is not made for images of so many channels, or for codes."""
     name = str(cfg.clamp.get("_target_", "")).rsplit(".", 1)[-1]
+    if latent and name != "unguided":
+        raise InputError("clamp: limits images, and this model's are codes; use clamp=none")
     if channels == 2 and name in ("static_clamp", "dynamic_clamp"):
         raise InputError(
             "clamp: static and dynamic cut from air at -1, and air is 0 in complex images; use clamp=magnitude or none"
@@ -167,6 +170,7 @@ def explain(error: Exception, config_name: str) -> str:
 
 def _misspelt(key: str, config_name: str) -> str:
     groups = [word for word in sys.argv[1:] if (CONF / word.split("=")[0]).is_dir()]
+    GlobalHydra.instance().clear()  # the program ends
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         known = list(_keys(hydra.compose(config_name, groups)))
     near = difflib.get_close_matches(key, known, n=3)

@@ -75,9 +75,10 @@ def draw(
     sampler: Sampler,
     guidance: Guidance,
     steps: int,
+    frames: int = FRAMES,
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """The states [F, B, C, H, W] of a batch of images, of at most `FRAMES` noise levels.
+    """The states [F, B, C, H, W] of a batch of images, of at most ``frames`` noise levels; of one the samples alone.
 
     The first state is noise, the last the samples; each is divided by sqrt(1 + sigma^2) to be looked at.
 
@@ -85,17 +86,18 @@ def draw(
         NotANumber: the network's output is none.
     """
     sigmas = system.schedule.steps(steps)
-    kept = set(frame_indices(steps))
+    kept = set(frame_indices(steps, frames))
+    size, code = (shape[-2], shape[-1]), system.codec.shape((shape[0], shape[1], shape[2]))
     known = torch.stack([conditioning.encode(item.contrast, item.known, item.extrapolate) for item in draws]).to(system.device)
     cond = known if system.conditional else None  # None: there is nothing to guide by
     seeds, states = [item.seed for item in draws], []
-    for index, x in enumerate(generate(guidance(finite(system)), sampler, sigmas, seeds, shape, cond, system.device)):
+    for index, x in enumerate(generate(guidance(finite(system)), sampler, sigmas, seeds, code, cond, system.device)):
         if index in kept:
-            states.append(system.codec.decode(variance_preserving(x, sigmas[index])).float().cpu())
+            states.append(system.codec.decode(variance_preserving(x, sigmas[index]), size).float().cpu())
         on_step()
     return torch.stack(states)
 
 
-def frame_indices(steps: int) -> list[int]:
-    """Which of the ``steps + 1`` states are kept: both ends, evenly spaced between."""
-    return sorted(set(torch.linspace(0, steps, min(FRAMES, steps + 1)).round().long().tolist()))
+def frame_indices(steps: int, frames: int = FRAMES) -> list[int]:
+    """Which of the ``steps + 1`` states are kept: the last, and before it others evenly spaced from the first."""
+    return sorted(set(torch.linspace(steps, 0, min(frames, steps + 1)).round().long().tolist()))

@@ -24,7 +24,7 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
         "condiff.diffusion",
         "condiff.drawing",
     }
-    | {"condiff.evaluation", "condiff.export", "condiff.mri", "condiff.sampling", "condiff.seeds"},
+    | {"condiff.evaluation", "condiff.export", "condiff.mri", "condiff.nn", "condiff.sampling", "condiff.seeds"},
     "translating.py": {"torch", "numpy", "h5py", "nibabel", "condiff.data", "condiff.diffusion"},
     "averaging.py": {"torch"},
     "posthoc.py": {"torch", "condiff.averaging", "condiff.checkpoint", "condiff.systems"},
@@ -39,7 +39,8 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
     "drawing.py": {"torch", "lightning", "h5py", "rich", "condiff.diffusion", "condiff.export", "condiff.sampling"},
     "judging.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.data", "condiff.evaluation", "condiff.sampling"}
     | {"condiff.seeds", "condiff.systems"},
-    "checkpoint.py": {"torch", "hydra", "condiff.systems"},
+    "checkpoint.py": {"torch", "hydra", "condiff.nn", "condiff.systems"},
+    "latent.py": {"torch", "condiff.checkpoint", "condiff.data", "condiff.nn"},
     "entry.py": {"hydra", "omegaconf", "lightning"},
     "__init__.py": set(),
 }

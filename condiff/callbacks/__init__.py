@@ -4,5 +4,6 @@ from condiff.callbacks.averaging import EMA, StoredAverages
 from condiff.callbacks.divergence import StopAtNaN
 from condiff.callbacks.pictures import SampleGrid
 from condiff.callbacks.quality import Quality
+from condiff.callbacks.reconstructions import ReconstructionGrid
 
-__all__ = ["EMA", "Quality", "SampleGrid", "StopAtNaN", "StoredAverages"]
+__all__ = ["EMA", "Quality", "ReconstructionGrid", "SampleGrid", "StopAtNaN", "StoredAverages"]

@@ -16,10 +16,10 @@ class StopAtNaN(L.Callback):
     """
 
     def __init__(self) -> None:
-        self.recent: list[tuple[int, Tensor, Tensor]] = []  # step, sigma [B], loss [B]
+        self.recent: list[tuple[int, Tensor | None, Tensor]] = []  # step, sigma [B] where there is one, loss [B]
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.recent.append((trainer.global_step, outputs["sigma"], outputs["losses"]))
+        self.recent.append((trainer.global_step, outputs.get("sigma"), outputs["losses"]))
         if (batch_idx + 1) % trainer.log_every_n_steps == 0:
             self._look_back(trainer)
 
@@ -29,9 +29,12 @@ class StopAtNaN(L.Callback):
         self._demand(trainer, finite, f"the weights are not numbers after step {trainer.global_step}")
 
     def _look_back(self, trainer: Any) -> None:
-        bad = [(step, sigma[~loss.isfinite()]) for step, sigma, loss in self.recent if not loss.isfinite().all()]
+        bad = [(step, sigma, ~loss.isfinite()) for step, sigma, loss in self.recent if not loss.isfinite().all()]
         self.recent.clear()
-        where = f"at step {bad[0][0]}, sigma {bad[0][1][0].item():.3g}" if bad else "on another process"
+        where = "on another process"
+        if bad:
+            step, sigma, which = bad[0]
+            where = f"at step {step}" + ("" if sigma is None else f", sigma {sigma[which][0].item():.3g}")
         self._demand(trainer, not bad, f"the network's output is not a number {where}")
 
     def _demand(self, trainer: Any, good: bool, problem: str) -> None:

@@ -4,7 +4,7 @@ It consists of fields, one after the other, and a field that is not known is zer
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import inf, log
+from math import inf, log, pi
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -80,11 +80,12 @@ PARAMETERS: dict[str, Callable[[float], float]] = {  # in what they are equally 
     "slice": float, "tr": log, "te": log, "ti": log, "flip": float, "field": float,
 }  # fmt: skip
 NAMES = ("agent", "sequence", *PARAMETERS)
+FEATURES = 6  # of each parameter
 Ranges = Mapping[str, Mapping[str, Sequence[float]]]  # contrast -> parameter -> lowest, highest
 
 
 class AcquisitionCondition:
-    """The contrast, whether an agent was given, the sequence, and of every parameter its value and that it is known.
+    """The contrast, whether an agent was given, the sequence, and of every parameter the `features` of its value.
 
     Parameters: slice (position in the volume, 0 the skull's base, 1 the vertex), tr, te, ti (ms; ti of inversion
     recoveries alone), flip (degrees), field (T). Values are scaled to [-1, 1] over what was seen in training.
@@ -98,7 +99,7 @@ class AcquisitionCondition:
 
     @property
     def fields(self) -> tuple[int, ...]:
-        return len(self.contrasts), len(AGENT), len(SEQUENCES), *(2 for _ in PARAMETERS)
+        return len(self.contrasts), len(AGENT), len(SEQUENCES), *(FEATURES for _ in PARAMETERS)
 
     @property
     def dim(self) -> int:
@@ -143,11 +144,11 @@ class AcquisitionCondition:
             one_hot("sequence", known.get("sequence"), SEQUENCES),
         ]
         for name, scale in PARAMETERS.items():
-            parts.append(torch.zeros(2))
+            parts.append(torch.zeros(FEATURES))
             if known.get(name) is not None:
                 lowest, highest = map(scale, self._range(name, None))
                 middle, half = (lowest + highest) / 2, (highest - lowest) / 2
-                parts[-1] = torch.tensor([(scale(known[name]) - middle) / half if half else 0.0, 1.0])
+                parts[-1] = features((scale(known[name]) - middle) / half if half else 0.0)
         return torch.cat(parts)
 
     def _check(self, name: str, value: Any, contrast: str | None, extrapolate: bool) -> None:
@@ -179,6 +180,16 @@ class AcquisitionCondition:
         assert self.ranges is not None, "learn() comes first"
         seen = [ranges[name] for own, ranges in self.ranges.items() if name in ranges and contrast in (None, own)]
         return min((low for low, _ in seen), default=1.0), max((high for _, high in seen), default=0.0)
+
+
+def features(value: float) -> Tensor:
+    """Of a known value in [-1, 1], [6]: that it is known, itself, and its sines and cosines at two frequencies.
+
+    A contrast's own values are a small part of what is seen of all; without the sines a network is slow to tell them
+    apart (Fourier features, Tancik et al. 2020).
+    """
+    phase = pi * value * torch.tensor([1.0, 2.0])
+    return torch.cat([torch.tensor([1.0, value]), phase.sin(), phase.cos()])
 
 
 def one_hot(what: str, name: str | None, names: Sequence[str]) -> Tensor:

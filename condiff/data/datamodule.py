@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from condiff.data.augment import Augment
-from condiff.data.cache import Cache, Read, Stack
+from condiff.data.cache import Cache, Read, Stack, spelled
 from condiff.data.conditioning import Conditioning
 from condiff.data.fastmri import Volume
 from condiff.data.index import NAMED, Index, index
+from condiff.data.latents import Encode, Encoded, Latents, encoded, named
 from condiff.data.order import Order, Stream
 from condiff.data.parallel import cores
 from condiff.data.phantom import Phantom
@@ -135,6 +136,7 @@ class MRIDataModule(L.LightningDataModule):
         self.batch_size, self.steps_per_epoch, self.order = batch_size, steps_per_epoch, order
         self.augment, self.seed, self.loaders, self.shard = augment, seed, loaders, shard
         self.workers = len(cores()) if workers is None else workers
+        self.codes: Latents | None = None
 
     def folder(self) -> Path:
         """Where the files are."""
@@ -211,10 +213,15 @@ class MRIDataModule(L.LightningDataModule):
         cond = [self.conditioning.of(volume, some) for volume, some in zip(kept, chosen, strict=True)]
         return Slices(kept, stacks, chosen, torch.cat([torch.empty(0, self.conditioning.dim), *cond]))
 
+    def encode(self, encode: Encode, weights: Sequence[Tensor], variants: int) -> None:
+        """Train on codes, of so many augmented variants of each image, kept in the cache; ``weights`` are what encodes."""
+        key = named(self.ready.folder.name, spelled(self.augment), variants, self.seed, *weights)
+        self.codes = encoded(self.train, encode, self.augment, variants, self.cache / key, self.seed)
+
     def train_dataloader(self) -> DataLoader:
         share = self._trainer.global_rank, self._trainer.world_size
         sampler = Stream(self.order(self.train.contrasts, self.seed), self.steps_per_epoch * self.batch_size, *share)
-        return DataLoader(self.train, self.batch_size, sampler=sampler, **self._loading())
+        return DataLoader(self.codes or self.train, self.batch_size, sampler=sampler, **self._loading())
 
     def val_dataloader(self) -> DataLoader:
         """Every process validates on the whole split, so the loss does not depend on their number."""
@@ -229,11 +236,17 @@ class MRIDataModule(L.LightningDataModule):
         assert self.trainer is not None, "Lightning attaches the trainer before it asks for batches"
         return self.trainer
 
-    def on_after_batch_transfer(self, batch: Sample, dataloader_idx: int) -> Sample:
+    def on_after_batch_transfer(self, batch: Sample | Encoded, dataloader_idx: int) -> Sample | Encoded:
+        """A training batch, augmented: images by chance, codes by taking one of their variants."""
         if not self._trainer.training:
             return batch
         seed = derive_seed("augment", self.seed, self._trainer.fit_loop.total_batch_idx + 1, self._trainer.global_rank)
-        return Sample(self.augment(batch.image, torch.Generator().manual_seed(seed)), batch.cond)
+        generator = torch.Generator().manual_seed(seed)
+        if isinstance(batch, Encoded):
+            n, variants = batch.z.shape[:2]
+            chosen = torch.randint(variants, (n,), generator=generator).to(batch.z.device)
+            return Encoded(batch.z[torch.arange(n, device=batch.z.device), chosen], batch.cond)
+        return Sample(self.augment(batch.image, generator), batch.cond)
 
 
 def sharded(volumes: Sequence[Volume], shard: str) -> Sequence[Volume]:

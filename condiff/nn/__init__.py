@@ -1,7 +1,9 @@
-"""Networks. They see ``c_noise = log(sigma) / 4`` and ``cond``, never sigma itself."""
+"""Networks. They see ``c_noise = log(sigma) / 4`` and ``cond``, never sigma itself; and codecs."""
 
+from condiff.nn.autoencoder import KLAutoencoder
 from condiff.nn.codec import Codec, Pixels
 from condiff.nn.context_unet import ContextUNet
+from condiff.nn.critics import PatchDiscriminator, RandomFeatures
 from condiff.nn.unet import UNet
 
-__all__ = ["Codec", "ContextUNet", "Pixels", "UNet"]
+__all__ = ["Codec", "ContextUNet", "KLAutoencoder", "PatchDiscriminator", "Pixels", "RandomFeatures", "UNet"]

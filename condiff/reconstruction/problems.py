@@ -15,6 +15,7 @@ from condiff.diffusion.inverse import LinearOperator
 from condiff.mri.coils import combine
 from condiff.mri.fourier import fit, ifft2c, rss, to_complex
 from condiff.mri.operators import Phased, coil_by_coil
+from condiff.nn import Codec
 from condiff.reconstruction.measurement import Measurement
 
 AIR = -1.0  # of magnitude images
@@ -87,6 +88,39 @@ def coilwise(measured: Measurement, slices: Sequence[int]) -> Problem:
 def coilwise_components(measured: Measurement, slices: Sequence[int]) -> Problem:
     """`coilwise`, by a model of magnitudes."""
     return replace(coilwise(measured, slices), prior=by_components)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An operator of images as one of their codes z: A(decode(z)).
+
+    ``adjoint`` is that of its derivative at z = 0, which is its own where ``decode`` is linear; an autoencoder's is not, and
+    methods that ask for an adjoint are wrong there.
+    """
+
+    A: LinearOperator
+    decode: Callable[[Tensor], Tensor]
+    shape: tuple[int, int, int]
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return self.A(self.decode(z))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        images = self.A.adjoint(y)
+        _, pull = torch.func.vjp(self.decode, images.new_zeros(len(images), *self.shape))
+        return pull(images)[0]
+
+
+def decoded(pose: Pose, codec: Codec) -> Pose:
+    """The same problem for the codes of its images, by a model of those."""
+
+    def of(measured: Measurement, slices: Sequence[int]) -> Problem:
+        problem = pose(measured, slices)
+        size, shape = (problem.shape[1], problem.shape[2]), codec.shape(problem.shape)
+        A = Decoded(problem.A, lambda z: codec.decode(z, size), shape)
+        return replace(problem, A=A, shape=shape, assemble=lambda z: problem.assemble(codec.decode(z, size)))
+
+    return of
 
 
 def by_components(denoise: Denoise) -> Denoise:

@@ -7,14 +7,15 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from condiff.data.datamodule import Sample
+from condiff.data.latents import Encoded
 from condiff.diffusion.denoiser import Denoiser
 from condiff.diffusion.losses import Loss, denoising
 from condiff.diffusion.schedules import Schedule
-from condiff.nn import Codec
+from condiff.nn import Codec, Pixels
 from condiff.seeds import derive_seed
+from condiff.systems.learning_rate import scheduled
 
 VALIDATION_LEVELS = 8
 
@@ -51,6 +52,8 @@ class DiffusionSystem(L.LightningModule):
         super().__init__()
         self.denoiser, self.schedule, self.loss = denoiser, schedule, loss
         self.codec: Codec = codec
+        for parameter in codec.parameters():
+            parameter.requires_grad_(False)
         self.optimizer, self.lr_factor, self.seed = optimizer, lr_factor, seed
         self.p_uncond, self.p_unknown, self.fields = p_uncond, p_unknown, tuple(fields or ())
 
@@ -59,15 +62,26 @@ class DiffusionSystem(L.LightningModule):
         """Whether it ever saw a condition."""
         return self.p_uncond < 1
 
+    @property
+    def latent(self) -> bool:
+        """Whether the diffusion is of codes, not of images."""
+        return not isinstance(self.codec, Pixels)
+
+    @property
+    def network(self) -> nn.Module:
+        """What costs the time."""
+        return self.denoiser.net
+
     def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
         """x [B, C, H, W] at noise level sigma [B] or [] -> x0."""
         return self.denoiser(x, sigma, cond)
 
-    def training_step(self, batch: Sample, batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: Sample | Encoded, batch_idx: int) -> dict[str, Tensor]:
         """The loss; beside it each image's own, ``losses`` [B], and its noise level, ``sigma`` [B]."""
         stream = "train", self.trainer.fit_loop.total_batch_idx + 1, self.global_rank
         generator = self._generator(*stream)
-        x0, n = self.codec.encode(batch.image), len(batch.image)
+        x0 = batch.z if isinstance(batch, Encoded) else self.codec.encode(batch.image)
+        n = len(x0)
         keep = torch.rand(n, 1, generator=generator, device=self.device) >= self.p_uncond
         sigma = self.schedule.sample(n, torch.Generator().manual_seed(derive_seed(self.seed, *stream))).to(self.device)
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
@@ -94,10 +108,8 @@ class DiffusionSystem(L.LightningModule):
             self.log(f"val/loss at sigma {levels[one]:.2g}", mine.mean(), batch_size=len(mine), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.optimizer(self.denoiser.parameters())
-        total = int(self.trainer.estimated_stepping_batches)
-        scheduler = LambdaLR(optimizer, lambda step: self.lr_factor(step, total))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        steps = int(self.trainer.estimated_stepping_batches)
+        return scheduled(self.optimizer(self.denoiser.parameters()), self.lr_factor, steps)
 
     def _subset(self, n: int, generator: torch.Generator) -> Tensor:
         """Which numbers [n, D] of the conditions are known."""

@@ -1,0 +1,98 @@
+"""The autoencoder system: the first stage of a latent diffusion model."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.optim import Optimizer
+
+from condiff.data.datamodule import Sample
+from condiff.nn import KLAutoencoder
+from condiff.seeds import derive_seed
+from condiff.systems.learning_rate import scheduled
+
+
+class AutoencoderSystem(L.LightningModule):
+    """Trains ``codec``: absolute error, distance in features, KL divergence from a standard normal, and a critic's opinion.
+
+    The critic learns beside it, both in one step of one optimizer: each sees the other's weights as constants (Goodfellow et
+    al. 2014, simultaneously; hinge losses, Lim & Ye 2017).
+
+    Args:
+        codec: what is trained.
+        optimizer: parameters -> optimizer.
+        lr_factor: (step, total steps) -> factor on the learning rate.
+        perceptual: (images, images) -> distance [B].
+        discriminator: images -> logits; None: no critic.
+        weights: of ``kl`` (per number of the code), ``perceptual`` and ``adversarial`` beside the absolute error.
+        warmup: share of the run before the critic's opinion counts.
+        seed: of the codes' noise.
+    """
+
+    def __init__(
+        self,
+        codec: KLAutoencoder,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        lr_factor: Callable[[int, int], float],
+        perceptual: nn.Module,
+        discriminator: nn.Module | None,
+        weights: Mapping[str, float],
+        warmup: float = 0.5,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.codec, self.perceptual, self.discriminator = codec, perceptual, discriminator
+        self.optimizer, self.lr_factor, self.seed = optimizer, lr_factor, seed
+        self.weights, self.warmup = dict(weights), warmup
+
+    @property
+    def network(self) -> nn.Module:
+        """What costs the time."""
+        return self.codec
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, C, H, W] -> their reconstructions from the means of their codes."""
+        return self.codec.expand(self.codec.moments(images)[0], (images.shape[-2], images.shape[-1]))
+
+    def training_step(self, batch: Sample, batch_idx: int) -> dict[str, Tensor]:
+        """The loss; beside it each image's own, ``losses`` [B]."""
+        images, (mean, log_variance) = batch.image, self.codec.moments(batch.image)
+        generator = torch.Generator(self.device).manual_seed(
+            derive_seed(self.seed, "train", self.trainer.fit_loop.total_batch_idx + 1, self.global_rank)
+        )
+        code = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator, device=self.device)
+        made = self.codec.expand(code, (images.shape[-2], images.shape[-1]))
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).mean(dim=1)
+        losses = self._distance(made, images) + self.weights["kl"] * divergence
+        self.log_dict({"train/loss": losses.mean(), "train/kl": divergence.mean()}, prog_bar=True)
+        loss = losses.mean()
+        if self.discriminator is not None:
+            loss = loss + self._adversarial(self.discriminator, images, made)
+        return {"loss": loss, "losses": losses.detach()}
+
+    def validation_step(self, batch: Sample, batch_idx: int) -> None:
+        """Error and distance in features of the reconstructions, and what those are in decibels of images that span 2."""
+        made, n = self(batch.image), len(batch.image)
+        mse = (made - batch.image).square().flatten(1).mean(dim=1)
+        self.log("val/loss", self._distance(made, batch.image).mean(), prog_bar=True, batch_size=n, sync_dist=True)
+        self.log("val/psnr", (10 * (4 / mse).log10()).mean(), prog_bar=True, batch_size=n, sync_dist=True)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return scheduled(self.optimizer(learned), self.lr_factor, int(self.trainer.estimated_stepping_batches))
+
+    def _distance(self, made: Tensor, images: Tensor) -> Tensor:
+        """[B]."""
+        return (made - images).abs().flatten(1).mean(dim=1) + self.weights["perceptual"] * self.perceptual(made, images)
+
+    def _adversarial(self, critic: nn.Module, images: Tensor, made: Tensor) -> Tensor:
+        """The critic's own loss, and what it says of the images made once the share `warmup` of the run is over."""
+        fixed = {name: parameter.detach() for name, parameter in critic.named_parameters()}
+        own = F.relu(1 - critic(images)).mean() + F.relu(1 + critic(made.detach())).mean()
+        begun = self.global_step >= self.warmup * self.trainer.estimated_stepping_batches
+        self.log("train/critic", own)
+        return own - self.weights["adversarial"] * begun * functional_call(critic, fixed, made).mean()

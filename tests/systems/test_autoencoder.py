@@ -1,0 +1,77 @@
+"""What the autoencoder is trained on."""
+
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.distributions import Normal, kl_divergence
+
+from condiff.data.datamodule import Sample
+from condiff.nn import KLAutoencoder, PatchDiscriminator, RandomFeatures
+from condiff.systems import AutoencoderSystem
+from condiff.systems.learning_rate import constant
+
+WEIGHTS = {"kl": 0.1, "perceptual": 0.5, "adversarial": 0.2}
+
+
+@pytest.fixture
+def system():
+    torch.manual_seed(0)
+    codec, critic = KLAutoencoder(1, 2, (8, 8), blocks=1), PatchDiscriminator(1, (8, 16))
+    made = AutoencoderSystem(codec, partial(torch.optim.SGD, lr=0.1), constant, RandomFeatures(1), critic, WEIGHTS)
+    made.log = made.log_dict = lambda *_, **__: None
+    made._trainer = SimpleNamespace(
+        fit_loop=SimpleNamespace(total_batch_idx=0), estimated_stepping_batches=10, global_step=0, global_rank=0
+    )
+    return made
+
+
+def batch():
+    generator = torch.Generator().manual_seed(1)
+    return Sample(torch.randn(4, 1, 16, 16, generator=generator), torch.zeros(4, 0))
+
+
+def gradients(system, step):
+    type(system).global_step = property(lambda self: step)
+    type(system).global_rank = property(lambda self: 0)
+    system.zero_grad()
+    found = system.training_step(batch(), 0)
+    found["loss"].backward()
+    return found, [p.grad.clone() for p in system.codec.parameters()], [p.grad.clone() for p in system.discriminator.parameters()]
+
+
+def test_divergence_is_torchs_own(system, monkeypatch):
+    """With nothing but the KL term left, the loss is that of torch.distributions."""
+    monkeypatch.setattr(type(system), "global_step", property(lambda self: 0), raising=False)
+    monkeypatch.setattr(type(system), "global_rank", property(lambda self: 0), raising=False)
+    images = batch().image
+    mean, log_variance = system.codec.moments(images)
+    exact = kl_divergence(Normal(mean, (0.5 * log_variance).exp()), Normal(0.0, 1.0)).flatten(1).mean(dim=1)
+    system.weights["kl"] = 0.0
+    without = system.training_step(batch(), 0)["losses"]
+    system.weights["kl"] = 1.0
+    torch.testing.assert_close(system.training_step(batch(), 0)["losses"] - without, exact, rtol=1e-4, atol=1e-5)
+
+
+def test_each_of_two_players_sees_the_other_as_a_constant(system, monkeypatch):
+    """Before the warmup is over the critic learns and the codec does not hear of it; then it does, and the critic learns the same."""
+    monkeypatch.setattr(type(system), "global_step", None, raising=False)
+    monkeypatch.setattr(type(system), "global_rank", None, raising=False)
+    early, codec, critic = gradients(system, 4)
+    late, heard, same = gradients(system, 5)
+    assert any(g.abs().max() > 0 for g in critic)
+    assert all(torch.equal(a, b) for a, b in zip(critic, same, strict=True))
+    assert any(not torch.allclose(a, b) for a, b in zip(codec, heard, strict=True))
+    system.weights["adversarial"] = 0.0
+    silent, deaf, _ = gradients(system, 5)
+    assert all(torch.equal(a, b) for a, b in zip(codec, deaf, strict=True))
+    assert torch.equal(early["losses"], late["losses"]) and torch.equal(late["losses"], silent["losses"])
+
+
+def test_without_a_critic(system, monkeypatch):
+    monkeypatch.setattr(type(system), "global_step", property(lambda self: 9), raising=False)
+    monkeypatch.setattr(type(system), "global_rank", property(lambda self: 0), raising=False)
+    system.discriminator = None
+    found = system.training_step(batch(), 0)
+    torch.testing.assert_close(found["loss"], found["losses"].mean())

@@ -1,0 +1,246 @@
+"""Latent diffusion: both stages through the entry points, and by a codec whose posterior is known."""
+
+import csv
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import h5py
+import pytest
+import torch
+from torch import nn
+
+from condiff import checkpoint, sampling
+from condiff.data.conditioning import ContrastCondition
+from condiff.diffusion import inverse
+from condiff.diffusion.guidance import unguided
+from condiff.diffusion.noise import SeededNoise
+from condiff.diffusion.samplers import heun
+from condiff.diffusion.schedules import Karras
+from condiff.reconstruction.problems import Problem, decoded
+from tests.conftest import TINY_RUN, bad
+
+CODEC = ["codec.channels=[8,8]", "codec.blocks=1", "codec.latent_channels=2"]
+BARE = [word for word in TINY_RUN if not word.startswith(("callbacks.grid", "net", "hydra"))]
+SMALL = ["net.channels=[8,8]", "net.blocks=[1,1]", "callbacks.grid.steps=3", "callbacks.grid.num_samples=1", "data.downsample=1"]
+CPU = "accelerator=cpu"
+
+
+class Linear(nn.Module):
+    """A decoder that is a matrix [pixels, numbers]; codes are found by its pseudo-inverse."""
+
+    def __init__(self, matrix, image):
+        super().__init__()
+        self.register_buffer("matrix", matrix)
+        self.image = image
+
+    def shape(self, image):
+        return 1, 1, self.matrix.shape[1]
+
+    def encode(self, images):
+        return (images.flatten(1) @ torch.linalg.pinv(self.matrix).T)[:, None, None]
+
+    def decode(self, z, size):
+        return (z.flatten(1) @ self.matrix.T).view(-1, *self.image)
+
+
+def gaussian(x, sigma, cond=None):
+    """The denoiser of codes that are standard normal."""
+    return x / (1 + sigma**2)
+
+
+def test_samples_of_a_linear_codec_have_its_covariance():
+    """Standard normal codes, decoded: covariance D D^T."""
+    codec = Linear(torch.randn(12, 4, generator=torch.Generator().manual_seed(0)), (1, 3, 4))
+
+    class System(nn.Module):
+        schedule, conditional, device = Karras(0.002, 40.0), False, torch.device("cpu")
+
+        def forward(self, x, sigma, cond=None):
+            return gaussian(x, sigma)
+
+    system = System()
+    system.codec = codec
+    draws = sampling.plan([None], 4000, seed=0, shared_noise=False)
+    x = sampling.draw(system, ContrastCondition(["AXT1"]), draws, (1, 3, 4), heun, unguided, steps=20, frames=1)
+    assert x.shape == (1, 4000, 1, 3, 4)
+    found, exact = torch.cov(x[0].flatten(1).T), codec.matrix @ codec.matrix.T
+    assert (found - exact).abs().max() < 0.08 * exact.abs().max()
+    assert x[0].mean(dim=0).abs().max() < 0.08 * exact.abs().max().sqrt()
+
+
+class Rows:
+    """Every other pixel of [B, 1, 3, 4]."""
+
+    def __call__(self, x):
+        return x.flatten(1)[:, ::2]
+
+    def adjoint(self, y):
+        x = y.new_zeros(len(y), 12)
+        x[:, ::2] = y
+        return x.view(-1, 1, 3, 4)
+
+
+def linear_problem(sigma_y=0.3):
+    """Operator composed with a linear decoder; y of one truth; mean and covariance of p(z | y)."""
+    generator = torch.Generator().manual_seed(0)
+    codec = Linear(torch.randn(12, 4, generator=generator), (1, 3, 4))
+    truth = torch.randn(1, 1, 1, 4, generator=generator)
+    y = Rows()(codec.decode(truth, (3, 4))) + sigma_y * torch.randn(1, 6, generator=generator)
+    whole = Problem(Rows(), y, sigma_y, (1, 3, 4), lambda x: x[:, 0])
+    problem = decoded(lambda measured, slices: whole, codec)(None, [0])
+    forward = codec.matrix[::2]
+    covariance = torch.linalg.inv(forward.T @ forward / sigma_y**2 + torch.eye(4))
+    return codec, problem, (y @ forward / sigma_y**2 @ covariance)[0], covariance
+
+
+def test_the_composed_operator_has_its_adjoint():
+    _, problem, *_ = linear_problem()
+    z, y = torch.randn(5, 1, 1, 4), torch.randn(5, 6)
+    torch.testing.assert_close((problem.A(z) * y).sum(), (z * problem.A.adjoint(y)).sum())
+    assert problem.shape == (1, 1, 4)
+    torch.testing.assert_close(problem.assemble(z), Linear.decode(linear_problem()[0], z, (3, 4))[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("method", "sigmas"),
+    [
+        (partial(inverse.posterior, sigma_data=1.0), Karras(0.02, 1.0).steps(50)),
+        (inverse.pula, Karras(0.02, 4.0).steps(60)),
+    ],
+    ids=["posterior", "pula"],
+)
+def test_a_linear_codec_with_a_gaussian_prior_gives_the_known_posterior(method, sigmas):
+    codec, problem, mean, covariance = linear_problem()
+    generator = torch.Generator().manual_seed(2)
+    noise = lambda x: torch.randn(x.shape, generator=generator)  # noqa: E731 - a generator an image is slow
+    start = sigmas[0] * noise(torch.empty(2000, *problem.shape))
+    *_, z = method(gaussian, start, sigmas, problem.A, problem.y, problem.sigma_y, noise=noise)
+    found = z.flatten(1)
+    assert (found.mean(dim=0) - mean).abs().max() < 0.1 * covariance.diagonal().max().sqrt()
+    assert (torch.cov(found.T) - covariance).abs().max() < 0.12 * covariance.abs().max()
+
+
+def test_dps_by_way_of_a_decoder_that_is_not_linear():
+    """The method goes where the data are, by the decoder's own derivative."""
+    codec = SimpleNamespace(shape=lambda image: image, decode=lambda z, size: z + 0.4 * (2 * z).sin())
+    truth = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    whole = Problem(lambda x: x, codec.decode(truth, None), 0.01, (1, 8, 8), lambda x: x)
+    problem = decoded(lambda measured, slices: whole, codec)(None, [0])
+    noise, sigmas = SeededNoise([*range(4)]), Karras(0.02, 10.0).steps(300)
+    *_, z = inverse.dps(gaussian, 10 * noise.draw(problem.shape), sigmas, problem.A, problem.y, problem.sigma_y, noise=noise)
+    print((z - truth).abs().median(), (codec.decode(z, None) - whole.y).square().mean().sqrt())
+    assert (z - truth).abs().median() < 0.05
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    return tmp_path_factory.mktemp("latent")
+
+
+@pytest.fixture
+def autoencoder(run_entry, kept):
+    """Trained once."""
+    path = kept / "autoencoder.ckpt"
+    if not path.is_file():
+        run_entry("train.py", *BARE, *CODEC, "model=autoencoder", "data.downsample=1", "hydra.run.dir=runs/first")
+        for name in ("step-000003.png", "step-000006.png", "samples.png"):
+            assert Path(f"runs/first/samples/{name}").stat().st_size > 0
+        path.write_bytes(Path("runs/first/checkpoints/last.ckpt").read_bytes())
+    return path
+
+
+@pytest.fixture
+def latent(run_entry, kept, autoencoder):
+    """The second stage, trained once; beside its checkpoint there is no autoencoder."""
+    path = kept / "latent.ckpt"
+    if not path.is_file():
+        run_entry("train.py", *BARE, *SMALL, "model=latent", f"model.autoencoder={autoencoder}", "hydra.run.dir=runs/second")
+        path.write_bytes(Path("runs/second/checkpoints/last.ckpt").read_bytes())
+        (path.parent / "metrics.csv").write_bytes(Path("runs/second/metrics.csv").read_bytes())
+    return path
+
+
+def test_one_file_samples(latent, autoencoder, run_entry, capsys):
+    """Its codec is the autoencoder's, weight for weight, but for the scale, by which the training set's codes are of unit size."""
+    mine, its = (checkpoint.codec(checkpoint.read(path), path) for path in (latent, autoencoder))
+    for name, weight in its.state_dict().items():
+        assert torch.equal(weight, mine.state_dict()[name]) == (name not in ("shift", "scale")), name
+    data = checkpoint.build(checkpoint.load(latent).hparams["data"], latent)
+    data.setup()
+    with torch.no_grad():
+        z = mine.encode(data.train.images())
+    torch.testing.assert_close(z.mean(dim=(0, 2, 3)), torch.zeros(2), rtol=0, atol=1e-3)
+    torch.testing.assert_close(z.var(dim=(0, 2, 3), correction=0), torch.ones(2), rtol=1e-3, atol=0)
+    run_entry("sample.py", f"ckpt={latent}", "num_samples=2", "steps=3", CPU, "out=s", "contrast=AXT2")
+    with h5py.File("s/samples.h5") as file:
+        images = file["images"][()]
+    assert images.shape == (2, 1, 32, 32) and abs(images).max() < 100
+    run_entry("sample.py", f"ckpt={latent}", "num_samples=1", "steps=3", CPU, "out=t", "contrast=AXT2", "seed=1")
+    with h5py.File("t/samples.h5") as file:
+        torch.testing.assert_close(torch.from_numpy(file["images"][0]), torch.from_numpy(images[1]), rtol=1e-4, atol=1e-4)
+    run_entry("sample.py", f"ckpt={latent}", "init=s/samples.h5", "contrast=AXT1", "steps=3", CPU, "out=u")
+    assert Path("u/translated.png").is_file()
+
+
+def test_a_resumed_latent_run_equals_an_uninterrupted_one(latent, autoencoder, run_entry):
+    """With what it began with gone: the codec is in the checkpoint that is gone on from."""
+    gone = Path("gone.ckpt").absolute()
+    gone.write_bytes(autoencoder.read_bytes())
+    keep = [
+        "callbacks.checkpoint.save_top_k=-1",
+        "callbacks.checkpoint.filename='at-{step}'",
+        "+callbacks.checkpoint.auto_insert_metric_name=false",
+    ]
+    run_entry("train.py", *BARE, *SMALL, *keep, "model=latent", f"model.autoencoder={gone}", "hydra.run.dir=runs/whole")
+    gone.unlink()
+    run_entry("train.py", "resume=runs/whole/checkpoints/at-3.ckpt", "hydra.run.dir=runs/again")
+    one, other = (torch.load(f"runs/{name}/checkpoints/last.ckpt", weights_only=True) for name in ("again", "whole"))
+    for kind in ("state_dict", "current_model_state"):
+        assert all(torch.equal(one[kind][name], other[kind][name]) for name in one[kind])
+
+
+@pytest.mark.parametrize("variants", [0, 2])
+def test_both_stages_from_one_command(variants, run_entry, capsys):
+    words = ["model=latent", f"model.variants={variants}", "first.trainer.max_epochs=1", "codec.channels=[8,8]"]
+    run_entry("train.py", *BARE, *SMALL, *words, "trainer.max_epochs=1", "hydra.run.dir=runs/both")
+    first = torch.load("runs/both/autoencoder/checkpoints/last.ckpt", weights_only=True)
+    assert first["hyper_parameters"]["model"]["_target_"].endswith("AutoencoderSystem")
+    assert first["hyper_parameters"]["data"]["downsample"] == 1
+    assert checkpoint.load("runs/both/checkpoints/last.ckpt").latent
+    with open("runs/both/metrics.csv") as file:
+        assert [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+    before = Path("runs/both/autoencoder/checkpoints/last.ckpt").stat().st_mtime_ns
+    run_entry("train.py", *BARE, *SMALL, *words, "trainer.max_epochs=1", "hydra.run.dir=runs/both")
+    assert Path("runs/both/autoencoder/checkpoints/last.ckpt").stat().st_mtime_ns == before  # it was there
+
+
+def test_complex_images_and_attention_to_the_condition(run_entry):
+    words = ["model=latent", "data.transform=complex", "net=unet_latent_cross_attention", *CODEC]
+    run_entry("train.py", *BARE, *SMALL, *words, "trainer.max_epochs=1", "hydra.run.dir=runs/complex")
+    run_entry("sample.py", "ckpt=runs/complex/checkpoints/last.ckpt", "num_samples=1", "steps=3", CPU, "out=c")
+    with h5py.File("c/samples.h5") as file:
+        assert file["images"].shape == (4, 2, 32, 32)
+
+
+def test_reconstruction(latent, run_entry, capsys):
+    settings = [f"ckpt={latent}", "volumes=1", "mask.centre=0.3", "acceleration=2", CPU, "slices=[0]"]
+    run_entry("reconstruct.py", *settings, "method=dps", "steps=3", "out=r")
+    assert [*Path("r").rglob("*.h5")] and "volumes     1 of 1" in capsys.readouterr().out
+    run_entry("reconstruct.py", *settings, "method=zero_filled", "out=z")  # asks no model
+    error = bad(capsys, run_entry, "reconstruct.py", *settings, "method=dds")
+    assert "is a model of codes" in error and "method=dps" in error
+
+
+def test_bad_input(latent, autoencoder, run_entry, capsys):
+    settings = [*BARE, *SMALL, "model=latent", f"model.autoencoder={autoencoder}"]
+    for arguments, message in [
+        (["train.py", *settings, "data.transform=complex"], "was trained on images of 1 channels, the data have 2"),
+        (["train.py", *settings, "data.seed=1"], "patients who are held out here"),
+        (["train.py", *settings[:-1], "model.autoencoder=nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
+        (["train.py", *settings, "clamp=static"], "clamp: limits images, and this model's are codes"),
+        (["sample.py", f"ckpt={latent}", "clamp=static"], "clamp: limits images"),
+        (["sample.py", f"ckpt={autoencoder}"], "is an autoencoder; first train a model of its codes"),
+        (["likelihood.py", f"ckpt={latent}"], "is a model of codes"),
+    ]:
+        assert message in bad(capsys, run_entry, *arguments)
