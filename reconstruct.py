@@ -94,7 +94,7 @@ def posed(cfg: DictConfig, system: DiffusionSystem, prior: str) -> Pose:
         return pose
     if cfg.method.latent is None:
         raise InputError(
-            f"ckpt={cfg.ckpt}: is a model of codes, and of these an image's k-space is no linear function, as this method takes it "
+            f"ckpt={cfg.ckpt}: is a model of codes, and their k-space is no linear function of them, as this method takes it "
             "to be; set method=dps, or give a model of pixels"
         )
     return instantiate(cfg.method.latent)(pose, system.codec)

@@ -20,7 +20,7 @@ from condiff.diffusion.schedules import Schedule
 from condiff.entry import check_clamp, entry, require_positive
 from condiff.errors import InputError, NotANumber
 from condiff.nn import Codec, KLAutoencoder
-from condiff.systems import DiffusionSystem
+from condiff.systems import AutoencoderSystem, DiffusionSystem
 
 SIGNAL_LEFT = 0.05  # the linear chain of 1000 steps has 0.006, one of 200 with its betas unrescaled 0.36
 COUNTS = ("batch_size", "steps_per_epoch", "downsample", "volumes_per_contrast", "held_out_per_contrast")
@@ -75,9 +75,9 @@ def spelled_out(fields: DictConfig, prefix: str = "") -> Iterator[str]:
     """Nested fields as the words of a command line."""
     for key, value in fields.items():
         if OmegaConf.is_dict(value):
-            yield from spelled_out(value, f"{prefix}{key}.")
+            yield from spelled_out(value, f"{prefix}{key!s}.")
         else:
-            yield f"{prefix}{key}={'null' if value is None else value}"
+            yield f"{prefix}{key!s}={'null' if value is None else value}"
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -119,7 +119,7 @@ def adopt(cfg: DictConfig) -> None:
         cfg.data.conditioning.ranges = own.get("ranges")
 
 
-def begin(cfg: DictConfig, data: MRIDataModule) -> L.LightningModule:
+def begin(cfg: DictConfig, data: MRIDataModule) -> DiffusionSystem | AutoencoderSystem:
     """The system, what it is begun with, and the data as it wants them; what ``cfg`` leaves to those is filled in."""
     if "denoiser" not in cfg.model:
         cfg.codec.image_channels = data.transform.shape[0]

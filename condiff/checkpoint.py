@@ -48,7 +48,7 @@ def assemble(content: dict[str, Any], path: str | Path) -> DiffusionSystem:
 
 
 def codec(content: dict[str, Any], path: str | Path) -> Codec:
-    """Where the diffusion of a checkpoint happens: its autoencoder, of either stage, or pixels. Raises InputError as `load` does."""
+    """Where the diffusion of a checkpoint happens: its autoencoder, of either stage, or pixels. Raises as `load` does."""
     found = build(content["hyper_parameters"]["model"]["codec"], path)
     state = {name.removeprefix("codec."): w for name, w in content["state_dict"].items() if name.startswith("codec.")}
     fill(found, {"state_dict": state}, path)

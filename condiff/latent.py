@@ -26,7 +26,9 @@ def stage(content: dict[str, Any], path: str | Path, data: MRIDataModule, device
         return codec
     made = checkpoint.build(content["hyper_parameters"]["data"], path).transform.shape[0]
     if made != data.transform.shape[0]:
-        raise InputError(f"model.autoencoder={path}: was trained on images of {made} channels, the data have {data.transform.shape[0]}")
+        raise InputError(
+            f"model.autoencoder={path}: was trained on images of {made} channels, the data have {data.transform.shape[0]}"
+        )
     known = checkpoint.patients(path) & fingerprints(data.val.volumes + data.test.volumes)
     if known:
         raise InputError(

@@ -6,10 +6,11 @@ from pathlib import Path
 import hydra
 import pytest
 from hydra.utils import get_method, instantiate
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from condiff import posthoc
 from condiff.entry import CONF, folder_name
+from condiff.systems import DiffusionSystem
 
 GROUPS = {
     path.relative_to(CONF): str(path.relative_to(CONF).parent) for path in sorted(CONF.rglob("*.yaml")) if path.parent != CONF
@@ -19,6 +20,7 @@ EXTRA = {
     "data=fastmri": ["data.root=anywhere"],
     "guidance=autoguidance": ["+ckpt=anywhere"],
     "experiment=complex_brain_320": ["data.root=anywhere"],
+    "experiment=latent_brain": ["data.root=anywhere"],
     "data/maps": ["data/transform=complex"],
     "experiment=consistency": ["teacher=x"],
 }
@@ -40,13 +42,19 @@ def test_every_choice_is_built(path, monkeypatch, tmp_path):
     cfg.net.image_channels, cfg.net.cond_dim = data.transform.shape[0], data.conditioning.dim
     if OmegaConf.is_missing(cfg.net, "fields"):
         cfg.net.fields = data.conditioning.fields
+    if OmegaConf.is_missing(cfg.codec, "image_channels"):
+        cfg.codec.image_channels = data.transform.shape[0]
+        assert instantiate(cfg.codec).multiple in (4, 8)
+    with open_dict(cfg.model):  # train.py's own
+        assert cfg.model.pop("autoencoder", None) is None and cfg.model.pop("variants", 0) >= 0
     system = instantiate(cfg.model)
-    assert system.optimizer(system.denoiser.parameters()).param_groups
+    assert system.optimizer(system.network.parameters()).param_groups
     assert 0 <= system.lr_factor(5, 10) <= 1
-    assert callable(instantiate(cfg.sampler.walk)) and callable(instantiate(cfg.guided)(system))
     callbacks = [instantiate(part) for part in cfg.callbacks.values()]
-    assert len(callbacks) == 7
-    assert all(size % system.denoiser.net.multiple == 0 for size in data.transform.shape[1:])
+    assert len(callbacks) == {"autoencoder": 6, "bare": 5}.get(path.stem, 7)
+    if isinstance(system, DiffusionSystem):
+        assert callable(instantiate(cfg.sampler.walk)) and callable(instantiate(cfg.guided)(system))
+        assert all(size % system.denoiser.net.multiple == 0 for size in system.codec.shape(data.transform.shape)[1:])
     trainer = instantiate(cfg.trainer, logger=[instantiate(part) for part in cfg.logger.values()], accelerator="cpu")
     assert trainer.max_epochs == cfg.trainer.max_epochs
 

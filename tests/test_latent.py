@@ -111,7 +111,7 @@ def test_the_composed_operator_has_its_adjoint():
     ids=["posterior", "pula"],
 )
 def test_a_linear_codec_with_a_gaussian_prior_gives_the_known_posterior(method, sigmas):
-    codec, problem, mean, covariance = linear_problem()
+    _, problem, mean, covariance = linear_problem()
     generator = torch.Generator().manual_seed(2)
     noise = lambda x: torch.randn(x.shape, generator=generator)  # noqa: E731 - a generator an image is slow
     start = sigmas[0] * noise(torch.empty(2000, *problem.shape))
@@ -162,7 +162,7 @@ def latent(run_entry, kept, autoencoder):
 
 
 def test_one_file_samples(latent, autoencoder, run_entry, capsys):
-    """Its codec is the autoencoder's, weight for weight, but for the scale, by which the training set's codes are of unit size."""
+    """Its codec is the autoencoder's, weight for weight, but for the scale, by which codes are of unit size."""
     mine, its = (checkpoint.codec(checkpoint.read(path), path) for path in (latent, autoencoder))
     for name, weight in its.state_dict().items():
         assert torch.equal(weight, mine.state_dict()[name]) == (name not in ("shift", "scale")), name

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from torch import Tensor
 
 from condiff import export
 
@@ -29,7 +30,8 @@ class ReconstructionGrid(L.Callback):
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
-        data, blocks = trainer.datamodule, {"real": {}, "by way of its code": {}, f"difference x {GAIN:g}": {}}
+        data = trainer.datamodule
+        blocks: dict[str, dict[str, Tensor]] = {"real": {}, "by way of its code": {}, f"difference x {GAIN:g}": {}}
         for contrast in data.conditioning.contrasts:
             images = data.val.examples(contrast, self.num_images)
             made = pl_module(images.to(pl_module.device)).cpu()

@@ -183,13 +183,13 @@ class AcquisitionCondition:
 
 
 def features(value: float) -> Tensor:
-    """Of a known value in [-1, 1], [6]: that it is known, itself, and its sines and cosines at two frequencies.
+    """Of a known value in [-1, 1], [6]: itself, that it is known, and its sines and cosines at two frequencies.
 
     A contrast's own values are a small part of what is seen of all; without the sines a network is slow to tell them
     apart (Fourier features, Tancik et al. 2020).
     """
     phase = pi * value * torch.tensor([1.0, 2.0])
-    return torch.cat([torch.tensor([1.0, value]), phase.sin(), phase.cos()])
+    return torch.cat([torch.tensor([value, 1.0]), phase.sin(), phase.cos()])
 
 
 def one_hot(what: str, name: str | None, names: Sequence[str]) -> Tensor:

@@ -80,7 +80,9 @@ def encoded(part, encode: Encode, augment: Augment, variants: int, folder: Path,
         for stack in track(part.stacks, "Encoding volumes", transient=True):
             path = folder / f"{stack.file.stem}.codes"
             if not path.is_file():
-                codes = torch.cat([_codes(stack, encode, augment, derive_seed(seed, path.name, v)) for v in range(variants)], dim=1)
+                codes = torch.cat(
+                    [_codes(stack, encode, augment, derive_seed(seed, path.name, v)) for v in range(variants)], dim=1
+                )
                 with whole(path) as file:
                     file.write(json.dumps({"shape": list(codes.shape)}).encode() + b"\n")
                     file.write(codes.half().cpu().numpy().tobytes())

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condiff.nn.blocks import Doubled, norm, zeroed
+from condiff.nn.codec import Codec
 
 
-class KLAutoencoder(nn.Module):
+class KLAutoencoder(Codec):
     """Images [B, C, H, W] to Gaussians of codes and back; codes are f times smaller each way, f = patch 2^(levels - 1).
 
     As a codec it takes the Gaussian's mean, standardised: of the codes of the training set every channel has mean 0 and

@@ -1,24 +1,25 @@
 """Codecs: where the diffusion happens. Pixels, the identity, is the one for image space."""
 
-from typing import Protocol
-
 from torch import Tensor, nn
 
 
-class Codec(Protocol):
+class Codec(nn.Module):
     """An image and its code: what the diffusion sees, and the way back."""
 
     def shape(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
         """[C, H, W] of an image -> [c, h, w] of its code."""
+        raise NotImplementedError
 
     def encode(self, images: Tensor) -> Tensor:
         """[B, C, H, W] -> z [B, c, h, w]."""
+        raise NotImplementedError
 
     def decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
         """z -> [B, C, H, W] with H, W = size."""
+        raise NotImplementedError
 
 
-class Pixels(nn.Module):
+class Pixels(Codec):
     """Diffusion in image space: nothing to encode."""
 
     def shape(self, image: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -102,12 +102,12 @@ class Decoded:
     decode: Callable[[Tensor], Tensor]
     shape: tuple[int, int, int]
 
-    def __call__(self, z: Tensor) -> Tensor:
-        return self.A(self.decode(z))
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.A(self.decode(x))
 
     def adjoint(self, y: Tensor) -> Tensor:
         images = self.A.adjoint(y)
-        _, pull = torch.func.vjp(self.decode, images.new_zeros(len(images), *self.shape))
+        pull = torch.func.vjp(self.decode, images.new_zeros(len(images), *self.shape))[1]
         return pull(images)[0]
 
 

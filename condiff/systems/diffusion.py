@@ -51,9 +51,7 @@ class DiffusionSystem(L.LightningModule):
     ):
         super().__init__()
         self.denoiser, self.schedule, self.loss = denoiser, schedule, loss
-        self.codec: Codec = codec
-        for parameter in codec.parameters():
-            parameter.requires_grad_(False)
+        self.codec: Codec = codec.requires_grad_(False)
         self.optimizer, self.lr_factor, self.seed = optimizer, lr_factor, seed
         self.p_uncond, self.p_unknown, self.fields = p_uncond, p_unknown, tuple(fields or ())
 

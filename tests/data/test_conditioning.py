@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from condiff.data.conditioning import AcquisitionCondition
+from condiff.data.conditioning import AcquisitionCondition, features
 from condiff.data.fastmri import Volume
 from condiff.data.header import Header
 from condiff.errors import InputError
@@ -35,7 +35,18 @@ def condition():
 
 def parts(condition, vector):
     names = "contrast", "agent", "sequence", "slice", "tr", "te", "ti", "flip", "field"
-    return {name: part.tolist() for name, part in zip(names, vector.split(condition.fields), strict=True)}
+    fields = dict(zip(names, vector.split(condition.fields), strict=True))
+    for name in names[3:]:  # the sines and cosines say the value once more
+        torch.testing.assert_close(fields[name], features(fields[name][0].item()) * fields[name][1])
+    return {name: part[: 2 if name in names[3:] else None].tolist() for name, part in fields.items()}
+
+
+def test_features():
+    """By hand; neighbours in one contrast's share of the range are further apart than their values are."""
+    assert features(0.25).tolist() == pytest.approx([0.25, 1, 0.5**0.5, 1, 0.5**0.5, 0], abs=1e-6)
+    assert features(0.0).tolist() == pytest.approx([0, 1, 0, 0, 1, 1])
+    near, far = features(0.5), features(0.6)
+    assert (near - far)[2:].norm() > 5 * (near - far)[0].abs()
 
 
 def test_nothing_known_is_zero(condition):

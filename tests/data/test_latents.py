@@ -80,7 +80,12 @@ def test_a_folder_that_cannot_be_written(part, tmp_path):
 
 def test_names_follow_from_all_that_shapes_the_codes():
     weights = torch.randn(3)
-    names = [named("images", 4, weights), named("images", 4, weights + 1), named("images", 2, weights), named("other", 4, weights)]
+    names = [
+        named("images", 4, weights),
+        named("images", 4, weights + 1),
+        named("images", 2, weights),
+        named("other", 4, weights),
+    ]
     assert len(set(names)) == 4 and named("images", 4, weights.clone()) == names[0]
 
 

@@ -47,7 +47,10 @@ def test_standardised_codes_have_mean_0_and_variance_1():
 def test_it_can_learn_the_identity():
     """Eight images by heart: the way there and back loses little where the code is as large as the image."""
     torch.manual_seed(0)
-    net, images = KLAutoencoder(1, 16, (16, 32), blocks=1), torch.randn(8, 1, 4, 4).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    net, images = (
+        KLAutoencoder(1, 16, (16, 32), blocks=1),
+        torch.randn(8, 1, 4, 4).repeat_interleave(4, 2).repeat_interleave(4, 3),
+    )
     optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
     for _ in range(150):
         optimizer.zero_grad()

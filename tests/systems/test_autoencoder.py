@@ -55,7 +55,7 @@ def test_divergence_is_torchs_own(system, monkeypatch):
 
 
 def test_each_of_two_players_sees_the_other_as_a_constant(system, monkeypatch):
-    """Before the warmup is over the critic learns and the codec does not hear of it; then it does, and the critic learns the same."""
+    """Before the warmup is over the critic learns and the codec does not hear of it; then it does; the critic learns the same."""
     monkeypatch.setattr(type(system), "global_step", None, raising=False)
     monkeypatch.setattr(type(system), "global_rank", None, raising=False)
     early, codec, critic = gradients(system, 4)
