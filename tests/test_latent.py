@@ -22,7 +22,7 @@ from tests.conftest import TINY_RUN, bad
 
 CODEC = ["codec.channels=[8,8]", "codec.blocks=1", "codec.latent_channels=2"]
 BARE = [word for word in TINY_RUN if not word.startswith(("callbacks.grid", "net", "hydra"))]
-SMALL = ["net.channels=[8,8]", "net.blocks=[1,1]", "callbacks.grid.steps=3", "callbacks.grid.num_samples=1", "data.downsample=1"]
+SMALL = ["net.channels=[8,8]", "net.blocks=[1,1]", "net.attention=[false,true]", "callbacks.grid.steps=3", "callbacks.grid.num_samples=1", "data.downsample=1"]
 CPU = "accelerator=cpu"
 
 
@@ -143,7 +143,7 @@ def autoencoder(run_entry, kept):
     """Trained once."""
     path = kept / "autoencoder.ckpt"
     if not path.is_file():
-        run_entry("train.py", *BARE, *CODEC, "model=autoencoder", "data.downsample=1", "hydra.run.dir=runs/first")
+        run_entry("train.py", *BARE, *CODEC, "model=autoencoder_gan", "data.downsample=1", "hydra.run.dir=runs/first")
         for name in ("step-000003.png", "step-000006.png", "samples.png"):
             assert Path(f"runs/first/samples/{name}").stat().st_size > 0
         path.write_bytes(Path("runs/first/checkpoints/last.ckpt").read_bytes())
