@@ -22,7 +22,14 @@ from tests.conftest import TINY_RUN, bad
 
 CODEC = ["codec.channels=[8,8]", "codec.blocks=1", "codec.latent_channels=2"]
 BARE = [word for word in TINY_RUN if not word.startswith(("callbacks.grid", "net", "hydra"))]
-SMALL = ["net.channels=[8,8]", "net.blocks=[1,1]", "net.attention=[false,true]", "callbacks.grid.steps=3", "callbacks.grid.num_samples=1", "data.downsample=1"]
+SMALL = [
+    "net.channels=[8,8]",
+    "net.blocks=[1,1]",
+    "net.attention=[false,true]",
+    "callbacks.grid.steps=3",
+    "callbacks.grid.num_samples=1",
+    "data.downsample=1",
+]
 CPU = "accelerator=cpu"
 
 

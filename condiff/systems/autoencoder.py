@@ -30,6 +30,8 @@ class AutoencoderSystem(L.LightningModule):
         discriminator: images -> logits; None: no critic.
         weights: of ``kl`` (per number of the code), ``perceptual`` and ``adversarial`` beside the absolute error.
         warmup: share of the run before the critic's opinion counts.
+        crop: side of the square, at a random place in each batch, that is trained on; larger than the images: all of them. What
+            is local is learned from parts as well, and sooner.
         seed: of the codes' noise.
     """
 
@@ -42,12 +44,13 @@ class AutoencoderSystem(L.LightningModule):
         discriminator: nn.Module | None,
         weights: Mapping[str, float],
         warmup: float = 0.5,
+        crop: int = 128,
         seed: int = 0,
     ):
         super().__init__()
         self.codec, self.perceptual, self.discriminator = codec, perceptual, discriminator
         self.optimizer, self.lr_factor, self.seed = optimizer, lr_factor, seed
-        self.weights, self.warmup = dict(weights), warmup
+        self.weights, self.warmup, self.crop = dict(weights), warmup, crop
 
     @property
     def network(self) -> nn.Module:
@@ -60,10 +63,10 @@ class AutoencoderSystem(L.LightningModule):
 
     def training_step(self, batch: Sample, batch_idx: int) -> dict[str, Tensor]:
         """The loss; beside it each image's own, ``losses`` [B]."""
-        images, (mean, log_variance) = batch.image, self.codec.moments(batch.image)
-        generator = torch.Generator(self.device).manual_seed(
-            derive_seed(self.seed, "train", self.trainer.fit_loop.total_batch_idx + 1, self.global_rank)
-        )
+        seed = derive_seed(self.seed, "train", self.trainer.fit_loop.total_batch_idx + 1, self.global_rank)
+        images = self._cropped(batch.image, torch.Generator().manual_seed(seed))
+        generator = torch.Generator(self.device).manual_seed(seed)
+        mean, log_variance = self.codec.moments(images)
         code = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator, device=self.device)
         made = self.codec.expand(code, (images.shape[-2], images.shape[-1]))
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).mean(dim=1)
@@ -84,6 +87,12 @@ class AutoencoderSystem(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return scheduled(self.optimizer(learned), self.lr_factor, int(self.trainer.estimated_stepping_batches))
+
+    def _cropped(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        for dim in (-2, -1):
+            first = torch.randint(max(images.shape[dim] - self.crop, 0) + 1, (), generator=generator).item()
+            images = images.narrow(dim, int(first), min(self.crop, images.shape[dim]))
+        return images
 
     def _distance(self, made: Tensor, images: Tensor) -> Tensor:
         """[B]."""

@@ -1,0 +1,81 @@
+"""What codes keep of an image: reconstructions of held-out images, contrast by contrast.
+
+    python -m benchmarks.autoencoders OUT RUN/checkpoints/last.ckpt [others …]     # of model=autoencoder, or of latent models
+
+PSNR and SSIM are of volumes, as fastMRI has them; the Fréchet distance is that of the reconstructions from the images they are
+of, in the features of a random network, beside what the images of one half of the patients are from those of the other. The
+variance is that of the codes of held-out images, 1 in the training set of a latent model. OUT/autoencoders.json, and pictures.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from condiff import checkpoint, export, judging
+from condiff.evaluation.features import RandomFeatures, in_batches
+from condiff.evaluation.fidelity import frechet
+from condiff.evaluation.measures import standardised
+from condiff.evaluation.reconstruction import psnr, ssim
+
+SHOWN = 4
+
+
+@torch.no_grad()
+def examined(ckpt: str, picture: Path) -> list[dict]:
+    """A row a contrast, and one of all."""
+    content = checkpoint.read(ckpt)
+    codec, data = checkpoint.codec(content, ckpt), checkpoint.build(content["hyper_parameters"]["data"], ckpt)
+    data.prepare_data()
+    data.setup()
+    features = standardised(RandomFeatures(), judging.real(data, data.train, most=512))
+    volumes, strips, codes = [], {}, []
+    for part in (data.val, data.test):
+        for index, volume in enumerate(part.volumes):
+            images = part.images((part.volume == index).nonzero()[:, 0])
+            z = torch.cat([codec.encode(some) for some in images.split(8)])
+            made = torch.cat([codec.decode(some, images.shape[-2:]) for some in z.split(8)])
+            pair = data.transform.magnitude(images), data.transform.magnitude(made)
+            volumes.append((volume.contrast, *pair))
+            codes.append(z)
+            strips.setdefault(volume.contrast, [one[len(one) // 2][None] for one in pair])
+    rows = []
+    for contrast in (*data.conditioning.contrasts, None):
+        mine = [(real, made) for name, real, made in volumes if contrast in (None, name)]
+        if not mine:
+            continue
+        one, other = (in_batches(features, torch.cat([pair[i] for pair in mine])) for i in (0, 1))
+        count = sum(len(real) for real, _ in mine[::2])
+        halves = [in_batches(features, torch.cat([real for real, _ in mine[i::2]])) for i in (0, 1)]
+        row = {"checkpoint": ckpt, "f": codec.multiple, "channels": codec.latent_channels, "contrast": contrast or "all"}
+        row |= {"volumes": len(mine), "psnr": sum(psnr(*pair) for pair in mine) / len(mine)}
+        row |= {"ssim": sum(ssim(*pair) for pair in mine) / len(mine), "frechet": frechet(one, other)}
+        row |= {"frechet of halves": frechet(*halves), "images a half": count, "variance": torch.cat(codes).var().item()}
+        rows.append(row)
+    titles = {"real": 0, "by way of its code": 1}
+    export.grid({title: {name: pair[i] for name, pair in strips.items()} for title, i in titles.items()}).save(picture)
+    return rows
+
+
+def main(out: str, *ckpts: str) -> None:
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [row for index, ckpt in enumerate(ckpts) for row in examined(ckpt, folder / f"{index}.png")]
+    (folder / "autoencoders.json").write_text(json.dumps(rows, indent=1))
+    table = Table("f", "channels", "contrast", "volumes", "PSNR, dB", "SSIM", "Fréchet", "of halves", "variance of codes")
+    for row in rows:
+        cells = [f"{row[key]:.3g}" for key in ("frechet", "frechet of halves", "variance")]
+        table.add_row(
+            *(str(row[key]) for key in ("f", "channels", "contrast", "volumes")),
+            f"{row['psnr']:.1f}",
+            f"{row['ssim']:.3f}",
+            *cells,
+        )
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

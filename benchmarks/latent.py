@@ -1,0 +1,126 @@
+"""Latent against pixel models: the same images, the same minutes of training, then evaluate.py.
+
+    python -m benchmarks.latent OUT MINUTES [samples=32] data.phantom.matrix=320 data.downsample=2 codec=kl_f4  # train.py's words
+
+The pixel model trains for all of the minutes; of the latent one's, half are its autoencoder's. Each is first tried for a few
+steps, so that the learning rate falls over the time there is. OUT/latent.json is whole after every stage, and what it holds is
+not done again.
+"""
+
+import json
+import multiprocessing
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import hydra
+import lightning as L
+import torch
+from omegaconf import DictConfig, open_dict
+from rich.console import Console
+from rich.table import Table
+
+import train
+from condiff import checkpoint
+from condiff.entry import CONF
+
+TRIED, SKIPPED = 24, 4  # steps of a trial, and of those the first
+SHOWN = ("random_frechet", "learned_frechet", "spectrum_decibels", "patches_wasserstein", "auroc", "accuracy")
+AE = ("model=autoencoder", "data.batch_size=8")
+
+
+class Clock(L.Callback):
+    """Seconds a step, and the most memory, in ``path``."""
+
+    def __init__(self, path: str):
+        self.path, self.times = Path(path), []
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.times.append(time.monotonic())
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        each = (self.times[-1] - self.times[SKIPPED]) / (len(self.times) - 1 - SKIPPED)
+        on_gpu = torch.cuda.is_available()
+        memory = torch.cuda.max_memory_allocated() / 1e9 if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        found = {"steps": len(self.times), "seconds_per_step": each, "images_per_second": trainer.datamodule.batch_size / each}
+        self.path.write_text(json.dumps(found | {"gigabytes": memory}))
+
+
+def composed(run: Path, *words: str) -> DictConfig:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = hydra.compose("train", [f"run={run}", *words])
+    run.mkdir(parents=True, exist_ok=True)
+    with open_dict(cfg):
+        cfg.callbacks.clock = {"_target_": "benchmarks.latent.Clock", "path": str(run / "clock.json")}
+    return cfg
+
+
+def trained(run: Path, seconds: float, *words: str) -> None:
+    """A run of as many steps as there is time for."""
+    short = f"data.steps_per_epoch={TRIED}", "trainer.max_epochs=1", "callbacks=bare", "+trainer.limit_val_batches=0"
+    train.train(composed(run / "trial", *words, *short))
+    each = json.loads((run / "trial/clock.json").read_text())["seconds_per_step"]
+    train.train(composed(run, *words, f"data.steps_per_epoch={max(int(seconds / each), TRIED)}", "trainer.max_epochs=1"))
+
+
+def stage(run: Path, seconds: float, *words: str) -> dict[str, float]:
+    """In a process of its own, whose memory is its own too."""
+    if not (run / "done.json").is_file():
+        begin = time.monotonic()
+        process = multiprocessing.get_context("spawn").Process(target=trained, args=(run, seconds, *words))
+        process.start()
+        process.join()
+        if process.exitcode:
+            sys.exit(f"{run}: training failed")
+        found = json.loads((run / "clock.json").read_text()) | {"minutes": (time.monotonic() - begin) / 60}
+        (run / "done.json").write_text(json.dumps(found))
+    return json.loads((run / "done.json").read_text())
+
+
+def judged(run: Path, samples: int) -> dict[str, Any]:
+    """What evaluate.py says."""
+    out = run / "evaluation"
+    if not (out / "evaluation.json").is_file():
+        ckpt = f"ckpt={run}/checkpoints/last.ckpt"
+        subprocess.run([sys.executable, "evaluate.py", ckpt, f"num_samples={samples}", f"out={out}", "batch_size=8"], check=True)
+    return json.loads((out / "evaluation.json").read_text())
+
+
+def main(out: str, minutes: str, *words: str) -> None:
+    folder, seconds, found = Path(out).resolve(), 60 * float(minutes), {}
+    samples = next((int(word.split("=")[1]) for word in words if word.startswith("samples=")), 32)
+    words = tuple(word for word in words if not word.startswith("samples="))
+    codec = [word for word in words if word.startswith("codec")]
+    plain = [word for word in words if word not in codec]
+    first = folder / "autoencoder"
+    for name, run, share, more in (
+        ("pixels", folder / "pixels", 1.0, plain),
+        ("autoencoder", first, 0.5, [*AE, *words]),
+        ("latent", folder / "latent", 0.5, ["model=latent", *words, f"model.autoencoder={first}/checkpoints/last.ckpt"]),
+    ):
+        found[name] = stage(run, share * seconds, *more)
+        if name != "autoencoder":
+            about = judged(run, samples)
+            found[name] |= about["cost"] | {"scores": about["scores"]["pooled"]}
+            found[name]["parameters"] = sum(
+                p.numel() for p in checkpoint.load(run / "checkpoints/last.ckpt").network.parameters()
+            )
+        (folder / "latent.json").write_text(json.dumps(found, indent=1))
+    tell(found)
+
+
+def tell(found: dict[str, Any]) -> None:
+    table = Table("", *found)
+    for key in ("minutes", "steps", "images_per_second", "gigabytes", "parameters", "evaluations_per_image", "seconds_per_image"):
+        table.add_row(key, *(f"{one[key]:.4g}" if key in one else "" for one in found.values()))
+    for key in SHOWN:
+        values = [one["scores"].get(key) if "scores" in one else None for one in found.values()]
+        table.add_row(key, *("" if not v else f"{v['samples']['value']:.3g} (real {v['floor']['value']:.3g})" for v in values))
+    Console(width=130).print(table)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
