@@ -1,6 +1,9 @@
 """reconstruct.py and sample.py init=, as their users call them, on the tiny phantom."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -15,7 +18,7 @@ from condiff.mri.maps import espirit
 from condiff.mri.masks import equispaced_fraction
 from condiff.reconstruction.measurement import Grid, measure
 from condiff.reconstruction.problems import coilwise, combined, phased
-from tests.conftest import TINY_RUN, bad, write_raw
+from tests.conftest import ROOT, TINY_RUN, bad, write_raw
 
 ARGUMENTS = ["volumes=1", "steps=4", "batch_size=3", "mask.centre=0.3", "acceleration=2", "accelerator=cpu"]
 
@@ -81,6 +84,16 @@ def test_nothing_is_taken_from_what_was_not_sampled(tmp_path):
     other = measure(spoilt, mask, scan.fov_mm, one.grid, espirit)
     assert torch.equal(one.kspace, other.kspace) and torch.equal(one.maps, other.maps)
     assert (one.scale, one.sigma_y) == (other.scale, other.sigma_y)
+
+
+def test_simulated_data_are_the_operators_own(tmp_path):
+    """y = A x + noise of the deviation that was measured, nothing where nothing was sampled."""
+    scan, one = measured(tmp_path)
+    target, _ = one.target(scan.kspace, espirit)
+    made = one.simulated(target, torch.Generator().manual_seed(0))
+    left = (made.kspace - one.operator([0, 1])(to_channels(target)))[..., one.mask]
+    assert torch.view_as_real(left).std().item() == pytest.approx(one.sigma_y, rel=0.05)
+    assert made.kspace[..., ~one.mask].abs().max() == 0
 
 
 def test_more_coils_than_are_kept(tmp_path):
@@ -172,6 +185,45 @@ def test_every_method(method, each, models, prior, magnitudes, run_entry):
         twice = 2 if name == "magnitude" and method.startswith("score_mri") else 1
         assert numbers["evaluations_per_slice"] == each * twice
         assert np.isfinite(numbers["combined.one.psnr"])
+
+
+@pytest.mark.parametrize("mask", ["random", "equispaced", "equispaced_fraction", "poisson", "gaussian1d"])
+def test_every_mask(mask, prior, run_entry):
+    """Asked for threefold, it is about that, and what is reported is what was kept."""
+    simple = ["method=zero_filled", "steps=1", f"mask={mask}", "mask.centre=0.15", "acceleration=3", "simulate=true", "out=out"]
+    run_entry(
+        "reconstruct.py", f"ckpt={prior}", *[word for word in ARGUMENTS if word[:5] not in ("steps", "mask.", "accel")], *simple
+    )
+    numbers = json.loads(Path("out/metrics.json").read_text())["volumes"][0]
+    assert numbers["data"] == "simulated"
+    assert numbers["acceleration"] == pytest.approx(3, rel=0.35 if mask == "equispaced" else 0.15)  # whose centre comes on top
+
+
+def test_a_width_of_its_own(prior, run_entry, tmp_path):
+    """Columns that were never acquired, and a field of view that is not the grid's, as the 213 columns of fastMRI."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    path = write_raw(folder / "one.h5", shape=(64, 27), fov_mm=(440.0, 185.625), last=24)
+    with h5py.File(path, "r+") as file:
+        file["kspace"][..., 25:] = 0
+    run_entry("reconstruct.py", f"ckpt={prior}", *ARGUMENTS, "method=zero_filled", "steps=1", f"data.root={folder}", "out=out")
+    numbers = json.loads(Path("out/metrics.json").read_text())["volumes"][0]
+    with h5py.File("out/one.h5") as file:
+        assert np.isfinite(file["reconstruction"][()]).all() and file["reconstruction"][()].any()
+    assert numbers["combined"]["one"]["psnr"] > 20  # its coils tell nothing of places, so there is nothing to unfold by
+
+
+@pytest.mark.slow
+def test_two_processes_reconstruct_as_one(prior, run_entry, cache, tmp_path):
+    environment = os.environ | {"CONDIFF_CACHE": str(cache), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    words = [f"ckpt={prior}", *ARGUMENTS, "volumes=2"]
+    command = [sys.executable, str(ROOT / "reconstruct.py"), *words, "devices=2", "out=two"]
+    subprocess.run(command, cwd=tmp_path, env=environment, timeout=240, check=True)
+    run_entry("reconstruct.py", *words, "out=one")
+    for path in Path("one").glob("*.h5"):
+        with h5py.File(path) as one, h5py.File(Path("two") / path.name) as two:
+            assert one["reconstruction"][()] == pytest.approx(two["reconstruction"][()], rel=1e-4, abs=1e-9)
+    assert len([*Path("two").glob("*.h5")]) == 2
 
 
 def test_wavelets(prior, run_entry):
