@@ -60,7 +60,7 @@ def composed(run: Path, *words: str) -> DictConfig:
 
 def trained(run: Path, seconds: float, *words: str) -> None:
     """A run of as many steps as there is time for."""
-    short = f"data.steps_per_epoch={TRIED}", "trainer.max_epochs=1", "callbacks=bare", "+trainer.limit_val_batches=0"
+    short = f"data.steps_per_epoch={TRIED}", "trainer.max_epochs=1", "callbacks=bare"
     train.train(composed(run / "trial", *words, *short))
     each = json.loads((run / "trial/clock.json").read_text())["seconds_per_step"]
     train.train(composed(run, *words, f"data.steps_per_epoch={max(int(seconds / each), TRIED)}", "trainer.max_epochs=1"))
