@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from condiff import checkpoint, latent
 from condiff.data.datamodule import MRIDataModule
 from condiff.diffusion.schedules import Schedule
-from condiff.entry import check_clamp, entry, require_positive
+from condiff.entry import check_clamp, entry, plain, require_positive
 from condiff.errors import InputError, NotANumber
 from condiff.nn import Codec, KLAutoencoder
 from condiff.systems import AutoencoderSystem, DiffusionSystem
@@ -25,13 +24,15 @@ from condiff.systems import AutoencoderSystem, DiffusionSystem
 SIGNAL_LEFT = 0.05  # the linear chain of 1000 steps has 0.006, one of 200 with its betas unrescaled 0.36
 COUNTS = ("batch_size", "steps_per_epoch", "downsample", "volumes_per_contrast", "held_out_per_contrast")
 ALL = "volumes_per_contrast"  # may be null
-SHARED = ("experiment", "data", "codec", "trainer", "logger", "averaging", "name", "seed", "compile")  # by both stages
+CODEC = ("latent_channels", "channels", "blocks", "patch")
+SHARED = ("data", "codec", "trainer", "logger", "averaging", "name", "seed", "compile")  # by both stages
+ALIKE = ("seed", "data.matrix", "data.downsample", "data.transform", "data.contrasts", *(f"codec.{name}" for name in CODEC))
 log = logging.getLogger(__name__)
 
 
 def recall(arguments: list[str]) -> list[str]:
     """The command line; before it, where it resumes a run, what was asked of that run."""
-    resume = next((word.partition("=")[2] for word in arguments if word.startswith("resume=")), None)
+    resume = next((word.partition("=")[2].strip("'\"") for word in arguments if word.startswith("resume=")), None)
     if resume is None:
         return arguments
     before = checkpoint.read(resume)["hyper_parameters"]["overrides"]
@@ -45,39 +46,40 @@ def main(cfg: DictConfig) -> float | None:
     check_objective(cfg)
     check_guidance(cfg)
     cfg.overrides = [word for word in HydraConfig.get().overrides.task if not word.startswith("resume=")]
-    if "first" in cfg and not (cfg.model.autoencoder or cfg.resume or cfg.init):
+    if "autoencoder" in cfg.model and not (cfg.model.autoencoder or cfg.resume or cfg.init):
+        check_second_stage(cfg)
         cfg.model.autoencoder = first_stage(cfg)
+        if cfg.model.autoencoder is None:
+            return math.inf
     return train(cfg)
 
 
-def first_stage(cfg: DictConfig) -> str:
-    """The autoencoder that a latent model needs: trained by the same command as ``first`` changes it, into RUN/autoencoder.
+def first_stage(cfg: DictConfig) -> str | None:
+    """The autoencoder that a latent model needs: trained as ``first`` says, on the same data, into RUN/autoencoder.
 
-    What a folder that was chosen holds of it is gone on with.
+    None where it diverged. What a folder that was chosen holds of it is gone on with. Raises InputError where that is another's.
     """
-    folder = Path(cfg.run) / "autoencoder"
+    folder, wanted = Path(cfg.run) / "autoencoder", plain(cfg.first)
     ckpt = folder / "checkpoints/last.ckpt"
-    mine = [word for word in cfg.overrides if word.lstrip("+~").replace("=", ".").replace("/", ".").split(".")[0] in SHARED]
-    words = [*{word.split("=")[0]: word for word in [*mine, *spelled_out(cfg.first)]}.values()]
-    first = compose("train", [*words, f"run={folder}"])
-    first.overrides = words
+    first = compose("train", [f"{group}={choice}" for group, choice in wanted.items() if isinstance(choice, str)])
+    for key in SHARED:
+        first[key] = cfg[key]
+    first.merge_with({key: fields for key, fields in wanted.items() if not isinstance(fields, str)})
+    first.run, first.overrides = str(folder), list(cfg.overrides)
     if ckpt.is_file():
-        if checkpoint.read(ckpt)["epoch"] + 1 >= first.trainer.max_epochs:
+        content = checkpoint.read(ckpt)
+        for key in ALIKE:
+            there, asked = (plain(OmegaConf.select(one, key)) for one in (OmegaConf.create(content["hyper_parameters"]), first))
+            if there != asked:
+                raise InputError(f"{ckpt}: was trained with {key}={there}, not {asked}; delete it, or give another hydra.run.dir")
+        if content["epoch"] + 1 >= first.trainer.max_epochs:
             return str(ckpt)
         first.resume = str(ckpt)
     log.info("first stage: the autoencoder, in %s", folder)
-    train(first)
+    if train(first) == math.inf:
+        return None
     log.info("second stage: the model of its codes")
     return str(ckpt)
-
-
-def spelled_out(fields: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Nested fields as the words of a command line."""
-    for key, value in fields.items():
-        if OmegaConf.is_dict(value):
-            yield from spelled_out(value, f"{prefix}{key!s}.")
-        else:
-            yield f"{prefix}{key!s}={'null' if value is None else value}"
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -85,14 +87,15 @@ def train(cfg: DictConfig) -> float | None:
     L.seed_everything(cfg.seed, verbose=False)
     adopt(cfg)
     data = instantiate(cfg.data)
-    check_clamp(cfg, data.transform.shape[0], latent="first" in cfg)
+    check_clamp(cfg, data.transform.shape[0], latent="autoencoder" in cfg.model)
     data.prepare_data()
     data.setup()
-    system = begin(cfg, data)
-    system.save_hyperparameters(OmegaConf.to_container(cfg, resolve=True))
-    if cfg.compile:
-        system.network.compile()
     trainer = instantiate(cfg.trainer, logger=parts(cfg.logger), callbacks=parts(cfg.callbacks))
+    system = begin(cfg, data, trainer.strategy.root_device)
+    system.save_hyperparameters(plain(cfg))
+    if cfg.compile:
+        for network in system.networks:
+            network.compile()
     if trainer.is_global_zero:
         Path(cfg.run).mkdir(parents=True, exist_ok=True)
         OmegaConf.save(cfg, Path(cfg.run) / "config.yaml", resolve=True)
@@ -119,27 +122,53 @@ def adopt(cfg: DictConfig) -> None:
         cfg.data.conditioning.ranges = own.get("ranges")
 
 
-def begin(cfg: DictConfig, data: MRIDataModule) -> DiffusionSystem | AutoencoderSystem:
-    """The system, what it is begun with, and the data as it wants them; what ``cfg`` leaves to those is filled in."""
+def begin(cfg: DictConfig, data: MRIDataModule, device: torch.device) -> DiffusionSystem | AutoencoderSystem:
+    """The system, what it is begun with, and the data as it wants them; what ``cfg`` leaves to those is filled in.
+
+    Raises:
+        InputError: what it shall begin with is of another kind, or of other data.
+    """
     if "denoiser" not in cfg.model:
+        if cfg.init:
+            raise InputError(f"init={cfg.init}: begins a diffusion model; an autoencoder is gone on with by resume=")
         cfg.codec.image_channels = data.transform.shape[0]
         return instantiate(cfg.model)
-    with open_dict(cfg.model):  # the rest is the system's
-        path, variants = cfg.model.pop("autoencoder", None), cfg.model.pop("variants", 0)
-    path, device = cfg.resume or cfg.init or path, latent.device_of(cfg.trainer.accelerator)
-    if path:
-        content = checkpoint.read(path)
-        codec = latent.stage(content, path, data, device)
-        cfg.codec = content["hyper_parameters"]["model"]["codec"]
-    else:
-        codec = instantiate(cfg.codec)
-    if isinstance(codec, KLAutoencoder) and variants:
-        latent.cache(codec, data, variants, device)
+    codec = codec_of(cfg, data, device)
+    check_clamp(cfg, data.transform.shape[0], latent=isinstance(codec, KLAutoencoder))
     fill_in(cfg, data, codec, device)
     system = with_weights(cfg)
     check_noise(system.schedule)
     system.codec.load_state_dict(codec.state_dict())
     return system
+
+
+def codec_of(cfg: DictConfig, data: MRIDataModule, device: torch.device) -> Codec:
+    """Where the diffusion is to happen; for codes the data module is told to make them. Raises InputError as `begin` does."""
+    wanted = "autoencoder" in cfg.model
+    with open_dict(cfg):  # what is not the system's own
+        cfg.autoencoder, cfg.variants = cfg.model.pop("autoencoder", None), cfg.model.pop("variants", 0)
+    if cfg.autoencoder and cfg.init and not cfg.resume:
+        raise InputError(
+            "model.autoencoder, init: a model that a run begins with has an autoencoder of its own; give one of them"
+        )
+    key, path = next(((key, cfg[key]) for key in ("resume", "init", "autoencoder") if cfg[key]), ("", ""))
+    if not path:
+        if "image_channels" in cfg.codec:
+            raise InputError(f"codec: {cfg.codec._target_} has to be trained; use it with model=latent or model=autoencoder")
+        return instantiate(cfg.codec)
+    content = checkpoint.read(path)
+    if key != "autoencoder" and "denoiser" not in content["hyper_parameters"]["model"]:
+        raise InputError(
+            f"{key}={path}: is an autoencoder, the first stage; give it as model.autoencoder, or the whole command "
+            "once more with hydra.run.dir, which goes on with it"
+        )
+    codec = latent.stage(content, path, data, device)
+    if wanted and not isinstance(codec, KLAutoencoder):
+        raise InputError(f"{key}={path}: is a model of pixels, and has no autoencoder; give one of model=autoencoder")
+    cfg.codec = content["hyper_parameters"]["model"]["codec"]
+    if isinstance(codec, KLAutoencoder) and cfg.variants:
+        latent.cache(codec, data, cfg.variants, device)
+    return codec
 
 
 def with_weights(cfg: DictConfig) -> DiffusionSystem:
@@ -193,6 +222,21 @@ def check_objective(cfg: DictConfig) -> None:
     every = OmegaConf.select(cfg, "callbacks.evaluation.every_n_epochs", default=0)
     if cfg.objective.startswith("quality/") and every < 1:
         raise InputError(f"objective={cfg.objective}: needs callbacks.evaluation.every_n_epochs, at least 1, not {every}")
+
+
+def check_second_stage(cfg: DictConfig) -> None:
+    """Raise InputError for what would otherwise be found out when the first is spent."""
+    require_positive(cfg, "first.trainer.max_epochs", "first.data.batch_size")
+    data = instantiate(cfg.data)
+    channels, known = data.transform.shape[0], data.conditioning
+    check_clamp(cfg, channels, latent=True)
+    shape = instantiate(cfg.codec, image_channels=channels).shape(data.transform.shape)
+    fields = {"fields": list(known.fields)} if OmegaConf.is_missing(cfg.net, "fields") else {}
+    net = instantiate(cfg.net, image_channels=shape[0], cond_dim=known.dim, **fields)
+    with torch.no_grad():
+        net(torch.zeros(1, *shape), torch.zeros(1), torch.zeros(1, known.dim))
+    instantiate(cfg.schedule).steps(cfg.sampler.steps)
+    instantiate(cfg.guided)(net)
 
 
 def check_guidance(cfg: DictConfig) -> None:

@@ -106,7 +106,7 @@ def main(out: str, minutes: str, *words: str) -> None:
             about = judged(run, samples)
             found[name] |= about["cost"] | {"scores": about["scores"]["pooled"]}
             found[name]["parameters"] = sum(
-                p.numel() for p in checkpoint.load(run / "checkpoints/last.ckpt").network.parameters()
+                p.numel() for p in checkpoint.load(run / "checkpoints/last.ckpt").denoiser.net.parameters()
             )
         (folder / "latent.json").write_text(json.dumps(found, indent=1))
     tell(found)

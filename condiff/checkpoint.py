@@ -88,16 +88,22 @@ def read(path: str | Path) -> dict[str, Any]:
 
 def patients(path: str | Path) -> set[str]:
     """Fingerprints of the patients it was trained on, as its data module told them. Raises InputError where it did not."""
-    return set(_of_data(path)["patients"])
+    return patients_in(read(path), path)
+
+
+def patients_in(content: dict[str, Any], path: str | Path) -> set[str]:
+    """`patients` of a content that was read."""
+    told = _of_data(content, path)
+    return {*told["patients"], *told.get("others", ())}
 
 
 def statistics(path: str | Path) -> dict[str, float]:
     """Of the images it was trained on, `condiff.data.statistics`. Raises InputError where its data module did not tell."""
-    return _of_data(path)["statistics"]
+    return _of_data(read(path), path)["statistics"]
 
 
-def _of_data(path: str | Path) -> dict[str, Any]:
-    states = [state for key, state in read(path).items() if key.endswith("DataModule")]
+def _of_data(content: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    states = [state for key, state in content.items() if key.endswith("DataModule")]
     if not states:
         raise InputError(f"{path}: does not say whom it was trained on, so nobody is known to be held out; train it again")
     return states[0]

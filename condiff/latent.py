@@ -1,6 +1,6 @@
 """The second stage's beginning: from an autoencoder's checkpoint and the data to codes that a model can be trained on."""
 
-import os
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,19 @@ from torch import Tensor
 
 from condiff import checkpoint
 from condiff.data.datamodule import MEASURED, MRIDataModule, fingerprints
-from condiff.data.latents import moments
+from condiff.data.latents import moments, named
 from condiff.data.statistics import Statistics, measure
+from condiff.data.writing import whole, writing
 from condiff.errors import InputError
-from condiff.nn import Codec, KLAutoencoder, Pixels
+from condiff.nn import Codec, KLAutoencoder
+
+SCALE = ("shift", "scale")  # of a codec's state, what the second stage measures
 
 
 def stage(content: dict[str, Any], path: str | Path, data: MRIDataModule, device: torch.device) -> Codec:
     """The codec in a checkpoint's content; where that is an autoencoder's own, standardised over all training images.
+
+    ``data`` is told whom the checkpoint knows.
 
     Raises:
         InputError: a codec of other images, or one that has seen patients who are held out here.
@@ -27,23 +32,37 @@ def stage(content: dict[str, Any], path: str | Path, data: MRIDataModule, device
     made = checkpoint.build(content["hyper_parameters"]["data"], path).transform.shape[0]
     if made != data.transform.shape[0]:
         raise InputError(
-            f"model.autoencoder={path}: was trained on images of {made} channels, the data have {data.transform.shape[0]}"
+            f"{path}: was trained on images of {made} channels, the data have {data.transform.shape[0]}; give others"
         )
-    known = checkpoint.patients(path) & fingerprints(data.val.volumes + data.test.volumes)
-    if known:
+    known = checkpoint.patients_in(content, path)
+    held_out = known & fingerprints(data.val.volumes + data.test.volumes)
+    if held_out:
         raise InputError(
-            f"model.autoencoder={path}: was trained on {len(known)} patients who are held out here; give it the same folder, "
-            "counts and data.seed"
+            f"{path}: was trained on {len(held_out)} patients who are held out here; give it the same data and data.seed"
         )
+    data.others = known - data.seen
     codec.to(device)
     if "denoiser" not in content["hyper_parameters"]["model"]:
-        codec.standardise(*moments(data.train, lambda images: codec.encode(images.to(device))))
+        codec.standardise(*measured(codec, data, device))
     return codec
+
+
+def measured(codec: KLAutoencoder, data: MRIDataModule, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and variance [c] of the codes of all training images; kept in the cache, and read there the next time."""
+    weights = [weight for name, weight in codec.state_dict().items() if name not in SCALE]
+    images = [f"{stack.file.stem} {len(some)}" for stack, some in zip(data.train.stacks, data.train.chosen, strict=True)]
+    path = data.cache / f"{named(data.ready.folder.name, sorted(images), *weights)}.json"
+    if not path.is_file():
+        found = [one.tolist() for one in moments(data.train, lambda images: encoded(codec, images, device))]
+        with writing(data.cache), whole(path) as file:
+            file.write(json.dumps(found).encode())
+    mean, variance = json.loads(path.read_text())
+    return torch.tensor(mean, dtype=torch.float64), torch.tensor(variance, dtype=torch.float64)
 
 
 def statistics(codec: Codec, data: MRIDataModule, device: torch.device) -> Statistics:
     """Of the codes of training images."""
-    if isinstance(codec, Pixels):
+    if not isinstance(codec, KLAutoencoder):
         return data.statistics
     images = data.train.examples(None, MEASURED)
     return measure(torch.cat([encoded(codec, some, device) for some in images.split(16)]))
@@ -58,10 +77,3 @@ def cache(codec: KLAutoencoder, data: MRIDataModule, variants: int, device: torc
 def encoded(codec: Codec, images: Tensor, device: torch.device) -> Tensor:
     """Codes on the CPU."""
     return codec.encode(images.to(device)).float().cpu()
-
-
-def device_of(accelerator: str) -> torch.device:
-    """Where this process will train, by Lightning's name for the kind of device."""
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("cpu")

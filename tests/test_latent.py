@@ -1,6 +1,9 @@
 """Latent diffusion: both stages through the entry points, and by a codec whose posterior is known."""
 
 import csv
+import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +21,7 @@ from condiff.diffusion.noise import SeededNoise
 from condiff.diffusion.samplers import heun
 from condiff.diffusion.schedules import Karras
 from condiff.reconstruction.problems import Problem, decoded
-from tests.conftest import TINY_RUN, bad
+from tests.conftest import ROOT, TINY_RUN, bad
 
 CODEC = ["codec.channels=[8,8]", "codec.blocks=1", "codec.latent_channels=2"]
 BARE = [word for word in TINY_RUN if not word.startswith(("callbacks.grid", "net", "hydra"))]
@@ -29,6 +32,11 @@ SMALL = [
     "callbacks.grid.steps=3",
     "callbacks.grid.num_samples=1",
     "data.downsample=1",
+]
+KEEP = [
+    "callbacks.checkpoint.save_top_k=-1",
+    "callbacks.checkpoint.filename='at-{step}'",
+    "+callbacks.checkpoint.auto_insert_metric_name=false",
 ]
 CPU = "accelerator=cpu"
 
@@ -136,7 +144,6 @@ def test_dps_by_way_of_a_decoder_that_is_not_linear():
     problem = decoded(lambda measured, slices: whole, codec)(None, [0])
     noise, sigmas = SeededNoise([*range(4)]), Karras(0.02, 10.0).steps(300)
     *_, z = inverse.dps(gaussian, 10 * noise.draw(problem.shape), sigmas, problem.A, problem.y, problem.sigma_y, noise=noise)
-    print((z - truth).abs().median(), (codec.decode(z, None) - whole.y).square().mean().sqrt())
     assert (z - truth).abs().median() < 0.05
 
 
@@ -194,12 +201,7 @@ def test_a_resumed_latent_run_equals_an_uninterrupted_one(latent, autoencoder, r
     """With what it began with gone: the codec is in the checkpoint that is gone on from."""
     gone = Path("gone.ckpt").absolute()
     gone.write_bytes(autoencoder.read_bytes())
-    keep = [
-        "callbacks.checkpoint.save_top_k=-1",
-        "callbacks.checkpoint.filename='at-{step}'",
-        "+callbacks.checkpoint.auto_insert_metric_name=false",
-    ]
-    run_entry("train.py", *BARE, *SMALL, *keep, "model=latent", f"model.autoencoder={gone}", "hydra.run.dir=runs/whole")
+    run_entry("train.py", *BARE, *SMALL, *KEEP, "model=latent", f"model.autoencoder={gone}", "hydra.run.dir=runs/whole")
     gone.unlink()
     run_entry("train.py", "resume=runs/whole/checkpoints/at-3.ckpt", "hydra.run.dir=runs/again")
     one, other = (torch.load(f"runs/{name}/checkpoints/last.ckpt", weights_only=True) for name in ("again", "whole"))
@@ -207,19 +209,79 @@ def test_a_resumed_latent_run_equals_an_uninterrupted_one(latent, autoencoder, r
         assert all(torch.equal(one[kind][name], other[kind][name]) for name in one[kind])
 
 
+def test_a_resumed_autoencoder_equals_an_uninterrupted_one(run_entry):
+    settings = [*BARE, *CODEC, *KEEP, "model=autoencoder_gan", "data.downsample=1", "model.warmup=0.2"]
+    run_entry("train.py", *settings, "hydra.run.dir=runs/whole")
+    run_entry("train.py", "resume=runs/whole/checkpoints/at-3.ckpt", "hydra.run.dir=runs/again")
+    one, other = (torch.load(f"runs/{name}/checkpoints/last.ckpt", weights_only=True) for name in ("again", "whole"))
+    for kind in ("state_dict", "current_model_state"):
+        assert all(torch.equal(one[kind][name], other[kind][name]) for name in one[kind])
+
+
 @pytest.mark.parametrize("variants", [0, 2])
-def test_both_stages_from_one_command(variants, run_entry, capsys):
-    words = ["model=latent", f"model.variants={variants}", "first.trainer.max_epochs=1", "codec.channels=[8,8]"]
-    run_entry("train.py", *BARE, *SMALL, *words, "trainer.max_epochs=1", "hydra.run.dir=runs/both")
-    first = torch.load("runs/both/autoencoder/checkpoints/last.ckpt", weights_only=True)
+def test_both_stages_from_one_command(variants, run_entry, cache, capsys):
+    """In a folder of any name; codes are made where they are asked for; a folder's autoencoder is used again, not another's."""
+    words = [
+        "model=latent",
+        f"model.variants={variants}",
+        "first.trainer.max_epochs=1",
+        "codec.channels=[8,8]",
+        f"seed={variants}",
+    ]
+    run, before = Path("runs/a=1,[b]"), {*cache.glob("codes-*/*.codes")}
+    command = ["train.py", *BARE, *SMALL, *words, "trainer.max_epochs=1", f"hydra.run.dir='{run}'"]
+    run_entry(*command)
+    assert ({*cache.glob("codes-*/*.codes")} > before) == (variants > 0)
+    first = torch.load(run / "autoencoder/checkpoints/last.ckpt", weights_only=True)
     assert first["hyper_parameters"]["model"]["_target_"].endswith("AutoencoderSystem")
-    assert first["hyper_parameters"]["data"]["downsample"] == 1
-    assert checkpoint.load("runs/both/checkpoints/last.ckpt").latent
-    with open("runs/both/metrics.csv") as file:
+    assert first["hyper_parameters"]["data"]["downsample"] == 1 and first["epoch"] == 0
+    second = checkpoint.load(run / "checkpoints/last.ckpt")
+    assert second.latent and second.hparams["variants"] == variants
+    with open(run / "metrics.csv") as file:
         assert [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
-    before = Path("runs/both/autoencoder/checkpoints/last.ckpt").stat().st_mtime_ns
-    run_entry("train.py", *BARE, *SMALL, *words, "trainer.max_epochs=1", "hydra.run.dir=runs/both")
-    assert Path("runs/both/autoencoder/checkpoints/last.ckpt").stat().st_mtime_ns == before  # it was there
+    made = (run / "autoencoder/checkpoints/last.ckpt").stat().st_mtime_ns
+    run_entry(*command)
+    assert (run / "autoencoder/checkpoints/last.ckpt").stat().st_mtime_ns == made  # it was there
+    run_entry(*command, "first.trainer.max_epochs=2")  # and is gone on with
+    assert torch.load(run / "autoencoder/checkpoints/last.ckpt", weights_only=True)["epoch"] == 1
+    if variants:
+        error = bad(capsys, run_entry, *command, "codec.latent_channels=3")
+        assert "was trained with codec.latent_channels=4, not 3" in error
+        again = bad(capsys, run_entry, "train.py", f"resume='{run}/autoencoder/checkpoints/last.ckpt'", "trainer.max_epochs=9")
+        assert "is an autoencoder, the first stage" in again
+
+
+def test_the_first_stage_is_its_own_whatever_the_experiment(run_entry):
+    """An experiment's settings of the second stage are none of the first's; alone the first is trained by its model's name."""
+    words = [*BARE, "data.downsample=1", "trainer.max_epochs=1", "first.trainer.max_epochs=1", *CODEC]
+    run_entry(
+        "train.py", "experiment=ho_ddpm", "model=latent", *words, "net=unet_latent", *SMALL, "clamp=none", "hydra.run.dir=runs/ho"
+    )
+    first = torch.load("runs/ho/autoencoder/checkpoints/last.ckpt", weights_only=True)["hyper_parameters"]
+    assert first["model"]["optimizer"]["lr"] == 2e-3 and first["averaging"]["_target_"].endswith("constant")
+    alone = [*BARE, *CODEC, "experiment=latent_phantom", "model=autoencoder", "trainer.max_epochs=1", "hydra.run.dir=runs/alone"]
+    run_entry("train.py", *alone)
+    assert Path("runs/alone/checkpoints/last.ckpt").is_file()
+
+
+def test_whom_the_autoencoder_knows_the_model_knows(autoencoder, run_entry):
+    words = [*BARE, *SMALL, "model=latent", f"model.autoencoder={autoencoder}", "data.contrasts=[AXT2]", "trainer.max_epochs=1"]
+    run_entry("train.py", *words, "hydra.run.dir=runs/one")
+    ckpt = "runs/one/checkpoints/last.ckpt"
+    own = {*next(state for key, state in checkpoint.read(ckpt).items() if key.endswith("DataModule"))["patients"]}
+    assert own < checkpoint.patients(autoencoder) == checkpoint.patients(ckpt)
+
+
+@pytest.mark.slow
+def test_two_processes_train_both_stages(run_entry, cache, tmp_path):
+    """Each on its share of the batches, from the same codec."""
+    environment = os.environ | {"CONDIFF_CACHE": str(cache), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    words = [*BARE, *SMALL, *CODEC, "model=latent", "trainer.max_epochs=1", "trainer.devices=2", "hydra.run.dir=runs/two"]
+    subprocess.run([sys.executable, str(ROOT / "train.py"), *words], cwd=tmp_path, env=environment, timeout=240, check=True)
+    run_entry("sample.py", "ckpt=runs/two/checkpoints/last.ckpt", "num_samples=1", "steps=2", CPU, "out=s")
+    first, second = (checkpoint.read(tmp_path / f"runs/two/{name}checkpoints/last.ckpt") for name in ("autoencoder/", ""))
+    for name, weight in checkpoint.codec(first, "").encoder.state_dict().items():
+        assert torch.equal(weight, second["state_dict"][f"codec.encoder.{name}"])
 
 
 def test_complex_images_and_attention_to_the_condition(run_entry):
@@ -240,12 +302,36 @@ def test_reconstruction(latent, run_entry, capsys):
 
 
 def test_bad_input(latent, autoencoder, run_entry, capsys):
-    settings = [*BARE, *SMALL, "model=latent", f"model.autoencoder={autoencoder}"]
+    run_entry("train.py", *TINY_RUN, "trainer.max_epochs=1", "data.steps_per_epoch=1", "hydra.run.dir=runs/pixels")
+    pixels = "runs/pixels/checkpoints/last.ckpt"
+    both = [*BARE, *SMALL, "model=latent"]
+    settings = [*both, f"model.autoencoder={autoencoder}"]
     for arguments, message in [
         (["train.py", *settings, "data.transform=complex"], "was trained on images of 1 channels, the data have 2"),
         (["train.py", *settings, "data.seed=1"], "patients who are held out here"),
         (["train.py", *settings[:-1], "model.autoencoder=nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
         (["train.py", *settings, "clamp=static"], "clamp: limits images, and this model's are codes"),
+        (["train.py", *both, "clamp=static"], "clamp: limits images, and this model's are codes"),
+        (["train.py", *both, "first.trainer.max_epochs=0"], "first.trainer.max_epochs=0"),
+        (
+            [
+                "train.py",
+                *both,
+                "net.channels=[8,8,8,8,8]",
+                "net.blocks=[1,1,1,1,1]",
+                "net.attention=[false,false,false,false,false]",
+            ],
+            "an image of (8, 8) pixels: this U-Net needs multiples of 16",
+        ),
+        (["train.py", *both, f"init={pixels}"], "is a model of pixels, and has no autoencoder"),
+        (["train.py", *both, f"model.autoencoder={pixels}"], "is a model of pixels, and has no autoencoder"),
+        (["train.py", *settings, f"init={latent}"], "give one of them"),
+        (["train.py", *BARE, "codec=kl_f4", "codec.image_channels=1"], "has to be trained"),
+        (["train.py", *BARE, *CODEC, "model=autoencoder", f"init={latent}"], "begins a diffusion model"),
+        (
+            ["train.py", *BARE, "experiment=consistency", f"teacher={latent}", "data.downsample=1", "clamp=static"],
+            "clamp: limits",
+        ),
         (["sample.py", f"ckpt={latent}", "clamp=static"], "clamp: limits images"),
         (["sample.py", f"ckpt={autoencoder}"], "is an autoencoder; first train a model of its codes"),
         (["likelihood.py", f"ckpt={latent}"], "is a model of codes"),

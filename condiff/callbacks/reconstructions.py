@@ -34,6 +34,8 @@ class ReconstructionGrid(L.Callback):
         blocks: dict[str, dict[str, Tensor]] = {"real": {}, "by way of its code": {}, f"difference x {GAIN:g}": {}}
         for contrast in data.conditioning.contrasts:
             images = data.val.examples(contrast, self.num_images)
+            if not len(images):
+                continue
             made = pl_module(images.to(pl_module.device)).cpu()
             real, again = data.transform.magnitude(images), data.transform.magnitude(made)
             for title, some in zip(blocks, (real, again, 0.5 + GAIN * (again - real)), strict=True):

@@ -183,7 +183,8 @@ class AcquisitionCondition:
 
 
 def features(value: float) -> Tensor:
-    """Of a known value in [-1, 1], [6]: itself, that it is known, and its sines and cosines at two frequencies.
+    """Of a known value in [-1, 1], [6]: itself, that it is known, and its sines and cosines, of which one period spans the range
+    and one half of it.
 
     A contrast's own values are a small part of what is seen of all; without the sines a network is slow to tell them
     apart (Fourier features, Tancik et al. 2020).

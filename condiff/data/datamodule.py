@@ -54,7 +54,7 @@ class Slices(Dataset[Sample]):
     """
 
     def __init__(self, volumes: list[Volume], stacks: list[Stack], chosen: list[range], cond: Tensor):
-        self.volumes, self.stacks, self.cond = volumes, stacks, cond
+        self.volumes, self.stacks, self.chosen, self.cond = volumes, stacks, chosen, cond
         self.volume = torch.tensor([i for i, some in enumerate(chosen) for _ in some], dtype=torch.long)
         self.slice = torch.tensor([j for some in chosen for j in some], dtype=torch.long)
 
@@ -72,7 +72,9 @@ class Slices(Dataset[Sample]):
     def images(self, chosen: Tensor | None = None) -> Tensor:
         """Those images, or all, [n, C, H, W]."""
         indices = range(len(self)) if chosen is None else chosen.tolist()
-        return torch.stack([self[index].image for index in indices]) if len(indices) else torch.empty(0)
+        if not len(indices):
+            return torch.empty(0, *(self.stacks[0].shape[1:] if self.stacks else ()))
+        return torch.stack([self[index].image for index in indices])
 
     def examples(self, contrast: str | None, n: int) -> Tensor:
         """At most n images of a contrast (None: of any), spread evenly over the set, [n, C, H, W]."""
@@ -137,6 +139,7 @@ class MRIDataModule(L.LightningDataModule):
         self.augment, self.seed, self.loaders, self.shard = augment, seed, loaders, shard
         self.workers = len(cores()) if workers is None else workers
         self.codes: Latents | None = None
+        self.others: set[str] = set()
 
     def folder(self) -> Path:
         """Where the files are."""
@@ -186,8 +189,11 @@ class MRIDataModule(L.LightningDataModule):
         return measure(self.train.examples(None, MEASURED))
 
     def state_dict(self) -> dict[str, Any]:
-        """Whom was trained on, unreadably, that they are never taken for strangers; and what was measured on them."""
-        return {"patients": sorted(self.seen), "statistics": asdict(self.statistics)}
+        """Whom was trained on, unreadably, that they are never taken for strangers; and what was measured on them.
+
+        ``others`` are those whom the model knows from elsewhere, say from its autoencoder's training.
+        """
+        return {"patients": sorted(self.seen), "others": sorted(self.others), "statistics": asdict(self.statistics)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Raises InputError where a run is resumed on other patients than it began with."""

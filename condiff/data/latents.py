@@ -2,20 +2,22 @@
 
 import hashlib
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from condiff.data.augment import Augment
 from condiff.data.cache import Stack
+from condiff.data.parallel import tracked
 from condiff.data.writing import whole, writing
 from condiff.seeds import derive_seed
 
+VERSION = 1  # part of every name: raise it when the same weights make other codes
 BATCH = 16
 Encode = Callable[[Tensor], Tensor]
 
@@ -55,7 +57,8 @@ class Latents(Dataset[Encoded]):
 def moments(images: Dataset, encode: Encode) -> tuple[Tensor, Tensor]:
     """Mean and variance [c] of the codes of all images of a part."""
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    for begin in track(range(0, len(images), BATCH), "Measuring codes", transient=True):  # type: ignore[arg-type]
+    begins = range(0, len(images), BATCH)  # type: ignore[arg-type]
+    for begin in tracked(begins, "Measuring codes", len(begins)):
         some = torch.stack([images[index].image for index in range(begin, min(begin + BATCH, len(images)))])  # type: ignore[arg-type]
         codes = encode(some).double().transpose(0, 1).flatten(1).cpu()
         count, total, squares = count + codes.shape[1], total + codes.sum(1), squares + codes.square().sum(1)
@@ -74,27 +77,30 @@ def encoded(part, encode: Encode, augment: Augment, variants: int, folder: Path,
     Raises:
         InputError: the folder cannot be written, or the disk is full.
     """
-    stacks = []
+    paths = {folder / f"{stack.file.stem}.codes": stack for stack in part.stacks}
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for stack in track(part.stacks, "Encoding volumes", transient=True):
-            path = folder / f"{stack.file.stem}.codes"
-            if not path.is_file():
-                codes = torch.cat(
-                    [_codes(stack, encode, augment, derive_seed(seed, path.name, v)) for v in range(variants)], dim=1
-                )
-                with whole(path) as file:
-                    file.write(json.dumps({"shape": list(codes.shape)}).encode() + b"\n")
-                    file.write(codes.half().cpu().numpy().tobytes())
-            with path.open("rb") as file:
-                line = file.readline()
-            stacks.append(Stack(path, len(line), tuple(json.loads(line)["shape"]), 1.0))
+        missing = [path for path in paths if not path.is_file()]
+        random.SystemRandom().shuffle(missing)  # several processes begin with others
+        for path in tracked(missing, "Encoding volumes", len(missing)):
+            if path.is_file():
+                continue  # meanwhile made by another
+            some = [_codes(paths[path], encode, augment, derive_seed(seed, path.name, v)) for v in range(variants)]
+            codes = torch.cat(some, dim=1)
+            with whole(path) as file:
+                file.write(json.dumps({"shape": list(codes.shape)}).encode() + b"\n")
+                file.write(codes.half().cpu().numpy().tobytes())
+    stacks = []
+    for path in paths:
+        with path.open("rb") as file:
+            line = file.readline()
+        stacks.append(Stack(path, len(line), tuple(json.loads(line)["shape"]), 1.0))
     return Latents(stacks, part.volume, part.slice, part.cond, variants)
 
 
 def named(*shaped_by: object) -> str:
     """A name for a folder of codes that follows from all that shapes them; tensors by their values."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(str(VERSION).encode())
     for thing in shaped_by:
         digest.update(thing.detach().cpu().numpy().tobytes() if isinstance(thing, Tensor) else repr(thing).encode())
     return f"codes-{digest.hexdigest()[:12]}"

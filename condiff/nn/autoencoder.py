@@ -7,8 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from condiff.errors import InputError
 from condiff.nn.blocks import Doubled, norm, zeroed
 from condiff.nn.codec import Codec
+
+SILENT = 1e-6  # variance of a channel that the KL divergence has switched off
 
 
 class KLAutoencoder(Codec):
@@ -82,7 +85,17 @@ class KLAutoencoder(Codec):
         return self.expand(z * self.scale + self.shift, size)
 
     def standardise(self, mean: Tensor, variance: Tensor) -> None:
-        """Take over the mean and variance [c] that all z of the training set have now."""
+        """Take over the mean and variance [c] that all z of the training set have now.
+
+        Raises:
+            InputError: a channel that says nothing.
+        """
+        silent = (variance < SILENT).nonzero()[:, 0].tolist()
+        if silent:
+            raise InputError(
+                f"the autoencoder's code: channels {silent} hardly vary; train it anew with a lower model.weights.kl or fewer "
+                "codec.latent_channels"
+            )
         self.shift += self.scale * mean.view_as(self.shift).to(self.shift)
         self.scale *= variance.sqrt().view_as(self.scale).to(self.scale)
 

@@ -19,8 +19,8 @@ from condiff.systems.learning_rate import scheduled
 class AutoencoderSystem(L.LightningModule):
     """Trains ``codec``: absolute error, distance in features, KL divergence from a standard normal, and a critic's opinion.
 
-    The critic learns beside it, both in one step of one optimizer: each sees the other's weights as constants (Goodfellow et
-    al. 2014, simultaneously; hinge losses, Lim & Ye 2017).
+    The critic learns beside it, both in one step of one optimizer: the gradient of each takes the other's weights for constants
+    (Goodfellow et al. 2014, simultaneously; hinge losses, Lim & Ye 2017). A limit on the gradient's norm is one for both.
 
     Args:
         codec: what is trained.
@@ -30,8 +30,8 @@ class AutoencoderSystem(L.LightningModule):
         discriminator: images -> logits; None: no critic.
         weights: of ``kl`` (per number of the code), ``perceptual`` and ``adversarial`` beside the absolute error.
         warmup: share of the run before the critic's opinion counts.
-        crop: side of the square, at a random place in each batch, that is trained on; larger than the images: all of them. What
-            is local is learned from parts as well, and sooner.
+        crop: side of the square, at a random place in each batch, that is trained on, which is cheaper by as much; larger than
+            the images: all of them.
         seed: of the codes' noise.
     """
 
@@ -53,9 +53,9 @@ class AutoencoderSystem(L.LightningModule):
         self.weights, self.warmup, self.crop = dict(weights), warmup, crop
 
     @property
-    def network(self) -> nn.Module:
-        """What costs the time."""
-        return self.codec
+    def networks(self) -> list[nn.Module]:
+        """What costs the time, and is worth compiling."""
+        return [self.codec.encoder, self.codec.decoder]
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, C, H, W] -> their reconstructions from the means of their codes."""
@@ -78,7 +78,7 @@ class AutoencoderSystem(L.LightningModule):
         return {"loss": loss, "losses": losses.detach()}
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
-        """Error and distance in features of the reconstructions, and what those are in decibels of images that span 2."""
+        """Error and distance in features of the reconstructions, and the mean squared error in decibels, from 2, white."""
         made, n = self(batch.image), len(batch.image)
         mse = (made - batch.image).square().flatten(1).mean(dim=1)
         self.log("val/loss", self._distance(made, batch.image).mean(), prog_bar=True, batch_size=n, sync_dist=True)
@@ -102,6 +102,7 @@ class AutoencoderSystem(L.LightningModule):
         """The critic's own loss, and what it says of the images made once the share `warmup` of the run is over."""
         fixed = {name: parameter.detach() for name, parameter in critic.named_parameters()}
         own = F.relu(1 - critic(images)).mean() + F.relu(1 + critic(made.detach())).mean()
-        begun = self.global_step >= self.warmup * self.trainer.estimated_stepping_batches
         self.log("train/critic", own)
-        return own - self.weights["adversarial"] * begun * functional_call(critic, fixed, made).mean()
+        if self.global_step < self.warmup * self.trainer.estimated_stepping_batches:
+            return own
+        return own - self.weights["adversarial"] * functional_call(critic, fixed, made).mean()

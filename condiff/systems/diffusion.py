@@ -66,9 +66,9 @@ class DiffusionSystem(L.LightningModule):
         return not isinstance(self.codec, Pixels)
 
     @property
-    def network(self) -> nn.Module:
-        """What costs the time."""
-        return self.denoiser.net
+    def networks(self) -> list[nn.Module]:
+        """What costs the time, and is worth compiling."""
+        return [self.denoiser.net]
 
     def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
         """x [B, C, H, W] at noise level sigma [B] or [] -> x0."""
@@ -78,7 +78,7 @@ class DiffusionSystem(L.LightningModule):
         """The loss; beside it each image's own, ``losses`` [B], and its noise level, ``sigma`` [B]."""
         stream = "train", self.trainer.fit_loop.total_batch_idx + 1, self.global_rank
         generator = self._generator(*stream)
-        x0 = batch.z if isinstance(batch, Encoded) else self.codec.encode(batch.image)
+        x0 = batch.z if isinstance(batch, Encoded) else self._encoded(batch.image)
         n = len(x0)
         keep = torch.rand(n, 1, generator=generator, device=self.device) >= self.p_uncond
         sigma = self.schedule.sample(n, torch.Generator().manual_seed(derive_seed(self.seed, *stream))).to(self.device)
@@ -94,7 +94,7 @@ class DiffusionSystem(L.LightningModule):
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
         """The loss at eight fixed levels, together and one by one: as at the end of training, with the same noise every time."""
         generator = self._generator("validate", batch_idx)
-        x0, n = self.codec.encode(batch.image), len(batch.image)
+        x0, n = self._encoded(batch.image), len(batch.image)
         image = torch.arange(n)  # heads have slices in the same order: shift, lest a level always meet the same slice
         level = (image + image // VALIDATION_LEVELS + 5 * batch_idx) % VALIDATION_LEVELS
         levels = self.schedule.sigma((torch.arange(VALIDATION_LEVELS) + 0.5) / VALIDATION_LEVELS)
@@ -108,6 +108,11 @@ class DiffusionSystem(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         steps = int(self.trainer.estimated_stepping_batches)
         return scheduled(self.optimizer(self.denoiser.parameters()), self.lr_factor, steps)
+
+    def _encoded(self, images: Tensor) -> Tensor:
+        """In full precision, as codes that are made beforehand."""
+        with torch.autocast(self.device.type, enabled=False), torch.no_grad():
+            return self.codec.encode(images.float())
 
     def _subset(self, n: int, generator: torch.Generator) -> Tensor:
         """Which numbers [n, D] of the conditions are known."""

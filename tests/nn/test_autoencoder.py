@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from condiff.errors import InputError
 from condiff.nn import KLAutoencoder, PatchDiscriminator, Pixels, RandomFeatures
 
 
@@ -42,6 +43,11 @@ def test_standardised_codes_have_mean_0_and_variance_1():
     other = autoencoder()
     other.load_state_dict(net.state_dict())  # the scale travels with the weights
     torch.testing.assert_close(other.encode(images), z)
+
+
+def test_a_channel_that_says_nothing():
+    with pytest.raises(InputError, match=r"channels \[1\] hardly vary; .* lower model.weights.kl"):
+        autoencoder().standardise(torch.zeros(3), torch.tensor([1.0, -1e-17, 0.5]))
 
 
 def test_it_can_learn_the_identity():
