@@ -20,6 +20,7 @@ from condiff.evaluation.features import RandomFeatures, in_batches
 from condiff.evaluation.fidelity import frechet
 from condiff.evaluation.measures import standardised
 from condiff.evaluation.reconstruction import psnr, ssim
+from condiff.nn import KLAutoencoder
 
 SHOWN = 4
 
@@ -29,6 +30,8 @@ def examined(ckpt: str, picture: Path) -> list[dict]:
     """A row a contrast, and one of all."""
     content = checkpoint.read(ckpt)
     codec, data = checkpoint.codec(content, ckpt), checkpoint.build(content["hyper_parameters"]["data"], ckpt)
+    if not isinstance(codec, KLAutoencoder):
+        sys.exit(f"{ckpt}: is a model of pixels")
     data.prepare_data()
     data.setup()
     features = standardised(RandomFeatures(), judging.real(data, data.train, most=512))
@@ -39,17 +42,21 @@ def examined(ckpt: str, picture: Path) -> list[dict]:
             z = torch.cat([codec.encode(some) for some in images.split(8)])
             made = torch.cat([codec.decode(some, images.shape[-2:]) for some in z.split(8)])
             pair = data.transform.magnitude(images), data.transform.magnitude(made)
-            volumes.append((volume.contrast, *pair))
+            volumes.append((volume.contrast, volume.patient, *pair))
             codes.append(z)
             strips.setdefault(volume.contrast, [one[len(one) // 2][None] for one in pair])
     rows = []
     for contrast in (*data.conditioning.contrasts, None):
-        mine = [(real, made) for name, real, made in volumes if contrast in (None, name)]
+        mine = [(real, made) for name, _, real, made in volumes if contrast in (None, name)]
         if not mine:
             continue
+        first = {*sorted({patient for name, patient, *_ in volumes if contrast in (None, name)})[::2]}
+        inside = [patient in first for name, patient, *_ in volumes if contrast in (None, name)]
         one, other = (in_batches(features, torch.cat([pair[i] for pair in mine])) for i in (0, 1))
-        count = sum(len(real) for real, _ in mine[::2])
-        halves = [in_batches(features, torch.cat([real for real, _ in mine[i::2]])) for i in (0, 1)]
+        halves = [
+            torch.cat([real for (real, _), there in zip(mine, inside, strict=True) if there == half]) for half in (True, False)
+        ]
+        count, halves = min(map(len, halves)), [in_batches(features, half) for half in halves]
         row = {"checkpoint": ckpt, "f": codec.multiple, "channels": codec.latent_channels, "contrast": contrast or "all"}
         row |= {"volumes": len(mine), "psnr": sum(psnr(*pair) for pair in mine) / len(mine)}
         row |= {"ssim": sum(ssim(*pair) for pair in mine) / len(mine), "frechet": frechet(one, other)}
