@@ -1,13 +1,13 @@
 """Do generated images obey the signal equation? TE and TR are swept through values that no training volume had.
 
-    python train.py model=acquisition data=phantom_protocols trainer.max_epochs=10
+    python train.py model=acquisition data=phantom_protocols trainer.max_epochs=20
     python -m benchmarks.acquisition RUN/checkpoints/last.ckpt OUT [samples a value]
 
 A network that learned it from the phantom's own truth, over all contrasts and protocols, says how much white matter, grey matter
 and CSF is in every pixel of a generated image; their signals then follow by least squares, image by image. Ratios of the signals
 are compared with the signal equation, and so are those of phantom volumes made with the same held-out protocols, read by the same
-network: what it gets wrong itself. OUT/acquisition.png is the figure, OUT/acquisition.json the numbers, OUT/reader.pt the network, which is
-used again: another checkpoint's data need another OUT.
+network: what it gets wrong itself. OUT/acquisition.png is the figure, OUT/acquisition.json the numbers, OUT/reader.pt the network,
+which is used again: another checkpoint's data need another OUT.
 """
 
 import json
