@@ -6,8 +6,8 @@
 A network that learned it from the phantom's own truth, over all contrasts and protocols, says how much white matter, grey matter
 and CSF is in every pixel of a generated image; their signals then follow by least squares, image by image. Ratios of the signals
 are compared with the signal equation, and so are those of phantom volumes made with the same held-out protocols, read by the same
-network: what it gets wrong itself. OUT/acquisition.png is the figure, OUT/acquisition.json the numbers, OUT/reader.pt the network,
-which is used again: another checkpoint's data need another OUT.
+network: what it gets wrong itself. OUT/acquisition.png is the figure, OUT/acquisition.json the numbers, OUT/reader.pt the
+network, which is used again: another checkpoint's data need another OUT.
 """
 
 import json
