@@ -209,6 +209,7 @@ def test_a_resumed_latent_run_equals_an_uninterrupted_one(latent, autoencoder, r
         assert all(torch.equal(one[kind][name], other[kind][name]) for name in one[kind])
 
 
+@pytest.mark.slow
 def test_a_resumed_autoencoder_equals_an_uninterrupted_one(run_entry):
     settings = [*BARE, *CODEC, *KEEP, "model=autoencoder_gan", "data.downsample=1", "model.warmup=0.2"]
     run_entry("train.py", *settings, "hydra.run.dir=runs/whole")
@@ -218,7 +219,7 @@ def test_a_resumed_autoencoder_equals_an_uninterrupted_one(run_entry):
         assert all(torch.equal(one[kind][name], other[kind][name]) for name in one[kind])
 
 
-@pytest.mark.parametrize("variants", [0, 2])
+@pytest.mark.parametrize("variants", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_both_stages_from_one_command(variants, run_entry, cache, capsys):
     """In a folder of any name; codes are made where they are asked for; a folder's autoencoder is used again, not another's."""
     words = [
@@ -251,6 +252,7 @@ def test_both_stages_from_one_command(variants, run_entry, cache, capsys):
         assert "is an autoencoder, the first stage" in again
 
 
+@pytest.mark.slow
 def test_the_first_stage_is_its_own_whatever_the_experiment(run_entry):
     """An experiment's settings of the second stage are none of the first's; alone the first is trained by its model's name."""
     words = [*BARE, "data.downsample=1", "trainer.max_epochs=1", "first.trainer.max_epochs=1", *CODEC]

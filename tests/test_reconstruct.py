@@ -187,7 +187,11 @@ def test_every_method(method, each, models, prior, magnitudes, run_entry):
         assert np.isfinite(numbers["combined.one.psnr"])
 
 
-@pytest.mark.parametrize("mask", ["random", "equispaced", "equispaced_fraction", "poisson", "gaussian1d"])
+@pytest.mark.parametrize(
+    "mask",
+    [pytest.param(name, marks=pytest.mark.slow) for name in ("random", "equispaced", "equispaced_fraction")]
+    + ["poisson", "gaussian1d"],
+)
 def test_every_mask(mask, prior, run_entry):
     """Asked for threefold, it is about that, and what is reported is what was kept."""
     simple = ["method=zero_filled", "steps=1", f"mask={mask}", "mask.centre=0.15", "acceleration=3", "simulate=true", "out=out"]
