@@ -8,6 +8,7 @@ variance is that of the codes of held-out images, 1 in the training set of a lat
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -53,14 +54,12 @@ def examined(ckpt: str, picture: Path) -> list[dict]:
         first = {*sorted({patient for name, patient, *_ in volumes if contrast in (None, name)})[::2]}
         inside = [patient in first for name, patient, *_ in volumes if contrast in (None, name)]
         one, other = (in_batches(features, torch.cat([pair[i] for pair in mine])) for i in (0, 1))
-        halves = [
-            torch.cat([real for (real, _), there in zip(mine, inside, strict=True) if there == half]) for half in (True, False)
-        ]
-        count, halves = min(map(len, halves)), [in_batches(features, half) for half in halves]
+        halves = [[real for (real, _), there in zip(mine, inside, strict=True) if there == half] for half in (True, False)]
+        apart = frechet(*(in_batches(features, torch.cat(half)) for half in halves)) if all(halves) else math.nan
         row = {"checkpoint": ckpt, "f": codec.multiple, "channels": codec.latent_channels, "contrast": contrast or "all"}
         row |= {"volumes": len(mine), "psnr": sum(psnr(*pair) for pair in mine) / len(mine)}
         row |= {"ssim": sum(ssim(*pair) for pair in mine) / len(mine), "frechet": frechet(one, other)}
-        row |= {"frechet of halves": frechet(*halves), "images a half": count, "variance": torch.cat(codes).var().item()}
+        row |= {"frechet of halves": apart, "variance": torch.cat(codes).var().item()}
         rows.append(row)
     titles = {"real": 0, "by way of its code": 1}
     export.grid({title: {name: pair[i] for name, pair in strips.items()} for title, i in titles.items()}).save(picture)
