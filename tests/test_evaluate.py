@@ -77,6 +77,7 @@ def test_an_interrupted_evaluation_goes_on(trained, run_entry, monkeypatch):
     assert one == other  # deterministic from end to end
 
 
+@pytest.mark.slow
 def test_another_checkpoint_or_setting_draws_anew(trained, run_entry):
     run_entry("evaluate.py", *FAST, "out=judged")
     run_entry("evaluate.py", *FAST, "out=judged", "seed=7")
@@ -156,6 +157,7 @@ def test_samples_that_are_not_numbers(trained, run_entry, capsys):
     assert "the network's output is not a number at evaluation 1, sigma 40" in bad(capsys, run_entry, "evaluate.py", *FAST)
 
 
+@pytest.mark.slow
 def test_a_folder_that_changed(run_entry, capsys, tmp_path, monkeypatch):
     """With another patient in the folder the split differs: somebody held out now was trained on, and that is told."""
     monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)

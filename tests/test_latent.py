@@ -121,7 +121,7 @@ def test_the_composed_operator_has_its_adjoint():
     ("method", "sigmas"),
     [
         (partial(inverse.posterior, sigma_data=1.0), Karras(0.02, 1.0).steps(50)),
-        (inverse.pula, Karras(0.02, 4.0).steps(60)),
+        pytest.param(inverse.pula, Karras(0.02, 4.0).steps(60), marks=pytest.mark.slow),
     ],
     ids=["posterior", "pula"],
 )
