@@ -51,8 +51,9 @@ class Clock(L.Callback):
 
 def composed(run: Path, *words: str) -> DictConfig:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = hydra.compose("train", [f"run={run}", *words])
+        cfg = hydra.compose("train", [*words])
     run.mkdir(parents=True, exist_ok=True)
+    cfg.run = str(run)
     with open_dict(cfg):
         cfg.callbacks.clock = {"_target_": "benchmarks.latent.Clock", "path": str(run / "clock.json")}
     return cfg
