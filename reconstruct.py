@@ -46,7 +46,7 @@ def main(cfg: DictConfig) -> None:
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
     cfg.ckpt = str(ckpt)
     system = checkpoint.load(ckpt)
-    data = checkpoint.build(system.hparams["data"], ckpt)
+    data = checkpoint.data(system, ckpt)
     if cfg.sigma_data is None:
         cfg.sigma_data = checkpoint.statistics(ckpt)["sigma_data"]
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)

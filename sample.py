@@ -35,7 +35,7 @@ def main(cfg: DictConfig) -> None:
     cfg.ckpt = str(ckpt)
     system = checkpoint.load(ckpt)
     as_trained(cfg, system.hparams, checkpoint.SAMPLING)
-    data = checkpoint.build(system.hparams["data"], ckpt)
+    data = checkpoint.data(system, ckpt)
     check_clamp(cfg, data.transform.shape[0], system.latent)
     contrasts = sampling.requested(cfg.contrast, data.conditioning.contrasts, system.conditional)
     known = {name: cfg[name] for name in NAMES if cfg[name] is not None}

@@ -26,10 +26,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-import train
 from benchmarks.networks import installed
 from benchmarks.samplers import SHOWN, judge
 from condiff import sampling
+from condiff.beginning import fill_in
 from condiff.data.datamodule import MRIDataModule
 from condiff.entry import CONF
 from condiff.precision import fastest
@@ -45,7 +45,7 @@ def condiff(data: MRIDataModule, seconds: float, *overrides: str) -> tuple[Draw,
     """Ours, as conf/ has it: how to draw, the seconds that training took, and its steps."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = hydra.compose("train", ["run=unused", *overrides])
-    train.fill_in(cfg, data, instantiate(cfg.codec), torch.device(DEVICE))
+    fill_in(cfg, data, instantiate(cfg.codec), torch.device(DEVICE))
     data.batch_size = cfg.data.batch_size
     _, tried = fit(cfg, data, TRIED)
     steps = int(seconds / tried * TRIED)

@@ -47,6 +47,22 @@ def assemble(content: dict[str, Any], path: str | Path) -> DiffusionSystem:
     return system.eval()
 
 
+def data(system: DiffusionSystem, path: str | Path) -> Any:
+    """The data module that a system was trained with, as its configuration has it; nothing is read yet.
+
+    Raises:
+        InputError: a target as in `build`, or conditions of another length than the network takes.
+    """
+    found = build(system.hparams["data"], path)
+    says, takes = found.conditioning.dim, system.hparams["net"]["cond_dim"]
+    if says != takes:
+        raise InputError(
+            f"{path}: its network takes conditions of {takes} numbers, this version of condiff makes them of {says}; "
+            "train it again, or use the version that made it"
+        )
+    return found
+
+
 def codec(content: dict[str, Any], path: str | Path) -> Codec:
     """Where the diffusion of a checkpoint happens: its autoencoder, of either stage, or pixels. Raises as `load` does."""
     found = build(content["hyper_parameters"]["model"]["codec"], path)

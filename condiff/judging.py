@@ -31,8 +31,7 @@ def prepare(system: DiffusionSystem, ckpt: str | Path, asked: Mapping[str, Any])
     Raises:
         InputError: images of another size or contrast than the checkpoint's, or held-out patients it has seen.
     """
-    own = system.hparams["data"]
-    trained = checkpoint.build(own, ckpt)
+    own, trained = system.hparams["data"], checkpoint.data(system, ckpt)
     other = OmegaConf.create({"seed": own["seed"]} | dict(asked)) if "_target_" in asked else OmegaConf.merge(own, asked)
     data = instantiate(other)
     for name, mine, theirs in (

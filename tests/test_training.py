@@ -257,6 +257,11 @@ def test_bad_input_to_sample(trained, capsys, run_entry, tmp_path):
         assert re.search(names, bad(capsys, run_entry, "sample.py", *arguments, "accelerator=cpu")), arguments
     (tmp_path / "cut.ckpt").write_bytes((trained / "checkpoints/last.ckpt").read_bytes()[:5000])
     assert "truncated" in bad(capsys, run_entry, "sample.py", "ckpt=cut.ckpt")
+    content = torch.load(trained / "checkpoints/last.ckpt", weights_only=True)
+    content["hyper_parameters"]["data"]["contrasts"].append("AXT9")  # as if conditions had been longer then
+    torch.save(content, tmp_path / "other.ckpt")
+    said = bad(capsys, run_entry, "sample.py", "ckpt=other.ckpt")
+    assert "other.ckpt: its network takes conditions of 4 numbers, this version of condiff makes them of 5" in said
 
 
 def test_two_processes(run_entry, cache, tmp_path):

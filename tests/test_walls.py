@@ -41,6 +41,8 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
     | {"condiff.seeds", "condiff.systems"},
     "checkpoint.py": {"torch", "hydra", "condiff.nn", "condiff.systems"},
     "latent.py": {"torch", "condiff.checkpoint", "condiff.data", "condiff.nn"},
+    "beginning.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.latent", "condiff.entry", "condiff.data"}
+    | {"condiff.diffusion", "condiff.nn", "condiff.systems"},
     "entry.py": {"hydra", "omegaconf", "lightning"},
     "__init__.py": set(),
 }

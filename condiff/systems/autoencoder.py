@@ -15,6 +15,8 @@ from condiff.nn import KLAutoencoder
 from condiff.seeds import derive_seed
 from condiff.systems.learning_rate import scheduled
 
+TINY = 1e-12  # pull of a critic that says nothing
+
 
 class AutoencoderSystem(L.LightningModule):
     """Trains ``codec``: absolute error, distance in features, KL divergence from a standard normal, and a critic's opinion.
@@ -28,7 +30,8 @@ class AutoencoderSystem(L.LightningModule):
         lr_factor: (step, total steps) -> factor on the learning rate.
         perceptual: (images, images) -> distance [B].
         discriminator: images -> logits; None: no critic.
-        weights: of ``kl`` (per number of the code), ``perceptual`` and ``adversarial`` beside the absolute error.
+        weights: of ``kl`` (per number of the code) and ``perceptual`` beside the absolute error; ``adversarial``: how hard the
+            critic pulls, as a share of how hard error and perceptual distance do.
         warmup: share of the run before the critic's opinion counts.
         crop: side of the square, at a random place in each batch, that is trained on, which is cheaper by as much; larger than
             the images: all of them.
@@ -70,11 +73,12 @@ class AutoencoderSystem(L.LightningModule):
         code = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator, device=self.device)
         made = self.codec.expand(code, (images.shape[-2], images.shape[-1]))
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).mean(dim=1)
-        losses = self._distance(made, images) + self.weights["kl"] * divergence
+        distances = self._distance(made, images)
+        losses = distances + self.weights["kl"] * divergence
         self.log_dict({"train/loss": losses.mean(), "train/kl": divergence.mean()}, prog_bar=True)
         loss = losses.mean()
         if self.discriminator is not None:
-            loss = loss + self._adversarial(self.discriminator, images, made)
+            loss = loss + self._adversarial(self.discriminator, images, made, distances.mean())
         return {"loss": loss, "losses": losses.detach()}
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
@@ -98,11 +102,17 @@ class AutoencoderSystem(L.LightningModule):
         """[B]."""
         return (made - images).abs().flatten(1).mean(dim=1) + self.weights["perceptual"] * self.perceptual(made, images)
 
-    def _adversarial(self, critic: nn.Module, images: Tensor, made: Tensor) -> Tensor:
-        """The critic's own loss, and what it says of the images made once the share `warmup` of the run is over."""
+    def _adversarial(self, critic: nn.Module, images: Tensor, made: Tensor, distance: Tensor) -> Tensor:
+        """The critic's own loss, and what it says of the images made once the share `warmup` of the run is over.
+
+        It pulls at those images ``weights["adversarial"]`` times as hard as their distance does, however sure of itself it is
+        (Esser et al. 2021, eq. 7, at the decoder's output).
+        """
         fixed = {name: parameter.detach() for name, parameter in critic.named_parameters()}
         own = F.relu(1 - critic(images)).mean() + F.relu(1 + critic(made.detach())).mean()
         self.log("train/critic", own)
         if self.global_step < self.warmup * self.trainer.estimated_stepping_batches:
             return own
-        return own - self.weights["adversarial"] * functional_call(critic, fixed, made).mean()
+        said = functional_call(critic, fixed, made).mean()
+        near, its = (torch.autograd.grad(one, made, retain_graph=True)[0].float().norm() for one in (distance, said))
+        return own - self.weights["adversarial"] * near / its.clamp(min=TINY) * said

@@ -69,6 +69,23 @@ def test_each_of_two_players_sees_the_other_as_a_constant(system, monkeypatch):
     assert torch.equal(early["losses"], late["losses"]) and torch.equal(late["losses"], silent["losses"])
 
 
+def test_pull_of_the_critic_is_a_share_of_the_distances(system, monkeypatch):
+    """Whatever its scale: at the image the two gradients' norms are as the weight says."""
+    images, pulled = batch().image, []
+    made = torch.randn_like(images).requires_grad_()
+    monkeypatch.setattr(type(system), "global_step", property(lambda self: 5), raising=False)
+    for scale in (1.0, 1000.0):
+        with torch.no_grad():
+            for parameter in system.discriminator.layers[-1].parameters():
+                parameter *= scale
+        distance = system._distance(made, images).mean()
+        (pull,) = torch.autograd.grad(system._adversarial(system.discriminator, images, made, distance), made)
+        (own,) = torch.autograd.grad(system._distance(made, images).mean(), made)
+        torch.testing.assert_close(pull.norm(), 0.2 * own.norm())
+        pulled.append(pull)
+    torch.testing.assert_close(*pulled)
+
+
 def test_without_a_critic(system, monkeypatch):
     monkeypatch.setattr(type(system), "global_step", property(lambda self: 9), raising=False)
     monkeypatch.setattr(type(system), "global_rank", property(lambda self: 0), raising=False)
