@@ -47,7 +47,7 @@ def main(cfg: DictConfig) -> None:
     out = folder(cfg, ckpt)
     with fabric.device:  # a guiding model is loaded there
         how = {"sampler": instantiate(cfg.sampler.walk), "guidance": instantiate(cfg.guided), "steps": cfg.steps}
-    drawn = partial(sampling.draw, system.to(fabric.device), data.conditioning, shape=data.transform.shape, frames=1, **how)
+    drawn = partial(sampling.draw, system.to(fabric.device), data.conditioning, shape=data.transform.shape, **how)
     system.schedule.steps(cfg.steps), how["guidance"](system)  # complain before anything is spent
     path = out / f"samples-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]}.h5"
     images, cost = resumable(fabric, draws, cfg.batch_size, cfg.steps, drawn, path)

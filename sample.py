@@ -39,7 +39,7 @@ def main(cfg: DictConfig) -> None:
     check_clamp(cfg, data.transform.shape[0], system.latent)
     contrasts = sampling.requested(cfg.contrast, data.conditioning.contrasts, system.conditional)
     known = {name: cfg[name] for name in NAMES if cfg[name] is not None}
-    draws = sampling.plan(contrasts, cfg.num_samples, cfg.seed, cfg.shared_noise, known, cfg.extrapolate)
+    draws = sampling.plan(contrasts, cfg.num_samples, cfg.seed, cfg.shared_noise, known, cfg.extrapolate, sampling.MOVING)
     for draw in draws[:: cfg.num_samples]:
         data.conditioning.encode(draw.contrast, known, cfg.extrapolate)  # complains before anything is spent
     if cfg.init is None and (cfg.source or cfg.strength is not None or cfg.init_slices is not None):
@@ -80,7 +80,8 @@ def translated(cfg: DictConfig, system, data, contrasts: list[str | None], known
         raise InputError(f"ckpt={cfg.ckpt}: is unconditional, and knows no contrasts to translate between; give another")
     out, sigmas = Path(cfg.out), system.schedule.steps(cfg.steps)
     out.mkdir(parents=True, exist_ok=True)
-    denoise, walk = instantiate(cfg.guided)(finite(system)), instantiate(cfg.sampler.walk)
+    with system.device:  # a guiding model is loaded there
+        denoise, walk = instantiate(cfg.guided)(finite(system)), instantiate(cfg.sampler.walk)
     targets = [contrast for contrast in contrasts if contrast != source] if cfg.contrast is None else contrasts
     made: dict[str, Tensor] = {}
     batches = range(0, len(images), cfg.batch_size)
@@ -120,11 +121,10 @@ def everything(cfg: DictConfig, fabric: L.Fabric, system, data, draws: list[samp
     drawn = partial(sampling.draw, system, data.conditioning, shape=data.transform.shape, **how)
     system.schedule.steps(cfg.steps), how["guidance"](system)  # complain before anything is spent
 
-    def pick(index: int, way: Tensor) -> tuple[Tensor, Tensor | None]:
-        return way[-1].clone(), way.clone() if index % cfg.num_samples < sampling.MOVING else None
-
-    results = [item for part in rounds(fabric, draws, cfg.batch_size, cfg.steps, drawn, pick) for item in part]
-    return torch.stack([last for last, _ in results]), torch.stack([way for _, way in results if way is not None], dim=1)
+    parts = rounds(fabric, draws, cfg.batch_size, cfg.steps, drawn, lambda _, way: way.clone())
+    ways = [way for part in parts for way in part]
+    watched = [way for draw, way in zip(draws, ways, strict=True) if draw.watched]
+    return torch.stack([way[-1] for way in ways]), torch.stack(watched, dim=1)
 
 
 def write(cfg: DictConfig, ckpt: Path, system, data, draws: list[sampling.Draw], images: Tensor, frames: Tensor) -> None:

@@ -21,7 +21,9 @@ COUNTS = ("batch_size", "steps_per_epoch", "downsample", "volumes_per_contrast",
 ALL = "volumes_per_contrast"  # may be null
 CODEC = ("latent_channels", "channels", "blocks", "patch")
 SHARED = ("data", "codec", "trainer", "logger", "averaging", "name", "seed", "compile")  # by both stages
-ALIKE = ("seed", "data.matrix", "data.downsample", "data.transform", "data.contrasts", *(f"codec.{name}" for name in CODEC))
+DATA = ("root", "matrix", "downsample", "transform", "contrasts", "select", "volumes_per_contrast", "held_out_per_contrast")
+MODEL = ("weights", "perceptual._target_", "discriminator._target_", "warmup", "crop")
+ALIKE = "seed", *(f"data.{n}" for n in DATA), *(f"codec.{n}" for n in CODEC), *(f"model.{n}" for n in MODEL)
 log = logging.getLogger(__name__)
 
 
@@ -37,13 +39,15 @@ def recall(arguments: list[str]) -> list[str]:
 @entry("train", recall)
 def main(cfg: DictConfig) -> float | None:
     require_positive(cfg, "trainer.max_epochs", *(f"data.{name}" for name in COUNTS if cfg.data[name] is not None or name != ALL))
+    if "crop" in cfg.model:
+        require_positive(cfg, "model.crop")
     check_unfinished(cfg)
     check_objective(cfg)
     check_guidance(cfg)
     cfg.overrides = [word for word in HydraConfig.get().overrides.task if not word.startswith("resume=")]
-    if "autoencoder" in cfg.model and not (cfg.model.autoencoder or cfg.resume or cfg.init):
+    if "autoencoder" in cfg.model and not (cfg.resume or cfg.init):
         check_second_stage(cfg)
-        cfg.model.autoencoder = first_stage(cfg)
+        cfg.model.autoencoder = cfg.model.autoencoder or first_stage(cfg)
         if cfg.model.autoencoder is None:
             return math.inf
     return train(cfg)
@@ -74,7 +78,7 @@ def first_stage(cfg: DictConfig) -> str | None:
     if train(first) == math.inf:
         return None
     log.info("second stage: the model of its codes")
-    return str(ckpt)
+    return f"{first.run}/checkpoints/last.ckpt"
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -101,6 +105,7 @@ def train(cfg: DictConfig) -> float | None:
             raise
         log.error("%s", diverged)  # a sweep goes on
         return math.inf
+    cfg.run = trainer.strategy.broadcast(str(cfg.run))  # processes that a cluster starts may each have another time in it
     if trainer.is_global_zero:
         print(f"run         {cfg.run}\ncheckpoint  {cfg.run}/checkpoints/last.ckpt")
         for title, name in (("samples", "samples.png"), ("animation", "denoising.gif")):
@@ -118,12 +123,15 @@ def check_objective(cfg: DictConfig) -> None:
 
 
 def check_second_stage(cfg: DictConfig) -> None:
-    """Raise InputError for what would otherwise be found out when the first is spent."""
+    """Raise InputError for what would otherwise be found out when the first is spent, or all is encoded."""
     require_positive(cfg, "first.trainer.max_epochs", "first.data.batch_size")
-    data = instantiate(cfg.data)
+    if not isinstance(cfg.model.variants, int) or cfg.model.variants < 0:
+        raise InputError(f"model.variants={cfg.model.variants}: give a number of variants, or 0 for none made beforehand")
+    given, data = cfg.model.autoencoder, instantiate(cfg.data)
     channels, known = data.transform.shape[0], data.conditioning
     check_clamp(cfg, channels, latent=True)
-    shape = instantiate(cfg.codec, image_channels=channels).shape(data.transform.shape)
+    codec = checkpoint.codec(checkpoint.read(given), given) if given else instantiate(cfg.codec, image_channels=channels)
+    shape = codec.shape(data.transform.shape)
     fields = {"fields": list(known.fields)} if OmegaConf.is_missing(cfg.net, "fields") else {}
     net = instantiate(cfg.net, image_channels=shape[0], cond_dim=known.dim, **fields)
     with torch.no_grad():
@@ -155,7 +163,8 @@ def check_unfinished(cfg: DictConfig) -> None:
 
 
 def parts(group: DictConfig) -> list:
-    return [instantiate(part) for part in group.values()]
+    """What is there; an experiment may have words for a callback that is not."""
+    return [instantiate(part) for part in group.values() if "_target_" in part]
 
 
 if __name__ == "__main__":

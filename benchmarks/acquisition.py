@@ -152,7 +152,7 @@ def main(ckpt: str, out: str, each: int = 48) -> None:
             draws = sampling.plan([contrast], each, seed=0, shared_noise=True, known=known)
             batches = [draws[first : first + BATCH] for first in range(0, each, BATCH)]
             shape, steps = data.transform.shape, config["sampler"]["steps"]
-            drawn = [sampling.draw(system, data.conditioning, some, shape, steps=steps, **how)[-1] for some in batches]
+            drawn = [torch.cat(sampling.draw(system, data.conditioning, some, shape, steps=steps, **how)) for some in batches]
             images = data.transform.magnitude(torch.cat(drawn))
             strips.setdefault(f"{contrast}, {name} {of.tr if name == 'tr' else of.te:.0f} ms", images[:6])
             real = phantom(data, contrast, name, factor)

@@ -2,9 +2,9 @@
 
     python -m benchmarks.latent OUT MINUTES [samples=32] data.phantom.matrix=320 data.downsample=2 codec=kl_f4  # train.py's words
 
-The pixel model trains for all of the minutes; of the latent one's, half are its autoencoder's. Each is first tried for a few
-steps, so that the learning rate falls over the time there is. OUT/latent.json is whole after every stage, and what it holds is
-not done again.
+The pixel model trains for all of the minutes; of the latent one's, half are its autoencoder's; measuring and encoding the codes,
+once, come on top. Each is first tried for a few steps, so that the learning rate falls over the time there is. OUT/latent.json
+is whole after every stage, and what it holds is not done again.
 """
 
 import json

@@ -38,12 +38,15 @@ class Kind:
         self.codec, self.size = instantiate(cfg.codec, **made).to(DEVICE), (size, size)
         self.x = torch.randn(BATCH, *self.codec.shape((1, size, size)), device=DEVICE)
         self.net = instantiate(cfg.net, image_channels=self.x.shape[1], cond_dim=4).to(DEVICE)
+        self.optimizer = torch.optim.AdamW(self.net.parameters())
         self.rest = torch.zeros(BATCH, device=DEVICE), torch.zeros(BATCH, 4, device=DEVICE)
 
     def step(self) -> None:
         with torch.autocast(DEVICE, torch.bfloat16, enabled="bf16" in fastest()):
             loss = self.net(self.x, *self.rest).square().mean()
         loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
 
     @torch.no_grad()
     def evaluate(self) -> None:

@@ -66,7 +66,7 @@ def draw(system, data, draws: list[sampling.Draw], sampler, steps: int) -> tuple
     drawn = partial(sampling.draw, system, data.conditioning, shape=data.transform.shape)
     with counted(cost):
         for first in range(0, len(draws), BATCH):
-            parts.append(drawn(draws[first : first + BATCH], sampler=sampler, guidance=unguided, steps=steps)[-1])
+            parts += drawn(draws[first : first + BATCH], sampler=sampler, guidance=unguided, steps=steps)
     cost.seconds = time.monotonic() - begin
     return torch.cat(parts), cost
 

@@ -52,7 +52,7 @@ def condiff(data: MRIDataModule, seconds: float, *overrides: str) -> tuple[Draw,
     system, took = fit(cfg, data, steps)
     how = {"sampler": instantiate(cfg.sampler.walk), "guidance": instantiate(cfg.guided), "steps": cfg.sampler.steps}
     drawn = partial(sampling.draw, system.eval().to(DEVICE), data.conditioning, shape=data.transform.shape, **how)
-    return lambda draws: drawn(draws)[-1], took, steps
+    return lambda draws: torch.cat(drawn(draws)), took, steps
 
 
 def fit(cfg: DictConfig, data: MRIDataModule, steps: int) -> tuple[DiffusionSystem, float]:

@@ -12,7 +12,7 @@ from condiff.data.datamodule import MRIDataModule
 from condiff.diffusion.schedules import Schedule
 from condiff.entry import check_clamp
 from condiff.errors import InputError
-from condiff.nn import Codec, KLAutoencoder
+from condiff.nn import Codec, Pixels
 from condiff.systems import AutoencoderSystem, DiffusionSystem
 
 SIGNAL_LEFT = 0.05  # the linear chain of 1000 steps has 0.006, one of 200 with its betas unrescaled 0.36
@@ -31,7 +31,7 @@ def begin(cfg: DictConfig, data: MRIDataModule, device: torch.device) -> Diffusi
         cfg.codec.image_channels = data.transform.shape[0]
         return instantiate(cfg.model)
     codec = codec_of(cfg, data, device)
-    check_clamp(cfg, data.transform.shape[0], latent=isinstance(codec, KLAutoencoder))
+    check_clamp(cfg, data.transform.shape[0], latent=not isinstance(codec, Pixels))
     fill_in(cfg, data, codec, device)
     system = with_weights(cfg)
     check_noise(system.schedule)
@@ -60,10 +60,10 @@ def codec_of(cfg: DictConfig, data: MRIDataModule, device: torch.device) -> Code
             "once more with hydra.run.dir, which goes on with it"
         )
     codec = latent.stage(content, path, data, device)
-    if wanted and not isinstance(codec, KLAutoencoder):
+    if wanted and isinstance(codec, Pixels):
         raise InputError(f"{key}={path}: is a model of pixels, and has no autoencoder; give one of model=autoencoder")
     cfg.codec = content["hyper_parameters"]["model"]["codec"]
-    if isinstance(codec, KLAutoencoder) and cfg.variants:
+    if cfg.variants and not isinstance(codec, Pixels):
         latent.cache(codec, data, cfg.variants, device)
     return codec
 
@@ -98,7 +98,7 @@ def fill_in(cfg: DictConfig, data: MRIDataModule, codec: Codec, device: torch.de
         cfg.parameterization.sigma_data = found.sigma_data
     log.info(
         "measured on the training %s: sigma_data %.3g; noise levels worth learning at, log sigma %.2f ± %.2f; sigma_max %.3g",
-        "codes" if isinstance(codec, KLAutoencoder) else "images",
+        "images" if isinstance(codec, Pixels) else "codes",
         *astuple(found),
     )
 
@@ -106,7 +106,9 @@ def fill_in(cfg: DictConfig, data: MRIDataModule, codec: Codec, device: torch.de
 def adopt(cfg: DictConfig) -> None:
     """What the network that a run begins with takes a parameter's value for: the ranges that it was trained on."""
     if cfg.init and "ranges" in cfg.data.conditioning:
-        own = checkpoint.read(cfg.resume or cfg.init)["hyper_parameters"]["data"]["conditioning"]
+        path = cfg.resume or cfg.init
+        own = checkpoint.read(path)["hyper_parameters"]["data"]["conditioning"]
+        checkpoint.vet(own, path)
         cfg.data.conditioning.ranges = own.get("ranges")
 
 

@@ -24,7 +24,7 @@ from condiff.sampling import Draw
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-Drawn = Callable[..., Tensor]  # (draws, on_step=…) -> their states [F, B, C, H, W], samples last
+Drawn = Callable[..., Sequence[Tensor]]  # (draws, on_step=…) -> of each its states [F, C, H, W], the sample last
 
 
 def rounds(
@@ -39,7 +39,7 @@ def rounds(
         tick = partial(progress.advance, progress.add_task("Sampling", total=len(begins) * (steps + 1)))
         for begin in begins:
             mine = range(begin, min(begin + batch_size * fabric.world_size, len(draws)))[fabric.global_rank :: fabric.world_size]
-            states = drawn([draws[index] for index in mine], on_step=tick).unbind(1) if mine else ()
+            states = drawn([draws[index] for index in mine], on_step=tick) if mine else ()
             share = [(index, pick(index, way)) for index, way in zip(mine, states, strict=True)]
             shares = [share]
             if fabric.world_size > 1:

@@ -20,12 +20,13 @@ FRAMES = 24  # an animation or a strip needs no more of the states of a sample
 
 @dataclass(frozen=True)
 class Draw:
-    """One image to draw: its contrast (None where none is asked for), its seed, and what else is known of it."""
+    """One image to draw: its contrast (None where none is asked for), its seed, what else is known, is its way there wanted."""
 
     contrast: str | None
     seed: int
     known: Known = field(default_factory=dict)
     extrapolate: bool = False
+    watched: bool = False
 
     @property
     def label(self) -> str:
@@ -39,8 +40,9 @@ def plan(
     shared_noise: bool,
     known: Known = NOTHING,
     extrapolate: bool = False,
+    watched: int = 0,
 ) -> list[Draw]:
-    """``num_samples`` draws of each contrast with seeds that count up from ``seed``.
+    """``num_samples`` draws of each contrast with seeds that count up from ``seed``; of the first few the way there is wanted.
 
     With ``shared_noise`` every contrast has the same seeds: one noise path seen in all contrasts.
 
@@ -50,7 +52,11 @@ def plan(
     if num_samples < 1:
         raise InputError(f"num_samples={num_samples}: ask for at least one of each contrast")
     stride = 0 if shared_noise else num_samples
-    return [Draw(c, seed + k * stride + i, known, extrapolate) for k, c in enumerate(contrasts) for i in range(num_samples)]
+    return [
+        Draw(c, seed + k * stride + i, known, extrapolate, i < watched)
+        for k, c in enumerate(contrasts)
+        for i in range(num_samples)
+    ]
 
 
 def requested(contrast: str | Sequence[str] | None, known: Sequence[str], conditional: bool) -> list[str | None]:
@@ -75,29 +81,31 @@ def draw(
     sampler: Sampler,
     guidance: Guidance,
     steps: int,
-    frames: int = FRAMES,
     on_step: Callable[[], None] = lambda: None,
-) -> Tensor:
-    """The states [F, B, C, H, W] of a batch of images, of at most ``frames`` noise levels; of one the samples alone.
+) -> list[Tensor]:
+    """A batch of images: of those that are watched the states [F, C, H, W] of `frame_indices`, of others the sample [1, C, H, W].
 
-    The first state is noise, the last the samples; each is divided by sqrt(1 + sigma^2) to be looked at.
+    The first state is noise, the last the sample; each is divided by sqrt(1 + sigma^2) to be looked at. No other is decoded.
 
     Raises:
         NotANumber: the network's output is none.
     """
     sigmas = system.schedule.steps(steps)
-    kept = set(frame_indices(steps, frames))
+    watched, kept = [index for index, item in enumerate(draws) if item.watched], {*frame_indices(steps)[:-1]}
     size, code = (shape[-2], shape[-1]), system.codec.shape((shape[0], shape[1], shape[2]))
     known = torch.stack([conditioning.encode(item.contrast, item.known, item.extrapolate) for item in draws]).to(system.device)
     cond = known if system.conditional else None  # None: there is nothing to guide by
-    seeds, states = [item.seed for item in draws], []
+    seeds, ways = [item.seed for item in draws], []
     for index, x in enumerate(generate(guidance(finite(system)), sampler, sigmas, seeds, code, cond, system.device)):
-        if index in kept:
-            states.append(system.codec.decode(variance_preserving(x, sigmas[index]), size).float().cpu())
+        if watched and index in kept:
+            ways.append(system.codec.decode(variance_preserving(x[watched], sigmas[index]), size).float().cpu())
         on_step()
-    return torch.stack(states)
+    states = [*system.codec.decode(x, size).float().cpu()[:, None]]
+    for position, index in enumerate(watched):
+        states[index] = torch.cat([torch.stack([frame[position] for frame in ways]), states[index]])
+    return states
 
 
-def frame_indices(steps: int, frames: int = FRAMES) -> list[int]:
+def frame_indices(steps: int) -> list[int]:
     """Which of the ``steps + 1`` states are kept: the last, and before it others evenly spaced from the first."""
-    return sorted(set(torch.linspace(steps, 0, min(frames, steps + 1)).round().long().tolist()))
+    return sorted(set(torch.linspace(steps, 0, min(FRAMES, steps + 1)).round().long().tolist()))

@@ -4,6 +4,7 @@ import h5py
 import pytest
 import torch
 
+from tests.test_latent import BARE, CODEC, SMALL
 from tests.test_training import TINY
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
@@ -17,3 +18,17 @@ def test_trains_and_samples_as_on_the_cpu(run_entry):
         run_entry("sample.py", f"accelerator={device}", f"out={device}", "num_samples=1", "steps=10")
     with h5py.File("gpu/samples.h5") as one, h5py.File("cpu/samples.h5") as other:
         assert one["images"][()] == pytest.approx(other["images"][()], abs=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_both_stages_of_a_latent_model(run_entry, precision):
+    """With a critic; in either half precision; sampled, and guided by its own earlier self; as a prior of reconstructions."""
+    bare = [item for item in BARE if not item.startswith(("trainer.precision", "trainer.accelerator"))]
+    words = ["model=latent", "first.model=autoencoder_gan", "trainer.accelerator=gpu", f"trainer.precision={precision}"]
+    run_entry("train.py", *bare, *SMALL, *CODEC, *words, "hydra.run.dir=runs/now")
+    for device in ("gpu", "cpu"):
+        run_entry("sample.py", f"accelerator={device}", f"out={device}", "num_samples=1", "steps=10")
+    with h5py.File("gpu/samples.h5") as one, h5py.File("cpu/samples.h5") as other:
+        assert one["images"][()] == pytest.approx(other["images"][()], abs=1e-2)
+    run_entry("sample.py", "accelerator=gpu", "guidance=autoguidance", "num_samples=1", "steps=3", "out=guided")
+    run_entry("reconstruct.py", "accelerator=gpu", "method=dps", "steps=3", "volumes=1", "slices=[0]", "acceleration=2", "out=r")

@@ -1,6 +1,7 @@
 """Latent diffusion: both stages through the entry points, and by a codec whose posterior is known."""
 
 import csv
+import math
 import os
 import subprocess
 import sys
@@ -9,17 +10,23 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
+import lightning as L
 import pytest
 import torch
 from torch import nn
 
 from condiff import checkpoint, sampling
+from condiff.data.augment import turn_phase
+from condiff.data.cache import Stack
 from condiff.data.conditioning import ContrastCondition
+from condiff.data.datamodule import MEASURED, Slices
 from condiff.diffusion import inverse
 from condiff.diffusion.guidance import unguided
 from condiff.diffusion.noise import SeededNoise
 from condiff.diffusion.samplers import heun
 from condiff.diffusion.schedules import Karras
+from condiff.latent import codes_of, generator_of, measured
+from condiff.nn import KLAutoencoder
 from condiff.reconstruction.problems import Problem, decoded
 from tests.conftest import ROOT, TINY_RUN, bad
 
@@ -33,6 +40,7 @@ SMALL = [
     "callbacks.grid.num_samples=1",
     "data.downsample=1",
 ]
+DEEP = ["net.blocks=[1,1,1,1,1]", "net.attention=[false,false,false,false,false]"]
 KEEP = [
     "callbacks.checkpoint.save_top_k=-1",
     "callbacks.checkpoint.filename='at-{step}'",
@@ -77,11 +85,37 @@ def test_samples_of_a_linear_codec_have_its_covariance():
     system = System()
     system.codec = codec
     draws = sampling.plan([None], 4000, seed=0, shared_noise=False)
-    x = sampling.draw(system, ContrastCondition(["AXT1"]), draws, (1, 3, 4), heun, unguided, steps=20, frames=1)
-    assert x.shape == (1, 4000, 1, 3, 4)
-    found, exact = torch.cov(x[0].flatten(1).T), codec.matrix @ codec.matrix.T
+    x = torch.cat(sampling.draw(system, ContrastCondition(["AXT1"]), draws, (1, 3, 4), heun, unguided, steps=20))
+    assert x.shape == (4000, 1, 3, 4)
+    found, exact = torch.cov(x.flatten(1).T), codec.matrix @ codec.matrix.T
     assert (found - exact).abs().max() < 0.08 * exact.abs().max()
-    assert x[0].mean(dim=0).abs().max() < 0.08 * exact.abs().max().sqrt()
+    assert x.mean(dim=0).abs().max() < 0.08 * exact.abs().max().sqrt()
+
+
+def test_only_what_is_wanted_is_decoded():
+    """Every sample once, and of those whose way there is wanted the states; which are the same sample's whoever is watched."""
+    decoded_images = []
+
+    class Counting(Linear):
+        def decode(self, z, size):
+            decoded_images.append(len(z))
+            return super().decode(z, size)
+
+    system = SimpleNamespace(
+        schedule=Karras(0.002, 40.0), conditional=False, device=torch.device("cpu"), codec=Counting(torch.randn(12, 4), (1, 3, 4))
+    )
+    how = ContrastCondition(["AXT1"]), (1, 3, 4), heun, lambda _: gaussian
+
+    def made(watched, steps=30):
+        decoded_images.clear()
+        return sampling.draw(system, how[0], sampling.plan([None], 5, 0, False, watched=watched), *how[1:], steps=steps)
+
+    plain = made(0)
+    assert sum(decoded_images) == 5 and [len(way) for way in plain] == [1] * 5
+    some = made(2)
+    assert sum(decoded_images) == 5 + 2 * 23 and [len(way) for way in some] == [24, 24, 1, 1, 1]
+    assert all(torch.equal(one[-1], other[-1]) for one, other in zip(plain, some, strict=True))
+    assert [len(way) for way in made(5, steps=1)] == [2] * 5
 
 
 class Rows:
@@ -183,7 +217,8 @@ def test_one_file_samples(latent, autoencoder, run_entry, capsys):
     data = checkpoint.build(checkpoint.load(latent).hparams["data"], latent)
     data.setup()
     with torch.no_grad():
-        z = mine.encode(data.train.images())
+        generator, images = generator_of(data), data.train.images()
+        z = torch.cat([mine.encode(data.augment(images, generator)) for _ in range(-(-MEASURED // len(images)))])
     torch.testing.assert_close(z.mean(dim=(0, 2, 3)), torch.zeros(2), rtol=0, atol=1e-3)
     torch.testing.assert_close(z.var(dim=(0, 2, 3), correction=0), torch.ones(2), rtol=1e-3, atol=0)
     run_entry("sample.py", f"ckpt={latent}", "num_samples=2", "steps=3", CPU, "out=s", "contrast=AXT2")
@@ -239,7 +274,8 @@ def test_both_stages_from_one_command(variants, run_entry, cache, capsys):
     second = checkpoint.load(run / "checkpoints/last.ckpt")
     assert second.latent and second.hparams["variants"] == variants
     with open(run / "metrics.csv") as file:
-        assert [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+        losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+    assert losses and all(math.isfinite(loss) for loss in losses)
     made = (run / "autoencoder/checkpoints/last.ckpt").stat().st_mtime_ns
     run_entry(*command)
     assert (run / "autoencoder/checkpoints/last.ckpt").stat().st_mtime_ns == made  # it was there
@@ -274,16 +310,63 @@ def test_whom_the_autoencoder_knows_the_model_knows(autoencoder, run_entry):
     assert own < checkpoint.patients(autoencoder) == checkpoint.patients(ckpt)
 
 
+class Told(L.Callback):
+    """Each process tells, before what is shared by them becomes one, of what codec and images it is."""
+
+    def setup(self, trainer, pl_module, stage):
+        path = Path(trainer.default_root_dir) / f"{type(pl_module).__name__}-{trainer.global_rank}.pt"
+        torch.save(pl_module.codec.state_dict(), path)
+
+
 @pytest.mark.slow
 def test_two_processes_train_both_stages(run_entry, cache, tmp_path):
-    """Each on its share of the batches, from the same codec."""
+    """Each on its share of the batches, from the same codec, which is measured once."""
     environment = os.environ | {"CONDIFF_CACHE": str(cache), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     words = [*BARE, *SMALL, *CODEC, "model=latent", "trainer.max_epochs=1", "trainer.devices=2", "hydra.run.dir=runs/two"]
+    words += ["+callbacks.told._target_=tests.test_latent.Told", "data.seed=7"]
     subprocess.run([sys.executable, str(ROOT / "train.py"), *words], cwd=tmp_path, env=environment, timeout=240, check=True)
     run_entry("sample.py", "ckpt=runs/two/checkpoints/last.ckpt", "num_samples=1", "steps=2", CPU, "out=s")
     first, second = (checkpoint.read(tmp_path / f"runs/two/{name}checkpoints/last.ckpt") for name in ("autoencoder/", ""))
     for name, weight in checkpoint.codec(first, "").encoder.state_dict().items():
         assert torch.equal(weight, second["state_dict"][f"codec.encoder.{name}"])
+    one, other = (torch.load(tmp_path / f"DiffusionSystem-{rank}.pt", weights_only=True) for rank in range(2))
+    assert all(torch.equal(weight, other[name]) for name, weight in one.items()) and (one["scale"] != 1).all()
+
+
+def test_told_how_the_image_was_taken(run_entry, tmp_path):
+    """A token each field; any can be given at sampling."""
+    words = ["model=latent", "net=unet_latent_cross_attention", "data.conditioning=acquisition", "model.p_unknown=0.5", *CODEC]
+    run_entry("train.py", *BARE, *SMALL, *words, "trainer.max_epochs=1", "hydra.run.dir=runs/told")
+    system = checkpoint.load("runs/told/checkpoints/last.ckpt")
+    assert system.p_unknown == 0.5 and len(system.fields) > 5
+    told = ["num_samples=1", "steps=2", CPU, "contrast=AXT2", "extrapolate=true", "seed=3"]
+    for te in (80, 120):
+        run_entry("sample.py", "ckpt=runs/told/checkpoints/last.ckpt", *told, f"te={te}", f"out=te{te}")
+    with h5py.File("te80/samples.h5") as one, h5py.File("te120/samples.h5") as other:
+        assert abs(one["images"][()] - other["images"][()]).max() > 0
+
+
+def test_codes_of_augmented_images_are_standardised(tmp_path):
+    """As they are learned from, turned by any phase: mean 0, variance 1; those of the images as they are, of one phase, not."""
+    values = torch.stack([torch.randn(6, 8, 8).abs(), torch.zeros(6, 8, 8)], dim=1).half()
+    (tmp_path / "x.images").write_bytes(b"\n" + values.numpy().tobytes())
+    part = Slices(
+        [SimpleNamespace(contrast="AXT1")], [Stack(tmp_path / "x.images", 1, (6, 2, 8, 8), 1.0)], [range(6)], torch.eye(6)
+    )
+    ready = SimpleNamespace(folder=tmp_path)
+    data = SimpleNamespace(train=part, augment=turn_phase, seed=0, cache=tmp_path, ready=ready)
+    torch.manual_seed(0)
+    codec, device = KLAutoencoder(2, 3, (8, 8), blocks=1), torch.device("cpu")
+    codec.standardise(*measured(codec, data, device))
+    (kept,) = tmp_path.glob("codes-*.json")
+    before = kept.stat().st_mtime_ns
+    measured(codec, data, device)
+    assert kept.stat().st_mtime_ns == before and [*tmp_path.glob("codes-*.json")] == [kept]
+    images, generator = part.images(), torch.Generator().manual_seed(9)
+    turned = torch.cat([codes_of(codec, turn_phase(images, generator), device) for _ in range(100)])
+    for codes, limits in ((turned, (0, 0.25)), (codes_of(codec, images, device), (0.4, 9))):
+        off = torch.stack([codes.mean(dim=(0, 2, 3)), codes.var(dim=(0, 2, 3)) - 1]).abs().max()
+        assert limits[0] <= off < limits[1]
 
 
 def test_complex_images_and_attention_to_the_condition(run_entry):
@@ -315,16 +398,14 @@ def test_bad_input(latent, autoencoder, run_entry, capsys):
         (["train.py", *settings, "clamp=static"], "clamp: limits images, and this model's are codes"),
         (["train.py", *both, "clamp=static"], "clamp: limits images, and this model's are codes"),
         (["train.py", *both, "first.trainer.max_epochs=0"], "first.trainer.max_epochs=0"),
+        (["train.py", *both, "model.variants=-1"], "model.variants=-1: give a number"),
         (
-            [
-                "train.py",
-                *both,
-                "net.channels=[8,8,8,8,8]",
-                "net.blocks=[1,1,1,1,1]",
-                "net.attention=[false,false,false,false,false]",
-            ],
-            "an image of (8, 8) pixels: this U-Net needs multiples of 16",
+            ["train.py", *settings, "net.channels=[8,8,8,8,8]", *DEEP],
+            "an image of (8, 8) pixels: this U-Net needs multiples",
         ),
+        (["train.py", *BARE, *CODEC, "model=autoencoder", "model.crop=0"], "model.crop=0: give a whole number"),
+        (["train.py", *both, "net.channels=[8,8,8,8,8]", *DEEP], "an image of (8, 8) pixels: this U-Net needs multiples"),
+        (["train.py", *TINY_RUN, f"init={pixels}", "data.seed=1", "hydra.run.dir=runs/other"], "patients who are held out here"),
         (["train.py", *both, f"init={pixels}"], "is a model of pixels, and has no autoencoder"),
         (["train.py", *both, f"model.autoencoder={pixels}"], "is a model of pixels, and has no autoencoder"),
         (["train.py", *settings, f"init={latent}"], "give one of them"),

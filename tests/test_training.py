@@ -96,6 +96,11 @@ def test_consistency_begins_with_a_trained_model(trained, run_entry, capsys, tmp
     assert "1 evaluations of the network an image" in capsys.readouterr().out
     run_entry("sample.py", few[0], *few[3:])  # as its run did
     assert "2 evaluations of the network an image" in capsys.readouterr().out
+    other["hyper_parameters"]["data"]["conditioning"]["ranges"] = {"_target_": "os.mkdir", "path": "made"}
+    torch.save(other, tmp_path / "evil.ckpt")
+    asked = ["model=acquisition", "init=evil.ckpt"]
+    assert "evil.ckpt: names os.mkdir" in bad(capsys, run_entry, "train.py", *settings, *asked)
+    assert not (tmp_path / "made").exists()
     complex_ = bad(capsys, run_entry, "train.py", *settings, "experiment=consistency", teacher, "data.contrasts=[AXT1,AXT2]")
     assert "its network has cond_dim 4, the data 2" in complex_
     assert "teacher has no value" in bad(capsys, run_entry, "train.py", *settings, "experiment=consistency")

@@ -40,7 +40,7 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
     "judging.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.data", "condiff.evaluation", "condiff.sampling"}
     | {"condiff.seeds", "condiff.systems"},
     "checkpoint.py": {"torch", "hydra", "condiff.nn", "condiff.systems"},
-    "latent.py": {"torch", "condiff.checkpoint", "condiff.data", "condiff.nn"},
+    "latent.py": {"torch", "filelock", "condiff.checkpoint", "condiff.data", "condiff.nn", "condiff.seeds"},
     "beginning.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.latent", "condiff.entry", "condiff.data"}
     | {"condiff.diffusion", "condiff.nn", "condiff.systems"},
     "entry.py": {"hydra", "omegaconf", "lightning"},

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from torch import Tensor
 
 from condiff import export, sampling
@@ -41,7 +42,7 @@ class SampleGrid(L.Callback):
     ):
         self.folder, self.sampler, self.guidance, self.steps = Path(folder), sampler, guidance, steps
         self.num_samples, self.num_real, self.seed = num_samples, num_real, seed
-        self._states: Tensor | None = None
+        self._drawn: list[Tensor] | None = None
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Before anything is spent: raises InputError for steps or guidance that are not to be had."""
@@ -52,46 +53,43 @@ class SampleGrid(L.Callback):
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
         try:
-            self._states = self._draw(pl_module)
+            self._drawn = self._draw(pl_module)
         except NotANumber as reason:  # a sampler that diverges on a young network is no reason to stop training it
             log.warning("no sample grid at step %d: %s", trainer.global_step, reason)
         else:
-            self._save_grid(pl_module, f"step-{trainer.global_step:06d}", self._states[-1])
+            self._save_grid(pl_module, f"step-{trainer.global_step:06d}", self._drawn)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """What the last validation drew, as ``samples.png`` and as a film of how it came about."""
-        if not trainer.is_global_zero or self._states is None:
+        if not trainer.is_global_zero or self._drawn is None:
             return
-        self._save_grid(pl_module, "samples", self._states[-1])
-        path = self.folder / "denoising.gif"
-        export.save_gif(path, [export.grid(self._blocks(pl_module, frame, sampling.MOVING)) for frame in self._states])
+        self._save_grid(pl_module, "samples", self._drawn)
+        path, ways = self.folder / "denoising.gif", torch.stack([way for way in self._drawn if len(way) > 1], dim=1)
+        export.save_gif(path, [export.grid(self._blocks(pl_module, frame)) for frame in ways])
         for logger in _with(trainer, "log_video"):
             logger.log_video("denoising", [str(path)])
 
-    def _draw(self, system: Any) -> Tensor:
-        """States [F, contrasts * num_samples, C, H, W], the noise first, the samples last."""
+    def _draw(self, system: Any) -> list[Tensor]:
+        """Of every sample its states [F, C, H, W], the noise first, or where it is none of the film's the sample [1, C, H, W]."""
         data = system.trainer.datamodule
-        draws = sampling.plan(self._contrasts(system), self.num_samples, self.seed, shared_noise=False)
+        draws = sampling.plan(self._contrasts(system), self.num_samples, self.seed, shared_noise=False, watched=sampling.MOVING)
         how = data.transform.shape, self.sampler, self.guidance, self.steps
         return sampling.draw(system, data.conditioning, draws, *how)
 
-    def _blocks(self, system: Any, images: Tensor, shown: int) -> dict[str, dict[str, Tensor]]:
-        """The first ``shown`` samples of each contrast, in every way there is to look at them."""
+    def _blocks(self, system: Any, images: Tensor) -> dict[str, dict[str, Tensor]]:
+        """Images of each contrast, as many of one as of another, in every way there is to look at them."""
         labels = [contrast or "any" for contrast in self._contrasts(system)]
         views = system.trainer.datamodule.transform.views(images)
         return {
-            f"generated {title}".strip(): {
-                label: m[:shown] for label, m in zip(labels, view.split(self.num_samples), strict=True)
-            }
-            for title, view in views.items()
+            f"generated {title}".strip(): dict(zip(labels, view.chunk(len(labels)), strict=True)) for title, view in views.items()
         }
 
     def _contrasts(self, system: Any) -> list[str | None]:
         return sampling.requested(None, system.trainer.datamodule.conditioning.contrasts, system.conditional)
 
-    def _save_grid(self, system: Any, name: str, images: Tensor) -> None:
+    def _save_grid(self, system: Any, name: str, drawn: list[Tensor]) -> None:
         """Samples beside real images to disk; to the loggers samples alone, for a patient's image stays here."""
-        data, blocks = system.trainer.datamodule, self._blocks(system, images, self.num_samples)
+        data, blocks = system.trainer.datamodule, self._blocks(system, torch.stack([way[-1] for way in drawn]))
         real = {c or "any": data.transform.magnitude(data.val.examples(c, self.num_real)) for c in self._contrasts(system)}
         self.folder.mkdir(parents=True, exist_ok=True)
         export.grid(blocks | {"real": real}).save(self.folder / f"{name}.png")

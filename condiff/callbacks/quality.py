@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 import lightning as L
+import torch
 
 from condiff import judging, sampling
 from condiff.data.datamodule import MRIDataModule
@@ -60,7 +61,7 @@ class Quality(L.Callback):
         contrasts = data.conditioning.contrasts
         wanted = sampling.requested(None, contrasts, system.conditional)
         draws = sampling.plan(wanted, self.num_samples, self.seed, shared_noise=False)
-        drawn = sampling.draw(system, data.conditioning, draws, data.transform.shape, *self.how, frames=1)[-1]
+        drawn = torch.cat(sampling.draw(system, data.conditioning, draws, data.transform.shape, *self.how))
         samples = judging.generated(data, drawn, draws)
         sets = Sets(
             samples, judging.real(data, data.val), judging.real(data, data.train, most=TRAINING), contrasts, system.conditional

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -223,6 +224,8 @@ class MRIDataModule(L.LightningDataModule):
         """Train on codes, of so many augmented variants of each image, kept in the cache; ``weights`` are what encodes."""
         key = named(self.ready.folder.name, spelled(self.augment), variants, self.seed, *weights)
         self.codes = encoded(self.train, encode, self.augment, variants, self.cache / key, self.seed)
+        numbers = sum(math.prod(stack.shape) for stack in self.codes.stacks)
+        log.info("trains on codes, %d variants of every image, %.3g MB in %s", variants, 2e-6 * numbers, self.cache / key)
 
     def train_dataloader(self) -> DataLoader:
         share = self._trainer.global_rank, self._trainer.world_size

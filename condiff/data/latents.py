@@ -36,8 +36,8 @@ class Latents(Dataset[Encoded]):
     """The codes of a part's images, in its order.
 
     Args:
-        stacks: of the part's volumes, [S, V c, h, w].
-        volume, slice: [N], as of the part.
+        stacks: of what is wanted of the part's volumes, [S, V c, h, w].
+        volume, slice: [N], index into ``stacks`` and into the stack of each.
         cond: [N, D].
         variants: V.
     """
@@ -54,10 +54,10 @@ class Latents(Dataset[Encoded]):
 
 
 @torch.no_grad()
-def moments(images: Dataset, encode: Encode) -> tuple[Tensor, Tensor]:
-    """Mean and variance [c] of the codes of all images of a part."""
+def moments(images: Dataset, encode: Encode, passes: int = 1) -> tuple[Tensor, Tensor]:
+    """Mean and variance [c] of the codes of all images of a part; over several passes where ``encode`` augments by chance."""
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    begins = range(0, len(images), BATCH)  # type: ignore[arg-type]
+    begins = [*range(0, len(images), BATCH)] * passes  # type: ignore[arg-type]
     for begin in tracked(begins, "Measuring codes", len(begins)):
         some = torch.stack([images[index].image for index in range(begin, min(begin + BATCH, len(images)))])  # type: ignore[arg-type]
         codes = encode(some).double().transpose(0, 1).flatten(1).cpu()
@@ -77,7 +77,8 @@ def encoded(part, encode: Encode, augment: Augment, variants: int, folder: Path,
     Raises:
         InputError: the folder cannot be written, or the disk is full.
     """
-    paths = {folder / f"{stack.file.stem}.codes": stack for stack in part.stacks}
+    sources = zip(part.stacks, part.chosen, strict=True)
+    paths = {folder / f"{stack.file.stem}-{some.start}-{some.stop}.codes": (stack, some) for stack, some in sources}
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         missing = [path for path in paths if not path.is_file()]
@@ -85,7 +86,7 @@ def encoded(part, encode: Encode, augment: Augment, variants: int, folder: Path,
         for path in tracked(missing, "Encoding volumes", len(missing)):
             if path.is_file():
                 continue  # meanwhile made by another
-            some = [_codes(paths[path], encode, augment, derive_seed(seed, path.name, v)) for v in range(variants)]
+            some = [_codes(*paths[path], encode, augment, derive_seed(seed, path.name, v)) for v in range(variants)]
             codes = torch.cat(some, dim=1)
             with whole(path) as file:
                 file.write(json.dumps({"shape": list(codes.shape)}).encode() + b"\n")
@@ -95,19 +96,21 @@ def encoded(part, encode: Encode, augment: Augment, variants: int, folder: Path,
         with path.open("rb") as file:
             line = file.readline()
         stacks.append(Stack(path, len(line), tuple(json.loads(line)["shape"]), 1.0))
-    return Latents(stacks, part.volume, part.slice, part.cond, variants)
+    first = torch.tensor([some.start for some in part.chosen])
+    return Latents(stacks, part.volume, part.slice - first[part.volume], part.cond, variants)
 
 
 def named(*shaped_by: object) -> str:
     """A name for a folder of codes that follows from all that shapes them; tensors by their values."""
-    digest = hashlib.sha256(str(VERSION).encode())
-    for thing in shaped_by:
+    digest = hashlib.sha256()
+    for thing in (VERSION, *shaped_by):
         digest.update(thing.detach().cpu().numpy().tobytes() if isinstance(thing, Tensor) else repr(thing).encode())
+        digest.update(b"\0")
     return f"codes-{digest.hexdigest()[:12]}"
 
 
-def _codes(stack: Stack, encode: Encode, augment: Augment, seed: int) -> Tensor:
-    """[S, c, h, w] of the images of a volume, augmented."""
+def _codes(stack: Stack, chosen: range, encode: Encode, augment: Augment, seed: int) -> Tensor:
+    """[S, c, h, w] of some images of a volume, augmented."""
     generator = torch.Generator().manual_seed(seed)
-    images = augment(torch.stack([stack[index] for index in range(len(stack))]), generator)
+    images = augment(torch.stack([stack[index] for index in chosen]), generator)
     return torch.cat([encode(some) for some in images.split(BATCH)])

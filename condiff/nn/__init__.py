@@ -3,7 +3,7 @@
 from condiff.nn.autoencoder import KLAutoencoder
 from condiff.nn.codec import Codec, Pixels
 from condiff.nn.context_unet import ContextUNet
-from condiff.nn.critics import PatchDiscriminator, RandomFeatures
+from condiff.nn.critics import PatchDiscriminator, PerceptualDistance
 from condiff.nn.unet import UNet
 
-__all__ = ["Codec", "ContextUNet", "KLAutoencoder", "PatchDiscriminator", "Pixels", "RandomFeatures", "UNet"]
+__all__ = ["Codec", "ContextUNet", "KLAutoencoder", "PatchDiscriminator", "PerceptualDistance", "Pixels", "UNet"]

@@ -18,6 +18,10 @@ class Codec(nn.Module):
         """z -> [B, C, H, W] with H, W = size."""
         raise NotImplementedError
 
+    def standardise(self, mean: Tensor, variance: Tensor) -> None:
+        """Take over the mean and variance [c] that all z of the training set have now."""
+        raise NotImplementedError
+
 
 class Pixels(Codec):
     """Diffusion in image space: nothing to encode."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from condiff.nn.blocks import norm
 
 
-class RandomFeatures(nn.Module):
+class PerceptualDistance(nn.Module):
     """How far two images [B, C, H, W] are apart, [B], in the features of a network that nobody trained.
 
     Random convolutions keep what structure there is, and a loss on them makes images sharper than one on pixels does
@@ -27,10 +27,10 @@ class RandomFeatures(nn.Module):
     def forward(self, one: Tensor, other: Tensor) -> Tensor:
         both, apart = torch.cat([one, other]), one.new_zeros(len(one))
         for level in range(self.depth):
+            both = F.avg_pool2d(both, 2) if level else both
             both = F.leaky_relu(F.conv2d(both, getattr(self, f"weight{level}"), padding=1), 0.2)
             mine, its = both.chunk(2)
             apart = apart + (mine - its).abs().flatten(1).mean(dim=1) / self.depth
-            both = F.avg_pool2d(both, 2)
         return apart
 
 

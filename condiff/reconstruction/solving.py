@@ -10,7 +10,7 @@ from condiff.diffusion.denoiser import Denoise
 from condiff.diffusion.inverse import Method
 from condiff.diffusion.noise import SeededNoise
 from condiff.reconstruction.measurement import Measurement
-from condiff.reconstruction.problems import Pose
+from condiff.reconstruction.problems import Pose, Problem
 from condiff.sampling import FRAMES
 from condiff.seeds import derive_seed
 
@@ -57,16 +57,17 @@ class Solver:
         """
         items = [(index, k) for index in range(len(slices)) for k in range(self.samples)]
         batches = [items[begin : begin + self.batch_size] for begin in range(0, len(items), self.batch_size)]
-        found, way, tick = [], [], 1 / len(items) / len(self.sigmas)
+        found, way, tick, each = [], [], 1 / len(items) / len(self.sigmas), -(-len(self.sigmas) // FRAMES)
         while batches:
             part = batches.pop(0)
             shown = part.index((len(slices) // 2, 0)) if (len(slices) // 2, 0) in part else None
             try:
-                states = []
-                for images in self._walk(measured, slices, part, cond):
-                    if shown is not None:
-                        states.append(images[shown].clone())
+                states, problem = [], self.pose(measured, [slices[index] for index, _ in part])
+                for step, state in enumerate(self._walk(problem, slices, part, cond)):
+                    if shown is not None and step % each == 0:
+                        states.append(problem.assemble(state)[shown].cpu())
                     on_step(len(part) * tick)
+                images = problem.assemble(state).cpu()
             except torch.OutOfMemoryError:
                 if len(part) == 1:
                     raise
@@ -75,19 +76,16 @@ class Solver:
                 continue
             found.append(images)
             if shown is not None:
-                kept = torch.linspace(0, len(states) - 1, min(FRAMES, len(states))).round().long()
-                way = [states[index] for index in kept.tolist()]
+                way = [*states, images[shown]]
         return torch.cat(found).unflatten(0, (len(slices), self.samples)).transpose(0, 1), torch.stack(way)
 
     def _walk(
-        self, measured: Measurement, slices: Sequence[int], items: Sequence[tuple[int, int]], cond: Tensor | None
+        self, problem: Problem, slices: Sequence[int], items: Sequence[tuple[int, int]], cond: Tensor | None
     ) -> Iterator[Tensor]:
-        """Images [B, H, W] after every step."""
-        problem = self.pose(measured, [slices[index] for index, _ in items])
+        """States after every step."""
         seeds = [derive_seed("reconstruct", self.seed, slices[i], k, c) for i, k in items for c in range(problem.each)]
         noise = SeededNoise(seeds)
         x = self.sigmas[0] * noise.draw(problem.shape).to(problem.y.device)
         known = None if cond is None else cond[[index for index, _ in items]].repeat_interleave(problem.each, dim=0).to(x)
         denoise = problem.prior(self.denoise)
-        for state in self.method(denoise, x, self.sigmas, problem.A, problem.y, problem.sigma_y, known, noise=noise):
-            yield problem.assemble(state).cpu()
+        yield from self.method(denoise, x, self.sigmas, problem.A, problem.y, problem.sigma_y, known, noise=noise)

@@ -15,7 +15,8 @@ from condiff.nn import KLAutoencoder
 from condiff.seeds import derive_seed
 from condiff.systems.learning_rate import scheduled
 
-TINY = 1e-12  # pull of a critic that says nothing
+UNIT = 1024  # of gradients, lest those of means underflow in half precision
+MOST = 1e4  # that a critic who says next to nothing is strengthened
 
 
 class AutoencoderSystem(L.LightningModule):
@@ -65,10 +66,10 @@ class AutoencoderSystem(L.LightningModule):
         return self.codec.expand(self.codec.moments(images)[0], (images.shape[-2], images.shape[-1]))
 
     def training_step(self, batch: Sample, batch_idx: int) -> dict[str, Tensor]:
-        """The loss; beside it each image's own, ``losses`` [B]."""
-        seed = derive_seed(self.seed, "train", self.trainer.fit_loop.total_batch_idx + 1, self.global_rank)
-        images = self._cropped(batch.image, torch.Generator().manual_seed(seed))
-        generator = torch.Generator(self.device).manual_seed(seed)
+        """The loss; beside it each image's own, ``losses`` [B], with what the critic adds to all."""
+        stream = self.trainer.fit_loop.total_batch_idx + 1, self.global_rank
+        images = self._cropped(batch.image, torch.Generator().manual_seed(derive_seed(self.seed, "crop", *stream)))
+        generator = torch.Generator(self.device).manual_seed(derive_seed(self.seed, "train", *stream))
         mean, log_variance = self.codec.moments(images)
         code = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator, device=self.device)
         made = self.codec.expand(code, (images.shape[-2], images.shape[-1]))
@@ -76,10 +77,9 @@ class AutoencoderSystem(L.LightningModule):
         distances = self._distance(made, images)
         losses = distances + self.weights["kl"] * divergence
         self.log_dict({"train/loss": losses.mean(), "train/kl": divergence.mean()}, prog_bar=True)
-        loss = losses.mean()
         if self.discriminator is not None:
-            loss = loss + self._adversarial(self.discriminator, images, made, distances.mean())
-        return {"loss": loss, "losses": losses.detach()}
+            losses = losses + self._adversarial(self.discriminator, images, made, distances.mean())
+        return {"loss": losses.mean(), "losses": losses.detach()}
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
         """Error and distance in features of the reconstructions, and the mean squared error in decibels, from 2, white."""
@@ -114,5 +114,5 @@ class AutoencoderSystem(L.LightningModule):
         if self.global_step < self.warmup * self.trainer.estimated_stepping_batches:
             return own
         said = functional_call(critic, fixed, made).mean()
-        near, its = (torch.autograd.grad(one, made, retain_graph=True)[0].float().norm() for one in (distance, said))
-        return own - self.weights["adversarial"] * near / its.clamp(min=TINY) * said
+        near, its = (torch.autograd.grad(UNIT * one, made, retain_graph=True)[0].float().norm() for one in (distance, said))
+        return own - self.weights["adversarial"] * (near / its).nan_to_num().clamp(max=MOST) * said

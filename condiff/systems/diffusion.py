@@ -81,7 +81,7 @@ class DiffusionSystem(L.LightningModule):
         x0 = batch.z if isinstance(batch, Encoded) else self._encoded(batch.image)
         n = len(x0)
         keep = torch.rand(n, 1, generator=generator, device=self.device) >= self.p_uncond
-        sigma = self.schedule.sample(n, torch.Generator().manual_seed(derive_seed(self.seed, *stream))).to(self.device)
+        sigma = self.schedule.sample(n, torch.Generator().manual_seed(derive_seed(self.seed, "sigma", *stream))).to(self.device)
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
         if self.p_unknown:
             keep = keep & self._subset(n, generator)

@@ -41,6 +41,16 @@ def test_codes_are_those_of_the_images(part, tmp_path):
         torch.testing.assert_close(z[0], encode(part[index].image[None])[0], rtol=1e-3, atol=1e-3)
 
 
+def test_other_slices_are_encoded_anew(part, tmp_path):
+    """In the same folder, each with the codes of its own images."""
+    plain = lambda images, _: images  # noqa: E731
+    encoded(part, encode, plain, 1, tmp_path / "codes", seed=0)
+    other = Slices(part.volumes, part.stacks, [range(2)] * 2, part.cond)
+    found = encoded(other, encode, plain, 1, tmp_path / "codes", seed=0)
+    for index in range(4):
+        torch.testing.assert_close(found[index].z[0], encode(other[index].image[None])[0], rtol=1e-3, atol=1e-3)
+
+
 def test_variants_are_augmented_and_made_once(part, tmp_path):
     turned = partial(mirror, probability=0.5)
     found = encoded(part, encode, turned, 6, tmp_path / "codes", seed=0)
@@ -85,6 +95,7 @@ def test_names_follow_from_all_that_shapes_the_codes():
         named("images", 2, weights),
         named("other", 4, weights),
     ]
+    assert named(1, 11) != named(11, 1)
     assert len(set(names)) == 4 and named("images", 4, weights.clone()) == names[0]
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from condiff.errors import InputError
-from condiff.nn import KLAutoencoder, PatchDiscriminator, Pixels, RandomFeatures
+from condiff.nn import KLAutoencoder, PatchDiscriminator, PerceptualDistance, Pixels
 
 
 def autoencoder(image_channels=1, channels=(8, 16), latent_channels=3, patch=2):
@@ -75,11 +75,11 @@ def test_pixels_are_their_own_code():
 def test_random_features_are_a_distance():
     """Zero of an image to itself, symmetric, the same from every instance, the larger the more noise; nothing to store."""
     one, noise = torch.randn(3, 1, 32, 32), torch.randn(3, 1, 32, 32)
-    distance = RandomFeatures(1)
+    distance = PerceptualDistance(1)
     assert torch.equal(distance(one, one), torch.zeros(3))
     torch.testing.assert_close(distance(one, noise), distance(noise, one))
-    torch.testing.assert_close(RandomFeatures(1)(one, noise), distance(one, noise))
-    assert not torch.allclose(RandomFeatures(1, seed=1)(one, noise), distance(one, noise))
+    torch.testing.assert_close(PerceptualDistance(1)(one, noise), distance(one, noise))
+    assert not torch.allclose(PerceptualDistance(1, seed=1)(one, noise), distance(one, noise))
     far = torch.stack([distance(one, one + level * noise) for level in (0.01, 0.1, 1.0)])
     assert (far.diff(dim=0) > 0).all() and far.shape == (3, 3)
     assert not distance.state_dict() and not [*distance.parameters()]
