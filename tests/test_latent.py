@@ -311,10 +311,10 @@ def test_whom_the_autoencoder_knows_the_model_knows(autoencoder, run_entry):
 
 
 class Told(L.Callback):
-    """Each process tells, before what is shared by them becomes one, of what codec and images it is."""
+    """Each process tells what codec it has, before Lightning makes all have the first's."""
 
     def setup(self, trainer, pl_module, stage):
-        path = Path(trainer.default_root_dir) / f"{type(pl_module).__name__}-{trainer.global_rank}.pt"
+        path = Path(trainer.default_root_dir) / f"codec-{trainer.global_rank}.pt"
         torch.save(pl_module.codec.state_dict(), path)
 
 
@@ -329,7 +329,7 @@ def test_two_processes_train_both_stages(run_entry, cache, tmp_path):
     first, second = (checkpoint.read(tmp_path / f"runs/two/{name}checkpoints/last.ckpt") for name in ("autoencoder/", ""))
     for name, weight in checkpoint.codec(first, "").encoder.state_dict().items():
         assert torch.equal(weight, second["state_dict"][f"codec.encoder.{name}"])
-    one, other = (torch.load(tmp_path / f"DiffusionSystem-{rank}.pt", weights_only=True) for rank in range(2))
+    one, other = (torch.load(tmp_path / f"runs/two/codec-{rank}.pt", weights_only=True) for rank in range(2))
     assert all(torch.equal(weight, other[name]) for name, weight in one.items()) and (one["scale"] != 1).all()
 
 
