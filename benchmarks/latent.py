@@ -16,17 +16,21 @@ import time
 from pathlib import Path
 from typing import Any
 
+import h5py
 import hydra
 import lightning as L
 import torch
+import torch.nn.functional as F
 from omegaconf import DictConfig, open_dict
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 import train
-from condiff import checkpoint
+from condiff import checkpoint, export
 from condiff.entry import CONF
 
+PICTURED = 4  # samples of each contrast
 TRIED, SKIPPED = 24, 4  # steps of a trial, and of those the first
 SHOWN = ("random_frechet", "learned_frechet", "spectrum_decibels", "patches_wasserstein", "auroc", "accuracy")
 AE = ("model=autoencoder", "data.batch_size=8")
@@ -111,6 +115,20 @@ def main(out: str, minutes: str, *words: str) -> None:
             )
         (folder / "latent.json").write_text(json.dumps(found, indent=1))
     tell(found)
+    picture({name: folder / name for name in ("pixels", "latent")}).save(folder / "latent.png")
+
+
+def picture(runs: dict[str, Path]) -> Image.Image:
+    """The first samples of each contrast, at half of their size."""
+    blocks = {}
+    for name, run in runs.items():
+        ckpt = run / "checkpoints/last.ckpt"
+        data = checkpoint.data(checkpoint.load(ckpt), ckpt)
+        with h5py.File(next((run / "evaluation").glob("samples-*.h5"))) as file:
+            images, contrasts = torch.from_numpy(file["images"][()]), file["contrast"].asstr()[()]
+        halves = F.avg_pool2d(data.transform.magnitude(images)[:, None], 2)[:, 0]
+        blocks[name] = {contrast: halves[contrasts == contrast][:PICTURED] for contrast in data.conditioning.contrasts}
+    return export.grid(blocks)
 
 
 def tell(found: dict[str, Any]) -> None:
