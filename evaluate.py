@@ -53,7 +53,8 @@ def main(cfg: DictConfig) -> None:
     images, cost = resumable(fabric, draws, cfg.batch_size, cfg.steps, drawn, path)
     if fabric.is_global_zero:
         sets = Sets(judging.generated(data, images, draws), held_out, training, known, system.conditional)
-        print(f"judging {len(images)} samples by {len(held_out)} images of {len(held_out.patient.unique())} held-out patients")
+        patients = len(held_out.patient.unique())
+        print(f"judging {len(images)} samples by {len(held_out)} images of {patients} held-out patients, which takes minutes")
         found = examine(sets, Path(cfg.cache).expanduser() / "evaluation", audited)
         tell(cfg, {"settings": about, "cost": per_image(cost)} | report.as_dict(found), found, sets, out)
 

@@ -5,7 +5,6 @@ import math
 from pathlib import Path
 
 import lightning as L
-import torch
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -14,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from condiff import checkpoint
 from condiff.beginning import adopt, begin
+from condiff.checks import check_folder, check_guidance, check_objective, check_second_stage, check_unfinished
 from condiff.entry import check_clamp, entry, plain, require_positive
 from condiff.errors import InputError, NotANumber
 
@@ -44,6 +44,7 @@ def main(cfg: DictConfig) -> float | None:
     check_unfinished(cfg)
     check_objective(cfg)
     check_guidance(cfg)
+    check_folder(cfg)
     cfg.overrides = [word for word in HydraConfig.get().overrides.task if not word.startswith("resume=")]
     if "autoencoder" in cfg.model and not (cfg.resume or cfg.init):
         check_second_stage(cfg)
@@ -72,9 +73,10 @@ def first_stage(cfg: DictConfig) -> str | None:
             if there != asked:
                 raise InputError(f"{ckpt}: was trained with {key}={there}, not {asked}; delete it, or give another hydra.run.dir")
         if content["epoch"] + 1 >= first.trainer.max_epochs:
+            log.info("first stage: done before, %s", ckpt)
             return str(ckpt)
         first.resume = str(ckpt)
-    log.info("first stage: the autoencoder, in %s", folder)
+    log.info("first stage: %s autoencoder, in %s", "on with the" if first.resume else "the", folder)
     if train(first) == math.inf:
         return None
     log.info("second stage: the model of its codes")
@@ -115,51 +117,12 @@ def train(cfg: DictConfig) -> float | None:
     return None
 
 
-def check_objective(cfg: DictConfig) -> None:
-    """Raise InputError, before anything is spent, where the objective would not be measured."""
-    every = OmegaConf.select(cfg, "callbacks.evaluation.every_n_epochs", default=0)
-    if cfg.objective.startswith("quality/") and every < 1:
-        raise InputError(f"objective={cfg.objective}: needs callbacks.evaluation.every_n_epochs, at least 1, not {every}")
-
-
-def check_second_stage(cfg: DictConfig) -> None:
-    """Raise InputError for what would otherwise be found out when the first is spent, or all is encoded."""
-    require_positive(cfg, "first.trainer.max_epochs", "first.data.batch_size")
-    if not isinstance(cfg.model.variants, int) or cfg.model.variants < 0:
-        raise InputError(f"model.variants={cfg.model.variants}: give a number of variants, or 0 for none made beforehand")
-    given, data = cfg.model.autoencoder, instantiate(cfg.data)
-    channels, known = data.transform.shape[0], data.conditioning
-    check_clamp(cfg, channels, latent=True)
-    codec = checkpoint.codec(checkpoint.read(given), given) if given else instantiate(cfg.codec, image_channels=channels)
-    shape = codec.shape(data.transform.shape)
-    fields = {"fields": list(known.fields)} if OmegaConf.is_missing(cfg.net, "fields") else {}
-    net = instantiate(cfg.net, image_channels=shape[0], cond_dim=known.dim, **fields)
-    with torch.no_grad():
-        net(torch.zeros(1, *shape), torch.zeros(1), torch.zeros(1, known.dim))
-    instantiate(cfg.schedule).steps(cfg.sampler.steps)
-    instantiate(cfg.guided)(net)
-
-
-def check_guidance(cfg: DictConfig) -> None:
-    """Raise InputError for a guidance that needs what is only now to be trained."""
-    if "weaker" in cfg.guidance:
-        raise InputError("guidance=autoguidance: guides a trained model by an earlier one; give it to sample.py and evaluate.py")
-
-
 def measured(trainer: L.Trainer, objective: str) -> float:
     """The last value of what a sweep minimises. Raises InputError where nothing of that name was logged."""
     if objective not in trainer.callback_metrics:
         there = ", ".join(sorted(trainer.callback_metrics))
         raise InputError(f"objective={objective}: was not measured; there are {there}. The run is whole, and in its folder")
     return float(trainer.callback_metrics[objective])
-
-
-def check_unfinished(cfg: DictConfig) -> None:
-    """Raise InputError where the run to resume has nothing left to do."""
-    if cfg.resume:
-        done = checkpoint.read(cfg.resume)["epoch"] + 1  # written at the end of an epoch, before it is counted
-        if done >= cfg.trainer.max_epochs:
-            raise InputError(f"resume={cfg.resume}: has had its {done} epochs; ask for more, trainer.max_epochs={2 * done}")
 
 
 def parts(group: DictConfig) -> list:

@@ -8,6 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from condiff import checkpoint, latent
+from condiff.checks import check_codec
 from condiff.data.datamodule import MRIDataModule
 from condiff.diffusion.schedules import Schedule
 from condiff.entry import check_clamp
@@ -28,6 +29,7 @@ def begin(cfg: DictConfig, data: MRIDataModule, device: torch.device) -> Diffusi
     if "denoiser" not in cfg.model:
         if cfg.init:
             raise InputError(f"init={cfg.init}: begins a diffusion model; an autoencoder is gone on with by resume=")
+        check_codec(cfg)
         cfg.codec.image_channels = data.transform.shape[0]
         return instantiate(cfg.model)
     codec = codec_of(cfg, data, device)
@@ -50,7 +52,7 @@ def codec_of(cfg: DictConfig, data: MRIDataModule, device: torch.device) -> Code
         )
     key, path = next(((key, cfg[key]) for key in ("resume", "init", "autoencoder") if cfg[key]), ("", ""))
     if not path:
-        if "image_channels" in cfg.codec:
+        if "image_channels" in cfg.codec.keys():  # noqa: SIM118, a missing value is no member
             raise InputError(f"codec: {cfg.codec._target_} has to be trained; use it with model=latent or model=autoencoder")
         return instantiate(cfg.codec)
     content = checkpoint.read(path)
@@ -61,8 +63,12 @@ def codec_of(cfg: DictConfig, data: MRIDataModule, device: torch.device) -> Code
         )
     codec = latent.stage(content, path, data, device)
     if wanted and isinstance(codec, Pixels):
-        raise InputError(f"{key}={path}: is a model of pixels, and has no autoencoder; give one of model=autoencoder")
+        option = "model.autoencoder" if key == "autoencoder" else key
+        raise InputError(f"{option}={path}: is a model of pixels, and has no autoencoder; give one of model=autoencoder")
     cfg.codec = content["hyper_parameters"]["model"]["codec"]
+    if wanted:
+        sizes = (" x ".join(map(str, size)) for size in (codec.shape(data.transform.shape), data.transform.shape))
+        log.info("the codec is that of %s: codes of %s for images of %s", path, *sizes)
     if cfg.variants and not isinstance(codec, Pixels):
         latent.cache(codec, data, cfg.variants, device)
     return codec

@@ -36,9 +36,13 @@ def grid(columns: Mapping[str, Mapping[str, Tensor]]) -> Image.Image:
     blocks = {heading: {label: tiles(rows[label]) for label in rows if len(rows[label])} for heading, rows in columns.items()}
     blocks = {heading: rows for heading, rows in blocks.items() if rows}
     height = max(tile.height for rows in blocks.values() for tile in rows.values())
-    widths = {heading: max(tile.width for tile in rows.values()) for heading, rows in blocks.items()}
+    font = ImageFont.load_default(size=13)
+    widths = {
+        heading: max(int(font.getlength(heading)) + 4, *(tile.width for tile in rows.values()))
+        for heading, rows in blocks.items()
+    }
     canvas = Image.new("L", (MARGIN + sum(widths.values()) + GAP * (len(widths) - 1), HEADING + height * len(labels)))
-    draw, font, left = ImageDraw.Draw(canvas), ImageFont.load_default(size=13), MARGIN
+    draw, left = ImageDraw.Draw(canvas), MARGIN
     for row, label in enumerate(labels):
         draw.text((6, HEADING + row * height + height // 2 - 8), label, fill=255, font=font)
     for heading, rows in blocks.items():

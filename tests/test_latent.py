@@ -3,6 +3,7 @@
 import csv
 import math
 import os
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -277,11 +278,17 @@ def test_both_stages_from_one_command(variants, run_entry, cache, capsys):
         losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
     assert losses and all(math.isfinite(loss) for loss in losses)
     made = (run / "autoencoder/checkpoints/last.ckpt").stat().st_mtime_ns
+    assert f"{run} holds a run; go on with it, resume='{run}/checkpoints/last.ckpt'" in bad(capsys, run_entry, *command)
+    shutil.rmtree(run / "checkpoints")
+    (run / "averages/step-0000099.pt").touch()  # another run's
     run_entry(*command)
     assert (run / "autoencoder/checkpoints/last.ckpt").stat().st_mtime_ns == made  # it was there
+    assert not (run / "averages/step-0000099.pt").exists() and [*(run / "averages").glob("step-*.pt")]
+    shutil.rmtree(run / "checkpoints")
     run_entry(*command, "first.trainer.max_epochs=2")  # and is gone on with
     assert torch.load(run / "autoencoder/checkpoints/last.ckpt", weights_only=True)["epoch"] == 1
     if variants:
+        shutil.rmtree(run / "checkpoints")
         error = bad(capsys, run_entry, *command, "codec.latent_channels=3")
         assert "was trained with codec.latent_channels=4, not 3" in error
         again = bad(capsys, run_entry, "train.py", f"resume='{run}/autoencoder/checkpoints/last.ckpt'", "trainer.max_epochs=9")
@@ -407,9 +414,18 @@ def test_bad_input(latent, autoencoder, run_entry, capsys):
         (["train.py", *both, "net.channels=[8,8,8,8,8]", *DEEP], "an image of (8, 8) pixels: this U-Net needs multiples"),
         (["train.py", *TINY_RUN, f"init={pixels}", "data.seed=1", "hydra.run.dir=runs/other"], "patients who are held out here"),
         (["train.py", *both, f"init={pixels}"], "is a model of pixels, and has no autoencoder"),
-        (["train.py", *both, f"model.autoencoder={pixels}"], "is a model of pixels, and has no autoencoder"),
+        (
+            ["train.py", *both, f"model.autoencoder={pixels}"],
+            "model.autoencoder=runs/pixels/checkpoints/last.ckpt: is",
+        ),
         (["train.py", *settings, f"init={latent}"], "give one of them"),
-        (["train.py", *BARE, "codec=kl_f4", "codec.image_channels=1"], "has to be trained"),
+        (["train.py", *BARE, "codec=kl_f4"], "has to be trained"),
+        (["train.py", *both, "codec=pixels"], "codec=pixels: has nothing to be trained"),
+        (["train.py", *BARE, "model=autoencoder", "codec=pixels"], "codec=pixels: has nothing to be trained"),
+        (
+            ["train.py", *both, "data.phantom.matrix=50"],
+            "data: images of 50 x 50 have codes of 13 x 13, of which",
+        ),
         (["train.py", *BARE, *CODEC, "model=autoencoder", f"init={latent}"], "begins a diffusion model"),
         (
             ["train.py", *BARE, "experiment=consistency", f"teacher={latent}", "data.downsample=1", "clamp=static"],

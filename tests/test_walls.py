@@ -41,8 +41,9 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
     | {"condiff.seeds", "condiff.systems"},
     "checkpoint.py": {"torch", "hydra", "condiff.nn", "condiff.systems"},
     "latent.py": {"torch", "filelock", "condiff.checkpoint", "condiff.data", "condiff.nn", "condiff.seeds"},
-    "beginning.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.latent", "condiff.entry", "condiff.data"}
-    | {"condiff.diffusion", "condiff.nn", "condiff.systems"},
+    "checks.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.entry"},
+    "beginning.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.checks", "condiff.latent", "condiff.entry"}
+    | {"condiff.data", "condiff.diffusion", "condiff.nn", "condiff.systems"},
     "entry.py": {"hydra", "omegaconf", "lightning"},
     "__init__.py": set(),
 }

@@ -84,5 +84,8 @@ class StoredAverages(L.Callback):
         self.count, self.averages = state_dict["count"], state_dict["averages"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """What a resumed run brings along lies on the CPU."""
+        """What a resumed run brings along lies on the CPU; what a folder holds of another run goes, lest the two be mixed."""
+        if not self.count and trainer.is_global_zero:
+            for old in self.folder.glob("step-*.pt"):
+                old.unlink()
         self.averages = [[parameter.to(pl_module.device) for parameter in average] for average in self.averages]

@@ -165,9 +165,8 @@ class AcquisitionCondition:
                 f"{name}={value}: all training images have {lowest:g}, so nothing was learned of other values; leave it out"
             )
         if not (extrapolate or lowest * (1 - 1e-6) <= value <= highest * (1 + 1e-6)):
-            raise InputError(
-                f"{name}={value}: the training images{of} have {lowest:g} to {highest:g}; stay within, or set extrapolate=true"
-            )
+            span = f"{lowest:g} to {highest:g}" if lowest < highest else f"{lowest:g}"
+            raise InputError(f"{name}={value}: the training images{of} have {span}; stay within, or set extrapolate=true")
 
     def _seen(self, name: str) -> bool:
         lowest, highest = self._range(name, None)
