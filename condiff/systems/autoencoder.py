@@ -23,7 +23,7 @@ class AutoencoderSystem(L.LightningModule):
     """Trains ``codec``: absolute error, distance in features, KL divergence from a standard normal, and a critic's opinion.
 
     The critic learns beside it, both in one step of one optimizer: the gradient of each takes the other's weights for constants
-    (Goodfellow et al. 2014, simultaneously; hinge losses, Lim & Ye 2017). A limit on the gradient's norm is one for both.
+    (Goodfellow et al. 2014, simultaneously; hinge losses, Lim & Ye 2017).
 
     Args:
         codec: what is trained.
@@ -91,6 +91,14 @@ class AutoencoderSystem(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return scheduled(self.optimizer(learned), self.lr_factor, int(self.trainer.estimated_stepping_batches))
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Each player's gradient has a norm of its own: a critic's is large, and would slow the codec down."""
+        for player in (self.codec, self.discriminator):
+            if gradient_clip_val and player is not None:
+                nn.utils.clip_grad_norm_(player.parameters(), gradient_clip_val)
 
     def _cropped(self, images: Tensor, generator: torch.Generator) -> Tensor:
         for dim in (-2, -1):

@@ -101,6 +101,18 @@ def test_pull_of_the_critic_in_half_precision(system, monkeypatch, dtype):
     assert pull.float().norm().item() == pytest.approx(exact, rel=0.02)
 
 
+def test_each_players_gradient_is_limited_by_itself(system):
+    for size, player in ((1e-4, system.codec), (1e4, system.discriminator)):
+        for parameter in player.parameters():
+            parameter.grad = torch.full_like(parameter, size)
+    system.configure_gradient_clipping(None, 1.0, "norm")
+    assert all((parameter.grad == 1e-4).all() for parameter in system.codec.parameters())
+    norms = torch.stack([parameter.grad.norm() for parameter in system.discriminator.parameters()])
+    assert norms.norm().item() == pytest.approx(1.0, rel=1e-3)
+    system.discriminator = None
+    system.configure_gradient_clipping(None, None, None)
+
+
 def test_without_a_critic(system, monkeypatch):
     monkeypatch.setattr(type(system), "global_step", property(lambda self: 9), raising=False)
     monkeypatch.setattr(type(system), "global_rank", property(lambda self: 0), raising=False)
