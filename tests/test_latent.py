@@ -278,7 +278,7 @@ def test_both_stages_from_one_command(variants, run_entry, cache, capsys):
         losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
     assert losses and all(math.isfinite(loss) for loss in losses)
     made = (run / "autoencoder/checkpoints/last.ckpt").stat().st_mtime_ns
-    assert f"{run} holds a run; go on with it, resume='{run}/checkpoints/last.ckpt'" in bad(capsys, run_entry, *command)
+    assert f"{run} holds a run; go on with it, resume='{run.resolve()}/" in bad(capsys, run_entry, *command)
     shutil.rmtree(run / "checkpoints")
     (run / "averages/step-0000099.pt").touch()  # another run's
     run_entry(*command)
@@ -405,7 +405,7 @@ def test_bad_input(latent, autoencoder, run_entry, capsys):
         (["train.py", *settings, "clamp=static"], "clamp: limits images, and this model's are codes"),
         (["train.py", *both, "clamp=static"], "clamp: limits images, and this model's are codes"),
         (["train.py", *both, "first.trainer.max_epochs=0"], "first.trainer.max_epochs=0"),
-        (["train.py", *both, "model.variants=-1"], "model.variants=-1: give a number"),
+        (["train.py", *both, "model.variants=-1"], "model.variants=-1: give a whole number"),
         (
             ["train.py", *settings, "net.channels=[8,8,8,8,8]", *DEEP],
             "an image of (8, 8) pixels: this U-Net needs multiples",
