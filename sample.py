@@ -173,7 +173,7 @@ def process(cfg: DictConfig, system, data, first: sampling.Draw, reverse: Tensor
     rows = {"sampling <-": reverse[chosen]}
     try:
         mine = [volume for volume in data.split().val if first.contrast in (None, volume.contrast)]
-        real = data.slices(mine[:1], "validation").examples(None, 3)[-2:-1]
+        real = data.slices(mine[:1], "validation").examples(None, 3)[-2:][:1]
     except InputError as reason:
         log.warning("%s", reason)
         real = torch.empty(0)
