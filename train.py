@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import lightning as L
+import torch
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -80,7 +81,10 @@ def first_stage(cfg: DictConfig) -> str | None:
     if train(first) == math.inf:
         return None
     log.info("second stage: the model of its codes")
-    return f"{first.run}/checkpoints/last.ckpt"
+    found = [str(ckpt)]
+    if torch.distributed.is_initialized():  # processes that a cluster starts may each have another time in their folder's name
+        torch.distributed.broadcast_object_list(found)
+    return found[0]
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -107,7 +111,6 @@ def train(cfg: DictConfig) -> float | None:
             raise
         log.error("%s", diverged)  # a sweep goes on
         return math.inf
-    cfg.run = trainer.strategy.broadcast(str(cfg.run))  # processes that a cluster starts may each have another time in it
     if trainer.is_global_zero:
         print(f"run         {cfg.run}\ncheckpoint  {cfg.run}/checkpoints/last.ckpt")
         for title, name in (("samples", "samples.png"), ("animation", "denoising.gif")):

@@ -144,7 +144,8 @@ def test_an_objective_that_is_not_measured_is_told_before_training(capsys, run_e
     assert "objective=quality/pooled/random_frechet: needs callbacks.evaluation.every_n_epochs" in line
     assert not list(Path("runs/now").glob("checkpoints/*"))
     run_entry("train.py", *TINY_RUN, "~callbacks.evaluation", "trainer.max_epochs=1")  # it can be left out altogether
-    assert "objective=val/los: was not measured; there are" in bad(capsys, run_entry, "train.py", *TINY_RUN, "objective=val/los")
-    too_few = ["callbacks.evaluation.every_n_epochs=1"]
+    other = ["objective=val/los", "hydra.run.dir=runs/other"]
+    assert "objective=val/los: was not measured; there are" in bad(capsys, run_entry, "train.py", *TINY_RUN, *other)
+    too_few = ["callbacks.evaluation.every_n_epochs=1", "hydra.run.dir=runs/third"]
     assert "1 patients of AXT1 to judge by" in bad(capsys, run_entry, "train.py", *TINY_RUN, *too_few)
     assert "hydra" not in sys.argv[0]

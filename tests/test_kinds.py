@@ -127,7 +127,8 @@ def test_clamps_for_air_at_minus_one(run_entry, capsys):
     complex_run = [*TINY, "data.transform=complex", "data.downsample=1", "data.phantom.matrix=16"]
     assert "clamp: static and dynamic cut from air at -1" in bad(capsys, run_entry, "train.py", *complex_run, "clamp=static")
     run_entry("train.py", *complex_run, "clamp=magnitude", "trainer.max_epochs=1")
-    assert "clamp=magnitude: is for complex images" in bad(capsys, run_entry, "train.py", *TINY, "clamp=magnitude")
+    other = ["clamp=magnitude", "hydra.run.dir=runs/other"]
+    assert "clamp=magnitude: is for complex images" in bad(capsys, run_entry, "train.py", *TINY, *other)
 
 
 def test_a_run_that_begins_with_another_keeps_its_ranges(run_entry, tmp_path):
