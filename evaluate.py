@@ -31,11 +31,11 @@ def main(cfg: DictConfig) -> None:
         raise InputError(f"num_samples={cfg.num_samples}: at least 2 of each contrast are needed to compare them, 64 are better")
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
     cfg.ckpt = str(ckpt)
-    system = checkpoint.load(ckpt)
+    system = checkpoint.load(ckpt, cfg.trust)
     as_trained(cfg, system.hparams, checkpoint.SAMPLING)
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
     fabric.launch()
-    data, audited = judging.prepare(system, ckpt, own_or_other(cfg))
+    data, audited = judging.prepare(system, ckpt, own_or_other(cfg), cfg.trust)
     check_clamp(cfg, data.transform.shape[0], system.latent)
     held_out, training = (judging.real(data, *parts, most=cfg.real_images) for parts in ((data.val, data.test), (data.train,)))
     if len(training) < len(data.train):

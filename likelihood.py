@@ -31,11 +31,11 @@ def main(cfg: DictConfig) -> None:
         asked = f"steps={cfg.steps}, num_images={cfg.num_images}, width={cfg.width}"
         raise InputError(f"{asked}: give at least 2 noise levels, 2 images of each contrast, and bins of some width")
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
-    system = checkpoint.load(ckpt)
+    system = checkpoint.load(ckpt, cfg.trust)
     if system.latent:
         raise InputError(f"ckpt={ckpt}: is a model of codes, and how probable an image is follows from none; give one of pixels")
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=1)
-    data, _ = judging.prepare(system, ckpt, own_or_other(cfg))
+    data, _ = judging.prepare(system, ckpt, own_or_other(cfg), cfg.trust)
     system = system.to(fabric.device)
     sigmas = system.schedule.steps(cfg.steps)
     found: Found = {}

@@ -20,8 +20,8 @@ from rich.table import Table
 from torch import Tensor
 
 from condiff import checkpoint
-from condiff.data.datamodule import fingerprints
 from condiff.data.fastmri import Acquired, label, read_acquired
+from condiff.data.identity import Fingerprints
 from condiff.diffusion.guidance import finite
 from condiff.entry import entry, folder_name, plain, require_positive
 from condiff.errors import InputError, NotANumber
@@ -45,8 +45,8 @@ def main(cfg: DictConfig) -> None:
         raise InputError(f"slices={cfg.slices}: give a list, slices=[{cfg.slices}]")
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
     cfg.ckpt = str(ckpt)
-    system = checkpoint.load(ckpt)
-    data = checkpoint.data(system, ckpt)
+    system = checkpoint.load(ckpt, cfg.trust)
+    data = checkpoint.data(system, ckpt, cfg.trust)
     if cfg.sigma_data is None:
         cfg.sigma_data = checkpoint.statistics(ckpt)["sigma_data"]
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
@@ -128,19 +128,30 @@ def wanted(cfg: DictConfig, root: Path, ckpt: Path, say: bool) -> list[Path]:
     if not files:
         raise InputError(f"data.root: {root} holds no .h5 file; give the folder with fastMRI's multicoil files")
     if not cfg.seen:
-        known = checkpoint.patients(ckpt)
-        strangers = [path for path in files if not fingerprints([label(path)]) & known]
-        if len(strangers) < len(files) and say:
-            print(
-                f"left out    {len(files) - len(strangers)} of {len(files)} volumes, whose patients it knows; seen=true takes all"
-            )
-        files = strangers
+        files = held_out(files, checkpoint.patients(ckpt), say)
     if not files:
-        raise InputError(f"data.root: the prior was trained on all patients of {root}; give others, or set seen=true")
+        raise InputError(
+            f"data.root: the prior was trained on all patients of {root}, or their files have no patient_id; give others, or set "
+            "seen=true"
+        )
     if cfg.volumes is not None:
         require_positive(cfg, "volumes")
     chosen = torch.linspace(0, len(files) - 1, min(cfg.volumes or len(files), len(files))).round().long()
     return [files[index] for index in chosen.tolist()]
+
+
+def held_out(files: list[Path], trained_on: list[Fingerprints], say: bool) -> list[Path]:
+    """The files of patients that a prior was not trained on; those without a ``patient_id`` may be of any, and are left out."""
+    patients = {path: label(path).patient.strip() for path in files}
+    known = set().union(*(some.known(patients.values()) for some in trained_on))
+    reasons = {
+        "the model was trained on these patients": sum(patient in known for patient in patients.values()),
+        "no patient_id, so they may be training patients": sum(not patient for patient in patients.values()),
+    }
+    for reason, count in reasons.items():
+        if count and say:
+            print(f"skipped     {count} of {len(files)} volumes: {reason} (seen=true includes them)")
+    return [path for path, patient in patients.items() if patient and patient not in known]
 
 
 def told(cfg: DictConfig, system, data, acquired: Acquired) -> tuple[Tensor | None, list[int]]:

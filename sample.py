@@ -33,9 +33,9 @@ def main(cfg: DictConfig) -> None:
         raise InputError(f"format={cfg.format}: no such format; there are {' or '.join(FORMATS)}")
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
     cfg.ckpt = str(ckpt)
-    system = checkpoint.load(ckpt)
+    system = checkpoint.load(ckpt, cfg.trust)
     as_trained(cfg, system.hparams, checkpoint.SAMPLING)
-    data = checkpoint.data(system, ckpt)
+    data = checkpoint.data(system, ckpt, cfg.trust)
     check_clamp(cfg, data.transform.shape[0], system.latent)
     contrasts = sampling.requested(cfg.contrast, data.conditioning.contrasts, system.conditional)
     known = {name: cfg[name] for name in NAMES if cfg[name] is not None}

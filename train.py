@@ -12,32 +12,24 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from condiff import checkpoint
+from condiff import checkpoint, resume
 from condiff.beginning import adopt, begin
 from condiff.checks import check_folder, check_guidance, check_objective, check_second_stage, check_unfinished
 from condiff.entry import check_clamp, entry, plain, require_positive
 from condiff.errors import InputError, NotANumber
+from condiff.systems.checkpoint_io import CheckpointIO
 
 COUNTS = ("batch_size", "steps_per_epoch", "downsample", "volumes_per_contrast", "held_out_per_contrast")
 ALL = "volumes_per_contrast"  # may be null
 CODEC = ("latent_channels", "channels", "blocks", "patch")
 SHARED = ("data", "codec", "trainer", "logger", "averaging", "name", "seed", "compile")  # by both stages
-DATA = ("root", "matrix", "downsample", "transform", "contrasts", "select", "volumes_per_contrast", "held_out_per_contrast")
+DATA = ("matrix", "downsample", "transform", "contrasts", "select", "volumes_per_contrast", "held_out_per_contrast")
 MODEL = ("weights", "perceptual._target_", "discriminator._target_", "warmup", "crop")
 ALIKE = "seed", *(f"data.{n}" for n in DATA), *(f"codec.{n}" for n in CODEC), *(f"model.{n}" for n in MODEL)
 log = logging.getLogger(__name__)
 
 
-def recall(arguments: list[str]) -> list[str]:
-    """The command line; before it, where it resumes a run, what was asked of that run."""
-    resume = next((word.partition("=")[2].strip("'\"") for word in arguments if word.startswith("resume=")), None)
-    if resume is None:
-        return arguments
-    before = checkpoint.read(resume)["hyper_parameters"]["overrides"]
-    return list({word.split("=")[0]: word for word in [*before, *arguments]}.values())
-
-
-@entry("train", recall)
+@entry("train", resume.command_line)
 def main(cfg: DictConfig) -> float | None:
     require_positive(cfg, "trainer.max_epochs", *(f"data.{name}" for name in COUNTS if cfg.data[name] is not None or name != ALL))
     if "crop" in cfg.model:
@@ -46,7 +38,7 @@ def main(cfg: DictConfig) -> float | None:
     check_objective(cfg)
     check_guidance(cfg)
     check_folder(cfg)
-    cfg.overrides = [word for word in HydraConfig.get().overrides.task if not word.startswith("resume=")]
+    cfg.overrides = [word for word in HydraConfig.get().overrides.task if not word.startswith(("resume=", "trust="))]
     if "autoencoder" in cfg.model and not (cfg.resume or cfg.init):
         check_second_stage(cfg)
         cfg.model.autoencoder = cfg.model.autoencoder or first_stage(cfg)
@@ -95,15 +87,17 @@ def train(cfg: DictConfig) -> float | None:
     check_clamp(cfg, data.transform.shape[0], latent="autoencoder" in cfg.model)
     data.prepare_data()
     data.setup()
-    trainer = instantiate(cfg.trainer, logger=parts(cfg.logger), callbacks=parts(cfg.callbacks))
+    io = CheckpointIO(resume.state_of)
+    trainer = instantiate(cfg.trainer, logger=parts(cfg.logger), callbacks=parts(cfg.callbacks), plugins=[io])
     system = begin(cfg, data, trainer.strategy.root_device)
-    system.save_hyperparameters(plain(cfg))
+    system.save_hyperparameters(checkpoint.portable(plain(cfg)))
     if cfg.compile:
         for network in system.networks:
             network.compile()
     if trainer.is_global_zero:
         Path(cfg.run).mkdir(parents=True, exist_ok=True)
         OmegaConf.save(cfg, Path(cfg.run) / "config.yaml", resolve=True)
+        data.split().save(Path(cfg.run) / "splits.csv")
     try:
         trainer.fit(system, data, ckpt_path=cfg.resume, weights_only=True)
     except NotANumber as diverged:

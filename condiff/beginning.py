@@ -7,7 +7,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from condiff import checkpoint, latent
+from condiff import checkpoint, latent, registry
 from condiff.checks import check_codec
 from condiff.data.datamodule import MRIDataModule
 from condiff.diffusion.schedules import Schedule
@@ -61,7 +61,7 @@ def codec_of(cfg: DictConfig, data: MRIDataModule, device: torch.device) -> Code
             f"{key}={path}: is an autoencoder, the first stage; give it as model.autoencoder, or the whole command "
             "once more with hydra.run.dir, which goes on with it"
         )
-    codec = latent.stage(content, path, data, device)
+    codec = latent.stage(content, path, data, device, cfg.trust)
     if wanted and isinstance(codec, Pixels):
         option = "model.autoencoder" if key == "autoencoder" else key
         raise InputError(f"{option}={path}: is a model of pixels, and has no autoencoder; give one of model=autoencoder")
@@ -78,16 +78,17 @@ def with_weights(cfg: DictConfig) -> DiffusionSystem:
     """The system, with the weights of ``init`` where there is one. Raises InputError where that is of other data."""
     if not cfg.init:
         return instantiate(cfg.model)
-    content = checkpoint.read(cfg.resume or cfg.init)  # a run that is resumed no longer needs what it began with
+    path = cfg.resume or cfg.init  # a run that is resumed no longer needs what it began with
+    content = checkpoint.read(path)
+    checkpoint.part("denoiser", content, path, cfg.trust)  # complains before it replaces anything
     wanted = {key: cfg.net[key] for key in ("image_channels", "cond_dim")}
-    for part in ("net", "parameterization"):
-        checkpoint.vet(content["hyper_parameters"][part], cfg.init)
-        cfg[part] = content["hyper_parameters"][part]
+    for name in ("net", "parameterization"):
+        cfg[name] = content["hyper_parameters"]["model"]["denoiser"][name]
     for key, value in wanted.items():
         if value != cfg.net[key]:
             raise InputError(f"init={cfg.init}: its network has {key} {cfg.net[key]}, the data {value}; give data like its own")
     system = instantiate(cfg.model)
-    checkpoint.fill(system, content, cfg.resume or cfg.init)
+    checkpoint.fill(system, content["state_dict"], path)
     return system
 
 
@@ -113,8 +114,8 @@ def adopt(cfg: DictConfig) -> None:
     """What the network that a run begins with takes a parameter's value for: the ranges that it was trained on."""
     if cfg.init and "ranges" in cfg.data.conditioning:
         path = cfg.resume or cfg.init
-        own = checkpoint.read(path)["hyper_parameters"]["data"]["conditioning"]
-        checkpoint.vet(own, path)
+        own = checkpoint.read(path)["hyper_parameters"]["data"].get("conditioning", {})
+        registry.check("conditioning", own, path, cfg.trust)
         cfg.data.conditioning.ranges = own.get("ranges")
 
 

@@ -1,144 +1,166 @@
 """Checkpoints that describe themselves: the resolved configuration lies inside, as plain containers.
 
-Loading runs no code of the file: tensors and containers only (``weights_only``), and of the targets its
-configuration names, only what is defined in condiff or in torch's optimizers and layers is called. What it
-holds is resolved, so an interpolation in it, which could build a target, is refused as well.
+A checkpoint may come from a stranger. `read` gives plain values (`condiff.archive`), and what they describe is built from the
+names in `condiff.registry` alone. No path is stored in a checkpoint, and none in it is followed: where the data lie is known to
+the run's folder and to the command line.
 """
 
-import pickle
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
-from hydra.utils import get_object, instantiate
-from torch import nn
+import yaml
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from condiff import archive, registry
+from condiff.data.identity import Fingerprints
+from condiff.data.writing import cache_folder
 from condiff.errors import InputError
-from condiff.nn import Codec
 from condiff.systems import DiffusionSystem
 
 SAMPLING = ("sampler", "guidance", "clamp")  # how the run sampled
-ALLOWED = ("condiff.", "torch.optim.", "torch.nn.")
-OVERRIDE = re.compile(r"(\+\+?|~)?(?!hydra\b)[a-z_][\w./@:]*(=.*)?", re.DOTALL)  # of ours, not Hydra's own nor an option of it
+LOCAL = ("root", "cache", "workers", "loaders", "shard")  # fields of the data that belong to a machine
+LONGEST_YAML = 1 << 20  # bytes
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-def load(path: str | Path) -> DiffusionSystem:
-    """The system with its averaged weights, on the CPU, in evaluation mode; its configuration is ``hparams``.
+def portable(config: Any) -> Any:
+    """A configuration without what names a place on this machine: text with a slash, and ``init`` but for whether it is given."""
+    if isinstance(config, list):
+        return [portable(value) for value in config if not _is_path(value)]
+    if not isinstance(config, dict):
+        return config
+    kept = {key: portable(value) for key, value in config.items() if not _is_path(value)}
+    return kept | ({"init": bool(config["init"])} if "init" in config else {})
+
+
+def load(path: str | Path, trust: Sequence[str] = ()) -> DiffusionSystem:
+    """The system with its averaged weights, on the CPU, in evaluation mode, frozen; its configuration is ``hparams``.
+
+    Args:
+        trust: names of the user's own classes and functions that the checkpoint may construct.
 
     Raises:
-        InputError: no such file, truncated, not a checkpoint of condiff, or one that names foreign code.
+        InputError: no such file, damaged, not a checkpoint of condiff, or one that asks for more than `condiff.registry` admits.
     """
-    return assemble(read(path), path)
+    return assemble(read(path), path, trust)
 
 
-def assemble(content: dict[str, Any], path: str | Path) -> DiffusionSystem:
+def assemble(content: dict[str, Any], path: str | Path, trust: Sequence[str] = ()) -> DiffusionSystem:
     """The system that a checkpoint's content describes. Raises InputError as `load` does."""
     config = content["hyper_parameters"]
-    vet([config.get(key) for key in SAMPLING], path)  # entry points go by them
-    system = build(config["model"], path)
-    if not isinstance(system, DiffusionSystem):
+    for key in (*SAMPLING, "net"):
+        if not isinstance(config.get(key), dict):
+            raise InputError(f"{path}: its configuration has no {key}; made by another version, or edited")
+        registry.check(key, config[key], path, trust)
+    if "denoiser" not in config["model"]:
         raise InputError(
             f"{path}: is an autoencoder; first train a model of its codes, python train.py model=latent model.autoencoder={path}"
         )
-    fill(system, content, path)
+    system = _filled("model", config["model"], content["state_dict"], path, trust)
     system._set_hparams(config)
-    return system.eval()
+    return system.requires_grad_(False).eval()
 
 
-def data(system: DiffusionSystem, path: str | Path) -> Any:
-    """The data module that a system was trained with, as its configuration has it; nothing is read yet.
+def part(name: str, content: dict[str, Any], path: str | Path, trust: Sequence[str] = ()) -> Any:
+    """A part of the model in a checkpoint's content, ``denoiser`` or ``codec``, in evaluation mode. Raises as `load` does."""
+    state = {key.removeprefix(f"{name}."): w for key, w in content["state_dict"].items() if key.startswith(f"{name}.")}
+    return _filled(name, content["hyper_parameters"]["model"].get(name), state, path, trust).eval()
+
+
+def data(system: DiffusionSystem, path: str | Path, trust: Sequence[str] = ()) -> Any:
+    """The data module that a system was trained with; nothing is read yet.
 
     Raises:
-        InputError: a target as in `build`, or conditions of another length than the network takes.
+        InputError: as `load` does, or conditions of another length than the network takes.
     """
-    found = build(system.hparams["data"], path)
-    says, takes = found.conditioning.dim, system.hparams["net"]["cond_dim"]
-    if says != takes:
+    module = build_data(system.hparams, path, trust)
+    made, expected = module.conditioning.dim, system.hparams["net"].get("cond_dim")
+    if made != expected:
         raise InputError(
-            f"{path}: its network takes conditions of {takes} numbers, this version of condiff makes them of {says}; "
+            f"{path}: its network takes conditions of {expected} numbers, this version of condiff makes them of {made}; "
             "train it again, or use the version that made it"
         )
-    return found
+    return module
 
 
-def codec(content: dict[str, Any], path: str | Path) -> Codec:
-    """Where the diffusion of a checkpoint happens: its autoencoder, of either stage, or pixels. Raises as `load` does."""
-    found = build(content["hyper_parameters"]["model"]["codec"], path)
-    state = {name.removeprefix("codec."): w for name, w in content["state_dict"].items() if name.startswith("codec.")}
-    fill(found, {"state_dict": state}, path)
-    return found.eval()
+def build_data(config: Mapping[str, Any], path: str | Path, trust: Sequence[str] = (), asked: Mapping[str, Any] = NOTHING) -> Any:
+    """The data module of a checkpoint's configuration, with fields of the command line in place of its own.
+
+    The root is the one that the run's folder names. The cache it names is used where it is one already, with an index or a
+    phantom in it; else the cache is this machine's. Raises InputError as `load` does.
+    """
+    own = OmegaConf.to_container(OmegaConf.merge(_without(LOCAL, config["data"]), _without(LOCAL, asked)))
+    places = places_of(path)
+    cache = Path(places.get("cache", "")).expanduser()
+    ready = "cache" in places and any([*cache.glob("index-*/index.csv"), *cache.glob("phantom-*/file_brain_*.h5")])
+    given = {"cache": cache if ready else cache_folder()} | (
+        {} if "phantom" in config["data"] else {"root": places.get("root", "")}
+    )
+    return registry.build("data", own, path, trust, **given | {key: asked[key] for key in LOCAL if key in asked})
 
 
-def fill(system: nn.Module, content: dict[str, Any], path: str | Path) -> None:
-    """Load the content's averaged weights. Raises InputError where they are of another model."""
+def places_of(path: str | Path) -> dict[str, str]:
+    """``root`` and ``cache`` of the data, as config.yaml in a checkpoint's run folder has them; empty where it has none."""
+    file = run_of(path) / "config.yaml"
     try:
-        system.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise InputError(f"{path}: its weights do not fit the model it describes ({first}); was it edited?") from None
+        if not file.is_file() or file.stat().st_size > LONGEST_YAML:
+            return {}
+        node = yaml.safe_load(file.read_text())["data"]
+        return {key: node[key] for key in ("root", "cache") if type(node.get(key)) is str and "\0" not in node[key]}
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, yaml.YAMLError):
+        return {}
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The checkpoint's content, checked to be ours. Raises InputError as `load` does."""
+    """The checkpoint's content, in plain values and checked to be ours. Raises InputError as `load` does."""
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: a folder; give the checkpoint in it, RUN/checkpoints/last.ckpt")
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint; train one (python train.py) or give another path")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError):
-        raise InputError(
-            f"{path}: not a readable checkpoint; truncated (copy it again) or another kind of file (give one made by train.py)"
-        ) from None
-    config = content.get("hyper_parameters") if isinstance(content, dict) else None
-    if not isinstance(config, dict) or not {"model", "data", "overrides"} <= config.keys() or "state_dict" not in content:
+    content = archive.read(path)
+    config, state = (content.get(key) if isinstance(content, dict) else None for key in ("hyper_parameters", "state_dict"))
+    described = isinstance(config, dict) and all(
+        isinstance(config.get(key), kind) for key, kind in (("model", dict), ("data", dict), ("overrides", list))
+    )
+    if not described or not isinstance(state, dict):
         raise InputError(f"{path}: not a checkpoint of condiff (no configuration inside); give one made by train.py")
-    for text in _texts(config["overrides"]):
-        if "_target_" in text or "${" in text or not OVERRIDE.fullmatch(text):
-            raise InputError(f"{path}: was made with {text}, which may name code; refused, give it on the command line instead")
+    if not all(isinstance(name, str) and isinstance(weight, Tensor) for name, weight in state.items()):
+        raise InputError(f"{path}: its weights are not tensors; was it edited?")
     return content
 
 
-def patients(path: str | Path) -> set[str]:
-    """Fingerprints of the patients it was trained on, as its data module told them. Raises InputError where it did not."""
+def patients(path: str | Path) -> list[Fingerprints]:
+    """The patients it was trained on, and its autoencoder before it. Raises InputError where it does not say."""
     return patients_in(read(path), path)
 
 
-def patients_in(content: dict[str, Any], path: str | Path) -> set[str]:
+def patients_in(content: dict[str, Any], path: str | Path) -> list[Fingerprints]:
     """`patients` of a content that was read."""
-    told = _of_data(content, path)
-    return {*told["patients"], *told.get("others", ())}
+    state = _data_state(content, path)
+    others = state.get("others") or []
+    try:
+        if isinstance(state["patients"], list):  # by versions that had no salt
+            return [Fingerprints.unsalted([*state["patients"], *others])]
+        return [Fingerprints.of_state(one) for one in (state["patients"], *others)]
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            f"{path}: the record of its training patients is damaged; use a copy that is not, or train again"
+        ) from None
 
 
 def statistics(path: str | Path) -> dict[str, float]:
-    """Of the images it was trained on, `condiff.data.statistics`. Raises InputError where its data module did not tell."""
-    return _of_data(read(path), path)["statistics"]
-
-
-def _of_data(content: dict[str, Any], path: str | Path) -> dict[str, Any]:
-    states = [state for key, state in content.items() if key.endswith("DataModule")]
-    if not states:
-        raise InputError(f"{path}: does not say whom it was trained on, so nobody is known to be held out; train it again")
-    return states[0]
-
-
-def build(config: Any, path: str | Path) -> Any:
-    """Instantiate a part of a checkpoint's configuration. Raises InputError for a target outside `ALLOWED`."""
-    vet(config, path)
-    return instantiate(config)
-
-
-def vet(config: Any, path: str | Path) -> None:
-    """Raise InputError where a part of a checkpoint's configuration names a target outside `ALLOWED`."""
-    for text in _texts(config):
-        if "${" in text:
-            raise InputError(f"{path}: its configuration holds {text}, unresolved; not made by train.py, refused")
-    for target in _targets(config):
-        if not (target.startswith(ALLOWED) and _origin(target, path).startswith(ALLOWED)):
-            raise InputError(f"{path}: names {target}, which is not of condiff or torch; refused to call it")
+    """Of the images it was trained on, `condiff.data.statistics`. Raises InputError where it does not say."""
+    found = _data_state(read(path), path).get("statistics")
+    if not isinstance(found, dict) or not isinstance(found.get("sigma_data"), float) or not 0 < found["sigma_data"] < 1e6:
+        raise InputError(f"{path}: the statistics of its training images are damaged; use a copy that is not, or train again")
+    return found
 
 
 def run_of(path: str | Path) -> Path:
@@ -155,31 +177,66 @@ def newest(root: str | Path) -> Path:
     return found[-1]
 
 
-def _origin(target: str, path: str | Path) -> str:
-    """Where the target is defined: condiff.data.phantom.os.system is not condiff's."""
+def _filled(slot: str, config: Any, state: dict[str, Tensor], path: str | Path, trust: Sequence[str]) -> Any:
+    """What a configuration describes, with its weights.
+
+    It is first built without memory and with at most as many parameters as there are weights, so that a file cannot ask for a
+    network larger than what it holds. Your own classes need not allow that, and are built at once.
+    """
+    registry.check(slot, config, path, trust)
+    if not registry.trusted(config, trust):
+        with torch.device("meta"), _parameters_at_most(len(state), path):
+            blank = registry.build(slot, config, path).state_dict()
+        other = next((name for name in {**blank, **state} if not _same_shape(blank.get(name), state.get(name))), None)
+        if other is not None:
+            raise InputError(f"{path}: its weights do not fit the model it describes ({other[:100]}); was it edited?")
+    module = registry.build(slot, config, path, trust)
+    fill(module, state, path)
+    return module
+
+
+def fill(module: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
+    """Load weights. Raises InputError where they are of another model."""
     try:
-        return f"{get_object(target).__module__}."
-    except Exception:
-        raise InputError(f"{path}: names {target}, unknown to this version of condiff; use the one that made it") from None
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise InputError(f"{path}: its weights do not fit the model it describes ({first}); was it edited?") from None
 
 
-def _texts(config: Any) -> Iterator[str]:
-    """Every string in nested containers, keys too."""
-    if isinstance(config, dict):
-        yield from _texts([*config.keys(), *config.values()])
-    elif isinstance(config, list | tuple):
-        for value in config:
-            yield from _texts(value)
-    elif isinstance(config, str):
-        yield config
+def _same_shape(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is not None and other is not None and one.shape == other.shape
 
 
-def _targets(config: Any) -> Iterator[str]:
-    if isinstance(config, dict):
-        if "_target_" in config:
-            yield str(config["_target_"])
-        for value in config.values():
-            yield from _targets(value)
-    elif isinstance(config, list | tuple):
-        for value in config:
-            yield from _targets(value)
+@contextmanager
+def _parameters_at_most(number: int, path: str | Path) -> Iterator[None]:
+    """Raises InputError where a module registers more."""
+    count = 0
+
+    def register(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal count
+        count += 1
+        if count > number:
+            raise InputError(f"{path}: has {number} weights, and describes a model of more; was it edited?")
+
+    hook = register_module_parameter_registration_hook(register)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _data_state(content: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """What the data module stored, under the name of its class."""
+    state = content.get(str(content["hyper_parameters"]["data"].get("_target_")).rpartition(".")[2])
+    if not isinstance(state, dict) or "patients" not in state:
+        raise InputError(f"{path}: does not record its training patients, so none is known to be held out; train it again")
+    return state
+
+
+def _without(keys: Sequence[str], config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in keys}
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and ("/" in value or "\\" in value)

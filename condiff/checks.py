@@ -57,7 +57,11 @@ def check_second_stage(cfg: DictConfig) -> None:
     data = instantiate(cfg.data)
     channels, known = data.transform.shape[0], data.conditioning
     check_clamp(cfg, channels, latent=True)
-    codec = checkpoint.codec(checkpoint.read(given), given) if given else instantiate(cfg.codec, image_channels=channels)
+    codec = (
+        checkpoint.part("codec", checkpoint.read(given), given, cfg.trust)
+        if given
+        else instantiate(cfg.codec, image_channels=channels)
+    )
     shape = codec.shape(data.transform.shape)
     fields = {"fields": list(known.fields)} if OmegaConf.is_missing(cfg.net, "fields") else {}
     net = instantiate(cfg.net, image_channels=shape[0], cond_dim=known.dim, **fields)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from condiff import checkpoint
 from condiff.data.cache import spelled
-from condiff.data.datamodule import MRIDataModule, Slices, fingerprints
+from condiff.data.datamodule import MRIDataModule, Slices
 from condiff.errors import InputError
 from condiff.evaluation.images import Images
 from condiff.sampling import Draw
@@ -21,8 +21,10 @@ from condiff.systems import DiffusionSystem
 MOST = 5000  # real images of a part that memory is asked to hold
 
 
-def prepare(system: DiffusionSystem, ckpt: str | Path, asked: Mapping[str, Any]) -> tuple[MRIDataModule, bool]:
-    """The data to judge a checkpoint by, read; and whether their training images are what it learned from.
+def prepare(
+    system: DiffusionSystem, ckpt: str | Path, asked: Mapping[str, Any], trust: Sequence[str] = ()
+) -> tuple[MRIDataModule, bool]:
+    """The data to judge a checkpoint by, read; and whether their training images are those it was trained on.
 
     Args:
         asked: a whole data module's configuration, or fields that replace those of the checkpoint's own.
@@ -31,9 +33,11 @@ def prepare(system: DiffusionSystem, ckpt: str | Path, asked: Mapping[str, Any])
     Raises:
         InputError: images of another size or contrast than the checkpoint's, or held-out patients it has seen.
     """
-    own, trained = system.hparams["data"], checkpoint.data(system, ckpt)
-    other = OmegaConf.create({"seed": own["seed"]} | dict(asked)) if "_target_" in asked else OmegaConf.merge(own, asked)
-    data = instantiate(other)
+    own, trained = system.hparams["data"], checkpoint.data(system, ckpt, trust)
+    if "_target_" in asked:
+        data = instantiate(OmegaConf.create({"seed": own["seed"]} | dict(asked)))
+    else:
+        data = checkpoint.build_data(system.hparams, ckpt, trust, asked)
     for name, mine, theirs in (
         ("images [C, H, W]", trained.transform.shape, data.transform.shape),
         ("contrasts", trained.conditioning.contrasts, data.conditioning.contrasts),
@@ -46,14 +50,15 @@ def prepare(system: DiffusionSystem, ckpt: str | Path, asked: Mapping[str, Any])
     data.conditioning = trained.conditioning  # with the ranges that it was trained on
     data.prepare_data()
     data.setup()
-    seen = checkpoint.patients(ckpt)
-    known = seen & fingerprints(data.val.volumes + data.test.volumes)
+    trained_on = checkpoint.patients(ckpt)
+    known = data.held_out(trained_on)
     if known:
         raise InputError(
             f"data: {len(known)} patients held out of {data.root} were trained on by {ckpt}; the folder, the counts or "
             "the seed have changed since. Give the folder as it was, with the counts and data.seed of the training"
         )
-    return data, data.seen == seen and spelled(data.transform) == spelled(trained.transform)
+    all_of_it = not data.patients - trained_on[0].known(data.patients) and all(some.within(data.patients) for some in trained_on)
+    return data, all_of_it and spelled(data.transform) == spelled(trained.transform)
 
 
 def real(data: MRIDataModule, *parts: Slices, most: int = MOST) -> Images:

@@ -1,6 +1,7 @@
 """The second stage's beginning: from an autoencoder's checkpoint and the data to codes that a model can be trained on."""
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from condiff import checkpoint
 from condiff.data.cache import spelled
-from condiff.data.datamodule import MEASURED, MRIDataModule, fingerprints
+from condiff.data.datamodule import MEASURED, MRIDataModule
 from condiff.data.latents import moments, named
 from condiff.data.statistics import Statistics, measure
 from condiff.data.writing import whole, writing
@@ -23,25 +24,27 @@ SCALE = ("shift", "scale")  # of a codec's state, what the second stage measures
 STREAM = "codes"  # of the augmentation that they are measured under
 
 
-def stage(content: dict[str, Any], path: str | Path, data: MRIDataModule, device: torch.device) -> Codec:
+def stage(
+    content: dict[str, Any], path: str | Path, data: MRIDataModule, device: torch.device, trust: Sequence[str] = ()
+) -> Codec:
     """The codec in a checkpoint's content; where that is an autoencoder's own, standardised over all training images.
 
-    ``data`` is told whom the checkpoint knows.
+    ``data`` receives the checkpoint's training patients.
 
     Raises:
         InputError: a codec of other images, or a checkpoint that has seen patients who are held out here.
     """
     known = checkpoint.patients_in(content, path)
-    held_out = known & fingerprints(data.val.volumes + data.test.volumes)
+    held_out = data.held_out(known)
     if held_out:
         raise InputError(
             f"{path}: was trained on {len(held_out)} patients who are held out here; give it the same data and data.seed"
         )
-    data.others = known - data.seen
-    codec = checkpoint.codec(content, path)
+    data.others = known
+    codec = checkpoint.part("codec", content, path, trust)
     if isinstance(codec, Pixels):
         return codec
-    made = checkpoint.build(content["hyper_parameters"]["data"], path).transform.shape[0]
+    made = checkpoint.build_data(content["hyper_parameters"], path, trust).transform.shape[0]
     if made != data.transform.shape[0]:
         raise InputError(
             f"{path}: was trained on images of {made} channels, the data have {data.transform.shape[0]}; give others"

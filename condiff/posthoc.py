@@ -1,12 +1,12 @@
 """Averages of a run's weights, of any length and as of any step, made of those it stored."""
 
-import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
-from condiff import checkpoint
+from condiff import archive, checkpoint
 from condiff.averaging import gamma, weights
 from condiff.errors import InputError
 from condiff.systems import DiffusionSystem
@@ -24,29 +24,26 @@ def averaged(ckpt: str | Path, std: float, step: int | None = None) -> tuple[dic
         InputError: no stored averages beside the checkpoint, or none as early as ``step``; a width out of reach.
     """
     wanted = gamma(std)
-    content, found = checkpoint.read(ckpt), stored(ckpt)
-    step = max(file["step"] for file in found) if step is None else step
-    before = [file for file in found if file["step"] <= step]
+    content, steps = checkpoint.read(ckpt), stored(ckpt)
+    step = max(steps) if step is None else step
+    before = [at for at in steps if at <= step]
     if not before:
-        steps = ", ".join(str(file["step"]) for file in found)
-        raise InputError(f"step={step}: no average was stored so early; there are those of steps {steps}")
-    parts = [
-        (file["step"], gamma(width), state)
-        for file in before
-        for width, state in zip(file["stds"], file["averages"], strict=True)
-    ]
-    shares, left = weights([(at, exponent) for at, exponent, _ in parts], (step, wanted))
-    state = dict(content["state_dict"])
-    for name in parts[0][2]:
-        if name not in state or any(name not in other for *_, other in parts):
-            raise InputError(f"{ckpt}: has no weights {name}, the averages beside it do; they are another run's")
-        state[name] = sum(float(share) * other[name].float() for share, (*_, other) in zip(shares, parts, strict=True))
-    state |= before[-1]["buffers"]
+        raise InputError(f"step={step}: no average was stored so early; there are those of steps {', '.join(map(str, steps))}")
+    profiles = [(at, gamma(width)) for at in before for width in _average(steps[at])["stds"]]
+    shares, left = weights(profiles, (step, wanted))
+    sums: dict[str, Tensor] = {}
+    for at in before:  # one file at a time: together they are many times the model
+        file = _average(steps[at])
+        own, shares = shares[: len(file["stds"])], shares[len(file["stds"]) :]
+        for share, average in zip(own.tolist(), file["averages"], strict=True):
+            _demand_same(average, sums or average, content["state_dict"], ckpt)
+            sums = {name: sums.get(name, 0.0) + share * weight.float() for name, weight in average.items()}
+    state = content["state_dict"] | sums | file["buffers"]
     kept = {key: value for key, value in content.items() if key in NEEDED or key.endswith("DataModule")}
     return kept | {"state_dict": state, "global_step": step}, step, left
 
 
-def earlier(ckpt: str | Path, share: float, std: float) -> DiffusionSystem:
+def earlier(ckpt: str | Path, share: float, std: float, trust: Sequence[str] = ()) -> DiffusionSystem:
     """The run's own model as it was after a share of its steps, to guide the finished one by.
 
     With a share of 1 it is the checkpoint as it stands, say a smaller model's.
@@ -57,27 +54,48 @@ def earlier(ckpt: str | Path, share: float, std: float) -> DiffusionSystem:
     if not 0 < share <= 1:
         raise InputError(f"guidance.weaker.share={share}: give a share of the run, more than 0, at most 1")
     if share == 1:
-        return checkpoint.load(ckpt)
-    finished = checkpoint.read(ckpt)["global_step"]
-    near = min((file["step"] for file in stored(ckpt)), key=lambda step: abs(step - share * finished))
+        return checkpoint.load(ckpt, trust)
+    finished = checkpoint.read(ckpt).get("global_step")
+    if not isinstance(finished, int):
+        raise InputError(f"{ckpt}: does not say after how many steps it was made; give RUN/checkpoints/last.ckpt")
+    near = min(stored(ckpt), key=lambda step: abs(step - share * finished))
     if abs(near - share * finished) > NEAR * finished:
         raise InputError(
             f"guidance.weaker.share={share}: of the {finished} steps of {ckpt} no average was stored near step "
             f"{share * finished:.0f}, the nearest is of step {near}; give another share"
         )
-    return checkpoint.assemble(averaged(ckpt, std, near)[0], ckpt)
+    return checkpoint.assemble(averaged(ckpt, std, near)[0], ckpt, trust)
 
 
-def stored(ckpt: str | Path) -> list[dict[str, Any]]:
-    """What `condiff.callbacks.StoredAverages` left beside a checkpoint, in order. Raises InputError where that is nothing."""
+def stored(ckpt: str | Path) -> dict[int, Path]:
+    """The files that `condiff.callbacks.StoredAverages` left beside a checkpoint, by step. Raises InputError for none."""
     folder = checkpoint.run_of(ckpt) / "averages"
-    files = sorted(folder.glob("step-*.pt"))
+    files = {int(path.stem.removeprefix("step-")): path for path in sorted(folder.glob("step-*.pt")) if path.stem[5:].isdecimal()}
     if not files:
         raise InputError(
             f"{folder}: no stored averages; they are made while training (callbacks.averages.times), give a checkpoint "
             "in the folder of a run that has them"
         )
-    try:
-        return [torch.load(path, map_location="cpu", weights_only=True, mmap=True) for path in files]
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise InputError(f"{folder}: holds a file that cannot be read ({error}); delete it") from None
+    return files
+
+
+def _average(path: Path) -> dict[str, Any]:
+    """The content of such a file. Raises InputError where it is damaged or of another kind."""
+    content = archive.read(path)
+    kinds: dict[str, Any] = {"stds": (list, tuple), "averages": list, "buffers": dict}
+    whole = isinstance(content, dict) and all(isinstance(content.get(key), kind) for key, kind in kinds.items())
+    states = [*content["averages"], content["buffers"]] if whole else [None]
+    widths = [std for std in content["stds"] if isinstance(std, float)] if whole else []
+    if not all(isinstance(one, dict) and all(isinstance(w, Tensor) for w in one.values()) for one in states) or not widths:
+        raise InputError(f"{path}: holds no averages of weights; delete it")
+    if not len(widths) == len(content["stds"]) == len(content["averages"]):
+        raise InputError(f"{path}: holds {len(content['averages'])} averages of {len(content['stds'])} widths; delete it")
+    return content
+
+
+def _demand_same(average: dict[str, Tensor], other: dict[str, Tensor], state: dict[str, Tensor], ckpt: str | Path) -> None:
+    """Raise InputError unless both averages are of the same of the checkpoint's weights."""
+    for name in {**average, **other}:
+        shapes = {getattr(one.get(name), "shape", None) for one in (average, other, state)}
+        if len(shapes) > 1:
+            raise InputError(f"{ckpt}: its weights {name[:100]} are not those of the averages beside it; they are another run's")

@@ -11,7 +11,7 @@ import torch
 from scipy.special import j1
 
 from condiff.callbacks import StopAtNaN
-from condiff.data import header
+from condiff.data import header, identity
 from condiff.data.phantom import Phantom
 
 ROOT = Path(__file__).parent.parent
@@ -21,6 +21,12 @@ TINY = Phantom(patients=3, slices=2, coils=2, matrix=32)
 @pytest.fixture(autouse=True)
 def few_threads():
     torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def quick_fingerprints(monkeypatch):
+    """Slow on purpose; here every run would wait for them."""
+    monkeypatch.setattr(identity, "COST", 2)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
     | {"condiff.evaluation", "condiff.export", "condiff.mri", "condiff.nn", "condiff.sampling", "condiff.seeds"},
     "translating.py": {"torch", "numpy", "h5py", "nibabel", "condiff.data", "condiff.diffusion"},
     "averaging.py": {"torch"},
-    "posthoc.py": {"torch", "condiff.averaging", "condiff.checkpoint", "condiff.systems"},
+    "posthoc.py": {"torch", "condiff.archive", "condiff.averaging", "condiff.checkpoint", "condiff.systems"},
     "callbacks": {"torch", "lightning", "condiff.averaging", "condiff.callbacks", "condiff.data", "condiff.diffusion"}
     | {"condiff.evaluation", "condiff.export", "condiff.judging", "condiff.sampling", "condiff.systems"},
     "errors.py": set(),
@@ -39,11 +39,14 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
     "drawing.py": {"torch", "lightning", "h5py", "rich", "condiff.diffusion", "condiff.export", "condiff.sampling"},
     "judging.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.data", "condiff.evaluation", "condiff.sampling"}
     | {"condiff.seeds", "condiff.systems"},
-    "checkpoint.py": {"torch", "hydra", "condiff.nn", "condiff.systems"},
+    "archive.py": {"torch"},
+    "checkpoint.py": {"torch", "omegaconf", "yaml", "condiff.archive", "condiff.data", "condiff.registry", "condiff.systems"},
+    "registry.py": {"torch", "hydra", "condiff.data", "condiff.diffusion", "condiff.mri", "condiff.nn", "condiff.systems"},
+    "resume.py": {"torch", "hydra", "condiff.checkpoint", "condiff.registry"},
     "latent.py": {"torch", "filelock", "condiff.checkpoint", "condiff.data", "condiff.nn", "condiff.seeds"},
     "checks.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.entry"},
     "beginning.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.checks", "condiff.latent", "condiff.entry"}
-    | {"condiff.data", "condiff.diffusion", "condiff.nn", "condiff.systems"},
+    | {"condiff.data", "condiff.diffusion", "condiff.nn", "condiff.registry", "condiff.systems"},
     "entry.py": {"hydra", "omegaconf", "lightning"},
     "__init__.py": set(),
 }

@@ -1,6 +1,5 @@
 """The data module: a folder of volumes, or the phantom, as batches of `Sample(image, cond)`."""
 
-import hashlib
 import logging
 import math
 import os
@@ -19,6 +18,7 @@ from condiff.data.augment import Augment
 from condiff.data.cache import Cache, Read, Stack, spelled
 from condiff.data.conditioning import Conditioning
 from condiff.data.fastmri import Volume
+from condiff.data.identity import Fingerprints
 from condiff.data.index import NAMED, Index, index
 from condiff.data.latents import Encode, Encoded, Latents, encoded, named
 from condiff.data.order import Order, Stream
@@ -140,7 +140,7 @@ class MRIDataModule(L.LightningDataModule):
         self.augment, self.seed, self.loaders, self.shard = augment, seed, loaders, shard
         self.workers = len(cores()) if workers is None else workers
         self.codes: Latents | None = None
-        self.others: set[str] = set()
+        self.others: list[Fingerprints] = []
 
     def folder(self) -> Path:
         """Where the files are."""
@@ -157,7 +157,7 @@ class MRIDataModule(L.LightningDataModule):
         if hasattr(self, "train"):
             return
         split = self.split()
-        self.seen = fingerprints(split.train)
+        self.patients = {volume.patient for volume in split.train}
         self.conditioning.learn(split.train)
         self.train, self.val = self.slices(split.train, "training"), self.slices(split.val, "validation")
         self.test = self.slices(split.test, "test")
@@ -189,21 +189,36 @@ class MRIDataModule(L.LightningDataModule):
         """Of the training images, or of 512 spread over them; after `setup`."""
         return measure(self.train.examples(None, MEASURED))
 
-    def state_dict(self) -> dict[str, Any]:
-        """Whom was trained on, unreadably, that they are never taken for strangers; and what was measured on them.
+    @cached_property
+    def fingerprints(self) -> Fingerprints:
+        """Of the patients trained on; after `setup`."""
+        return Fingerprints.of(self.patients)
 
-        ``others`` are those whom the model knows from elsewhere, say from its autoencoder's training.
+    def held_out(self, known: Sequence[Fingerprints]) -> set[str]:
+        """The patients held out here that are among those ``known`` to a model; after `setup`."""
+        patients = {volume.patient for volume in self.val.volumes + self.test.volumes}
+        return set().union(*(some.known(patients) for some in known))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The patients trained on, as fingerprints, so that they are never taken for held-out ones; what was measured on them.
+
+        ``others`` are those that the model learned from elsewhere, say its autoencoder's.
         """
-        return {"patients": sorted(self.seen), "others": sorted(self.others), "statistics": asdict(self.statistics)}
+        others = [some.state() for some in self.others]
+        return {"patients": self.fingerprints.state(), "others": others, "statistics": asdict(self.statistics)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Raises InputError where a run is resumed on other patients than it began with."""
-        others = self.seen ^ set(state_dict["patients"])
-        if others:
+        state = state_dict["patients"]
+        began = Fingerprints.unsalted(state) if isinstance(state, list) else Fingerprints.of_state(state)
+        left, joined = len(began.hashes) - len(began.known(self.patients)), len(self.patients - began.known(self.patients))
+        if left or joined:
             raise InputError(
-                f"data.root: {self.root} no longer splits as it did when the run began ({len(others)} training patients "
-                "differ); give the folder as it was, or train anew"
+                f"data.root: {self.root} no longer splits as it did when the run began ({left + joined} training patients "
+                "differ); give the folder as it was, or train from the start"
             )
+        if began.salt:
+            self.fingerprints = began
 
     def slices(self, volumes: Sequence[Volume], title: str) -> Slices:
         """The images of some volumes; those that cannot be made are reported and left out."""
@@ -266,17 +281,12 @@ def sharded(volumes: Sequence[Volume], shard: str) -> Sequence[Volume]:
     return volumes[int(k) - 1 :: int(n)]
 
 
-def fingerprints(volumes: Sequence[Volume]) -> set[str]:
-    """Whose volumes they are, in a form that tells nobody's identifier."""
-    return {hashlib.sha256(volume.patient.encode()).hexdigest()[:16] for volume in volumes}
-
-
 class PhantomDataModule(MRIDataModule):
     """The phantom's volumes, made in the cache folder before they are first needed."""
 
-    def __init__(self, phantom: Phantom, cache: str | os.PathLike, **settings):
+    def __init__(self, phantom: Phantom, cache: str | os.PathLike, workers: int = 0, **settings):
         self.phantom = phantom
-        super().__init__(root=Path(cache) / phantom.key, cache=cache, **settings)
+        super().__init__(root=Path(cache) / phantom.key, cache=cache, workers=workers, **settings)
 
     def folder(self) -> Path:
         """Where the files are, made first where they are not."""

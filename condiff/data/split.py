@@ -1,10 +1,12 @@
 """Splitting by patient: nobody is seen in training and in validation."""
 
+import csv
 import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from condiff.data.fastmri import Volume
 from condiff.errors import InputError
@@ -21,6 +23,14 @@ class Split:
     @property
     def all(self) -> list[Volume]:
         return self.train + self.val + self.test
+
+    def save(self, path: Path) -> None:
+        """Write which file is in which split, as CSV: file, contrast, split. It names files, so it stays on this disk."""
+        with path.open("w", newline="", errors="surrogateescape") as file:
+            rows = csv.writer(file)
+            rows.writerow(["file", "contrast", "split"])
+            for name in ("train", "val", "test"):
+                rows.writerows([volume.path, volume.contrast, name] for volume in getattr(self, name))
 
 
 def split_by_patient(volumes: Iterable[Volume], contrasts: Sequence[str], train: int | None, held_out: int, seed: int) -> Split:

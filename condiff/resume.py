@@ -1,0 +1,178 @@
+"""What a resumed run takes from its checkpoint: model, data selection, training mathematics and the state of the training.
+
+Never a path that is written, a device count, a logger or the setting of a callback. Those come from the command line of the run
+that resumes; where its data lie, from the run's folder.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
+from torch import Tensor
+
+from condiff import checkpoint
+from condiff.errors import InputError, printable
+from condiff.registry import WORD
+
+PARTS = {"data", "net", "schedule", "parameterization", "sampler", "guidance", "clamp", "averaging", "codec", "model"}
+CHOICES = PARTS | {"experiment", "data/transform", "data/conditioning", "data/maps"}  # groups of conf/
+ALONE = {"seed", "name", "compile"}
+TRAINER = {
+    f"trainer.{name}"
+    for name in (
+        "max_epochs", "max_steps", "min_epochs", "min_steps", "precision", "accumulate_grad_batches", "gradient_clip_val",
+        "gradient_clip_algorithm", "val_check_interval", "check_val_every_n_epoch", "limit_train_batches", "limit_val_batches",
+    )
+}  # fmt: skip
+ELSEWHERE = {*checkpoint.LOCAL, "autoencoder", "weaker"}  # fields of those parts that belong to a machine, or are paths
+STATE = {  # of Lightning's checkpoint, besides ours
+    "epoch": int, "global_step": int, "pytorch-lightning_version": str, "state_dict": dict, "loops": dict, "callbacks": dict,
+    "optimizer_states": list, "lr_schedulers": list, "hyper_parameters": dict, "current_model_state": dict,
+    "averaging_state": dict, "MixedPrecision": dict,
+}  # fmt: skip
+OWN: Mapping[str, Mapping[str, type]] = {  # states of callbacks
+    "EMA": {"latest_update_step": int},
+    "StoredAverages": {"count": int, "averages": list},
+}
+RATE = {"base_lrs": list, "last_epoch": int, "_step_count": int, "_last_lr": list, "_initial_step": int, "_is_initial": bool}
+log = logging.getLogger(__name__)
+
+
+def command_line(arguments: Sequence[str]) -> list[str]:
+    """The command line; before it, where it resumes a run, what that run takes from its checkpoint.
+
+    Raises:
+        InputError: no checkpoint, or stored words that no run of ``train.py`` stores.
+    """
+    path = next((word.partition("=")[2].strip("'\"") for word in arguments if word.startswith("resume=")), None)
+    if path is None:
+        return list(arguments)
+    config = checkpoint.read(path)["hyper_parameters"]
+    taken = overrides(config["overrides"], path)
+    root = checkpoint.places_of(path).get("root")
+    if root and not any(word.startswith(("data.root=", "+data.root=")) for word in arguments):
+        taken.append("data.root='{}'".format(root.replace("\\", "\\\\").replace("'", "\\'")))
+    if config.get("init"):  # the network is the checkpoint's own, whatever its run began with
+        taken.append(next(word.replace("resume=", "init=", 1) for word in arguments if word.startswith("resume=")))
+    return list({word.split("=")[0].lstrip("+"): word for word in [*taken, *arguments]}.values())
+
+
+def overrides(words: Iterable[Any], path: str | Path) -> list[str]:
+    """Those of a checkpoint's words that a resumed run takes; the others are named in a warning.
+
+    Raises:
+        InputError: a word that could name code, leave conf/ or reach Hydra itself.
+    """
+    words, parser = list(words), OverridesParser.create()
+    taken: list[str] = []
+    left: list[str] = []
+    for word in words[:1000]:
+        try:
+            parsed = parser.parse_override(word) if type(word) is str and len(word) < 2000 else None
+        except (HydraException, ValueError, RecursionError):
+            parsed = None
+        if parsed is None or _hostile(parsed):
+            raise InputError(
+                f"{path}: was made with {str(word)[:200]}, which may name code; refused, give it on the command line instead"
+            )
+        (taken if _allowed(parsed) else left).append(word)
+    if left:
+        log.warning("resume: not taken from the checkpoint; give again what is wanted of it: %s", printable(" ".join(left)[:500]))
+    return taken
+
+
+def state_of(path: str | Path) -> dict[str, Any]:
+    """A checkpoint's content as Lightning restores it: states of known kinds, without the paths of `ModelCheckpoint`.
+
+    Raises:
+        InputError: as `condiff.checkpoint.read` does, or for a state of another kind.
+    """
+    content = checkpoint.read(path)
+    own = {key: value for key, value in content.items() if key.endswith("DataModule") and isinstance(value, dict)}
+    state = own | {key: content[key] for key in STATE if content.get(key) is not None}
+    for key in ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers", "pytorch-lightning_version"):
+        if key not in state:
+            raise InputError(
+                f"{path}: has no {key}, so it cannot be resumed; give RUN/checkpoints/last.ckpt, or begin with it, init="
+            )
+    for key, value in state.items():
+        if type(value) is not STATE.get(key, dict):
+            raise InputError(f"{path}: its {key} is a {type(value).__name__}; was it edited?")
+    state["callbacks"] = {
+        key: {name: value[name] for name in kinds}
+        for key, kinds in OWN.items()
+        if _is_of(value := state["callbacks"].get(key), kinds)
+    }
+    for key in ("optimizer_states", "lr_schedulers"):
+        if not all(isinstance(one, dict) for one in state[key]) or not _numbers(state[key]):
+            raise InputError(f"{path}: its {key} hold more than numbers; was it edited?")
+    state["lr_schedulers"] = [
+        {name: one[name] for name, kind in RATE.items() if type(one.get(name)) is kind}
+        | {"lr_lambdas": [None] * len(one.get("base_lrs") or ())}
+        for one in state["lr_schedulers"]
+    ]
+    if not _counts(state["loops"]):
+        raise InputError(f"{path}: its loops hold more than counts; was it edited?")
+    return state
+
+
+def _is_of(value: Any, kinds: Mapping[str, type]) -> bool:
+    return isinstance(value, dict) and all(type(value.get(name)) is kind for name, kind in kinds.items())
+
+
+def _counts(value: Any) -> bool:
+    """Whether nested dictionaries hold nothing but counts and switches."""
+    return all(map(_counts, value.values())) if isinstance(value, dict) else isinstance(value, int | None)
+
+
+def _numbers(value: Any) -> bool:
+    """Whether nested containers hold nothing but numbers, switches and tensors."""
+    if isinstance(value, dict | list | tuple):
+        return all(map(_numbers, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int | float | Tensor | None)
+
+
+def _hostile(parsed: Override) -> bool:
+    """Whether a word could reach code: Hydra's own settings, a package, a target, an interpolation, a file outside of conf/."""
+    key = str(parsed.key_or_group)
+    odd = parsed.package is not None or parsed.is_sweep_override() or "hydra" in key.replace("/", ".").split(".")
+    names = key.replace("/", ".").split(".")
+    if odd or any(not WORD.fullmatch(name) or name.startswith("_") for name in names):
+        return True
+    if key in CHOICES and not _is_choice(parsed):
+        return True
+    return not _harmless(parsed.value())
+
+
+def _harmless(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(WORD.fullmatch(str(key)) and not str(key).startswith("_") and _harmless(item) for key, item in value.items())
+    if isinstance(value, list):
+        return all(map(_harmless, value))
+    return not isinstance(value, str) or "${" not in value
+
+
+def _is_choice(parsed: Override) -> bool:
+    """Options of a group, or the fields of a part in braces."""
+    value = parsed.value()
+    return value is None or (isinstance(value, str | list | dict) and _of_words(value))
+
+
+def _allowed(parsed: Override) -> bool:
+    key = str(parsed.key_or_group)
+    fields = key.split(".")
+    known = key in CHOICES | ALONE | TRAINER or fields[0] in PARTS
+    return known and parsed.type != OverrideType.DEL and not ELSEWHERE & {*fields} and _of_words(parsed.value())
+
+
+def _of_words(value: Any) -> bool:
+    """Whether all text in it is plain words."""
+    if isinstance(value, dict):
+        return all(_of_words(item) and key not in ELSEWHERE for key, item in value.items())
+    if isinstance(value, list):
+        return all(map(_of_words, value))
+    return not isinstance(value, str) or WORD.fullmatch(value) is not None
