@@ -1,19 +1,18 @@
 """Torch files from strangers, read as plain values.
 
-``torch.load(weights_only=True)`` runs no code, but what it returns can lie: an OrderedDict whose ``keys`` is replaced, a tensor
-that claims a terabyte in four bytes, a list that contains itself. `read` verifies the checksums, admits a short list of names in
-the pickle, and rebuilds the result from exact built-in types within limits of depth, number and size. What walks over the result
-sees all that is in it.
+A file of ``torch.save`` is a zip archive of a pickle and of the tensors' bytes. A pickle is a program: here its operations that
+build containers, numbers, text and tensors are carried out, and every other one is refused. So nothing in a file is imported,
+called or restored into an object, the checksums are verified, and the work is bounded by the size of the file.
 """
 
 import io
-import pickle
+import math
 import pickletools
 import re
 import zipfile
-from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,41 +20,24 @@ from torch import Tensor
 from condiff.errors import InputError
 
 DEPTH = 40  # containers in one another; a checkpoint of Lightning's has some 10
-VALUES = 3_000_000  # in all; an optimizer has a few for each tensor of the model
-TEXT = 1 << 24  # characters in all
-PICKLE = 1 << 27  # bytes; weights lie outside of it
-INTEGER = 1 << 63
+VALUES = 1_000_000  # in all; an optimizer has a few for each tensor of the model
+PICKLE = 1 << 25  # bytes, without the tensors
 RECORD = re.compile(
-    r"[^/\\]+/(data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)"
+    r"([^/\\]+)/(data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)"
 )
-NAMES = {
-    "collections OrderedDict",
-    "torch._utils _rebuild_tensor_v2",
-    "torch._utils _rebuild_parameter",
-    *(f"torch {kind}Storage" for kind in ["Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool"]),
-}
-FOREIGN = {
-    "STACK_GLOBAL",
-    "INST",
-    "OBJ",
-    "EXT1",
-    "EXT2",
-    "EXT4",
-    "NEWOBJ",
-    "NEWOBJ_EX",
-    "PERSID",
-}  # ways torch.save does not take
-UNREADABLE = (
-    RuntimeError,
-    EOFError,
-    OSError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    pickle.UnpicklingError,
-    zipfile.error,
-)
+STORAGES = {
+    "torch DoubleStorage": torch.float64, "torch FloatStorage": torch.float32, "torch HalfStorage": torch.float16,
+    "torch BFloat16Storage": torch.bfloat16, "torch LongStorage": torch.int64, "torch IntStorage": torch.int32,
+    "torch ShortStorage": torch.int16, "torch CharStorage": torch.int8, "torch ByteStorage": torch.uint8,
+    "torch BoolStorage": torch.bool,
+}  # fmt: skip
+CONSTANTS: Mapping[str, Callable[[], Any]] = {
+    "EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "NONE": lambda: None, "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+}  # fmt: skip
+ARGUMENTS = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE"}
+TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+UNREADABLE = (OSError, EOFError, LookupError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError, zipfile.error)
 
 
 def read(path: str | Path) -> Any:
@@ -65,82 +47,179 @@ def read(path: str | Path) -> Any:
         InputError: damaged, of another kind, or holding what `condiff` never writes; the line says which.
     """
     path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
     try:
-        with path.open("rb") as file:
-            _verify(file, path)
-            file.seek(0)
-            value = torch.load(file, map_location="cpu", weights_only=True)
-        return _Plain(path)(value)
+        with zipfile.ZipFile(path) as archive:
+            root = _root(archive, path)
+            value = _unpickled(archive.read(f"{root}/data.pkl"), _Storages(archive, root))
+        _demand_plain(value)
+        return value
+    except Refused as reason:
+        raise InputError(f"{path}: {reason}; refused") from None
     except InputError:
         raise
     except PermissionError:
         raise InputError(f"{path}: permission denied; make it readable, or copy it") from None
-    except (*UNREADABLE, MemoryError, RecursionError, OverflowError):
+    except UNREADABLE:
         raise InputError(
             f"{path}: not a readable checkpoint; truncated (copy it again) or another kind of file (give one made by train.py)"
         ) from None
 
 
-def _verify(file: BinaryIO, path: Path) -> None:
-    """Raise InputError unless the archive is whole, unpacked, and its pickle names nothing but containers and tensors."""
-    with zipfile.ZipFile(file) as archive:
-        entries = archive.infolist()
-        names = [entry.filename for entry in entries]
-        odd = next((name for name in names if not RECORD.fullmatch(name)), None)
-        if odd is not None or len({name.partition("/")[0] for name in names}) != 1 or len({*names}) != len(names):
-            raise InputError(f"{path}: not a checkpoint (it holds {odd or 'one entry twice'!r}); give one made by train.py")
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise InputError(f"{path}: its entries are compressed, which torch.save does not do; refused")
-        if sum(entry.file_size for entry in entries) > file.seek(0, io.SEEK_END):
-            raise InputError(f"{path}: its entries overlap; refused")
-        damaged = archive.testzip()
-        if damaged is not None:
-            raise InputError(f"{path}: damaged (the checksum of {damaged} is wrong); copy it again")
-        root = names[0].partition("/")[0]
-        if archive.getinfo(f"{root}/data.pkl").file_size > PICKLE:
-            raise InputError(f"{path}: holds more than {PICKLE >> 20} MB beside its weights; refused")
-        for operation, argument, _ in pickletools.genops(archive.read(f"{root}/data.pkl")):
-            foreign = argument if operation.name == "GLOBAL" and argument not in NAMES else None
-            if foreign or operation.name in FOREIGN:
-                name = str(foreign or operation.name).replace(" ", ".")
-                raise InputError(f"{path}: holds {name[:100]!r}, which is no container, number, text or tensor; refused")
+class Refused(Exception):
+    """What a file holds that no checkpoint does."""
 
 
-class _Plain:
-    """Rebuilds values from exact types; counts what it rebuilds, so shared references cost as much as copies."""
+def _root(archive: zipfile.ZipFile, path: Path) -> str:
+    """The folder of all entries. Raises InputError or `Refused` unless the archive is one of ``torch.save``, and whole."""
+    entries = archive.infolist()
+    records = [RECORD.fullmatch(entry.filename) for entry in entries]
+    roots = {record.group(1) for record in records if record}
+    if not all(records) or len(roots) != 1 or len({entry.filename for entry in entries}) != len(entries):
+        raise InputError(f"{path}: not a checkpoint, but another zip archive; give one made by train.py")
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise Refused("its entries are compressed, which torch.save does not do")
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise Refused("its entries overlap")
+    damaged = archive.testzip()
+    if damaged is not None:
+        raise InputError(f"{path}: damaged (the checksum of {damaged} is wrong); copy it again")
+    (root,) = roots
+    if archive.getinfo(f"{root}/data.pkl").file_size > PICKLE:
+        raise Refused(f"holds more than {PICKLE >> 20} MB beside its tensors")
+    if f"{root}/byteorder" in archive.namelist() and archive.read(f"{root}/byteorder") != b"little":
+        raise Refused("its numbers are big-endian")
+    return root
 
-    def __init__(self, path: Path):
-        self.path, self.values, self.text = path, VALUES, TEXT
 
-    def __call__(self, value: Any, depth: int = 0) -> Any:
-        """Raises InputError for a type that no checkpoint has, and beyond the limits."""
-        self.values -= 1
-        if depth > DEPTH or self.values < 0:
-            raise InputError(f"{self.path}: holds more than {VALUES} values, or containers in one another {DEPTH} times; refused")
-        kind = type(value)
-        if kind is dict or kind is OrderedDict:  # dict.items, for an OrderedDict's own can be replaced
-            return {self._key(key): self(item, depth + 1) for key, item in dict.items(value)}
-        if kind is list or kind is tuple:
-            return kind(self(item, depth + 1) for item in value)
-        if kind is str:
-            self.text -= len(value)
-            if self.text < 0:
-                raise InputError(f"{self.path}: holds more than {TEXT} characters of text; refused")
-        elif kind is int and not -INTEGER <= value < INTEGER:
-            raise InputError(f"{self.path}: holds a whole number of {value.bit_length()} bits; refused")
-        elif kind is Tensor or kind is torch.nn.Parameter:
-            return self._tensor(value.detach())
-        elif kind not in (int, float, bool, type(None)):
-            raise InputError(f"{self.path}: holds a {kind.__name__}, which no checkpoint of condiff does; refused")
-        return value
+class _Storages:
+    """The tensors' bytes, each read once."""
 
-    def _key(self, key: Any) -> str | int:
-        if type(key) not in (str, int):
-            raise InputError(f"{self.path}: holds a dictionary with a {type(key).__name__} for a key; refused")
-        return self(key)
+    def __init__(self, archive: zipfile.ZipFile, root: str):
+        self.archive, self.root = archive, root
+        self.read: dict[str, Tensor] = {}
 
-    def _tensor(self, tensor: Tensor) -> Tensor:
-        dense = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_complex()
-        if not dense or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise InputError(f"{self.path}: holds a tensor {list(tensor.shape)} that is not dense numbers; refused")
-        return tensor
+    def __call__(self, saved: Any) -> Tensor:
+        """("storage", dtype, key, device, length) -> [length]."""
+        kind, dtype, key, _, length = saved
+        if kind != "storage" or type(dtype) is not torch.dtype or type(key) is not str or type(length) is not int:
+            raise Refused("holds a reference that is no tensor's")
+        if key not in self.read:
+            content = self.archive.read(f"{self.root}/data/{key}")
+            self.read[key] = torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
+        found = self.read[key]
+        if found.dtype != dtype or len(found) != length:
+            raise Refused("holds a tensor of another size or type than its bytes")
+        return found
+
+
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
+    """torch._utils._rebuild_tensor_v2, within the bytes there are."""
+    whole = type(storage) is Tensor and type(size) is tuple and type(stride) is tuple and len(size) == len(stride)
+    if not whole or any(type(n) is not int or n < 0 for n in (offset, *size, *stride)) or math.prod(size) > len(storage):
+        raise Refused("holds a tensor that is larger than its bytes")
+    if any(step == 0 and n > 1 for n, step in zip(size, stride, strict=True)):
+        raise Refused("holds a tensor whose elements share their bytes")
+    return storage.as_strided(size, stride, offset)
+
+
+CALLABLE: Mapping[str, Callable[..., Any]] = {
+    "collections OrderedDict": dict,
+    "torch._utils _rebuild_tensor_v2": _tensor,
+    "torch._utils _rebuild_parameter": lambda data, *_: data,
+}
+
+
+def _unpickled(pickled: bytes, storage: Callable[[Any], Tensor]) -> Any:
+    """The value that a pickle of containers, numbers, text and tensors builds. Raises `Refused` for any other operation."""
+    stack: list[Any] = []
+    marks: list[int] = []
+    memo: dict[int, Any] = {}
+
+    def cut(begin: int) -> list[Any]:
+        top = stack[begin:]
+        del stack[begin:]
+        return top
+
+    for number, (operation, argument, _) in enumerate(_operations(pickled)):
+        name = operation.name
+        if number > VALUES:
+            raise Refused(f"holds more than {VALUES} values")
+        if name in CONSTANTS:
+            stack.append(CONSTANTS[name]())
+        elif name in ARGUMENTS:
+            stack.append(argument)
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            memo[argument] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(memo[argument])
+        elif name == "MARK":
+            marks.append(len(stack))
+        elif name == "TUPLE" or name in TUPLES:
+            stack.append(tuple(cut(marks.pop() if name == "TUPLE" else len(stack) - TUPLES[name])))
+        elif name in ("APPEND", "APPENDS"):
+            _list(cut(marks.pop() if name == "APPENDS" else len(stack) - 1), stack[-1])
+        elif name in ("SETITEM", "SETITEMS"):
+            _set(cut(marks.pop() if name == "SETITEMS" else len(stack) - 2), stack[-1])
+        elif name == "GLOBAL":
+            stack.append(_named(argument))
+        elif name == "BINPERSID":
+            stack.append(storage(stack.pop()))
+        elif name == "REDUCE":
+            function, arguments = cut(len(stack) - 2)
+            if not any(function is known for known in CALLABLE.values()) or (function is dict and arguments):
+                raise Refused("calls what is no tensor")
+            stack.append(function(*arguments))
+        elif name == "BUILD":
+            stack.pop()  # the attributes of a state_dict, which nothing here needs
+        elif name == "STOP":
+            return stack.pop()
+        elif name != "PROTO":
+            raise Refused(f"has the operation {name}, which torch.save does not use")
+    raise ValueError("no end")
+
+
+def _operations(pickled: bytes) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
+    return pickletools.genops(io.BytesIO(pickled))
+
+
+def _list(items: list[Any], into: Any) -> None:
+    if type(into) is not list:
+        raise Refused("appends to what is no list")
+    into.extend(items)
+
+
+def _set(items: list[Any], into: Any) -> None:
+    keys = items[::2]
+    if type(into) is not dict or any(type(key) not in (str, int) for key in keys):
+        raise Refused("holds a dictionary whose keys are not text or whole numbers")
+    into.update(zip(keys, items[1::2], strict=True))
+
+
+def _named(name: str) -> Any:
+    if name in STORAGES:
+        return STORAGES[name]
+    if name in CALLABLE:
+        return CALLABLE[name]
+    raise Refused(f"holds {name.replace(' ', '.')[:100]!r}, which is no container, number, text or tensor")
+
+
+def _demand_plain(value: Any) -> None:
+    """Raise `Refused` for what is no plain value, and where nesting, or references to one value, would make a walk endless."""
+    left = VALUES
+
+    def walk(value: Any, depth: int) -> None:
+        nonlocal left
+        left -= 1
+        if depth > DEPTH or left < 0:
+            raise Refused(f"holds more than {VALUES} values, or {DEPTH} containers in one another")
+        if isinstance(value, dict | list | tuple):
+            for item in value.values() if isinstance(value, dict) else value:
+                walk(item, depth + 1)
+        elif not isinstance(value, Tensor | str | int | float | None):
+            raise Refused(f"holds a {type(value).__name__} for a value")
+        elif isinstance(value, int) and value.bit_length() > 63:
+            raise Refused("holds a whole number of more than 64 bits")
+
+    walk(value, 0)

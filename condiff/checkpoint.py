@@ -95,7 +95,9 @@ def build_data(config: Mapping[str, Any], path: str | Path, trust: Sequence[str]
     The root is the one that the run's folder names. The cache it names is used where it is one already, with an index or a
     phantom in it; else the cache is this machine's. Raises InputError as `load` does.
     """
-    own = OmegaConf.to_container(OmegaConf.merge(_without(LOCAL, config["data"]), _without(LOCAL, asked)))
+    own = _without(LOCAL, config["data"])
+    registry.check("data", own, path, trust)
+    own = OmegaConf.to_container(OmegaConf.merge(own, _without(LOCAL, asked)))
     places = places_of(path)
     cache = Path(places.get("cache", "")).expanduser()
     ready = "cache" in places and any([*cache.glob("index-*/index.csv"), *cache.glob("phantom-*/file_brain_*.h5")])

@@ -32,6 +32,10 @@ def _of(module: ModuleType, names: str) -> Table:
     return {f"{module.__name__}.{name}": getattr(module, name) for name in names.split()}
 
 
+PARTIAL = {  # slots whose objects get their last arguments later
+    "parameterization", "optimizer", "lr_factor", "loss", "walk", "guidance", "clamp", "read", "transform", "maps",
+    "conditioning", "order", "augment", "steps",
+}  # fmt: skip
 AUGMENT = _of(augment, "chain mirror turn_phase")
 SLOTS: Mapping[str, Table] = {
     "model": _of(systems, "DiffusionSystem AutoencoderSystem"),
@@ -73,6 +77,8 @@ def build(slot: str, config: Any, path: str | Path, trust: Sequence[str] = (), *
     Raises:
         InputError: as `check` does, or arguments that the object refuses.
     """
+    if not isinstance(config, dict) or "_target_" not in config:
+        raise InputError(f"{path}: describes no {slot}; made by another version, or edited")
     check(slot, config, path, trust)
     return _build(slot, config, path, trust, **given)
 
@@ -83,8 +89,8 @@ def check(slot: str, config: Any, path: str | Path, trust: Sequence[str] = ()) -
         if isinstance(value, dict) and "_target_" in value:
             _lookup(place, value["_target_"], path, trust)
             odd = next((name for name in value if name.startswith("_") and name not in ("_target_", "_partial_")), None)
-            if odd or type(value.get("_partial_", True)) is not bool:
-                raise InputError(f"{path}: {place} has {odd or '_partial_'!r}, which train.py does not write; refused")
+            if odd or value.get("_partial_", False) is not (place in PARTIAL):
+                raise InputError(f"{path}: {place} has {odd or '_partial_'!r} as train.py does not write it; refused")
         problem = _absurd(key, value)
         if problem:
             raise InputError(f"{path}: its configuration has {key}={str(value)[:60]!r}, {problem}; refused")

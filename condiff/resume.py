@@ -1,10 +1,11 @@
 """What a resumed run takes from its checkpoint: model, data selection, training mathematics and the state of the training.
 
-Never a path that is written, a device count, a logger or the setting of a callback. Those come from the command line of the run
+Never a path that is written, a device count, a logger or a callback's folder. Those come from the command line of the run
 that resumes; where its data lie, from the run's folder.
 """
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from condiff import checkpoint
 from condiff.errors import InputError, printable
-from condiff.registry import WORD
+from condiff.registry import LARGEST, WORD
 
 PARTS = {"data", "net", "schedule", "parameterization", "sampler", "guidance", "clamp", "averaging", "codec", "model"}
 CHOICES = PARTS | {"experiment", "data/transform", "data/conditioning", "data/maps"}  # groups of conf/
@@ -26,6 +27,7 @@ TRAINER = {
     for name in (
         "max_epochs", "max_steps", "min_epochs", "min_steps", "precision", "accumulate_grad_batches", "gradient_clip_val",
         "gradient_clip_algorithm", "val_check_interval", "check_val_every_n_epoch", "limit_train_batches", "limit_val_batches",
+        "log_every_n_steps",
     )
 }  # fmt: skip
 ELSEWHERE = {*checkpoint.LOCAL, "autoencoder", "weaker"}  # fields of those parts that belong to a machine, or are paths
@@ -86,38 +88,42 @@ def overrides(words: Iterable[Any], path: str | Path) -> list[str]:
 
 
 def state_of(path: str | Path) -> dict[str, Any]:
+    """`state` of a file. Raises InputError as `condiff.checkpoint.read` does, too."""
+    return state(checkpoint.read(path), path)
+
+
+def state(content: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
     """A checkpoint's content as Lightning restores it: states of known kinds, without the paths of `ModelCheckpoint`.
 
     Raises:
-        InputError: as `condiff.checkpoint.read` does, or for a state of another kind.
+        InputError: a state of another kind.
     """
-    content = checkpoint.read(path)
     own = {key: value for key, value in content.items() if key.endswith("DataModule") and isinstance(value, dict)}
-    state = own | {key: content[key] for key in STATE if content.get(key) is not None}
+    kept = own | {key: content[key] for key in STATE if content.get(key) is not None}
     for key in ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers", "pytorch-lightning_version"):
-        if key not in state:
+        if key not in kept:
             raise InputError(
                 f"{path}: has no {key}, so it cannot be resumed; give RUN/checkpoints/last.ckpt, or begin with it, init="
             )
-    for key, value in state.items():
+    for key, value in kept.items():
         if type(value) is not STATE.get(key, dict):
             raise InputError(f"{path}: its {key} is a {type(value).__name__}; was it edited?")
-    state["callbacks"] = {
+    kept["callbacks"] = {
         key: {name: value[name] for name in kinds}
         for key, kinds in OWN.items()
-        if _is_of(value := state["callbacks"].get(key), kinds)
+        if _is_of(value := kept["callbacks"].get(key), kinds)
     }
     for key in ("optimizer_states", "lr_schedulers"):
-        if not all(isinstance(one, dict) for one in state[key]) or not _numbers(state[key]):
+        if not all(isinstance(one, dict) for one in kept[key]) or not _numbers(kept[key]):
             raise InputError(f"{path}: its {key} hold more than numbers; was it edited?")
-    state["lr_schedulers"] = [
+    kept["lr_schedulers"] = [
         {name: one[name] for name, kind in RATE.items() if type(one.get(name)) is kind}
         | {"lr_lambdas": [None] * len(one.get("base_lrs") or ())}
-        for one in state["lr_schedulers"]
+        for one in kept["lr_schedulers"]
     ]
-    if not _counts(state["loops"]):
+    if not _counts(kept["loops"]):
         raise InputError(f"{path}: its loops hold more than counts; was it edited?")
-    return state
+    return kept
 
 
 def _is_of(value: Any, kinds: Mapping[str, type]) -> bool:
@@ -166,13 +172,17 @@ def _allowed(parsed: Override) -> bool:
     key = str(parsed.key_or_group)
     fields = key.split(".")
     known = key in CHOICES | ALONE | TRAINER or fields[0] in PARTS
-    return known and parsed.type != OverrideType.DEL and not ELSEWHERE & {*fields} and _of_words(parsed.value())
+    how_often = fields[0] == "callbacks" and parsed.type == OverrideType.CHANGE and isinstance(parsed.value(), int | float)
+    kept = parsed.type != OverrideType.DEL and not ELSEWHERE & {*fields}
+    return (known or how_often) and kept and _of_words(parsed.value(), math.inf if key == "seed" else LARGEST)
 
 
-def _of_words(value: Any) -> bool:
-    """Whether all text in it is plain words."""
+def _of_words(value: Any, largest: float = LARGEST) -> bool:
+    """Whether all text in it is plain words, and no number is absurd."""
     if isinstance(value, dict):
         return all(_of_words(item) and key not in ELSEWHERE for key, item in value.items())
     if isinstance(value, list):
         return all(map(_of_words, value))
+    if isinstance(value, int | float):
+        return not isinstance(value, int) or abs(value) <= largest
     return not isinstance(value, str) or WORD.fullmatch(value) is not None

@@ -1,6 +1,8 @@
 """Shared fixtures: a tiny phantom, and the entry points called in this process."""
 
 import importlib.util
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -65,6 +67,16 @@ def run_entry(monkeypatch, cache, tmp_path):
         module.main()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def trained_once(cache, tmp_path_factory):
+    """The folder of one tiny run, for tests that only read it."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    environment = os.environ | {"CONDIFF_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "train.py"), *TINY_RUN[:-1], f"hydra.run.dir={folder}"]
+    subprocess.run(command, check=True, capture_output=True, env=environment, cwd=folder.parent)
+    return folder
 
 
 class Poison(StopAtNaN):
