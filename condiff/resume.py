@@ -6,6 +6,7 @@ that resumes; where its data lie, from the run's folder.
 
 import logging
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ OWN: Mapping[str, Mapping[str, type]] = {  # states of callbacks
     "StoredAverages": {"count": int, "averages": list},
 }
 RATE = {"base_lrs": list, "last_epoch": int, "_step_count": int, "_last_lr": list, "_initial_step": int, "_is_initial": bool}
+VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,3}((\.?(dev|post)|a|b|rc)\d{0,10})?")
 log = logging.getLogger(__name__)
 
 
@@ -108,6 +110,8 @@ def state(content: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
     for key, value in kept.items():
         if type(value) is not STATE.get(key, dict):
             raise InputError(f"{path}: its {key} is a {type(value).__name__}; was it edited?")
+    if not VERSION.fullmatch(kept["pytorch-lightning_version"]) or kept["epoch"] < 0 or kept["global_step"] < 0:
+        raise InputError(f"{path}: its epoch, global_step or pytorch-lightning_version is impossible; was it edited?")
     kept["callbacks"] = {
         key: {name: value[name] for name in kinds}
         for key, kinds in OWN.items()
