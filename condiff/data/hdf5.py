@@ -97,7 +97,7 @@ def slices(found: h5py.Dataset) -> Iterator[np.ndarray]:
 
 def check_memory(nbytes: int) -> None:
     """Raises DataFault where so many bytes are too much for this machine."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else MEMORY * MOST
     if nbytes > memory / MEMORY:
         raise DataFault(
             f"{UNREADABLE} into memory: its arrays take {nbytes / 2**30:.1f} GiB and processing a few times that, of the "
@@ -170,7 +170,7 @@ def digest(path: Path) -> str:
     Raises:
         DataFault: it cannot be read.
     """
-    with reading(), path.open("rb", buffering=0) as file:
+    with reading(), path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         whole = size <= BLOCK * BLOCKS
         found = hashlib.sha256()
@@ -199,3 +199,4 @@ def _check_size(file: h5py.File, found: h5py.Dataset, name: str) -> None:
         raise DataFault(f"{size}; at most {MOST / 2**30:.0f} GiB are read")
     if max(declared, chunk) > max(SMALL, RATIO * stored) or stored > max(file.id.get_filesize(), SMALL):
         raise DataFault(f"{size}, and {stored} bytes are stored, which is no image; copy it again")
+    check_memory(chunk)  # is unpacked whole
