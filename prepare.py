@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from condiff.data.datamodule import sharded
 from condiff.entry import entry
+from condiff.errors import printable
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +18,7 @@ def main(cfg: DictConfig) -> None:
     wanted = sharded(data.split().all, cfg.data.shard)
     if cfg.verify:
         for volume in data.ready.verify(wanted):
-            log.warning("was damaged, is made again: %s", volume.path)
+            log.warning("was damaged, is made again: %s", printable(volume.path))
     data.prepare_data()
     failed = data.ready.failures(wanted)
     print(f"ready       {len(wanted) - len(failed)} of {len(wanted)} volumes in {data.ready.folder}")

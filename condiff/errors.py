@@ -1,17 +1,24 @@
-"""The error a person can mend: one line that names what was found, what was expected and the remedy."""
-
-
-def printable(text: str) -> str:
-    """The text in one line: control characters, which a file may hold to mislead a terminal, are escaped."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+"""Errors that a person can mend: one line that names what was found, what was expected and the remedy."""
 
 
 class InputError(ValueError):
-    """Bad input: a file, a folder or an option. Entry points print its message alone, in one line, and exit with 1."""
+    """Bad input: a file, a folder or an option. Entry points print its message alone and exit with 1.
 
-    def __init__(self, message: str = ""):
-        super().__init__(printable(message))
+    The message is one line that is safe to print, whatever names and texts of files went into it.
+    """
+
+    def __init__(self, message: object):
+        super().__init__(" ".join(printable(line.strip()) for line in str(message).splitlines() if line.strip()))
+
+
+class DataFault(InputError):
+    """A fault of one file's data, not of the program: that file is reported and left out, the others go on."""
 
 
 class NotANumber(InputError):
     """A training or a sampler has diverged."""
+
+
+def printable(text: object) -> str:
+    r"""Text for terminals and UTF-8 files: control and format characters, and bytes that were no UTF-8, as \x1b or \udcfc."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

@@ -22,12 +22,14 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from condiff.data.fastmri import UNREADABLE, Volume
+from condiff.data.fastmri import Volume
+from condiff.data.hdf5 import UNREADABLE
 from condiff.data.parallel import cores, tracked, workers_for
+from condiff.data.transforms import sound
 from condiff.data.writing import whole, writing
-from condiff.errors import InputError
+from condiff.errors import DataFault, InputError, printable
 
-VERSION = 1  # part of the key: raise it when what is prepared changes
+VERSION = 2  # part of the key: raise it when what is prepared changes
 ABANDONED = 3600  # seconds after which an unfinished file is nobody's
 log = logging.getLogger(__name__)
 Read = Callable[[Path], tuple[Tensor, tuple[float, float]]]
@@ -117,8 +119,13 @@ class Cache:
         return damaged
 
     def file(self, volume: Volume) -> Path:
-        """Where a volume's images are, or would be."""
-        identity = f"{volume.path.name} {volume.size} {volume.mtime_ns}"
+        """Where a volume's images are, or would be.
+
+        Named by the path and by the content, as the index knows it: folders of equal names, sizes and times are common (archives
+        and object stores keep none), and a file may be written over. Codes are named after it.
+        """
+        content = volume.size, volume.mtime_ns, volume.digest, volume.norm, volume.header
+        identity = repr((str(volume.path.resolve()), *content))
         return self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:20]}.images"
 
     def _done(self, volume: Volume) -> bool:
@@ -134,7 +141,12 @@ class Cache:
 
 
 def prepare_one(cache: Cache, volume: Volume) -> None:
-    """Read, transform and keep one volume, on the GPU where there is one; or keep the reason why not."""
+    """Read, transform and keep one volume, on the GPU where there is one; or keep the reason why not.
+
+    Raises:
+        InputError: memory is short.
+        Exception: whatever else the reader or the transform raises but `DataFault`; a fault of the program removes no volume.
+    """
     if cache._done(volume):
         return  # meanwhile made by another
     about: dict[str, Any] = {"source": str(volume.path)}
@@ -142,14 +154,18 @@ def prepare_one(cache: Cache, volume: Volume) -> None:
     try:
         slices, geometry = cache.read(volume.path)
         images, scale = cache.transform(slices.to("cuda" if torch.cuda.is_available() else "cpu"), geometry)
+        half = sound(images).half()
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise InputError(
             f"data.workers: {volume.path.name} does not fit into memory beside the others ({error}); set fewer"
         ) from None
-    except (InputError, ValueError, torch.linalg.LinAlgError) as reason:
-        about["reason"] = str(reason).removeprefix(f"{volume.path}: ")
+    except DataFault as fault:
+        about["reason"] = str(fault).removeprefix(f"{printable(volume.path)}: ")
+    except Exception as error:
+        error.add_note(f"while preparing {printable(volume.path)}; faults of a file are condiff.errors.DataFault")
+        raise
     else:
-        content = images.half().cpu().numpy().tobytes()
+        content = half.cpu().numpy().tobytes()
         about |= {"shape": list(images.shape), "scale": scale, "sha256": hashlib.sha256(content).hexdigest()}
     with whole(cache.file(volume)) as file:
         file.write(json.dumps(about).encode() + b"\n")

@@ -28,7 +28,7 @@ from condiff.data.selection import Selection
 from condiff.data.split import Split, split_by_patient
 from condiff.data.statistics import Statistics, measure
 from condiff.data.transforms import Transform
-from condiff.errors import InputError
+from condiff.errors import InputError, printable
 from condiff.seeds import derive_seed
 
 MEASURED = 512  # images; the distances between them are as many squared
@@ -225,7 +225,7 @@ class MRIDataModule(L.LightningDataModule):
         self.ready.prepare(volumes, self.workers, title)
         failed = self.ready.failures(volumes)
         for path, reason in [*failed.items()][:NAMED]:
-            log.warning("skipped %s: %s", path, reason)
+            log.warning("skipped %s: %s", printable(path), printable(reason))
         if failed:
             self.index.report_also(failed)
             log.warning("skipped %d of %d %s volumes; the reasons are in %s", len(failed), len(volumes), title, self.index.report)

@@ -1,7 +1,7 @@
 """The index of a folder tree: what every file in it is, read once, kept as a table.
 
 The table knows nothing of who asks: selection and split come after. A file is read again only when its size
-or time has changed, and the table is whole after every few hundred files, so an interrupted index goes on.
+or one of its times has changed, and the table is whole after every few hundred files, so an interrupted index goes on.
 """
 
 import csv
@@ -17,20 +17,23 @@ from typing import Any
 
 from filelock import FileLock
 
-from condiff.data.fastmri import UNREADABLE, Volume, probe
+from condiff.data.fastmri import Volume, probe
+from condiff.data.hdf5 import UNREADABLE
 from condiff.data.header import Header
 from condiff.data.parallel import tracked, workers_for
 from condiff.data.writing import whole, writing
-from condiff.errors import InputError
+from condiff.errors import DataFault, InputError, printable
 
-VERSION = 1  # of what is read of a file: raise it when that changes
+VERSION = 2  # of what is read of a file: raise it when that changes
 CHUNK = 512  # files between two savings of the table
 FEW = 32  # are not worth a process
 NAMED = 5  # skipped files in the log; the report has all
 KEYS = [f.name for f in fields(Volume) if f.name not in ("path", "contrast", "official", "header")]
+STAMP = ("size", "mtime_ns", "ctime_ns")  # writing changes the last, which no program can set back
 HEADER_KEYS = [f.name for f in fields(Header)]
-TEXT = {"patient", "acquisition", "measurement", "sequence", "reason"}  # the other cells are JSON
+TEXT = {"patient", "acquisition", "digest", "measurement", "sequence", "reason"}  # the other cells are JSON
 Row = dict[str, str]
+Stamp = tuple[int, int, int]
 log = logging.getLogger(__name__)
 
 
@@ -49,7 +52,8 @@ class Index:
     def report_also(self, reasons: Mapping[Path, str]) -> None:
         """Add what turned out later, and write the report, ``index_report.csv``."""
         self.skipped.update(reasons)
-        _write(self.report, ["file", "reason"], ({"file": str(p), "reason": r} for p, r in sorted(self.skipped.items())))
+        rows = ({"file": printable(p), "reason": printable(r)} for p, r in sorted(self.skipped.items()))
+        _write(self.report, ["file", "reason"], rows)
 
 
 def index(root: Path, cache: Path, workers: int = 0) -> Index:
@@ -64,13 +68,13 @@ def index(root: Path, cache: Path, workers: int = 0) -> Index:
     """
     if not root.is_dir():
         raise InputError(f"data.root: no folder {root}; give the one that holds fastMRI's .h5 files, data.root=DIR")
-    folder = cache / f"index-{hashlib.sha256(f'{VERSION} {root.resolve()}'.encode()).hexdigest()[:12]}"
+    folder = cache / f"index-{hashlib.sha256(os.fsencode(f'{VERSION} {root.resolve()}')).hexdigest()[:12]}"
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
-            table = _refreshed(root, folder / "index.csv", workers)
+            files, skipped = _files(root)
+            table = _refreshed(root, files, folder / "index.csv", workers)
     found = Index([], {}, folder / "index_report.csv")
-    skipped: dict[Path, str] = {}
     first: dict[Any, Volume] = {}
     for name, row in sorted(table.items()):
         path = root / name
@@ -82,7 +86,7 @@ def index(root: Path, cache: Path, workers: int = 0) -> Index:
         if original is volume:
             found.volumes.append(volume)
         else:
-            skipped[path] = f"the same measurement as {original.path}"
+            skipped[path] = f"the same measurement as {printable(original.path)}"
     found.report_also(skipped)
     _say(found, root, len(table))
     return found
@@ -90,7 +94,7 @@ def index(root: Path, cache: Path, workers: int = 0) -> Index:
 
 def _say(found: Index, root: Path, files: int) -> None:
     for path, reason in list(found.skipped.items())[:NAMED]:
-        log.warning("skipped %s: %s", path, reason)
+        log.warning("skipped %s: %s", printable(path), printable(reason))
     if found.skipped:
         log.warning("skipped %d of %d files in %s; the reasons are in %s", len(found.skipped), files, root, found.report)
     if not found.volumes:
@@ -101,9 +105,8 @@ def _say(found: Index, root: Path, files: int) -> None:
         )
 
 
-def _refreshed(root: Path, path: Path, workers: int) -> dict[str, Row]:
+def _refreshed(root: Path, there: Mapping[str, Stamp], path: Path, workers: int) -> dict[str, Row]:
     """The table by relative path, brought up to date."""
-    there = dict(sorted(_files(root)))
     before = _load(path)
     table = {name: row for name, row in before.items() if there.get(name) == _stamp(row) and UNREADABLE not in row["reason"]}
     new = [name for name in there if name not in table]
@@ -124,11 +127,22 @@ def _refreshed(root: Path, path: Path, workers: int) -> dict[str, Row]:
     return table
 
 
-def _files(root: Path) -> Iterator[tuple[str, tuple[int, int]]]:
-    """(relative path, (size, mtime_ns)) of every .h5 file; links are followed, but not in circles."""
-    seen = set()
-    for folder, inside, names in os.walk(root, followlinks=True):
-        here = os.stat(folder)
+def _files(root: Path) -> tuple[dict[str, Stamp], dict[Path, str]]:
+    """Stamps of all .h5 files by relative path, in order; and the reasons why folders could not be listed.
+
+    Links are followed, but not in circles.
+    """
+    found, unreadable, seen = {}, {}, set()
+
+    def report(error: OSError) -> None:
+        unreadable[Path(os.fsdecode(error.filename))] = f"{UNREADABLE}: a folder that cannot be listed ({error.strerror})"
+
+    for folder, inside, names in os.walk(root, onerror=report, followlinks=True):
+        try:
+            here = os.stat(folder)
+        except OSError as error:
+            report(error)
+            continue
         if (here.st_dev, here.st_ino) in seen:
             inside.clear()
             continue
@@ -136,25 +150,29 @@ def _files(root: Path) -> Iterator[tuple[str, tuple[int, int]]]:
         for name in names:
             if name.endswith(".h5"):
                 path = Path(folder, name)
-                yield str(path.relative_to(root)), _stat(path)
+                found[str(path.relative_to(root))] = _stat(path)
+    return dict(sorted(found.items())), unreadable
 
 
-def _stat(path: Path) -> tuple[int, int]:
-    """Size and time; of a dangling link nothing."""
+def _stat(path: Path) -> Stamp:
+    """Size and times; of a dangling link nothing."""
     try:
         found = path.stat()
-        return found.st_size, found.st_mtime_ns
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns
     except OSError:
-        return -1, 0
+        return -1, 0, 0
 
 
 def _row(path: Path) -> Row:
-    """What the table says of a file."""
+    """What the table says of a file. An error of the program, not of the file, names the file."""
+    stamp = {key: str(value) for key, value in zip(STAMP, _stat(path), strict=True)}
     try:
         volume = probe(path)
-    except ValueError as reason:
-        size, time = _stat(path)
-        return {"reason": str(reason), "size": str(size), "mtime_ns": str(time)}
+    except DataFault as reason:
+        return {"reason": str(reason), **stamp}
+    except Exception as error:
+        error.add_note(f"while reading {printable(path)}")
+        raise
     cells = {key: getattr(volume, key) for key in KEYS} | {key: getattr(volume.header, key) for key in HEADER_KEYS}
     return {key: value if key in TEXT else json.dumps(value) for key, value in cells.items()} | {"reason": ""}
 
@@ -176,21 +194,20 @@ def _official(name: str) -> str:
 
 
 def _measurement(volume: Volume) -> Any:
-    """Equal for copies of a measurement; itself where nothing tells."""
-    told = volume.header.measurement if volume.header else ""
-    known = told or volume.norm
-    return (told, volume.norm, volume.acquisition, volume.patient, volume.slices) if known else volume.path
+    """Equal for copies of a measurement: by the norm, which repeated scans do not share; without one, by the bytes."""
+    about = volume.header.measurement if volume.header else ""
+    return about, volume.norm or volume.digest, volume.acquisition, volume.patient, volume.slices
 
 
-def _stamp(row: Row) -> tuple[int, int]:
-    return int(row["size"]), int(row["mtime_ns"])
+def _stamp(row: Row) -> Stamp:
+    return int(row["size"]), int(row["mtime_ns"]), int(row["ctime_ns"])
 
 
 def _load(path: Path) -> dict[str, Row]:
     """What is there; nothing where it was written by another version."""
     if not path.is_file():
         return {}
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         reader = csv.DictReader(file)
         return {row.pop("file"): row for row in reader} if reader.fieldnames == _columns() else {}
 
@@ -205,7 +222,7 @@ def _columns() -> list[str]:
 
 def _write(path: Path, columns: list[str], rows: Iterable[Row]) -> None:
     with writing(path.parent), whole(path) as file:
-        text = io.TextIOWrapper(file, newline="", write_through=True)
+        text = io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="", write_through=True)
         writer = csv.DictWriter(text, columns)
         writer.writeheader()
         writer.writerows(rows)

@@ -34,7 +34,8 @@ class Split:
 
 
 def split_by_patient(volumes: Iterable[Volume], contrasts: Sequence[str], train: int | None, held_out: int, seed: int) -> Split:
-    """``train`` volumes of each contrast to train on (None: all), up to ``held_out`` of each to validate and to test on.
+    """``train`` volumes of each contrast to train on (None: all but those held out), up to ``held_out`` of each to validate and
+    to test on; with None also at most a third of each, so that a rare contrast is trained on.
 
     Patients are drawn in an order that depends on ``seed`` and their identifiers alone. Volumes that lie in one of the
     dataset's own folders keep to it: those of multicoil_val are validated and, where there is no test folder, tested on.
@@ -67,7 +68,7 @@ def split_by_patient(volumes: Iterable[Volume], contrasts: Sequence[str], train:
         else "add volumes of other patients, or leave a contrast out of data.contrasts"
     )
     raise InputError(
-        f"data.volumes_per_contrast={train}: data.root has {there} of {patients} patients, "
+        f"data.volumes_per_contrast={'null' if train is None else train}: data.root has {there} of {patients} patients, "
         f"and at least one patient must be left to validate on; {remedy}"
     )
 
@@ -87,17 +88,19 @@ def _draw(volumes: list[Volume], train: int | None, held_out: int, seed: int) ->
     for volume in sorted(volumes, key=lambda v: v.path.name):
         patients.setdefault(volume.patient, []).append(volume)
     tested = any(volume.official == "test" for volume in volumes)
-    limits = {"train": math.inf if train is None else train, "val": held_out, "test": held_out}
+    found = Counter(volume.contrast for volume in volumes)
+    held = {c: held_out if train is not None else min(held_out, max(n // 3, 1)) for c, n in found.items()}
+    limits: dict[str, dict[str, float]] = {"train": dict.fromkeys(found, train or math.inf), "val": {**held}, "test": {**held}}
     taken: dict[str, Counter[str]] = {name: Counter() for name in limits}
     result = Split()
     for patient in sorted(patients, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).hexdigest()):
         own = patients[patient]
-        held = sorted(["val", "test"], key=lambda name: len(getattr(result, name)))  # stable: validation goes first
-        for name in [*held, "train"] if train is None else ["train", *held]:
-            needed = [volume for volume in own if taken[name][volume.contrast] < limits[name]]
+        order = sorted(["val", "test"], key=lambda name: len(getattr(result, name)))  # stable: validation goes first
+        for name in [*order, "train"] if train is None else ["train", *order]:
+            needed = [volume for volume in own if taken[name][volume.contrast] < limits[name][volume.contrast]]
             if needed and name in _allowed({volume.official for volume in own}, tested):
                 for volume in own:  # one after the other: two of a contrast may be one too many
-                    if taken[name][volume.contrast] < limits[name]:
+                    if taken[name][volume.contrast] < limits[name][volume.contrast]:
                         getattr(result, name).append(volume)
                         taken[name][volume.contrast] += 1
                 break

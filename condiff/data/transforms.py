@@ -1,5 +1,6 @@
 """Transforms: from the slices of a volume to images a network can learn, and back."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -7,16 +8,22 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from condiff.errors import DataFault
 from condiff.mri.coils import combine, compression, gram, mix, noise_samples, whitening
 from condiff.mri.fourier import fit, ifft2c, to_channels, to_complex
 from condiff.mri.maps import espirit
 
 VISIBLE = 0.1  # of white: where phase is shown
 LONGEST = 10_000_000  # values that torch takes a quantile of
+SPIKE = 100  # times white: no tissue, but a defect in which the rest of the volume disappears
+FEWEST = 4  # pixels on a side that coil maps need
 
 
 class Transform(Protocol):
-    """From what a reader gives to images, and back to what can be looked at."""
+    """From what a reader gives to images, and back to what can be looked at.
+
+    A call raises `DataFault` where the data are at fault; any other error is one of the transform.
+    """
 
     fov_mm: float
     quantile: float
@@ -58,13 +65,17 @@ class Magnitude:
         return 1, self.matrix // self.downsample, self.matrix // self.downsample
 
     def __call__(self, slices: Tensor, pixel_mm: tuple[float, float]) -> tuple[Tensor, float]:
-        """[S, H, W] with pixels of ``pixel_mm`` -> images [S, 1, size, size] and the scale that was divided by."""
+        """[S, H, W] with pixels of ``pixel_mm`` -> images [S, 1, size, size] and the scale that was divided by.
+
+        Raises:
+            DataFault: as of `sound`.
+        """
         size = self.shape[-1]
         rows = overlap(slices.shape[-2], pixel_mm[0], size, self.fov_mm / size).to(slices)
         cols = overlap(slices.shape[-1], pixel_mm[1], size, self.fov_mm / size).to(slices)
         images = rows @ slices @ cols.T
         scale = _quantile(images, self.quantile)
-        return (2 * images / scale - 1)[:, None], scale
+        return sound((2 * images / scale - 1)[:, None]), scale
 
     def image(self, x: Tensor, scale: float = 1.0) -> Tensor:
         """Back: [B, 1, H, W] -> magnitudes [B, H, W], not negative, in units of ``scale``."""
@@ -109,21 +120,33 @@ class Complex:
         """[S, K, rows, cols] of a field of view -> images [S, 2, size, size] and the scale that was divided by.
 
         Raises:
-            ValueError: the noise of a coil cannot be measured.
+            DataFault: the noise or the maps of its coils cannot be measured, or as of `sound`.
         """
         size = self.shape[-1]
         coils = self.virtual_coils(kspace, fov_mm)
-        images = torch.stack([combine(ifft2c(one), self.maps(one[None])[0]) for one in coils])  # all at once is gigabytes
+        try:
+            images = torch.stack([combine(ifft2c(one), self.maps(one[None])[0]) for one in coils])  # all at once is gigabytes
+        except torch.linalg.LinAlgError as error:
+            raise DataFault(f"no coil maps can be made of its k-space ({error})") from None
         images = fit(images, (size, size))
         scale = _quantile(images.abs(), self.quantile)
-        return to_channels(2 * images / scale), scale
+        return sound(to_channels(2 * images / scale)), scale
 
     def virtual_coils(self, kspace: Tensor, fov_mm: tuple[float, float]) -> Tensor:
         """White, compressed k-space [S, V, h, w] whose pixels are those of the images, over its own field of view."""
         pixel = self.fov_mm / self.shape[-1]
-        white = whitening(noise_samples(kspace))
-        kspace = fit(kspace, (round(fov_mm[0] / pixel), round(fov_mm[1] / pixel)))
-        return mix(compression(white @ gram(kspace) @ white.mH, self.coils) @ white, kspace)
+        shape = round(fov_mm[0] / pixel), round(fov_mm[1] / pixel)
+        if min(shape) < FEWEST:
+            raise DataFault(
+                f"its field of view of {fov_mm[0]:g} x {fov_mm[1]:g} mm is {shape[0]} x {shape[1]} pixels of the images"
+            )
+        try:
+            white = whitening(noise_samples(kspace))
+            kspace = fit(kspace, shape)
+            leading = compression(white @ gram(kspace) @ white.mH, self.coils)
+        except (ValueError, torch.linalg.LinAlgError) as error:
+            raise DataFault(f"k-space: {error}") from None
+        return mix(leading @ white, kspace)
 
     def image(self, x: Tensor, scale: float = 1.0) -> Tensor:
         """Back: [B, 2, H, W] -> complex images [B, H, W] in units of ``scale``."""
@@ -139,9 +162,21 @@ class Complex:
         return {"": image.abs(), "phase": (image.angle() / (2 * torch.pi) + 0.5) * (image.abs() > VISIBLE)}
 
 
+def sound(images: Tensor) -> Tensor:
+    """Images as they are. Raises DataFault where float16 cannot hold them, a spike outshines the rest, or nothing is seen."""
+    if not images.half().isfinite().all() or images.abs().max() > 2 * SPIKE:
+        raise DataFault(f"its image is not finite, or has a pixel {SPIKE} times as bright as white: a spike, or damage")
+    if images.numel() and images.half().std() == 0:
+        raise DataFault("its image is the same everywhere: nothing is seen in the field of view")
+    return images
+
+
 def _quantile(magnitudes: Tensor, quantile: float) -> float:
-    """1 of images that are all zero."""
-    return torch.quantile(magnitudes.flatten()[:: 1 + magnitudes.numel() // LONGEST], quantile).item() or 1.0
+    """Raises DataFault where so large a share of the magnitudes is zero or one is not finite."""
+    found = torch.quantile(magnitudes.flatten()[:: 1 + magnitudes.numel() // LONGEST], quantile).item()
+    if not 0 < found < math.inf:
+        raise DataFault(f"the {quantile:.0%} quantile of its image's magnitudes is {found:g}: nothing is seen, or not finite")
+    return found
 
 
 def overlap(n: int, pixel: float, m: int, new_pixel: float) -> Tensor:

@@ -17,6 +17,8 @@ import torch
 from condiff.data import cache as caching
 from condiff.data.cache import Cache, spelled
 from condiff.data.fastmri import probe, read_kspace, read_magnitude
+from condiff.data.hdf5 import BLOCK, BLOCKS, digest
+from condiff.data.index import index
 from condiff.data.transforms import Complex, Magnitude
 from condiff.errors import InputError
 from condiff.mri.maps import espirit, walsh
@@ -63,6 +65,68 @@ def test_a_changed_file_is_made_again(cache, volumes, tmp_path):
     changed = probe(write_volume(tmp_path / "0.h5", patient="p0", slices=4))
     cache.prepare([changed], 0, "some")
     assert len(cache.open(changed)) == 4
+
+
+def test_equal_names_sizes_and_times_are_other_volumes(cache, tmp_path):
+    """As archives and object stores unpack folders of patients."""
+    volumes = []
+    for i in range(3):
+        (tmp_path / f"sub-{i}").mkdir()
+        path = write_volume(tmp_path / f"sub-{i}" / "AXT1.h5", patient=f"p{i}")
+        with h5py.File(path, "r+") as file:
+            file["reconstruction_rss"][:, i, i] = 1e-4
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+        volumes.append(probe(path))
+    assert len({(volume.size, volume.mtime_ns) for volume in volumes}) == 1
+    cache.prepare(volumes, 0, "some")
+    for volume in volumes:
+        truth, _ = cache.transform(*read_magnitude(volume.path))
+        torch.testing.assert_close(cache.open(volume)[0], truth[0], rtol=1e-3, atol=1e-3)
+
+
+def test_a_file_written_over_with_equal_size_and_time_is_made_again(cache, volumes, tmp_path):
+    path = volumes[0].path
+    before = index(tmp_path, tmp_path / "index").volumes[0]
+    with h5py.File(path, "r+") as file:
+        file["reconstruction_rss"][0, 0, 0] = 2e-4
+    os.utime(path, ns=(before.mtime_ns, before.mtime_ns))
+    after = index(tmp_path, tmp_path / "index").volumes[0]
+    assert (after.size, after.mtime_ns) == (before.size, before.mtime_ns)
+    assert cache.file(before) != cache.file(after)
+
+
+@pytest.mark.parametrize("size", [1, BLOCK * BLOCKS, BLOCK * BLOCKS + 1, 3 * BLOCK * BLOCKS])
+def test_digest_sees_the_ends_and_every_byte_of_small_files(tmp_path, size):
+    content = bytearray(os.urandom(size))
+    (tmp_path / "a").write_bytes(content)
+    first, places = digest(tmp_path / "a"), {0, size - 1, size // 2 if size <= BLOCK * BLOCKS else size - 1}
+    for place in places:
+        changed = content.copy()
+        changed[place] ^= 1
+        (tmp_path / "a").write_bytes(changed)
+        assert digest(tmp_path / "a") != first
+
+
+def test_a_fault_of_the_program_removes_no_volume(cache, volumes):
+    """Readers and transforms call a file bad by `DataFault` alone; their own errors name the file and end the preparation."""
+
+    def broken(slices, geometry):
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug") as error:
+        Cache(cache.root, cache.read, broken).prepare(volumes, 0, "some")
+    assert "while preparing" in error.value.__notes__[0] and ".h5" in error.value.__notes__[0]
+    assert not list(cache.root.rglob("*.images"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e5])
+def test_no_transform_keeps_images_that_float16_cannot_hold(cache, volumes, value):
+    def broken(slices, geometry):
+        return torch.full((1, 1, 32, 32), value), 1.0
+
+    broken = Cache(cache.root, cache.read, broken)
+    broken.prepare(volumes, 0, "some")
+    assert len(broken.failures(volumes)) == 3
 
 
 def test_what_cannot_be_read_says_why_and_is_tried_again(cache, volumes, tmp_path):

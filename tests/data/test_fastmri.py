@@ -67,10 +67,10 @@ def broken_files(folder):
         file["kspace"] = np.zeros((2, 8, 8), np.complex64)
     with h5py.File(write_volume(folder / "group.h5", leave_out=("reconstruction_rss",)), "a") as file:
         file.create_group("reconstruction_rss")
-    with h5py.File(write_volume(folder / "masked.h5", leave_out=("reconstruction_rss",)), "a") as file:
-        file["kspace"], file["mask"] = np.zeros((1, 1, 4, 4), np.complex64), np.ones(4, bool)
+    with h5py.File(write_raw(folder / "masked.h5"), "a") as file:
+        file["mask"] = np.arange(32) % 4 == 0
     yield from [("text.h5", "HDF5"), ("truncated.h5", "HDF5"), ("empty.h5", "HDF5"), ("unknown.h5", "AXSWI")]
-    yield from [("flat.h5", "kspace has the shape"), ("group.h5", "reconstruction_rss has the shape")]
+    yield from [("flat.h5", "kspace has the shape"), ("group.h5", "reconstruction_rss is no dataset")]
     yield from [("no_matrix.h5", "encodedSpace"), ("masked.h5", "undersampled")]
 
 

@@ -93,10 +93,18 @@ def test_all_there_are_but_those_held_out():
     split = split_by_patient(many, ("AXT1", "AXT2"), None, 2, seed=0)
     assert_disjoint(split)
     assert len(split.all) == 25
-    for part, counts in ((split.val, [2, 2]), (split.test, [2, 2]), (split.train, [1, 16])):
+    for part, counts in ((split.val, [1, 2]), (split.test, [1, 2]), (split.train, [3, 16])):
         assert [sum(v.contrast == c for v in part) for c in ("AXT1", "AXT2")] == counts
-    with pytest.raises(InputError, match="volumes_per_contrast=None"):
+    with pytest.raises(InputError, match="volumes_per_contrast=null"):
         split_by_patient(volumes(a="AXT2"), ("AXT2",), None, 2, seed=0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rare_contrast_is_not_held_out_whole(seed):
+    many = volumes(**{f"p{i}": "AXT1 AXT2" if i < 15 else "AXT2" for i in range(30)})
+    split = split_by_patient(many, ("AXT1", "AXT2"), None, 10, seed=seed)
+    assert_disjoint(split)
+    assert sum(v.contrast == "AXT1" for v in split.train) >= 3
 
 
 @pytest.mark.parametrize("folder", ["train", "val", "test"])
