@@ -97,14 +97,14 @@ def build_data(config: Mapping[str, Any], path: str | Path, trust: Sequence[str]
     """
     own = _without(LOCAL, config["data"])
     registry.check("data", own, path, trust)
-    own = OmegaConf.to_container(OmegaConf.merge(own, _without(LOCAL, asked)))
+    merged = OmegaConf.to_container(OmegaConf.merge(own, _without(LOCAL, asked)))
     places = places_of(path)
     cache = Path(places.get("cache", "")).expanduser()
     ready = "cache" in places and any([*cache.glob("index-*/index.csv"), *cache.glob("phantom-*/file_brain_*.h5")])
     given = {"cache": cache if ready else cache_folder()} | (
         {} if "phantom" in config["data"] else {"root": places.get("root", "")}
     )
-    return registry.build("data", own, path, trust, **given | {key: asked[key] for key in LOCAL if key in asked})
+    return registry.build("data", merged, path, trust, **given | {key: asked[key] for key in LOCAL if key in asked})
 
 
 def places_of(path: str | Path) -> dict[str, str]:

@@ -87,6 +87,12 @@ class Phantom:
     tr_factors: Sequence[float] = (1.0,)
     te_factors: Sequence[float] = (1.0,)
 
+    def __post_init__(self) -> None:
+        for name in ("patients", "slices", "coils", "matrix"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(f"data.phantom.{name}={value}: give a whole number, at least 1")
+
     @property
     def key(self) -> str:
         """Name of the folder: all that shapes the files, hashed."""
@@ -111,6 +117,8 @@ class Phantom:
             return root
         try:
             cache.mkdir(parents=True, exist_ok=True)
+            if self._bytes() > shutil.disk_usage(cache).free:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             with FileLock(cache / f"{self.key}.lock"):
                 if not root.exists():
                     partial.mkdir(exist_ok=True)
