@@ -8,12 +8,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from condiff.errors import DataFault
+from condiff.errors import DataFault, InputError
 from condiff.mri.coils import combine, compression, gram, mix, noise_samples, whitening
 from condiff.mri.fourier import fit, ifft2c, to_channels, to_complex
 from condiff.mri.maps import espirit
 
 VISIBLE = 0.1  # of white: where phase is shown
+LARGEST = 2048  # pixels a side of an image
 LONGEST = 10_000_000  # values that torch takes a quantile of
 SPIKE = 100  # times white: no tissue, but a defect in which the rest of the volume disappears
 FEWEST = 4  # pixels on a side that coil maps need
@@ -58,6 +59,9 @@ class Magnitude:
     downsample: int = 2
     fov_mm: float = 220.0
     quantile: float = 0.99
+
+    def __post_init__(self) -> None:
+        _demand_grid(self.matrix, self.downsample, self.fov_mm)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -110,6 +114,9 @@ class Complex:
     quantile: float = 0.99
     coils: int = 8
     maps: Callable[[Tensor], Tensor] = espirit
+
+    def __post_init__(self) -> None:
+        _demand_grid(self.matrix, self.downsample, self.fov_mm)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -169,6 +176,18 @@ def sound(images: Tensor) -> Tensor:
     if images.numel() and images.half().std() == 0:
         raise DataFault("its image is the same everywhere: nothing is seen in the field of view")
     return images
+
+
+def _demand_grid(matrix: int, downsample: int, fov_mm: float) -> None:
+    """Raise InputError where images would have no pixels, or more than memory holds."""
+    whole = all(isinstance(number, int) and not isinstance(number, bool) and number >= 1 for number in (matrix, downsample))
+    if not whole or not 1 <= matrix // downsample <= LARGEST:
+        raise InputError(
+            f"data.matrix={matrix}, data.downsample={downsample}: images have matrix / downsample pixels a side; give whole "
+            f"numbers with 1 to {LARGEST} of them"
+        )
+    if not 20 <= fov_mm <= 1000:
+        raise InputError(f"data.transform.fov_mm={fov_mm}: give a field of view of 20 to 1000 mm")
 
 
 def _quantile(magnitudes: Tensor, quantile: float) -> float:
