@@ -6,13 +6,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from condiff.data.datamodule import sharded
-from condiff.entry import entry
+from condiff.entry import entry, require_seeds
 
 log = logging.getLogger(__name__)
 
 
 @entry("prepare")
 def main(cfg: DictConfig) -> None:
+    require_seeds(cfg, "seed", "data.seed")
     data = instantiate(cfg.data)
     wanted = sharded(data.split().all, cfg.data.shard)
     if cfg.verify:

@@ -41,9 +41,10 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
     | {"condiff.seeds", "condiff.systems"},
     "checkpoint.py": {"torch", "hydra", "condiff.nn", "condiff.systems"},
     "latent.py": {"torch", "filelock", "condiff.checkpoint", "condiff.data", "condiff.nn", "condiff.seeds"},
-    "checks.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.entry"},
+    "checks.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.data", "condiff.entry"},
     "beginning.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.checks", "condiff.latent", "condiff.entry"}
     | {"condiff.data", "condiff.diffusion", "condiff.nn", "condiff.systems"},
+    "folders.py": {"hydra", "omegaconf", "lightning", "filelock", "condiff.data"},
     "entry.py": {"hydra", "omegaconf", "lightning"},
     "__init__.py": set(),
 }
