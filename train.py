@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from condiff import checkpoint
 from condiff.beginning import adopt, begin
 from condiff.callbacks import Stopped
+from condiff.callbacks.processes import LOST, is_lost
 from condiff.checks import (
     check_data,
     check_folder,
@@ -154,6 +155,8 @@ def train(cfg: DictConfig, again: str | None = None) -> float | None:
             )
         raise
     except RESTORING as error:
+        if is_lost(error):
+            raise InputError(LOST) from None
         if isinstance(error, InputError) or trainer.train_dataloader is not None or not cfg.resume:
             raise
         reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

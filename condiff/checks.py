@@ -60,8 +60,7 @@ def check_resume(cfg: DictConfig) -> None:
         there, asked = OmegaConf.select(own, key), OmegaConf.select(cfg, key)
         if there != asked:
             raise InputError(
-                f"resume={cfg.resume}: was trained with {key}={there}, not {asked}; leave {key} out, or begin a new run with its "
-                f"weights, init={cfg.resume}"
+                f"resume={cfg.resume}: was trained with {key}={there}, not {asked}; leave {key} out, or begin a new run"
             )
 
 

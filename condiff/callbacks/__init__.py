@@ -4,6 +4,7 @@ from condiff.callbacks.averaging import EMA, StoredAverages
 from condiff.callbacks.checkpoints import Checkpoints, StopAtSignal, Stopped
 from condiff.callbacks.divergence import StopAtNaN
 from condiff.callbacks.pictures import SampleGrid
+from condiff.callbacks.processes import StopAtLostProcess
 from condiff.callbacks.quality import Quality
 from condiff.callbacks.reconstructions import ReconstructionGrid
 
@@ -13,6 +14,7 @@ __all__ = [
     "Quality",
     "ReconstructionGrid",
     "SampleGrid",
+    "StopAtLostProcess",
     "StopAtNaN",
     "StopAtSignal",
     "Stopped",
