@@ -3,6 +3,7 @@
 Hydra makes the folder before train.py runs; `NewFolder` decides which, and `claimed` keeps it until the command ends.
 """
 
+import logging
 import shutil
 import sys
 from collections.abc import Iterator
@@ -85,6 +86,10 @@ def claimed(folder: Path) -> Iterator[None]:
 def remove_traces(folder: Path) -> None:
     """Remove a run's folder where nothing was trained, and what that leaves empty of the folders above, up to the current."""
     if {path.name for path in folder.rglob("*") if path.is_file()} <= TRACES:
+        for handler in logging.getLogger().handlers[:]:
+            if isinstance(handler, logging.FileHandler) and folder.resolve() in Path(handler.baseFilename).resolve().parents:
+                handler.close()
+                logging.getLogger().removeHandler(handler)
         shutil.rmtree(folder, ignore_errors=True)
         above = [parent for parent in folder.absolute().parents if Path.cwd() in parent.parents]
         for parent in above:
