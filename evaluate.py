@@ -14,7 +14,7 @@ from rich.console import Console
 
 from condiff import checkpoint, judging, sampling
 from condiff.drawing import Cost, resumable
-from condiff.entry import as_trained, check_clamp, entry, folder_name, own_or_other, plain, reach, require_positive
+from condiff.entry import as_trained, check_clamp, entry, folder_name, own_or_other, plain, reach, require_positive, require_seeds
 from condiff.errors import InputError
 from condiff.evaluation import report
 from condiff.evaluation.images import Sets
@@ -27,6 +27,7 @@ WIDTH = 130  # of the table, whatever the terminal
 @entry("evaluate", reach)
 def main(cfg: DictConfig) -> None:
     require_positive(cfg, "num_samples", "steps", "batch_size")
+    require_seeds(cfg, "seed")
     if cfg.num_samples < 2:
         raise InputError(f"num_samples={cfg.num_samples}: at least 2 of each contrast are needed to compare them, 64 are better")
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")

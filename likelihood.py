@@ -15,7 +15,7 @@ from condiff import checkpoint, judging
 from condiff.data.datamodule import MRIDataModule, Slices
 from condiff.diffusion.likelihood import Bound, flow_bits, variational_bound
 from condiff.diffusion.noise import SeededNoise
-from condiff.entry import entry, own_or_other, reach, require_positive
+from condiff.entry import entry, own_or_other, reach, require_positive, require_seeds
 from condiff.errors import InputError
 from condiff.evaluation.features import shown
 from condiff.seeds import derive_seed
@@ -27,6 +27,7 @@ Found = dict[str, dict[str, Tensor]]  # set and contrast -> column -> bits of ea
 @entry("likelihood", reach)
 def main(cfg: DictConfig) -> None:
     require_positive(cfg, "num_images", "steps", "batch_size")
+    require_seeds(cfg, "seed")
     if cfg.steps < 2 or cfg.num_images < 2 or not cfg.width > 0:
         asked = f"steps={cfg.steps}, num_images={cfg.num_images}, width={cfg.width}"
         raise InputError(f"{asked}: give at least 2 noise levels, 2 images of each contrast, and bins of some width")

@@ -23,7 +23,7 @@ from condiff import checkpoint
 from condiff.data.fastmri import Acquired, label, read_acquired
 from condiff.data.identity import Fingerprints
 from condiff.diffusion.guidance import finite
-from condiff.entry import entry, folder_name, plain, require_positive
+from condiff.entry import entry, folder_name, plain, require_positive, require_seeds
 from condiff.errors import InputError, NotANumber
 from condiff.reconstruction.measurement import Grid
 from condiff.reconstruction.problems import Pose
@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 @entry("reconstruct")
 def main(cfg: DictConfig) -> None:
     require_positive(cfg, "samples", "steps", "batch_size", "coils")
+    require_seeds(cfg, "seed")
     if cfg.slices is not None and not OmegaConf.is_list(cfg.slices):
         raise InputError(f"slices={cfg.slices}: give a list, slices=[{cfg.slices}]")
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")

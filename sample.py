@@ -17,7 +17,7 @@ from condiff.data.conditioning import NAMES, Known
 from condiff.diffusion.generate import variance_preserving
 from condiff.diffusion.guidance import finite
 from condiff.drawing import Cost, counted, rounds
-from condiff.entry import as_trained, check_clamp, entry, plain, require_positive
+from condiff.entry import as_trained, check_clamp, entry, plain, require_positive, require_seeds
 from condiff.errors import InputError
 from condiff.seeds import derive_seed
 
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 @entry("sample")
 def main(cfg: DictConfig) -> None:
     require_positive(cfg, "num_samples", "steps", "batch_size")
+    require_seeds(cfg, "seed")
     if cfg.format not in FORMATS:
         raise InputError(f"format={cfg.format}: no such format; there are {' or '.join(FORMATS)}")
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")

@@ -2,6 +2,8 @@
 
 import logging
 import math
+import shlex
+import sys
 from pathlib import Path
 
 import lightning as L
@@ -14,13 +16,25 @@ from omegaconf import DictConfig, OmegaConf
 
 from condiff import checkpoint, resume
 from condiff.beginning import adopt, begin
-from condiff.checks import check_folder, check_guidance, check_objective, check_second_stage, check_unfinished
-from condiff.entry import check_clamp, entry, plain, require_positive
+from condiff.callbacks import Stopped
+from condiff.callbacks.processes import LOST, is_lost
+from condiff.checks import (
+    check_data,
+    check_folder,
+    check_guidance,
+    check_objective,
+    check_resume,
+    check_second_stage,
+    check_trainer,
+)
+from condiff.entry import check_clamp, entry, plain, require_positive, require_seeds
 from condiff.errors import InputError, NotANumber
+from condiff.folders import claimed
 from condiff.systems.checkpoint_io import CheckpointIO
 
 COUNTS = ("batch_size", "steps_per_epoch", "downsample", "volumes_per_contrast", "held_out_per_contrast")
 ALL = "volumes_per_contrast"  # may be null
+RESTORING = (TypeError, LookupError, ValueError, RuntimeError, AttributeError)  # what Lightning and torch raise meanwhile
 CODEC = ("latent_channels", "channels", "blocks", "patch")
 SHARED = ("data", "codec", "trainer", "logger", "averaging", "name", "seed", "compile")  # by both stages
 DATA = ("matrix", "downsample", "transform", "contrasts", "select", "volumes_per_contrast", "held_out_per_contrast")
@@ -31,20 +45,29 @@ log = logging.getLogger(__name__)
 
 @entry("train", resume.command_line)
 def main(cfg: DictConfig) -> float | None:
+    with claimed(Path(cfg.run)):
+        check(cfg)
+        cfg.overrides = [word for word in HydraConfig.get().overrides.task if not word.startswith(("resume=", "trust="))]
+        if "autoencoder" in cfg.model and not (cfg.resume or cfg.init):
+            check_second_stage(cfg)
+            cfg.model.autoencoder = cfg.model.autoencoder or first_stage(cfg)
+            if cfg.model.autoencoder is None:
+                return math.inf
+        return train(cfg)
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise InputError for what can be known before anything is spent."""
     require_positive(cfg, "trainer.max_epochs", *(f"data.{name}" for name in COUNTS if cfg.data[name] is not None or name != ALL))
     if "crop" in cfg.model:
         require_positive(cfg, "model.crop")
-    check_unfinished(cfg)
+    require_seeds(cfg, "seed", "data.seed")
+    check_trainer(cfg)
+    check_resume(cfg)
     check_objective(cfg)
     check_guidance(cfg)
     check_folder(cfg)
-    cfg.overrides = [word for word in HydraConfig.get().overrides.task if not word.startswith(("resume=", "trust="))]
-    if "autoencoder" in cfg.model and not (cfg.resume or cfg.init):
-        check_second_stage(cfg)
-        cfg.model.autoencoder = cfg.model.autoencoder or first_stage(cfg)
-        if cfg.model.autoencoder is None:
-            return math.inf
-    return train(cfg)
+    check_data(cfg)
 
 
 def first_stage(cfg: DictConfig) -> str | None:
@@ -70,7 +93,8 @@ def first_stage(cfg: DictConfig) -> str | None:
             return str(ckpt)
         first.resume = str(ckpt)
     log.info("first stage: %s autoencoder, in %s", "on with the" if first.resume else "the", folder)
-    if train(first) == math.inf:
+    again = shlex.join([*cfg.overrides, f"hydra.run.dir={cfg.run}"])
+    if train(first, again) == math.inf:
         return None
     log.info("second stage: the model of its codes")
     found = [str(ckpt)]
@@ -79,16 +103,19 @@ def first_stage(cfg: DictConfig) -> str | None:
     return found[0]
 
 
-def train(cfg: DictConfig) -> float | None:
-    """One stage, as its configuration says; what is logged last of what a sweep minimises."""
-    L.seed_everything(cfg.seed, verbose=False)
+def train(cfg: DictConfig, again: str | None = None) -> float | None:
+    """One stage, as its configuration says; what is logged last of what a sweep minimises.
+
+    Where a signal stops it, ``again`` are the arguments to go on with; by default those that resume its last checkpoint.
+    """
+    L.seed_everything(cfg.seed % 2**32, verbose=False)
     adopt(cfg)
     data = instantiate(cfg.data)
     check_clamp(cfg, data.transform.shape[0], latent="autoencoder" in cfg.model)
     data.prepare_data()
     data.setup()
-    io = CheckpointIO(resume.state_of)
-    trainer = instantiate(cfg.trainer, logger=parts(cfg.logger), callbacks=parts(cfg.callbacks), plugins=[io])
+    plugins = [*(instantiate(cfg.trainer.get("plugins")) or ()), CheckpointIO(resume.state_of)]
+    trainer = instantiate(cfg.trainer, logger=parts(cfg.logger), callbacks=parts(cfg.callbacks), plugins=plugins)
     system = begin(cfg, data, trainer.strategy.root_device)
     system.save_hyperparameters(checkpoint.portable(plain(cfg)))
     if cfg.compile:
@@ -99,19 +126,43 @@ def train(cfg: DictConfig) -> float | None:
         OmegaConf.save(cfg, Path(cfg.run) / "config.yaml", resolve=True)
         data.split().save(Path(cfg.run) / "splits.csv")
     try:
-        trainer.fit(system, data, ckpt_path=cfg.resume, weights_only=True)
+        fit(trainer, system, data, cfg.resume)
     except NotANumber as diverged:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             raise
         log.error("%s", diverged)  # a sweep goes on
         return math.inf
+    except Stopped as stopped:
+        if trainer.is_global_zero:
+            words = again or (stopped.stored and shlex.quote(f"resume={stopped.stored}"))
+            remedy = f"go on with: python train.py {words}" if words else "there is no checkpoint yet"
+            print(f"{stopped.reason}; {remedy}", file=sys.stderr)
+        raise
     if trainer.is_global_zero:
         print(f"run         {cfg.run}\ncheckpoint  {cfg.run}/checkpoints/last.ckpt")
         for title, name in (("samples", "samples.png"), ("animation", "denoising.gif")):
             if (Path(cfg.run) / "samples" / name).is_file():
                 print(f"{title:12}{cfg.run}/samples/{name}")
-        return measured(trainer, cfg.objective)
+        asked = HydraConfig.get().overrides.task
+        if HydraConfig.get().mode == RunMode.MULTIRUN or any(word.startswith("objective=") for word in asked):
+            return measured(trainer, cfg.objective)
     return None
+
+
+def fit(trainer: L.Trainer, system: L.LightningModule, data: L.LightningDataModule, ckpt: str | None) -> None:
+    """Train. Raises InputError where a process is lost, or what is to be resumed does not fit."""
+    try:
+        trainer.fit(system, data, ckpt_path=ckpt, weights_only=True)
+    except RESTORING as error:
+        if is_lost(error):
+            raise InputError(LOST) from None
+        if isinstance(error, InputError) or trainer.train_dataloader is not None or not ckpt:
+            raise
+        reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+        raise InputError(
+            f"resume={ckpt}: is of another network, optimizer or data than asked for ({reason}); leave out what differs "
+            f"from its run, or begin a new run with its weights, init={ckpt}"
+        ) from error
 
 
 def measured(trainer: L.Trainer, objective: str) -> float:

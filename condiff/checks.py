@@ -1,7 +1,9 @@
 """What train.py finds out before anything is spent: each raises InputError where the command cannot come to a good end."""
 
-import os
+import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -9,25 +11,65 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from condiff import checkpoint
+from condiff import checkpoint, resume
+from condiff.data.parallel import is_first_process
 from condiff.entry import check_clamp, require_positive
 from condiff.errors import InputError
 
+PRECISIONS = ("32-true", "32", "16-mixed", "16", "bf16-mixed", "bf16")
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
+FIXED = ("model.optimizer._target_", "data.contrasts")  # of a run that is resumed
+log = logging.getLogger(__name__)
+
 
 def check_folder(cfg: DictConfig) -> None:
-    """Where the run's folder has another's checkpoint. A sweep may be made anew; a job that was requeued goes on by itself."""
-    there = Path(cfg.run) / "checkpoints/last.ckpt"
-    anew = not cfg.resume and HydraConfig.get().mode != RunMode.MULTIRUN and not [*Path(cfg.run).glob("hpc_ckpt*")]
-    if anew and there.is_file() and "LOCAL_RANK" not in os.environ:  # processes that this one starts come later
-        raise InputError(f"hydra.run.dir: {cfg.run} holds a run; go on with it, resume='{there}', or choose another folder")
+    """Where the run's folder has another's checkpoint. A run may be resumed in its folder; a job that was requeued is."""
+    last = Path(cfg.run) / "checkpoints/last.ckpt"
+    own = cfg.resume and checkpoint.run_of(cfg.resume) == Path(cfg.run).resolve()
+    if is_first_process() and last.is_file() and not own and not [*Path(cfg.run).glob("hpc_ckpt*")]:
+        key = "hydra.sweep.dir" if HydraConfig.get().mode == RunMode.MULTIRUN else "hydra.run.dir"
+        raise InputError(f"{key}: {cfg.run} holds a run; go on with it, resume='{last}', or choose another folder")
 
 
-def check_unfinished(cfg: DictConfig) -> None:
-    """Where the run to resume has nothing left to do."""
-    if cfg.resume:
-        done = checkpoint.read(cfg.resume)["epoch"] + 1  # written at the end of an epoch, before it is counted
-        if done >= cfg.trainer.max_epochs:
-            raise InputError(f"resume={cfg.resume}: has had its {done} epochs; ask for more, trainer.max_epochs={2 * done}")
+def check_trainer(cfg: DictConfig) -> None:
+    """Where weights or processes would be of a kind that averages and checkpoints are not made for."""
+    precision, strategy = cfg.trainer.precision, cfg.trainer.get("strategy", "auto")
+    if not OmegaConf.is_config(precision) and str(precision) not in PRECISIONS:
+        raise InputError(
+            f"trainer.precision={precision}: weights are kept in 32 bits; choose 32-true, 16-mixed or bf16-mixed, "
+            "or leave it out for the fastest here"
+        )
+    if isinstance(strategy, str) and strategy not in STRATEGIES:
+        raise InputError(
+            f"trainer.strategy={strategy}: each process has a whole model of its own; choose {' or '.join(STRATEGIES)}"
+        )
+
+
+def check_resume(cfg: DictConfig) -> None:
+    """Where the run to resume has nothing left to do, or cannot be gone on with as asked for."""
+    if not cfg.resume:
+        return
+    content = resume.state_of(cfg.resume)
+    done, step, limit = epochs_done(content), content["global_step"], cfg.trainer.get("max_steps", -1)
+    if done >= cfg.trainer.max_epochs:
+        raise InputError(f"resume={cfg.resume}: has had its {done} epochs; ask for more, trainer.max_epochs={2 * done}")
+    if 0 <= limit <= step:
+        raise InputError(f"resume={cfg.resume}: has had its {step} steps; ask for more, trainer.max_steps={2 * step}")
+    own = OmegaConf.create(content["hyper_parameters"])
+    for key in FIXED:
+        there, asked = OmegaConf.select(own, key), OmegaConf.select(cfg, key)
+        if there != asked:
+            raise InputError(
+                f"resume={cfg.resume}: was trained with {key}={there}, not {asked}; leave {key} out, or begin a new run"
+            )
+
+
+def epochs_done(content: Mapping[str, Any]) -> int:
+    """How many epochs a checkpoint's run has finished; one that was stored within an epoch has not finished that."""
+    loops = content.get("loops", {}).get("fit_loop", {})
+    epochs = loops.get("epoch_progress", {}).get("current", {"started": 0, "processed": content["epoch"] + 1})
+    trained = loops.get("epoch_loop.batch_progress", {}).get("is_last_batch", False) and epochs["started"] > epochs["processed"]
+    return int(epochs["processed"]) + trained
 
 
 def check_objective(cfg: DictConfig) -> None:
@@ -41,6 +83,13 @@ def check_guidance(cfg: DictConfig) -> None:
     """A guidance that needs what is only now to be trained."""
     if "weaker" in cfg.guidance:
         raise InputError("guidance=autoguidance: guides a trained model by an earlier one; give it to sample.py and evaluate.py")
+
+
+def check_data(cfg: DictConfig) -> None:
+    """Warn where an experiment on images of patients would be run on the phantom."""
+    experiment = HydraConfig.get().runtime.choices.get("experiment") or ""
+    if "brain" in experiment and "phantom" in cfg.data._target_.lower():
+        log.warning("experiment=%s: trains on the phantom; for fastMRI add data=fastmri data.root=DIR", experiment)
 
 
 def check_second_stage(cfg: DictConfig) -> None:

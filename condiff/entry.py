@@ -28,11 +28,13 @@ from condiff.errors import InputError
 
 Main = Callable[[DictConfig], float | None]
 CONF = Path(__file__).parent.parent / "conf"
+LARGEST_SEED = 2**62  # samples count up from it, and torch takes 63 bits
 BAD_INPUT = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException, OSError)
 QUIET = (  # what Lightning says of choices that were made on purpose
     "does not have many workers",
     "Checkpoint directory .* exists",
     "Experiment logs directory",
+    "You're resuming from a checkpoint that ended before the epoch ended",  # condiff.data.order.Stream knows where
     "The .*srun.* command",
     "isinstance.treespec",
     "smaller than the logging interval",
@@ -146,6 +148,14 @@ def require_positive(cfg: DictConfig, *keys: str) -> None:
         value = OmegaConf.select(cfg, key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InputError(f"{key}={value}: give a whole number, at least 1")
+
+
+def require_seeds(cfg: DictConfig, *keys: str) -> None:
+    """Raise InputError that names the first of ``keys`` which is no seed: a whole number from 0 to `LARGEST_SEED`."""
+    for key in keys:
+        value = OmegaConf.select(cfg, key)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_SEED:
+            raise InputError(f"{key}={value}: give a whole number from 0 to {LARGEST_SEED}")
 
 
 def explain(error: Exception, config_name: str) -> str:

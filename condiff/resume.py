@@ -40,6 +40,7 @@ STATE = {  # of Lightning's checkpoint, besides ours
 OWN: Mapping[str, Mapping[str, type]] = {  # states of callbacks
     "EMA": {"latest_update_step": int},
     "StoredAverages": {"count": int, "averages": list},
+    "Checkpoints": {"best_model_score": Tensor},
 }
 RATE = {"base_lrs": list, "last_epoch": int, "_step_count": int, "_last_lr": list, "_initial_step": int, "_is_initial": bool}
 VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,3}((\.?(dev|post)|a|b|rc)\d{0,10})?")
@@ -112,10 +113,9 @@ def state(content: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
             raise InputError(f"{path}: its {key} is a {type(value).__name__}; was it edited?")
     if not VERSION.fullmatch(kept["pytorch-lightning_version"]) or kept["epoch"] < 0 or kept["global_step"] < 0:
         raise InputError(f"{path}: its epoch, global_step or pytorch-lightning_version is impossible; was it edited?")
+    states = {key: (value, OWN.get(str(key).partition("{")[0])) for key, value in kept["callbacks"].items()}
     kept["callbacks"] = {
-        key: {name: value[name] for name in kinds}
-        for key, kinds in OWN.items()
-        if _is_of(value := kept["callbacks"].get(key), kinds)
+        key: {name: value[name] for name in kinds} for key, (value, kinds) in states.items() if kinds and _is_of(value, kinds)
     }
     for key in ("optimizer_states", "lr_schedulers"):
         if not all(isinstance(one, dict) for one in kept[key]) or not _numbers(kept[key]):

@@ -51,7 +51,7 @@ def test_every_choice_is_built(path, monkeypatch, tmp_path):
     assert system.optimizer(p for network in system.networks for p in network.parameters()).param_groups
     assert 0 <= system.lr_factor(5, 10) <= 1
     callbacks = [instantiate(part) for part in cfg.callbacks.values()]
-    assert len(callbacks) == {"autoencoder": 6, "autoencoder_gan": 6, "bare": 5}.get(path.stem, 7)
+    assert len(callbacks) == {"autoencoder": 8, "autoencoder_gan": 8, "bare": 7}.get(path.stem, 9)
     if isinstance(system, DiffusionSystem):
         assert callable(instantiate(cfg.sampler.walk)) and callable(instantiate(cfg.guided)(system))
         assert all(size % system.denoiser.net.multiple == 0 for size in system.codec.shape(data.transform.shape)[1:])

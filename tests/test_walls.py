@@ -44,9 +44,10 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
     "registry.py": {"torch", "hydra", "condiff.data", "condiff.diffusion", "condiff.mri", "condiff.nn", "condiff.systems"},
     "resume.py": {"torch", "hydra", "condiff.checkpoint", "condiff.registry"},
     "latent.py": {"torch", "filelock", "condiff.checkpoint", "condiff.data", "condiff.nn", "condiff.seeds"},
-    "checks.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.entry"},
+    "checks.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.data", "condiff.entry"} | {"condiff.resume"},
     "beginning.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.checks", "condiff.latent", "condiff.entry"}
     | {"condiff.data", "condiff.diffusion", "condiff.nn", "condiff.registry", "condiff.systems"},
+    "folders.py": {"hydra", "omegaconf", "lightning", "filelock", "condiff.data"},
     "entry.py": {"hydra", "omegaconf", "lightning"},
     "__init__.py": set(),
 }

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from condiff.averaging import power
+from condiff.systems.checkpoint_io import store
 
 Decay = Callable[[int], float]  # updates -> the share of itself that the average keeps
 
@@ -52,7 +53,7 @@ class StoredAverages(L.Callback):
         self.averages: list[list[Tensor]] = []
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        if self.times < 1 or trainer.global_step == self.count:  # gradients are still being accumulated
+        if self.times < 1 or not trainer.is_global_zero or trainer.global_step == self.count:  # or gradients are accumulated
             return
         self.count = trainer.global_step
         learned = {name: parameter.detach() for name, parameter in pl_module.named_parameters() if parameter.requires_grad}
@@ -63,7 +64,7 @@ class StoredAverages(L.Callback):
             torch._foreach_lerp_(average, current, 1 - power(self.count, std))
         total = int(trainer.estimated_stepping_batches)
         due = self.count * self.times // total > (self.count - 1) * self.times // total
-        if due and trainer.is_global_zero:
+        if due:
             names, state = list(learned), pl_module.state_dict()
             buffers = {name: buffer.cpu() for name, buffer in pl_module.named_buffers() if name in state}
             self._store([dict(zip(names, (p.half().cpu() for p in average), strict=True)) for average in self.averages], buffers)
@@ -71,11 +72,8 @@ class StoredAverages(L.Callback):
     def _store(self, states: list[dict[str, Tensor]], buffers: dict[str, Tensor]) -> None:
         if not all(weight.isfinite().all() for state in states for weight in state.values()):
             return  # diverged; it is told elsewhere
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"step-{self.count:07d}.pt"
         content = {"step": self.count, "stds": self.stds, "averages": states, "buffers": buffers}
-        torch.save(content, path.with_suffix(".part"))
-        path.with_suffix(".part").replace(path)
+        store(content, self.folder / f"step-{self.count:07d}.pt")
 
     def state_dict(self) -> dict[str, Any]:
         return {"count": self.count, "averages": self.averages}
@@ -84,8 +82,10 @@ class StoredAverages(L.Callback):
         self.count, self.averages = state_dict["count"], state_dict["averages"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """What a resumed run brings along lies on the CPU; what a folder holds of another run goes, lest the two be mixed."""
-        if not self.count and trainer.is_global_zero:
+        """What a resumed run brings along lies on the CPU; what a folder holds of another run goes, or the two would be mixed."""
+        if not trainer.is_global_zero:
+            self.averages = []  # the first process stores them
+        elif not self.count:
             for old in self.folder.glob("step-*.pt"):
                 old.unlink()
         self.averages = [[parameter.to(pl_module.device) for parameter in average] for average in self.averages]

@@ -1,5 +1,6 @@
 """A training that has diverged stops, and says where."""
 
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -11,8 +12,8 @@ from condiff.errors import NotANumber
 class StopAtNaN(L.Callback):
     """Raises NotANumber where the loss or the weights are not numbers, naming the step and the noise level.
 
-    It looks back over the losses whenever metrics are logged and, at the weights too, before every validation:
-    so no checkpoint is written of weights that are lost, and most steps do not wait for the device.
+    It looks back over the losses whenever metrics are logged and, at the weights too, before every validation and
+    checkpoint: so none is written of weights that are lost, and most steps do not wait for the device.
     """
 
     def __init__(self) -> None:
@@ -24,6 +25,12 @@ class StopAtNaN(L.Callback):
             self._look_back(trainer)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        self._demand_finite(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        self._demand_finite(trainer, pl_module)
+
+    def _demand_finite(self, trainer: Any, pl_module: Any) -> None:
         self._look_back(trainer)
         finite = all(weight.isfinite().all() for weight in pl_module.parameters())
         self._demand(trainer, finite, f"the weights are not numbers after step {trainer.global_step}")
@@ -41,7 +48,8 @@ class StopAtNaN(L.Callback):
         """All processes go on, or none does."""
         if trainer.strategy.reduce_boolean_decision(bool(good)):
             return
-        last = getattr(trainer.checkpoint_callback, "last_model_path", "")
+        candidates = getattr(trainer.checkpoint_callback, "last_model_path", None), trainer.ckpt_path
+        last = next((path for path in candidates if path and Path(path).is_file()), None)
         kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
         raise NotANumber(
             f"{problem}; stopped, {kept}. "

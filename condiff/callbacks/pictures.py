@@ -1,6 +1,5 @@
 """Pictures of what the model can do so far."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +8,9 @@ import torch
 from torch import Tensor
 
 from condiff import export, sampling
+from condiff.callbacks.optional import optional
 from condiff.diffusion.guidance import Guidance
 from condiff.diffusion.samplers import Sampler
-from condiff.errors import NotANumber
-
-log = logging.getLogger(__name__)
 
 
 class SampleGrid(L.Callback):
@@ -27,6 +24,7 @@ class SampleGrid(L.Callback):
         sampler, guidance, steps: how to sample.
         num_samples: of each contrast.
         num_real: real validation images beside them.
+        batch_size: samples drawn at once.
         seed: of the noise.
     """
 
@@ -38,10 +36,11 @@ class SampleGrid(L.Callback):
         steps: int,
         num_samples: int,
         num_real: int,
+        batch_size: int,
         seed: int = 0,
     ):
         self.folder, self.sampler, self.guidance, self.steps = Path(folder), sampler, guidance, steps
-        self.num_samples, self.num_real, self.seed = num_samples, num_real, seed
+        self.num_samples, self.num_real, self.batch_size, self.seed = num_samples, num_real, batch_size, seed
         self._drawn: list[Tensor] | None = None
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
@@ -52,29 +51,28 @@ class SampleGrid(L.Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
-        try:
+        with optional("sample grid", trainer.global_step):
             self._drawn = self._draw(pl_module)
-        except NotANumber as reason:  # a sampler that diverges on a young network is no reason to stop training it
-            log.warning("no sample grid at step %d: %s", trainer.global_step, reason)
-        else:
             self._save_grid(pl_module, f"step-{trainer.global_step:06d}", self._drawn)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """What the last validation drew, as ``samples.png`` and as a film of how it came about."""
         if not trainer.is_global_zero or self._drawn is None:
             return
-        self._save_grid(pl_module, "samples", self._drawn)
-        path, ways = self.folder / "denoising.gif", torch.stack([way for way in self._drawn if len(way) > 1], dim=1)
-        export.save_gif(path, [export.grid(self._blocks(pl_module, frame)) for frame in ways])
-        for logger in _with(trainer, "log_video"):
-            logger.log_video("denoising", [str(path)])
+        with optional("final sample grid", trainer.global_step):
+            self._save_grid(pl_module, "samples", self._drawn)
+            path, ways = self.folder / "denoising.gif", torch.stack([way for way in self._drawn if len(way) > 1], dim=1)
+            export.save_gif(path, [export.grid(self._blocks(pl_module, frame)) for frame in ways])
+            for logger in _with(trainer, "log_video"):
+                logger.log_video("denoising", [str(path)])
 
     def _draw(self, system: Any) -> list[Tensor]:
         """Of every sample its states [F, C, H, W], the noise first, or where it is none of the film's the sample [1, C, H, W]."""
         data = system.trainer.datamodule
         draws = sampling.plan(self._contrasts(system), self.num_samples, self.seed, shared_noise=False, watched=sampling.MOVING)
         how = data.transform.shape, self.sampler, self.guidance, self.steps
-        return sampling.draw(system, data.conditioning, draws, *how)
+        batches = (draws[first : first + self.batch_size] for first in range(0, len(draws), self.batch_size))
+        return [states for batch in batches for states in sampling.draw(system, data.conditioning, batch, *how)]
 
     def _blocks(self, system: Any, images: Tensor) -> dict[str, dict[str, Tensor]]:
         """Images of each contrast, as many of one as of another, in every way there is to look at them."""

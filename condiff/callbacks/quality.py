@@ -1,6 +1,5 @@
 """The cheap part of the evaluation while training goes on."""
 
-import logging
 import math
 from typing import Any
 
@@ -8,17 +7,17 @@ import lightning as L
 import torch
 
 from condiff import judging, sampling
+from condiff.callbacks.optional import optional
 from condiff.data.datamodule import MRIDataModule
 from condiff.diffusion.guidance import Guidance
 from condiff.diffusion.samplers import Sampler
-from condiff.errors import NotANumber
-from condiff.evaluation.images import Sets
+from condiff.evaluation.images import Images, Sets
 from condiff.evaluation.suite import check_patients, quick, score
 from condiff.systems import DiffusionSystem
 
 CUTS = 10
 TRAINING = 512  # images, which the features are standardised by
-log = logging.getLogger(__name__)
+VALIDATION = 1024  # kept in memory, as the former are
 
 
 class Quality(L.Callback):
@@ -31,41 +30,49 @@ class Quality(L.Callback):
         sampler, guidance, steps: how to sample.
         num_samples: of each contrast.
         every_n_epochs: how often; 0 is never.
+        batch_size: samples drawn at once.
         seed: of the noise.
     """
 
-    def __init__(self, sampler: Sampler, guidance: Guidance, steps: int, num_samples: int, every_n_epochs: int, seed: int = 0):
+    def __init__(
+        self,
+        sampler: Sampler,
+        guidance: Guidance,
+        steps: int,
+        num_samples: int,
+        every_n_epochs: int,
+        batch_size: int,
+        seed: int = 0,
+    ):
         self.how = sampler, guidance, steps
-        self.num_samples, self.every_n_epochs, self.seed = num_samples, every_n_epochs, seed
+        self.num_samples, self.every_n_epochs, self.batch_size, self.seed = num_samples, every_n_epochs, batch_size, seed
+        self._real: tuple[Images, Images] | None = None  # of validation and training
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Before anything is spent: raises InputError where validation has too few patients."""
-        if self.every_n_epochs > 0:
+        if self.every_n_epochs > 0 and trainer.is_global_zero:
             data = trainer.datamodule
-            check_patients(judging.real(data, data.val), data.conditioning.contrasts if pl_module.conditional else [])
+            self._real = judging.real(data, data.val, most=VALIDATION), judging.real(data, data.train, most=TRAINING)
+            check_patients(self._real[0], data.conditioning.contrasts if pl_module.conditional else [])
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         epoch, last = trainer.current_epoch + 1, trainer.current_epoch + 1 == trainer.max_epochs
         due = self.every_n_epochs > 0 and (last or epoch % self.every_n_epochs == 0)
         if due and trainer.is_global_zero and not trainer.sanity_checking:
-            try:
-                found = self._measure(trainer.datamodule, pl_module)
-            except NotANumber as reason:
-                log.warning("no quality at step %d: %s", trainer.global_step, reason)
-                return
-            for name, value in found.items():
-                pl_module.log(name, value, rank_zero_only=True, batch_size=1)
+            with optional("quality", trainer.global_step):
+                for name, value in self._measure(trainer.datamodule, pl_module).items():
+                    pl_module.log(name, value, rank_zero_only=True, batch_size=1)
 
     def _measure(self, data: MRIDataModule, system: DiffusionSystem) -> dict[str, float]:
         """By name; what cannot be computed is left out."""
         contrasts = data.conditioning.contrasts
         wanted = sampling.requested(None, contrasts, system.conditional)
         draws = sampling.plan(wanted, self.num_samples, self.seed, shared_noise=False)
-        drawn = torch.cat(sampling.draw(system, data.conditioning, draws, data.transform.shape, *self.how))
-        samples = judging.generated(data, drawn, draws)
-        sets = Sets(
-            samples, judging.real(data, data.val), judging.real(data, data.train, most=TRAINING), contrasts, system.conditional
-        )
+        batches = (draws[first : first + self.batch_size] for first in range(0, len(draws), self.batch_size))
+        how = data.transform.shape, *self.how
+        drawn = torch.cat([one for batch in batches for one in sampling.draw(system, data.conditioning, batch, *how)])
+        assert self._real is not None, "read when training begins"
+        sets = Sets(judging.generated(data, drawn, draws), *self._real, contrasts, system.conditional)
         measures = quick(sets)
         found = {row: score(measures, sets, contrast, CUTS)[0] for row, contrast in sets.rows.items()}
         values = {f"quality/{row}/{name}": s.samples.value for row, scores in found.items() for name, s in scores.items()}

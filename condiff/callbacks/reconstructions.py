@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from condiff import export
+from condiff.callbacks.optional import optional
 
 GAIN = 4.0  # of the differences, to be seen
 
@@ -30,6 +31,10 @@ class ReconstructionGrid(L.Callback):
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
+        with optional("reconstructions", trainer.global_step):
+            self._save(trainer, pl_module)
+
+    def _save(self, trainer: Any, pl_module: Any) -> None:
         data = trainer.datamodule
         blocks: dict[str, dict[str, Tensor]] = {"real": {}, "by way of its code": {}, f"difference x {GAIN:g}": {}}
         for contrast in data.conditioning.contrasts:

@@ -141,6 +141,7 @@ class MRIDataModule(L.LightningDataModule):
         self.workers = len(cores()) if workers is None else workers
         self.codes: Latents | None = None
         self.others: list[Fingerprints] = []
+        self.seen_batches: int | None = None  # of the stream, by a run that is resumed
 
     def folder(self) -> Path:
         """Where the files are."""
@@ -205,10 +206,13 @@ class MRIDataModule(L.LightningDataModule):
         ``others`` are those that the model learned from elsewhere, say its autoencoder's.
         """
         others = [some.state() for some in self.others]
-        return {"patients": self.fingerprints.state(), "others": others, "statistics": asdict(self.statistics)}
+        about = {"patients": self.fingerprints.state(), "others": others, "statistics": asdict(self.statistics)}
+        return about | {"seen_batches": self._seen_batches()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Raises InputError where a run is resumed on other patients than it began with."""
+        seen = state_dict.get("seen_batches")
+        self.seen_batches = seen if isinstance(seen, int) and seen >= 0 else None
         state = state_dict["patients"]
         began = Fingerprints.unsalted(state) if isinstance(state, list) else Fingerprints.of_state(state)
         left, joined = len(began.hashes) - len(began.known(self.patients)), len(self.patients - began.known(self.patients))
@@ -219,6 +223,13 @@ class MRIDataModule(L.LightningDataModule):
             )
         if began.salt:
             self.fingerprints = began
+
+    def _seen_batches(self) -> int:
+        """Of the stream, by each process: whole epochs, and what there was of one that has not ended."""
+        loop = self._trainer.fit_loop
+        epochs: Any = loop.epoch_progress.current
+        within = loop.epoch_loop.batch_progress.current.ready if epochs.started > epochs.processed else 0
+        return epochs.processed * self.steps_per_epoch + within
 
     def slices(self, volumes: Sequence[Volume], title: str) -> Slices:
         """The images of some volumes; those that cannot be made are reported and left out."""
@@ -243,8 +254,10 @@ class MRIDataModule(L.LightningDataModule):
         log.info("trains on codes, %d variants of every image, %.3g MB in %s", variants, 2e-6 * numbers, self.cache / key)
 
     def train_dataloader(self) -> DataLoader:
-        share = self._trainer.global_rank, self._trainer.world_size
-        sampler = Stream(self.order(self.train.contrasts, self.seed), self.steps_per_epoch * self.batch_size, *share)
+        share, start = (self._trainer.global_rank, self._trainer.world_size), self.seen_batches
+        length = self.steps_per_epoch * self.batch_size
+        order = self.order(self.train.contrasts, self.seed)
+        sampler = Stream(order, length, *share, start=start if start is None else start * self.batch_size)
         return DataLoader(self.codes or self.train, self.batch_size, sampler=sampler, **self._loading())
 
     def val_dataloader(self) -> DataLoader:

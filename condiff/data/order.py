@@ -43,20 +43,25 @@ def balanced(contrasts: Sequence[str], seed: int) -> Order:
 
 
 class Stream(Sampler[int]):
-    """An order cut into epochs of ``length`` per process; a run resumed at any epoch sees what it would have seen."""
+    """An order cut into epochs of ``length`` per process; a run resumed anywhere sees what it would have seen.
 
-    def __init__(self, order: Order, length: int, rank: int = 0, world_size: int = 1):
+    Args:
+        start: how much of the stream a resumed run has seen: the first pass begins there, and ends with that epoch.
+    """
+
+    def __init__(self, order: Order, length: int, rank: int = 0, world_size: int = 1, start: int | None = None):
         self.order, self.length, self.rank, self.world_size = order, length, rank, world_size
-        self.epoch = 0
+        self.epoch, self.start = 0, start
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls it before every epoch."""
+        """Lightning calls it before every epoch, but a resumed run's first only after processes that load have begun it."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[int]:
-        begin = self.epoch * self.length * self.world_size
-        for position in range(begin + self.rank, begin + self.length * self.world_size, self.world_size):
-            yield self.order(position)
+        start = self.epoch * self.length if self.start is None else self.start
+        self.start = None
+        for position in range(start, (start // self.length + 1) * self.length):
+            yield self.order(position * self.world_size + self.rank)

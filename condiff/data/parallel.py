@@ -11,6 +11,7 @@ from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from rich import get_console
 from rich.progress import track
 
@@ -22,8 +23,13 @@ Run = Callable[[Callable, Iterable], Iterator]
 
 def tracked(items: Iterable[T], title: str, total: int) -> Iterable[T]:
     """With a progress bar, where somebody looks and this is the first process."""
-    silent = os.environ.get("LOCAL_RANK", "0") != "0" or not get_console().is_terminal
+    silent = not is_first_process() or not get_console().is_terminal
     return track(items, title, total, transient=True, disable=silent)
+
+
+def is_first_process() -> bool:
+    """Of those that train or sample together, on all machines: Lightning knows how each kind of cluster numbers them."""
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
 def cores() -> list[int]:

@@ -1,0 +1,63 @@
+"""A training that has lost one of its processes ends within seconds, with one line."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+
+import lightning as L
+from lightning.fabric.plugins.environments import LightningEnvironment
+
+GRACE = 20.0  # seconds for a process to end by itself
+LOST = "a process of this training is gone, perhaps for want of memory; go on from its last checkpoint, resume=PATH"
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether it is what an exchange with a process that is gone raises; torch has a type of its own for some of them only."""
+    return isinstance(error, RuntimeError) and re.search(r"gloo|NCCL|Connection (closed|reset)", str(error)) is not None
+
+
+class StopAtLostProcess(L.Callback):
+    """Ends this process where another of the same training is gone, even while it waits for that one: on GPUs it would for
+    half an hour. Processes that Lightning did not start are their cluster's to watch.
+    """
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._started: list[subprocess.Popen] = []
+        self._parent: int | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        started = getattr(trainer.strategy.launcher, "procs", [])
+        self._started = list(started)
+        started.clear()  # or Lightning would kill this process before it can say why
+        if trainer.local_rank and isinstance(getattr(trainer.strategy, "cluster_environment", None), LightningEnvironment):
+            self._parent = os.getppid()
+        if self._started or self._parent:
+            threading.Thread(target=self._watch, daemon=True).start()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._over.set()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        if is_lost(exception) and self._parent and trainer.local_rank == 1:
+            time.sleep(1.0)  # its connections are closed before it is gone
+            if not self._whole():
+                print(f"error: {LOST}", file=sys.stderr, flush=True)  # the first process cannot
+        if not isinstance(exception, RuntimeError):
+            self._over.set()
+
+    def _whole(self) -> bool:
+        return all(process.poll() in (None, 0) for process in self._started) and self._parent in (None, os.getppid())
+
+    def _watch(self) -> None:
+        while self._whole():
+            if self._over.wait(1.0):
+                return
+        if not self._over.wait(GRACE):
+            print(f"error: {LOST}", file=sys.stderr, flush=True)
+            for process in self._started:
+                process.kill()
+            os._exit(1)
