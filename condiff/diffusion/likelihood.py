@@ -73,12 +73,11 @@ def _prior(x0: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _log_probability(z: Tensor, width: Tensor) -> Tensor:
-    """log of what a standard normal has within ``width`` around z; where it has next to nothing, of its density."""
+    """log of the probability that a standard normal variable lies within ``width`` / 2 of z, in both tails."""
     device, dtype = z.device, z.dtype
-    z, width = z.abs().cpu().double(), width.cpu().double()  # the lower tail is the exact one; not every device has float64
-    inside = torch.special.ndtr(-z + width / 2) - torch.special.ndtr(-z - width / 2)
-    density = -(z**2) / 2 - math.log(2 * math.pi) / 2 + width.log()
-    return torch.where(inside > 1e-12, inside.clamp(min=1e-300).log(), density).to(device, dtype)
+    z, width = z.abs().cpu().double(), width.cpu().double()  # not every device has float64
+    upper, lower = torch.special.log_ndtr(width / 2 - z), torch.special.log_ndtr(-width / 2 - z)  # the lower tail has no 1 - p
+    return (upper + torch.log(-torch.expm1(lower - upper))).to(device, dtype)
 
 
 def flow_bits(
