@@ -41,6 +41,8 @@ def averaged(ckpt: str | Path, std: float, step: int | None = None) -> tuple[dic
         if name not in state or any(name not in other for *_, other in parts):
             raise InputError(f"{ckpt}: has no weights {name}, the averages beside it do; they are another run's")
         state[name] = sum(float(share) * other[name].float() for share, (*_, other) in zip(shares, parts, strict=True))
+        if name.endswith("running_var"):  # shares may be negative, variances may not
+            state[name] = state[name].maximum(torch.stack([other[name].float() for *_, other in parts]).amin(dim=0))
     state |= before[-1]["buffers"]
     kept = {key: value for key, value in content.items() if key in NEEDED or key.endswith("DataModule")}
     return kept | {"state_dict": state, "global_step": step}, step, left
