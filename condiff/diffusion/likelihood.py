@@ -47,6 +47,8 @@ def variational_bound(
     With variance beta-tilde the divergence of two Gaussians of one step from sigma_t to sigma_s is
     (1/sigma_s^2 - 1/sigma_t^2) |x0 - D(x_t)|^2 / 2 (Kingma et al. 2021, eq. 14). The last step is Ho's discrete
     decoder (eq. 13) with a Gaussian of variance sigma_1^2 around D(x_1); much below ``width``, sigma_1 loosens it.
+    The prior is Ho's, N(0, 1 + sigma_T^2); `generate` and `flow_bits` have N(0, sigma_T^2), 1 / (4 sigma_T^4) nats per
+    dimension away.
 
     Args:
         sigmas: decreasing levels [T + 1], the last 0, as ``schedule.steps(T)`` gives them.
