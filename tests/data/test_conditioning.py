@@ -1,16 +1,18 @@
 """The condition: any subset of what is known, scaled by what was seen."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from hydra.utils import instantiate
+from torch import nn
 
 from condiff.data.conditioning import PARAMETERS, AcquisitionCondition, periodic, piecewise_linear
 from condiff.data.fastmri import Volume
 from condiff.data.header import Header
+from condiff.diffusion.schedules import Karras
 from condiff.errors import InputError
+from condiff.nn import Pixels
 from condiff.systems import DiffusionSystem
 
 
@@ -141,8 +143,8 @@ def test_validation_volumes_outside_or_without_parameters(condition):
 
 def test_any_subset_is_seen_in_training():
     """Half of the images know everything; of the others every number of fields is as likely as any; fields stay whole."""
-    system = SimpleNamespace(fields=(3, 1, 2), p_unknown=0.5, device=torch.device("cpu"))
-    known = DiffusionSystem._subset(system, 20_000, torch.Generator().manual_seed(0))
+    system = DiffusionSystem(nn.Identity(), Karras(), None, None, Pixels(), p_unknown=0.5, fields=(3, 1, 2))
+    known = system._subset(20_000, torch.Generator().manual_seed(0))
     assert known.shape == (20_000, 6)
     first, second, third = known.split((3, 1, 2), dim=1)
     assert (first.all(1) == first.any(1)).all() and (third.all(1) == third.any(1)).all()
