@@ -10,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from condiff import averaging, posthoc
 from condiff.callbacks import EMA, StoredAverages
+from condiff.callbacks.quality import finite
 from condiff.errors import InputError
 
 STD = partial(averaging.power, std=0.1)
@@ -175,3 +176,10 @@ def test_any_average_is_made_of_stored_ones(std, as_of):
     true = list(run(partial(averaging.power, std=std)))[as_of - 1]
     assert left < 0.05 and shares.sum().item() == pytest.approx(1, abs=0.02)
     assert abs(made - true) < 0.25 * min(abs(averages[width][as_of - 1] - true) for width in averages) or abs(made - true) < 0.05
+
+
+def test_measures_that_are_no_numbers_are_named(caplog):
+    assert finite({"quality/AXT2/kid": 0.5, "quality/AXT2/auroc": float("nan"), "quality/AXT1/kid": float("inf")}) == {
+        "quality/AXT2/kid": 0.5
+    }
+    assert caplog.messages == ["not logged, because it is no finite number: quality/AXT2/auroc, quality/AXT1/kid"]
