@@ -43,8 +43,15 @@ def main(cfg: DictConfig) -> None:
     for name, part in (("held out", data.val), ("trained on", data.train)):
         for contrast in data.conditioning.contrasts:
             title = f"{name}, {contrast}"
-            if len(part.examples(contrast, 2)) == 2:
+            images = len(part.examples(contrast, 2))
+            if images < 2:
+                print(f"skipped     {title}: a mean and its error take at least 2 images, there are {images}")
+            else:
                 found[title] = bits(cfg, system, data, part, contrast, sigmas, title)
+    if not found:
+        raise InputError(
+            "data: no contrast has 2 images; give more volumes (data.volumes_per_contrast) or slices (data.select.slices)"
+        )
     out = Path(cfg.out) if cfg.out else checkpoint.run_of(ckpt) / "likelihood" / ckpt.stem
     out.mkdir(parents=True, exist_ok=True)
     table, numbers = summary(found)

@@ -111,12 +111,13 @@ def fill_in(cfg: DictConfig, data: MRIDataModule, codec: Codec, device: torch.de
 
 
 def adopt(cfg: DictConfig) -> None:
-    """What the network that a run begins with takes a parameter's value for: the ranges that it was trained on."""
-    if cfg.init and "ranges" in cfg.data.conditioning:
-        path = cfg.resume or cfg.init
-        own = checkpoint.read(path)["hyper_parameters"]["data"].get("conditioning", {})
+    """The conditioning that the network of ``resume`` or ``init`` was trained with: its ranges and features."""
+    path = cfg.resume or cfg.init
+    if path:
+        own = checkpoint.read(path)["hyper_parameters"]["data"].get("conditioning")
         registry.check("conditioning", own, path, cfg.trust)
-        cfg.data.conditioning.ranges = own.get("ranges")
+        if own and own["_target_"] == cfg.data.conditioning._target_:
+            cfg.data.conditioning = own
 
 
 def check_noise(schedule: Schedule) -> None:

@@ -18,6 +18,7 @@ from condiff.errors import InputError
 
 PRECISIONS = ("32-true", "32", "16-mixed", "16", "bf16-mixed", "bf16")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
+RISES = "; the learning rate then follows the schedule of the new total, and rises again"
 FIXED = ("model.optimizer._target_", "data.contrasts")  # of a run that is resumed
 log = logging.getLogger(__name__)
 
@@ -52,9 +53,9 @@ def check_resume(cfg: DictConfig) -> None:
     content = resume.state_of(cfg.resume)
     done, step, limit = epochs_done(content), content["global_step"], cfg.trainer.get("max_steps", -1)
     if done >= cfg.trainer.max_epochs:
-        raise InputError(f"resume={cfg.resume}: has had its {done} epochs; ask for more, trainer.max_epochs={2 * done}")
+        raise InputError(f"resume={cfg.resume}: has had its {done} epochs; ask for more, trainer.max_epochs={2 * done}{RISES}")
     if 0 <= limit <= step:
-        raise InputError(f"resume={cfg.resume}: has had its {step} steps; ask for more, trainer.max_steps={2 * step}")
+        raise InputError(f"resume={cfg.resume}: has had its {step} steps; ask for more, trainer.max_steps={2 * step}{RISES}")
     own = OmegaConf.create(content["hyper_parameters"])
     for key in FIXED:
         there, asked = OmegaConf.select(own, key), OmegaConf.select(cfg, key)

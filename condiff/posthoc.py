@@ -32,12 +32,17 @@ def averaged(ckpt: str | Path, std: float, step: int | None = None) -> tuple[dic
     profiles = [(at, gamma(width)) for at in before for width in _average(steps[at])["stds"]]
     shares, left = weights(profiles, (step, wanted))
     sums: dict[str, Tensor] = {}
+    least: dict[str, Tensor] = {}
     for at in before:  # one file at a time: together they are many times the model
         file = _average(steps[at])
         own, shares = shares[: len(file["stds"])], shares[len(file["stds"]) :]
         for share, average in zip(own.tolist(), file["averages"], strict=True):
             _demand_same(average, sums or average, content["state_dict"], ckpt)
             sums = {name: sums.get(name, 0.0) + share * weight.float() for name, weight in average.items()}
+            least |= {
+                name: weight.minimum(least.get(name, weight)) for name, weight in average.items() if name.endswith("running_var")
+            }
+    sums |= {name: sums[name].maximum(weight.float()) for name, weight in least.items()}  # shares may be negative, variances not
     state = content["state_dict"] | sums | file["buffers"]
     kept = {key: value for key, value in content.items() if key in NEEDED or key.endswith("DataModule")}
     return kept | {"state_dict": state, "global_step": step}, step, left

@@ -34,7 +34,7 @@ def _of(module: ModuleType, names: str) -> Table:
 
 PARTIAL = {  # slots whose objects get their last arguments later
     "parameterization", "optimizer", "lr_factor", "loss", "walk", "guidance", "clamp", "read", "transform", "maps",
-    "conditioning", "order", "augment", "steps",
+    "conditioning", "features", "order", "augment", "steps",
 }  # fmt: skip
 AUGMENT = _of(augment, "chain mirror turn_phase")
 SLOTS: Mapping[str, Table] = {
@@ -64,6 +64,7 @@ SLOTS: Mapping[str, Table] = {
     "transform": _of(transforms, "Magnitude Complex"),
     "maps": _of(maps, "espirit walsh low_resolution"),
     "conditioning": _of(conditioning, "ContrastCondition AcquisitionCondition"),
+    "features": _of(conditioning, "piecewise_linear periodic"),
     "select": _of(selection, "Selection"),
     "order": _of(order, "shuffled balanced"),
     "augment": AUGMENT,

@@ -22,7 +22,7 @@ from condiff.registry import LARGEST, WORD
 
 PARTS = {"data", "net", "schedule", "parameterization", "sampler", "guidance", "clamp", "averaging", "codec", "model"}
 CHOICES = PARTS | {"experiment", "data/transform", "data/conditioning", "data/maps"}  # groups of conf/
-ALONE = {"seed", "name", "compile"}
+ALONE = {"seed", "name"}
 TRAINER = {
     f"trainer.{name}"
     for name in (

@@ -1,16 +1,19 @@
 """Averaged weights against the sums they stand for."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from condiff import averaging
-from condiff.callbacks import EMA
+from condiff import averaging, posthoc
+from condiff.callbacks import EMA, StoredAverages
+from condiff.callbacks.quality import finite
 from condiff.errors import InputError
 
+STD = partial(averaging.power, std=0.1)
 WEIGHTS = torch.randn(300, generator=torch.Generator().manual_seed(0), dtype=torch.float64).cumsum(0)  # theta(t), a random walk
 
 
@@ -56,14 +59,88 @@ def test_constant_average_is_a_sum():
     assert last(run(partial(averaging.constant, decay=0.95))) == pytest.approx(average.item(), rel=1e-9)
 
 
-def test_buffers_are_copied_not_averaged():
-    model = nn.BatchNorm1d(1)
-    averaged = AveragedModel(model, **EMA(partial(averaging.power, std=0.1))._kwargs)
-    for mean in (1.0, 5.0):
-        model.running_mean.fill_(mean)
-        averaged.update_parameters(model)
-    assert EMA(partial(averaging.power, std=0.1))._use_buffers is False
-    assert torch.equal(averaged.module.running_mean, model.running_mean)
+def normalized_steps(module, steps=100):
+    """The steps of a linear layer whose weights drift and jump about, followed by a BatchNorm that measures them."""
+    torch.manual_seed(0)
+    module.layer, module.norm = nn.Linear(8, 8), nn.BatchNorm1d(8, momentum=0.5)
+    start = module.layer.weight.detach().clone()
+    for step in range(steps):
+        module.layer.weight.data.copy_(start * (1 + step / 50) + 0.1 * torch.randn(8, 8))
+        module.layer.bias.data.fill_(step / 20)
+        module.norm(module.layer(torch.randn(256, 8)))
+        yield step + 1
+
+
+def test_statistics_of_batch_norm_belong_to_the_averaged_weights():
+    """Against those of the averaged layer's own outputs, which differ from the running ones of the raw weights."""
+    module, averaged = nn.Module(), None
+    for _ in normalized_steps(module):
+        averaged = averaged or AveragedModel(module, use_buffers=(ema := EMA(STD))._use_buffers, **ema._kwargs)
+        averaged.update_parameters(module)
+    outputs = averaged.module.layer(torch.randn(20_000, 8)).detach()
+    for own, averages, raw in (
+        (outputs.mean(0), averaged.module.norm.running_mean, module.norm.running_mean),
+        (outputs.var(0).sqrt(), averaged.module.norm.running_var.sqrt(), module.norm.running_var.sqrt()),
+    ):
+        assert (averages - own).norm() < 0.3 * (raw - own).norm()
+    assert averaged.module.norm.num_batches_tracked == 100
+
+
+def test_average_of_constant_weights_is_exact():
+    module = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    module[1].running_var.uniform_(0, 2)
+    averaged = AveragedModel(module, use_buffers=True, **EMA(STD)._kwargs)
+    for _ in range(20):
+        averaged.update_parameters(module)
+    assert all(torch.equal(value, averaged.module.state_dict()[name]) for name, value in module.state_dict().items())
+
+
+def stored_run(folder, module, steps):
+    """What a run leaves in its folder, with averages of widths 0.05 and 0.1 stored at every eighth of 100 steps."""
+    callback = StoredAverages(folder / "averages")
+    for step in steps:
+        trainer = SimpleNamespace(global_step=step, estimated_stepping_batches=100, is_global_zero=True)
+        callback.on_train_batch_end(trainer, module)
+    config = {"model": {}, "data": {}, "overrides": []}
+    torch.save({"hyper_parameters": config, "state_dict": module.state_dict()}, folder / "last.ckpt")
+    return folder / "last.ckpt"
+
+
+def test_statistics_of_batch_norm_are_averaged_afterwards_too(tmp_path):
+    module, averaged = nn.Module(), None
+
+    def steps():
+        nonlocal averaged
+        for step in normalized_steps(module):
+            averaged = averaged or AveragedModel(module, use_buffers=True, **EMA(partial(averaging.power, std=0.07))._kwargs)
+            averaged.update_parameters(module)
+            yield step
+
+    ckpt = stored_run(tmp_path, module, steps())
+    state = posthoc.averaged(ckpt, 0.07)[0]["state_dict"]
+    for name, value in averaged.module.state_dict().items():
+        torch.testing.assert_close(state[name], value, rtol=0.02, atol=0.02)
+    assert not torch.allclose(state["norm.running_mean"], module.norm.running_mean, rtol=0.05)
+
+
+def test_variances_stay_positive_where_shares_are_negative(tmp_path):
+    """A narrower average is the narrow one less some of the wide one, which has seen a variance a million times as large."""
+    module = nn.BatchNorm1d(1)
+
+    def steps():
+        for step in range(1, 101):
+            module.running_var.fill_(1e3 if step < 80 else 1e-3)
+            yield step
+
+    ckpt = stored_run(tmp_path, module, steps())
+    assert posthoc.averaged(ckpt, 0.03)[0]["state_dict"]["running_var"].item() > 1e-4
+
+
+def test_a_run_stored_without_statistics_goes_on():
+    callback, module = StoredAverages("x", times=1), nn.BatchNorm1d(2)
+    callback.load_state_dict({"count": 4, "averages": [[torch.zeros(2), torch.zeros(2)] for _ in range(2)]})
+    callback.on_train_batch_end(SimpleNamespace(global_step=5, estimated_stepping_batches=100, is_global_zero=True), module)
+    assert all(len(average) == 4 and torch.equal(average[3], torch.ones(2)) for average in callback.averages)
 
 
 @pytest.mark.parametrize("decay", [partial(averaging.power, std=0.5), partial(averaging.constant, decay=1.0)])
@@ -99,3 +176,10 @@ def test_any_average_is_made_of_stored_ones(std, as_of):
     true = list(run(partial(averaging.power, std=std)))[as_of - 1]
     assert left < 0.05 and shares.sum().item() == pytest.approx(1, abs=0.02)
     assert abs(made - true) < 0.25 * min(abs(averages[width][as_of - 1] - true) for width in averages) or abs(made - true) < 0.05
+
+
+def test_measures_that_are_no_numbers_are_named(caplog):
+    assert finite({"quality/AXT2/kid": 0.5, "quality/AXT2/auroc": float("nan"), "quality/AXT1/kid": float("inf")}) == {
+        "quality/AXT2/kid": 0.5
+    }
+    assert caplog.messages == ["not logged, because it is no finite number: quality/AXT2/auroc, quality/AXT1/kid"]

@@ -325,15 +325,16 @@ def test_record_of_another_data_module_is_not_believed(content):
 TAKEN = [
     "experiment=smoke", "data=fastmri", "data/transform=complex", "net.channels=[8,8]", "model.optimizer.lr=1e-3", "seed=3",
     "trainer.max_epochs=4", "+trainer.val_check_interval=0.5", "guidance.interval=[0.1,2]", "data.contrasts=[AXT1,AXT2]",
-    "data.select.merge={AXT1PRE: AXT1}", "name=study_1", "compile=true", "++averaging.std=0.05", "data.volumes_per_contrast=null",
+    "data.select.merge={AXT1PRE: AXT1}", "name=study_1", "++averaging.std=0.05", "data.volumes_per_contrast=null",
     "callbacks.grid.steps=3", "callbacks.checkpoint.save_top_k=-1", "trainer.log_every_n_steps=1",
 ]  # fmt: skip
 LEFT = [
     "data.root='/a b/c'", "data.cache=c", "~logger", "callbacks.checkpoint.filename='at-{step}'", "trainer.devices=2",
     "callbacks.averages.folder=/x", "logger=wandb", "run=x", "trainer.default_root_dir=x", "name=../x", "data.loaders=4000",
     "model.autoencoder=x.ckpt", "init=x.ckpt", "teacher=x.ckpt", "data.contrasts=[../../x]", "trust=[os.system]",
-    "guidance.weaker.ckpt=x", "trainer.strategy=ddp_spawn", "+trainer.profiler=simple", "first.trainer.max_epochs=3",
-    "+callbacks.x.y=3", "trainer.max_epochs=1000000000", "data.batch_size=10000000", "callbacks.grid.num_samples=10000000",
+    "guidance.weaker.ckpt=x", "trainer.strategy=ddp_spawn", "compile=true", "+trainer.profiler=simple",
+    "first.trainer.max_epochs=3", "+callbacks.x.y=3", "trainer.max_epochs=1000000000",
+    "data.batch_size=10000000", "callbacks.grid.num_samples=10000000",
 ]  # fmt: skip
 HOSTILE = [
     "data._target_=os.system", "+hydra.job_logging.handlers.x.class=subprocess.Popen", "hydra/job_logging=evil",

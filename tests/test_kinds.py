@@ -9,10 +9,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from hydra.utils import instantiate
 
 from condiff import checkpoint
+from condiff.beginning import adopt
+from condiff.data.conditioning import AcquisitionCondition, piecewise_linear
 from tests.conftest import TINY_RUN as TINY
 from tests.conftest import bad, write_raw, write_volume
+from tests.test_conf import compose
 
 FMRI = [
     "data=fastmri", "data.root=heads", "data.matrix=32", "data.volumes_per_contrast=1", "data.contrasts=[AXT1,AXT2]",
@@ -137,3 +141,21 @@ def test_a_run_that_begins_with_another_keeps_its_ranges(run_entry, tmp_path):
     first = checkpoint.load("runs/now/checkpoints/last.ckpt").hparams["data"]["conditioning"]["ranges"]
     run_entry("train.py", *asked, "init=runs/now/checkpoints/last.ckpt", "hydra.run.dir=runs/then")
     assert checkpoint.load("runs/then/checkpoints/last.ckpt").hparams["data"]["conditioning"]["ranges"] == first
+
+
+@pytest.mark.parametrize("key", ["resume", "init"])
+def test_a_run_keeps_the_features_of_the_checkpoint_it_continues(tmp_path, key):
+    """One made before there was a choice names none, and its network was trained with the periodic ones."""
+    own = {
+        "_target_": "condiff.data.conditioning.AcquisitionCondition",
+        "_partial_": True,
+        "ranges": {"AXT2": {"te": [80.0, 125.0]}},
+    }
+    content = {"hyper_parameters": {"model": {}, "data": {"conditioning": own}, "overrides": []}, "state_dict": {}}
+    torch.save(content, tmp_path / "old.ckpt")
+    cfg = compose("train", "model=acquisition", f"{key}={tmp_path}/old.ckpt")
+    new, old = AcquisitionCondition(["AXT2"], own["ranges"], piecewise_linear), AcquisitionCondition(["AXT2"], own["ranges"])
+    assert instantiate(cfg.data.conditioning)(contrasts=["AXT2"]).dim == new.dim
+    adopt(cfg)
+    found = instantiate(cfg.data.conditioning)(contrasts=["AXT2"]).encode("AXT2", {"te": 100})
+    assert torch.equal(found, old.encode("AXT2", {"te": 100})) and not torch.equal(found, new.encode("AXT2", {"te": 100}))

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.conftest import TINY_RUN, bad
 
 
@@ -24,3 +26,9 @@ def test_likelihood(run_entry, tmp_path, capsys):
     assert all(abs(again[title][name][0] - value) < 1e-3 for title, row in found.items() for name, (value, _) in row.items())
     assert "steps=1" in bad(capsys, run_entry, "likelihood.py", "steps=1")
     assert "num_images=1" in bad(capsys, run_entry, "likelihood.py", "num_images=1")
+    one_slice = "data.select.slices=[0,0.5]"
+    with pytest.raises(SystemExit):
+        run_entry("likelihood.py", *few, one_slice, "out=none")
+    printed = capsys.readouterr()
+    assert "skipped     held out, AXT2: a mean and its error take at least 2 images, there are 1" in printed.out
+    assert "data: no contrast has 2 images" in printed.err and not (tmp_path / "none").exists()

@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
-from torch import Tensor
+from torch import Tensor, nn
 
 from condiff.averaging import power
 from condiff.systems.checkpoint_io import store
@@ -17,7 +17,7 @@ Decay = Callable[[int], float]  # updates -> the share of itself that the averag
 
 class EMA(WeightAveraging):
     """An average of the weights. Validation, sampling and the checkpoint's ``state_dict`` use it, the raw weights go
-    on in ``current_model_state``. Buffers are copied, never averaged.
+    on in ``current_model_state``. The running statistics of BatchNorm are averaged like the weights; integers are copied.
 
     Args:
         decay: `condiff.averaging.power` or `constant`.
@@ -25,9 +25,13 @@ class EMA(WeightAveraging):
 
     def __init__(self, decay: Decay):
         def update(averages: list[Tensor], currents: list[Tensor], count: Tensor | int) -> None:
-            torch._foreach_lerp_(averages, currents, 1 - decay(int(count) + 1))
+            """Of tensors that are all of one type."""
+            if averages[0].is_floating_point():
+                torch._foreach_lerp_(averages, currents, 1 - decay(int(count) + 1))
+            else:
+                torch._foreach_copy_(averages, currents)
 
-        super().__init__(use_buffers=False, multi_avg_fn=torch.no_grad()(update))
+        super().__init__(use_buffers=True, multi_avg_fn=torch.no_grad()(update))
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Lightning copies the model before it moves to its device: let the average follow."""
@@ -36,10 +40,16 @@ class EMA(WeightAveraging):
             self._average_model.n_averaged = self._average_model.n_averaged.cpu()  # it is read at every step
 
 
+def batch_statistics(module: nn.Module) -> dict[str, Tensor]:
+    """Running means and variances of batch normalization, by name: part of what is learned, beside the parameters."""
+    return {name: buffer for name, buffer in module.named_buffers() if name.endswith(("running_mean", "running_var"))}
+
+
 class StoredAverages(L.Callback):
     """Keeps averages of a few widths and stores them now and then, so that ``ema.py`` can make any other of them.
 
-    Each file holds ``step``, ``stds``, one float16 state dict a width, and the buffers as they were.
+    Each file holds ``step``, ``stds``, one float16 state dict per width, of trained weights and `batch_statistics`, and the
+    other buffers as they were.
 
     Args:
         folder: where the files go.
@@ -57,16 +67,18 @@ class StoredAverages(L.Callback):
             return
         self.count = trainer.global_step
         learned = {name: parameter.detach() for name, parameter in pl_module.named_parameters() if parameter.requires_grad}
+        learned |= batch_statistics(pl_module)
         current = list(learned.values())
-        if not self.averages:
-            self.averages = [[parameter.clone() for parameter in current] for _ in self.stds]
+        if not self.averages or len(self.averages[0]) < len(current):  # a run resumed from before has no statistics
+            averages = self.averages or [[] for _ in self.stds]
+            self.averages = [[*average, *(tensor.clone() for tensor in current[len(average) :])] for average in averages]
         for std, average in zip(self.stds, self.averages, strict=True):
             torch._foreach_lerp_(average, current, 1 - power(self.count, std))
         total = int(trainer.estimated_stepping_batches)
         due = self.count * self.times // total > (self.count - 1) * self.times // total
         if due:
-            names, state = list(learned), pl_module.state_dict()
-            buffers = {name: buffer.cpu() for name, buffer in pl_module.named_buffers() if name in state}
+            names, others = list(learned), pl_module.state_dict().keys() - learned
+            buffers = {name: buffer.cpu() for name, buffer in pl_module.named_buffers() if name in others}
             self._store([dict(zip(names, (p.half().cpu() for p in average), strict=True)) for average in self.averages], buffers)
 
     def _store(self, states: list[dict[str, Tensor]], buffers: dict[str, Tensor]) -> None:

@@ -1,6 +1,8 @@
 """The cheap part of the evaluation while training goes on."""
 
+import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -18,6 +20,7 @@ from condiff.systems import DiffusionSystem
 CUTS = 10
 TRAINING = 512  # images, which the features are standardised by
 VALIDATION = 1024  # kept in memory, as the former are
+log = logging.getLogger(__name__)
 
 
 class Quality(L.Callback):
@@ -64,7 +67,7 @@ class Quality(L.Callback):
                     pl_module.log(name, value, rank_zero_only=True, batch_size=1)
 
     def _measure(self, data: MRIDataModule, system: DiffusionSystem) -> dict[str, float]:
-        """By name; what cannot be computed is left out."""
+        """By name, those that are `finite`."""
         contrasts = data.conditioning.contrasts
         wanted = sampling.requested(None, contrasts, system.conditional)
         draws = sampling.plan(wanted, self.num_samples, self.seed, shared_noise=False)
@@ -75,5 +78,12 @@ class Quality(L.Callback):
         sets = Sets(judging.generated(data, drawn, draws), *self._real, contrasts, system.conditional)
         measures = quick(sets)
         found = {row: score(measures, sets, contrast, CUTS)[0] for row, contrast in sets.rows.items()}
-        values = {f"quality/{row}/{name}": s.samples.value for row, scores in found.items() for name, s in scores.items()}
-        return {name: value for name, value in values.items() if math.isfinite(value)}
+        return finite({f"quality/{row}/{name}": s.samples.value for row, scores in found.items() for name, s in scores.items()})
+
+
+def finite(values: Mapping[str, float]) -> dict[str, float]:
+    """The values that are finite numbers; the names of the others are logged."""
+    missing = [name for name, value in values.items() if not math.isfinite(value)]
+    if missing:
+        log.warning("not logged, because it is no finite number: %s", ", ".join(missing))
+    return {name: value for name, value in values.items() if name not in missing}

@@ -80,26 +80,46 @@ PARAMETERS: dict[str, Callable[[float], float]] = {  # in what they are equally 
     "slice": float, "tr": log, "te": log, "ti": log, "flip": float, "field": float,
 }  # fmt: skip
 NAMES = ("agent", "sequence", *PARAMETERS)
-FEATURES = 6  # of each parameter
+Features = Callable[[float], Tensor]  # a parameter's value, scaled to [-1, 1] -> [F]
 Ranges = Mapping[str, Mapping[str, Sequence[float]]]  # contrast -> parameter -> lowest, highest
 
 
+def piecewise_linear(value: float) -> Tensor:
+    """Features [6] of a value: itself, 1, and its place in each quarter of [-1, 1], from -1 to 1 and constant outside it.
+
+    Each contrast covers a small part of the range of all, which the quarters stretch (piecewise linear encoding, Gorishniy
+    et al. 2022, eq. 1). The more two values differ, the more their features do; beyond the range the first number alone changes.
+    """
+    quarters = (4 * (value - torch.tensor([-0.75, -0.25, 0.25, 0.75]))).clamp(-1, 1)
+    return torch.cat([torch.tensor([value, 1.0]), quarters])
+
+
+def periodic(value: float) -> Tensor:
+    """Features [6] of checkpoints that name none: the value, 1, and its sines and cosines of period 2 and 1.
+
+    Both ends of the range have the same sines and cosines, and so have values beyond one end and near the other.
+    """
+    phase = pi * value * torch.tensor([1.0, 2.0])
+    return torch.cat([torch.tensor([value, 1.0]), phase.sin(), phase.cos()])
+
+
 class AcquisitionCondition:
-    """The contrast, whether an agent was given, the sequence, and of every parameter the `features` of its value.
+    """The contrast, whether an agent was given, the sequence, and of every parameter the ``features`` of its value.
 
     Parameters: slice (position in the volume, 0 the skull's base, 1 the vertex), tr, te, ti (ms; ti of inversion
     recoveries alone), flip (degrees), field (T). Values are scaled to [-1, 1] over what was seen in training.
 
     Args:
         ranges: seen in training; None until `learn` is called.
+        features: `piecewise_linear`; `periodic` in checkpoints made before there was a choice.
     """
 
-    def __init__(self, contrasts: Sequence[str], ranges: Ranges | None = None):
-        self.contrasts, self.ranges = tuple(contrasts), ranges
+    def __init__(self, contrasts: Sequence[str], ranges: Ranges | None = None, features: Features = periodic):
+        self.contrasts, self.ranges, self.features = tuple(contrasts), ranges, features
 
     @property
     def fields(self) -> tuple[int, ...]:
-        return len(self.contrasts), len(AGENT), len(SEQUENCES), *(FEATURES for _ in PARAMETERS)
+        return len(self.contrasts), len(AGENT), len(SEQUENCES), *(len(self.features(0.0)) for _ in PARAMETERS)
 
     @property
     def dim(self) -> int:
@@ -144,11 +164,11 @@ class AcquisitionCondition:
             one_hot("sequence", known.get("sequence"), SEQUENCES),
         ]
         for name, scale in PARAMETERS.items():
-            parts.append(torch.zeros(FEATURES))
+            parts.append(torch.zeros_like(self.features(0.0)))
             if known.get(name) is not None:
                 lowest, highest = map(scale, self._range(name, None))
                 middle, half = (lowest + highest) / 2, (highest - lowest) / 2
-                parts[-1] = features((scale(known[name]) - middle) / half if half else 0.0)
+                parts[-1] = self.features((scale(known[name]) - middle) / half if half else 0.0)
         return torch.cat(parts)
 
     def _check(self, name: str, value: Any, contrast: str | None, extrapolate: bool) -> None:
@@ -179,17 +199,6 @@ class AcquisitionCondition:
         assert self.ranges is not None, "learn() comes first"
         seen = [ranges[name] for own, ranges in self.ranges.items() if name in ranges and contrast in (None, own)]
         return min((low for low, _ in seen), default=1.0), max((high for _, high in seen), default=0.0)
-
-
-def features(value: float) -> Tensor:
-    """Of a known value in [-1, 1], [6]: itself, that it is known, and its sines and cosines, of which one period spans the range
-    and one half of it.
-
-    A contrast's own values are a small part of what is seen of all; without the sines a network is slow to tell them
-    apart (Fourier features, Tancik et al. 2020).
-    """
-    phase = pi * value * torch.tensor([1.0, 2.0])
-    return torch.cat([torch.tensor([value, 1.0]), phase.sin(), phase.cos()])
 
 
 def one_hot(what: str, name: str | None, names: Sequence[str]) -> Tensor:

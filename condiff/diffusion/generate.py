@@ -21,7 +21,8 @@ def generate(
 ) -> Iterator[Tensor]:
     """Yield x [B, *shape] at ``sigmas[0]``, ..., ``sigmas[-1] = 0``: the first is noise, the last the samples.
 
-    Sample i depends on ``seeds[i]`` and ``cond[i]`` alone, not on the device.
+    Sample i depends on ``seeds[i]`` and ``cond[i]`` alone, not on the device. It starts from N(0, sigmas[0]^2), as if nothing of
+    the image were left at that level, which `Schedule.signal_left` measures.
     """
     noise = SeededNoise(seeds)
     x = sigmas[0] * noise.draw(shape).to(device)

@@ -35,8 +35,11 @@ def consistency(
     The estimate at sigma is drawn to the estimate at a lower level r on the same path, which it does not
     move: r = sigma (1 - n(sigma) / 2^stage) with n = 1 + 8 sigmoid(-sigma), section 3. In the first stage r is
     0 or near, which is denoising; each stage halves the distance. Differences are measured in the network's own
-    target, with a pseudo-Huber norm (Song & Dhariwal 2024), which forgives the few that are far off. Geng et al.
-    weigh by 1 / (sigma - r) as well: of the stage's scale that is, and Adam's steps do not depend on it.
+    target, with a pseudo-Huber norm (Song & Dhariwal 2024), which forgives the few that are far off.
+
+    The weight differs from Geng et al.'s 1 / (sigma - r) = 2^stage / (sigma n(sigma)). Here it is 1 / c_out, which falls as
+    1 / sigma below sigma_data and is constant above, so high levels weigh more than theirs. The factor 2^stage does not
+    change Adam's steps unless gradients are clipped.
 
     Args:
         stages: by how many halvings the distance shrinks over the training.

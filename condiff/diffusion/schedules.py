@@ -68,14 +68,15 @@ class BetaChain(Schedule):
         return self.table[index].to(u.dtype)
 
     def steps(self, n: int) -> Tensor:
-        """``n`` of the chain's own levels, evenly spaced in t with both ends, and then 0; [n + 1].
+        """``n`` of the chain's own levels, evenly spaced in t with both ends but for rounding, and then 0; [n + 1].
 
         Raises:
-            InputError: more steps than the chain has.
+            InputError: no steps, or more than the chain has levels.
         """
-        if n > self.num_steps:
-            raise InputError(f"steps={n}: this chain has {self.num_steps} levels; ask for as many or fewer")
-        return super().steps(n)
+        if not 1 <= n <= self.num_steps:
+            raise InputError(f"steps={n}: this chain has {self.num_steps} levels; ask for 1 to {self.num_steps} steps")
+        index = torch.linspace(self.num_steps - 1, 0, n, dtype=torch.float64).round().long()
+        return torch.cat([self.table[index].float(), torch.zeros(1)])
 
 
 @dataclass(frozen=True)

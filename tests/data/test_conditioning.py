@@ -1,15 +1,18 @@
 """The condition: any subset of what is known, scaled by what was seen."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
+from hydra.utils import instantiate
+from torch import nn
 
-from condiff.data.conditioning import AcquisitionCondition, features
+from condiff.data.conditioning import PARAMETERS, AcquisitionCondition, periodic, piecewise_linear
 from condiff.data.fastmri import Volume
 from condiff.data.header import Header
+from condiff.diffusion.schedules import Karras
 from condiff.errors import InputError
+from condiff.nn import Pixels
 from condiff.systems import DiffusionSystem
 
 
@@ -28,25 +31,56 @@ SEEN = [
 
 @pytest.fixture
 def condition():
-    result = AcquisitionCondition(("AXT1POST", "AXT2", "AXFLAIR"))
+    result = AcquisitionCondition(("AXT1POST", "AXT2", "AXFLAIR"), features=piecewise_linear)
     result.learn(SEEN)
     return result
 
 
 def parts(condition, vector):
-    names = "contrast", "agent", "sequence", "slice", "tr", "te", "ti", "flip", "field"
+    """By name; of a parameter the scaled value and whether it is known."""
+    names = "contrast", "agent", "sequence", *PARAMETERS
     fields = dict(zip(names, vector.split(condition.fields), strict=True))
-    for name in names[3:]:  # the sines and cosines say the value once more
-        torch.testing.assert_close(fields[name], features(fields[name][0].item()) * fields[name][1])
-    return {name: part[: 2 if name in names[3:] else None].tolist() for name, part in fields.items()}
+    return {name: part[: 2 if name in PARAMETERS else None].tolist() for name, part in fields.items()}
 
 
-def test_features():
-    """By hand; neighbours in one contrast's share of the range are further apart than their values are."""
-    assert features(0.25).tolist() == pytest.approx([0.25, 1, 0.5**0.5, 1, 0.5**0.5, 0], abs=1e-6)
-    assert features(0.0).tolist() == pytest.approx([0, 1, 0, 0, 1, 1])
-    near, far = features(0.5), features(0.6)
-    assert (near - far)[2:].norm() > 5 * (near - far)[0].abs()
+def test_piecewise_linear_by_hand():
+    assert piecewise_linear(-1.0).tolist() == [-1, 1, -1, -1, -1, -1]
+    assert piecewise_linear(0.125).tolist() == [0.125, 1, 1, 1, -0.5, -1]
+    assert piecewise_linear(2.0).tolist() == [2, 1, 1, 1, 1, 1]
+
+
+def test_features_grow_apart_with_their_values():
+    """Within the range and beyond both ends, so no two values are alike; a quarter of the range between them is 1.5 or more."""
+    values = torch.linspace(-2, 2, 81)
+    features = torch.stack([piecewise_linear(value) for value in values.tolist()])
+    distances = torch.cdist(features, features)
+    for i in range(len(values)):
+        assert (distances[i, i:].diff() > 0).all() and (distances[i, : i + 1].diff() < 0).all()
+    inside = features[20:61]  # -1 to 1
+    assert torch.cdist(inside[:-10], inside[10:]).diagonal().min() > 1.49
+
+
+def test_nothing_but_the_value_changes_outside_the_range():
+    for end in (-1.0, 1.0):
+        step = piecewise_linear(1.5 * end) - piecewise_linear(end)
+        assert step.tolist() == [0.5 * end, 0, 0, 0, 0, 0]
+
+
+def test_base_and_vertex_are_the_farthest_slices(condition):
+    slices = condition.of(volume("AXT2", 4000, 80, slices=21), range(21))
+    from_base = (slices - slices[0]).norm(dim=1)
+    assert (from_base.diff() > 0).all() and from_base[-1] > 4
+
+
+def test_checkpoints_without_features_keep_theirs(condition):
+    """By hand: both ends of the range have the same sines and cosines, which is why there are others now."""
+    assert periodic(0.25).tolist() == pytest.approx([0.25, 1, 0.5**0.5, 1, 0.5**0.5, 0], abs=1e-6)
+    torch.testing.assert_close(periodic(-1.0)[1:], periodic(1.0)[1:])
+    stored = {"_target_": "condiff.data.conditioning.AcquisitionCondition", "_partial_": True, "ranges": condition.ranges}
+    before = instantiate(stored)(contrasts=condition.contrasts)
+    te = before.encode("AXT2", {"te": 125}).split(before.fields)[5]
+    torch.testing.assert_close(te, periodic(1.0))
+    assert before.dim == 43
 
 
 def test_nothing_known_is_zero(condition):
@@ -96,7 +130,7 @@ def test_bad_requests(condition, known, message):
 
 
 def test_ranges_are_kept(condition):
-    again = AcquisitionCondition(condition.contrasts, condition.ranges)
+    again = AcquisitionCondition(condition.contrasts, condition.ranges, condition.features)
     again.learn([volume("AXT2", 1, 1)])
     assert torch.equal(again.encode("AXT2", {"te": 100}), condition.encode("AXT2", {"te": 100}))
 
@@ -109,8 +143,8 @@ def test_validation_volumes_outside_or_without_parameters(condition):
 
 def test_any_subset_is_seen_in_training():
     """Half of the images know everything; of the others every number of fields is as likely as any; fields stay whole."""
-    system = SimpleNamespace(fields=(3, 1, 2), p_unknown=0.5, device=torch.device("cpu"))
-    known = DiffusionSystem._subset(system, 20_000, torch.Generator().manual_seed(0))
+    system = DiffusionSystem(nn.Identity(), Karras(), None, None, Pixels(), p_unknown=0.5, fields=(3, 1, 2))
+    known = system._subset(20_000, torch.Generator().manual_seed(0))
     assert known.shape == (20_000, 6)
     first, second, third = known.split((3, 1, 2), dim=1)
     assert (first.all(1) == first.any(1)).all() and (third.all(1) == third.any(1)).all()

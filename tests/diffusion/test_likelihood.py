@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import pytest
 import torch
 
@@ -95,11 +96,15 @@ def test_prior_is_the_divergence_of_two_gaussians(images):
     torch.testing.assert_close(variational_bound(gaussian, images, sigmas).prior, expected)
 
 
-def test_decoder_gives_a_certain_pixel_no_bits():
-    """A perfect denoiser and a bin much wider than the smallest level leave nothing to say; one far off costs its square."""
-    image = torch.zeros(1, 1, 2, 2)
-    certain = variational_bound(lambda *_: image, image, torch.tensor([1e-4, 0.0]))
-    assert certain.reconstruction.item() == pytest.approx(0, abs=1e-6)
-    off = variational_bound(lambda *_: image + 1.0, image, torch.tensor([0.05, 0.0]))
-    expected = (0.5 / 0.05**2 + math.log(2 * math.pi) / 2 - math.log(WIDTH / 0.05)) / math.log(2)
-    assert off.reconstruction.item() == pytest.approx(expected, rel=1e-3)
+@pytest.mark.parametrize("width", [1e-3, 0.78, 5.0, 80.0])  # of a bin, in deviations of the decoder; 0.78 at sigma 0.01
+def test_decoder_in_both_tails(width):
+    """Against the difference of two distribution functions in 60 digits, for a mean that is up to 40 deviations off."""
+    z, sigma = torch.tensor([0.0, 0.5, 3.0, 7.5, 10.0, 20.0, 40.0], dtype=torch.float64), WIDTH / width
+    with mpmath.workdps(60):
+        edges = [(mpmath.mpf(v) - mpmath.mpf(width) / 2, mpmath.mpf(v) + mpmath.mpf(width) / 2) for v in z.tolist()]
+        expected = [float(-mpmath.log(mpmath.ncdf(-low) - mpmath.ncdf(-high), 2)) for low, high in edges]
+    sigmas = torch.tensor([sigma, 0.0], dtype=torch.float64)
+    for sign in (1, -1):
+        images = sign * sigma * z.view(-1, 1, 1, 1)
+        bits = variational_bound(lambda x, *_: torch.zeros_like(x), images, sigmas, width=WIDTH).reconstruction
+        torch.testing.assert_close(bits, torch.tensor(expected, dtype=torch.float64), rtol=1e-9, atol=1e-12)

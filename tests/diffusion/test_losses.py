@@ -1,5 +1,6 @@
 """Losses: denoising is the denoiser's own loss; consistency is at rest where it should be."""
 
+import math
 from functools import partial
 
 import pytest
@@ -53,16 +54,16 @@ def test_denoising_is_the_denoisers_loss(case):
     assert torch.equal(denoising(model, *case, progress=0.3), model.loss(*case))
 
 
-def test_distance_halves_from_stage_to_stage(case):
-    """r = sigma (1 - n / 2^stage) with n = 1 + 8 sigmoid(-sigma); at first it is 0 at low levels, which is denoising."""
-    sigma = case[2]
-    for progress, stage in ((0.0, 1), (0.5, 5), (1.0, 8)):
+def test_distance_halves_from_stage_to_stage():
+    """sigmoid(-sigma) is 1/4 at ln 3, 1/8 at ln 7, 0 at 50: n is 3, 2, 1, and the distance sigma n / 2^stage, at most sigma."""
+    sigma, n = torch.tensor([math.log(3), math.log(7), 50.0], dtype=torch.float64), torch.tensor([3, 2, 1])
+    x0, eps = torch.zeros(2, 3, 1, 4, 4, dtype=torch.float64)
+    for progress, share in ((0.0, 1 / 2), (0.13, 1 / 4), (0.5, 1 / 32), (0.99, 1 / 256), (1.0, 1 / 256)):
         model = denoiser(ode_end)
-        consistency(model, *case, progress=progress)
+        consistency(model, x0, eps, sigma, None, progress)
         lower, upper = model.net.asked
-        expected = (sigma * (1 - (1 + 8 * torch.sigmoid(-sigma)) / 2**stage)).clamp(min=1e-4)
         torch.testing.assert_close(upper, sigma)
-        torch.testing.assert_close(lower, expected)
+        torch.testing.assert_close((upper - lower) / sigma, (n * share).clamp(max=1).double(), rtol=0, atol=1e-4)
 
 
 def test_first_stage_is_denoising_at_low_levels(case):

@@ -66,6 +66,15 @@ def test_whole_grid_is_the_whole_chain():
     assert torch.equal(chain.steps(1000)[:-1], chain.table.flip(0).float())
 
 
+@pytest.mark.parametrize("n", [7, 250, 501, 834, 999])
+def test_steps_of_a_chain_are_as_even_as_whole_numbers_can_be(n):
+    """Between two levels there are (T - 1) / (n - 1) of the chain's, rounded down or up."""
+    chain = LinearBeta()
+    places = torch.searchsorted(chain.table.float(), chain.steps(n)[:-1].flip(0))
+    assert places[0] == 0 and places[-1] == 999
+    assert set(places.diff().tolist()) <= {999 // (n - 1), -(-999 // (n - 1))}
+
+
 @pytest.mark.parametrize("chain", [LinearBeta, ScaledLinearBeta])
 @pytest.mark.parametrize("steps", [200, 400, 500])
 def test_short_chains_still_end_in_noise(chain, steps):
@@ -127,5 +136,6 @@ def test_few_steps_each_start_above_the_smallest_level():
 def test_more_steps_than_levels_is_refused():
     with pytest.raises(InputError, match="steps=300.*200"):
         LinearBeta(200).steps(300)
-    with pytest.raises(InputError, match="steps=0"):
-        Karras().steps(0)
+    for schedule in (Karras(), LinearBeta(200)):
+        with pytest.raises(InputError, match="steps=0"):
+            schedule.steps(0)

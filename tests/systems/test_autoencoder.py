@@ -33,18 +33,15 @@ def batch():
 
 
 def gradients(system, step):
-    type(system).global_step = property(lambda self: step)
-    type(system).global_rank = property(lambda self: 0)
+    system.trainer.global_step = step
     system.zero_grad()
     found = system.training_step(batch(), 0)
     found["loss"].backward()
     return found, [p.grad.clone() for p in system.codec.parameters()], [p.grad.clone() for p in system.discriminator.parameters()]
 
 
-def test_divergence_is_torchs_own(system, monkeypatch):
+def test_divergence_is_torchs_own(system):
     """With nothing but the KL term left, the loss is that of torch.distributions."""
-    monkeypatch.setattr(type(system), "global_step", property(lambda self: 0), raising=False)
-    monkeypatch.setattr(type(system), "global_rank", property(lambda self: 0), raising=False)
     images = batch().image
     mean, log_variance = system.codec.moments(images)
     exact = kl_divergence(Normal(mean, (0.5 * log_variance).exp()), Normal(0.0, 1.0)).flatten(1).mean(dim=1)
@@ -54,10 +51,8 @@ def test_divergence_is_torchs_own(system, monkeypatch):
     torch.testing.assert_close(system.training_step(batch(), 0)["losses"] - without, exact, rtol=1e-4, atol=1e-5)
 
 
-def test_each_of_two_players_sees_the_other_as_a_constant(system, monkeypatch):
+def test_each_of_two_players_sees_the_other_as_a_constant(system):
     """Before the warmup is over the critic learns and the codec does not hear of it; then it does; the critic learns the same."""
-    monkeypatch.setattr(type(system), "global_step", None, raising=False)
-    monkeypatch.setattr(type(system), "global_rank", None, raising=False)
     early, codec, critic = gradients(system, 4)
     late, heard, same = gradients(system, 5)
     assert any(g.abs().max() > 0 for g in critic)
@@ -69,11 +64,11 @@ def test_each_of_two_players_sees_the_other_as_a_constant(system, monkeypatch):
     assert torch.equal(early["losses"], silent["losses"]) and not torch.equal(early["losses"], late["losses"])
 
 
-def test_pull_of_the_critic_is_a_share_of_the_distances(system, monkeypatch):
+def test_pull_of_the_critic_is_a_share_of_the_distances(system):
     """Whatever its scale: at the image the two gradients' norms are as the weight says."""
     images, pulled = batch().image, []
     made = torch.randn_like(images).requires_grad_()
-    monkeypatch.setattr(type(system), "global_step", property(lambda self: 5), raising=False)
+    system.trainer.global_step = 5
     for scale in (1.0, 1000.0):
         with torch.no_grad():
             for parameter in system.discriminator.layers[-1].parameters():
@@ -87,9 +82,9 @@ def test_pull_of_the_critic_is_a_share_of_the_distances(system, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_pull_of_the_critic_in_half_precision(system, monkeypatch, dtype):
+def test_pull_of_the_critic_in_half_precision(system, dtype):
     """The same share, of large batches too, where gradients of means are below what half precision can tell from 0."""
-    monkeypatch.setattr(type(system), "global_step", property(lambda self: 5), raising=False)
+    system.trainer.global_step = 5
     images = torch.randn(16, 1, 128, 128)
     made = torch.randn_like(images).to(dtype).requires_grad_()
     system.weights["perceptual"] = 0.0
@@ -113,9 +108,8 @@ def test_each_players_gradient_is_limited_by_itself(system):
     system.configure_gradient_clipping(None, None, None)
 
 
-def test_without_a_critic(system, monkeypatch):
-    monkeypatch.setattr(type(system), "global_step", property(lambda self: 9), raising=False)
-    monkeypatch.setattr(type(system), "global_rank", property(lambda self: 0), raising=False)
+def test_without_a_critic(system):
+    system.trainer.global_step = 9
     system.discriminator = None
     found = system.training_step(batch(), 0)
     torch.testing.assert_close(found["loss"], found["losses"].mean())
