@@ -15,11 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from condiff import checkpoint
 from condiff.beginning import adopt, begin
 from condiff.checks import check_folder, check_guidance, check_objective, check_second_stage, check_unfinished
-from condiff.entry import check_clamp, entry, plain, require_positive
+from condiff.entry import check_clamp, entry, plain
 from condiff.errors import InputError, NotANumber
 
-COUNTS = ("batch_size", "steps_per_epoch", "downsample", "volumes_per_contrast", "held_out_per_contrast")
-ALL = "volumes_per_contrast"  # may be null
 CODEC = ("latent_channels", "channels", "blocks", "patch")
 SHARED = ("data", "codec", "trainer", "logger", "averaging", "name", "seed", "compile")  # by both stages
 DATA = ("root", "matrix", "downsample", "transform", "contrasts", "select", "volumes_per_contrast", "held_out_per_contrast")
@@ -39,9 +37,6 @@ def recall(arguments: list[str]) -> list[str]:
 
 @entry("train", recall)
 def main(cfg: DictConfig) -> float | None:
-    require_positive(cfg, "trainer.max_epochs", *(f"data.{name}" for name in COUNTS if cfg.data[name] is not None or name != ALL))
-    if "crop" in cfg.model:
-        require_positive(cfg, "model.crop")
     check_unfinished(cfg)
     check_objective(cfg)
     check_guidance(cfg)

@@ -44,7 +44,10 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
     "checks.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.entry"},
     "beginning.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.checks", "condiff.latent", "condiff.entry"}
     | {"condiff.data", "condiff.diffusion", "condiff.nn", "condiff.systems"},
-    "entry.py": {"hydra", "omegaconf", "lightning"},
+    "entry.py": {"hydra", "omegaconf", "lightning", "condiff.commandline", "condiff.options"},
+    "commandline.py": {"hydra", "omegaconf"},
+    "options.py": {"omegaconf"},
+    "results.py": set(),
     "__init__.py": set(),
 }
 STANDARD = __import__("sys").stdlib_module_names
