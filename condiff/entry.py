@@ -126,13 +126,14 @@ def defaults(config_name: str, *chosen: str) -> DictConfig:
 def check_kinds(defaults: DictConfig) -> None:
     """Raise InputError for the first option on the command line that is of another kind than its default."""
     for override in overrides():
-        if not override.is_delete():
-            check_kind(override.key_or_group, plain(_default(defaults, override.key_or_group)), override.value())
+        key = override.key_or_group
+        if not (override.is_delete() or _group(key).is_dir()):
+            check_kind(key, _default(defaults, key), override.value())
 
 
 def _default(defaults: DictConfig, key: str) -> Any:
     try:
-        return OmegaConf.select(defaults, key)
+        return plain(OmegaConf.select(defaults, key))
     except OmegaConfBaseException:  # it depends on what has no value yet
         return None
 
