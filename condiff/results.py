@@ -27,7 +27,7 @@ def check_folder(folder: Path, settings: Mapping[str, Any] | None = None, result
     """
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir():
-        raise InputError(f"out={folder}: {'' if there.samefile(folder) else f'{there} '}is a file; give a folder")
+        raise InputError(f"out={folder}: {'' if there == folder.absolute() else f'{there} '}is a file; give a folder")
     if not os.access(there, os.W_OK):
         raise InputError(f"out={folder}: {there} cannot be written to; give another folder")
     if settings is None:
