@@ -95,6 +95,8 @@ def translated(cfg: DictConfig, system, data, contrasts: list[str | None], known
     images, source = images[chosen], cfg.source or told
     if cfg.strength is None and source is None:
         raise InputError(f"source: {cfg.init} does not say its contrast; give it, source=AXT1, or set strength")
+    if source is not None and source not in data.conditioning.contrasts:
+        raise InputError(f"source={source}: unknown to this checkpoint, which has {', '.join(data.conditioning.contrasts)}")
     if not system.conditional:
         raise InputError(f"ckpt={cfg.ckpt}: is unconditional, and knows no contrasts to translate between; give another")
     sigmas = system.schedule.steps(cfg.steps)

@@ -20,8 +20,8 @@ TEXTS = {  # options that take a path or a name, in which = and ( and , are lett
     "ckpt", "resume", "init", "teacher", "out", "cache", "data.root", "data.cache", "model.autoencoder", "guidance.weaker.ckpt",
     "hydra.run.dir", "hydra.sweep.dir", "name", "objective", "source",
 }  # fmt: skip
-LISTS = {"data.contrasts", "slices", "init_slices"}  # a single one is a list too
-ITEMS = re.compile(r"\s*-?\w+\s*(,\s*-?\w+\s*)*")
+LISTS = {"data.contrasts", "slices", "init_slices", "trust"}  # a single one is a list too
+ITEMS = re.compile(r"\s*-?[\w.]+\s*(,\s*-?[\w.]+\s*)*")
 MULTIRUN = {"-m", "--multirun"}
 
 

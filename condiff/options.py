@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from condiff.errors import InputError
 
-FREE = {"devices", "trainer.devices", "acceleration"}  # their default is a whole number, they need not be one
+FREE = {"devices", "trainer.devices", "acceleration", "trainer.precision"}  # of another kind than their default
 MAY_BE_NULL = {"data.volumes_per_contrast", "guidance.interval", "trainer.gradient_clip_val"}  # though their default is not
 
 
@@ -85,6 +85,7 @@ DATA = {
     "data.steps_per_epoch": whole(),
     "data.workers": maybe(whole(0, 1024)),
     "data.loaders": whole(0, 1024),
+    "data.shard": Rule("k/n, say 3/16", lambda value: isinstance(value, str)),
     "data.phantom.patients": whole(1, 100_000),
     "data.phantom.slices": whole(1, 1000),
     "data.phantom.coils": whole(1, 128),
@@ -167,6 +168,8 @@ def _kind(default: Any) -> Rule | None:
             return Rule("a whole number", lambda value: is_number(value) and isinstance(value, int))
         case float():
             return Rule("a number", lambda value: is_number(value) and math.isfinite(value))
+        case {"_target_": target}:
+            return Rule(f"its fields, _target_ is {target}", lambda value: value is None or isinstance(value, dict))
         case str():
             return Rule("a word", lambda value: not isinstance(value, list | dict))
         case [bool(), *_]:

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import logging
 import re
 import shlex
 
@@ -9,6 +10,7 @@ import hydra
 import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 
 from condiff.commandline import CONF, choices, flags_first, reaching, readable
@@ -74,6 +76,7 @@ def test_lists():
     assert readable(["contrast=AXT1,AXT2", "slices=3", "init_slices=3, 4", "data.contrasts=AXT2", "contrast=AXT1"]) == [
         "contrast=[AXT1,AXT2]", "slices=[3]", "init_slices=[3, 4]", "data.contrasts=[AXT2]", "contrast=AXT1",
     ]  # fmt: skip
+    assert readable(["trust=package.Net"]) == ["trust=[package.Net]"]
     assert readable(["data.contrasts=[AXT1,AXT2]", "slices=null"]) == ["data.contrasts=[AXT1,AXT2]", "slices=null"]
 
 
@@ -193,8 +196,11 @@ def test_whole_numbers(script, key):
         ("evaluate", "num_samples=1 guidance.interval=[1,2,3] guidance.scale=high"),
         ("likelihood", "steps=1 width=0 width=-inf"),
         ("ema", "std=nan std=wide std=-1 step=2.5"),
-        ("prepare", "verify=often data.workers=-1"),
-        ("reconstruct", "slices=[] slices=[1.5] acceleration=four acceleration=[4,8] acceleration=null mask.centre=wide seen=2"),
+        ("prepare", "verify=often data.workers=-1 data.shard=3 data.order=shuffled"),
+        (
+            "reconstruct",
+            "slices=[] slices=[1.5] acceleration=four acceleration=[4,8] acceleration=null mask.centre=wide seen=2 maps=walsh",
+        ),
         ("train", "data.contrasts=[] data.contrasts=[AXT1,AXT1] net.channels=[a,b] net.channels=8 net.channels=[] compile=maybe"),
         ("train", "schedule.sigma_max=inf seed=1.5 model.optimizer.lr=fast model.optimizer.lr=-1 model.p_uncond=2"),
         ("train", "callbacks.grid.steps=x data.phantom={patients:many} guidance.interval=[2,1]"),
@@ -247,6 +253,15 @@ def test_every_rule_is_of_an_option():
 )  # fmt: skip
 def test_errors_of_hydra_in_one_line(run_entry, capsys, script, words, message):
     assert bad(capsys, run_entry, f"{script}.py", *words).startswith(f"error: {message}")
+
+
+def test_one_process_reports(run_entry, capsys, monkeypatch):
+    """Of those that srun started the first prints the error; all of them fail."""
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    with pytest.raises(SystemExit) as exit_:
+        run_entry("sample.py", "steps=0")
+    logging.disable(logging.NOTSET)
+    assert exit_.value.code == 1 and "".join(capsys.readouterr()) == ""
 
 
 def test_cache_folder(monkeypatch):
