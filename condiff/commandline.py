@@ -56,6 +56,11 @@ def reaching(*groups: str) -> Callable[[list[str]], list[str]]:
     return rewrite
 
 
+def group_folder(word: str) -> Path:
+    """The folder of choices that a word names, if there is one: data=phantom, experiment=smoke, data/transform=complex."""
+    return CONF / word.partition("=")[0].lstrip("+")
+
+
 def choices(group: str, field: str) -> list[str]:
     """Which of a group's files have a field: of data fastmri has root."""
     return [path.stem for path in sorted((CONF / group).glob("*.yaml")) if _has(OmegaConf.load(path), field.split("."))]

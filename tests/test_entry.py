@@ -248,6 +248,7 @@ def test_every_rule_is_of_an_option():
         ("train", ["net.channels=8,8"], "net.channels=8,8: a sweep needs -m, a list brackets, net.channels=[8,8]"),
         ("train", ["trainer.devces=2"], "trainer.devces: no such option; did you mean trainer.devices"),
         ("reconstruct", ["guidance.scale=2"], "guidance.scale belongs to guidance=autoguidance or classifier_free"),
+        ("likelihood", ["guidance.scale=2"], "guidance.scale: no such option"),
         ("sample", ["stepz=3"], "stepz: no such option; did you mean steps"),
     ],
 )  # fmt: skip

@@ -44,7 +44,8 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
     "checks.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.entry"},
     "beginning.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.checks", "condiff.latent", "condiff.entry"}
     | {"condiff.data", "condiff.diffusion", "condiff.nn", "condiff.systems"},
-    "entry.py": {"hydra", "omegaconf", "lightning", "condiff.commandline", "condiff.options"},
+    "entry.py": {"hydra", "omegaconf", "lightning", "condiff.commandline", "condiff.explaining", "condiff.options"},
+    "explaining.py": {"hydra", "omegaconf", "condiff.commandline"},
     "commandline.py": {"hydra", "omegaconf"},
     "options.py": {"omegaconf"},
     "results.py": set(),
