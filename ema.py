@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from condiff import checkpoint
@@ -14,6 +16,8 @@ from condiff.posthoc import averaged
 @entry("ema")
 def main(cfg: DictConfig) -> None:
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
+    if cfg.out and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise InputError(f"out={cfg.out}: the jobs of a sweep would all write this file; leave it out, and each has its own name")
     if cfg.out and Path(cfg.out).is_dir():
         raise InputError(f"out={cfg.out}: is a folder; give a file")
     content, step, left = averaged(ckpt, cfg.std, cfg.step)

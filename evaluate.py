@@ -15,7 +15,7 @@ from rich.console import Console
 from condiff import checkpoint, judging, results, sampling
 from condiff.commandline import reaching
 from condiff.drawing import Cost, resumable
-from condiff.entry import as_trained, check_clamp, entry, folder_name, own_or_other, plain
+from condiff.entry import as_trained, check_clamp, entry, folder_name, job_folder, own_or_other, plain
 from condiff.evaluation import report
 from condiff.evaluation.images import Sets
 from condiff.evaluation.page import as_image, page, shareable
@@ -70,7 +70,7 @@ def folder(cfg: DictConfig, ckpt: Path) -> Path:
     """In the run's folder, named by checkpoint and options: the same command finds what it left. Raises InputError for a file."""
     asked = HydraConfig.get().job.override_dirname.replace("+", "")
     name = folder_name(f"{ckpt.stem}_{asked}" if asked else ckpt.stem)
-    out = Path(cfg.out) if cfg.out else checkpoint.run_of(ckpt) / "evaluation" / name
+    out = job_folder(cfg.out) if cfg.out else checkpoint.run_of(ckpt) / "evaluation" / name
     results.check_folder(out)
     cfg.run = str(out.resolve())
     return out

@@ -16,7 +16,7 @@ from condiff.commandline import reaching
 from condiff.data.datamodule import MRIDataModule, Slices
 from condiff.diffusion.likelihood import Bound, flow_bits, variational_bound
 from condiff.diffusion.noise import SeededNoise
-from condiff.entry import entry, own_or_other
+from condiff.entry import entry, job_folder, own_or_other
 from condiff.errors import InputError
 from condiff.evaluation.features import shown
 from condiff.seeds import derive_seed
@@ -28,7 +28,7 @@ Found = dict[str, dict[str, Tensor]]  # set and contrast -> column -> bits of ea
 @entry("likelihood", reaching("data"))
 def main(cfg: DictConfig) -> None:
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
-    out = Path(cfg.out) if cfg.out else checkpoint.run_of(ckpt) / "likelihood" / ckpt.stem
+    out = job_folder(cfg.out or checkpoint.run_of(ckpt) / "likelihood" / ckpt.stem)
     results.check_folder(out)
     system = checkpoint.load(ckpt)
     if system.latent:

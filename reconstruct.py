@@ -23,7 +23,7 @@ from condiff import checkpoint, results
 from condiff.data.datamodule import fingerprints
 from condiff.data.fastmri import Acquired, label, read_acquired
 from condiff.diffusion.guidance import finite
-from condiff.entry import entry, folder_name, plain, require_positive
+from condiff.entry import entry, folder_name, job_folder, plain, require_positive
 from condiff.errors import InputError, NotANumber
 from condiff.reconstruction.measurement import Grid
 from condiff.reconstruction.problems import Pose
@@ -164,7 +164,7 @@ def folder(cfg: DictConfig, ckpt: Path) -> Path:
     """Named by checkpoint and what was asked for: the same command finds what it left. Raises InputError for another's."""
     asked = HydraConfig.get().job.override_dirname.replace("+", "")
     name = folder_name(f"{ckpt.stem}_{asked}" if asked else ckpt.stem)
-    out = Path(cfg.out) if cfg.out else checkpoint.run_of(ckpt) / "reconstruction" / name
+    out = job_folder(cfg.out) if cfg.out else checkpoint.run_of(ckpt) / "reconstruction" / name
     results.check_folder(out)
     return out
 

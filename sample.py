@@ -9,8 +9,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.progress import Progress
@@ -23,7 +21,7 @@ from condiff.data.index import table as index_table
 from condiff.diffusion.generate import variance_preserving
 from condiff.diffusion.guidance import finite
 from condiff.drawing import Cost, counted, rounds
-from condiff.entry import as_trained, check_clamp, entry, folder_name, plain
+from condiff.entry import as_trained, check_clamp, entry, job_folder, plain
 from condiff.errors import InputError
 from condiff.seeds import derive_seed
 
@@ -36,7 +34,7 @@ log = logging.getLogger(__name__)
 @entry("sample", reaching(*checkpoint.SAMPLING))
 def main(cfg: DictConfig) -> None:
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
-    cfg.ckpt, out = str(ckpt), folder(cfg)
+    cfg.ckpt, out = str(ckpt), job_folder(cfg.out)
     system = checkpoint.load(ckpt)
     as_trained(cfg, system.hparams, checkpoint.SAMPLING)
     data = checkpoint.data(system, ckpt)
@@ -70,14 +68,6 @@ def main(cfg: DictConfig) -> None:
         print(f"samples     {out}/samples.h5 ({len(draws)} images)")
         print(f"picture     {out}/samples.png (at most {SHOWN} of each contrast)\nall files   {out}/")
         print(f"cost        {each:g} network evaluations per image (guidance included)")
-
-
-def folder(cfg: DictConfig) -> Path:
-    """``out``; each job of a sweep has a folder in it, named by its number and what it sets."""
-    hydra = HydraConfig.get()
-    if hydra.mode != RunMode.MULTIRUN:
-        return Path(cfg.out)
-    return Path(cfg.out) / folder_name(f"{hydra.job.num}_{hydra.job.override_dirname.replace('+', '')}".rstrip("_"))
 
 
 def settings(cfg: DictConfig, ckpt: Path) -> dict[str, Any]:

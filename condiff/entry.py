@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import hydra
@@ -19,6 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
@@ -81,6 +83,14 @@ def folder_name(text: str, longest: int = 150) -> str:
     """The overrides of a job as a name for its folder: no slashes, and not longer than file systems take."""
     name = re.sub(r"[^\w.,=\[\]-]", "-", text)
     return name if len(name) <= longest else f"{name[: longest - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def job_folder(out: str | Path) -> Path:
+    """``out``; in a sweep the folder of this job in it, named by its number and what it sets."""
+    hydra_ = HydraConfig.get()
+    if hydra_.mode != RunMode.MULTIRUN:
+        return Path(out)
+    return Path(out) / folder_name(f"{hydra_.job.num}_{hydra_.job.override_dirname.replace('+', '')}".rstrip("_"))
 
 
 def cache_folder() -> str:

@@ -5,16 +5,18 @@ import functools
 import logging
 import re
 import shlex
+from pathlib import Path
 
 import hydra
 import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 
 from condiff.commandline import CONF, choices, flags_first, reaching, readable
-from condiff.entry import as_trained, cache_folder, check_kinds, plain
+from condiff.entry import as_trained, cache_folder, check_kinds, job_folder, plain
 from condiff.errors import InputError
 from condiff.options import OPTIONS, check, check_kind
 from tests.conftest import ROOT, bad
@@ -263,6 +265,17 @@ def test_one_process_reports(run_entry, capsys, monkeypatch):
         run_entry("sample.py", "steps=0")
     logging.disable(logging.NOTSET)
     assert exit_.value.code == 1 and "".join(capsys.readouterr()) == ""
+
+
+def test_every_job_of_a_sweep_has_a_folder(command):
+    """Named by its number too: what its name leaves out, ckpt=a,b, may be what the jobs differ in."""
+    cfg = command("sample", "++guidance.scale=2")
+    assert job_folder("out") == Path("out")
+    OmegaConf.set_readonly(cfg.hydra, False)
+    cfg.hydra.mode, cfg.hydra.job.num, cfg.hydra.job.override_dirname = RunMode.MULTIRUN, 1, "++guidance.scale-2"
+    assert job_folder("out") == Path("out/1_guidance.scale-2")
+    cfg.hydra.job.override_dirname = ""
+    assert job_folder("out") == Path("out/1")
 
 
 def test_cache_folder(monkeypatch):
