@@ -269,12 +269,13 @@ def test_one_process_reports(run_entry, capsys, monkeypatch):
 
 def test_every_job_of_a_sweep_has_a_folder(command):
     """Named by its number too: what its name leaves out, ckpt=a,b, may be what the jobs differ in."""
-    cfg = command("sample", "++guidance.scale=2")
+    command("sample", "++guidance.scale=2")
     assert job_folder("out") == Path("out")
-    OmegaConf.set_readonly(cfg.hydra, False)
-    cfg.hydra.mode, cfg.hydra.job.num, cfg.hydra.job.override_dirname = RunMode.MULTIRUN, 1, "++guidance.scale-2"
+    current = HydraConfig.instance().cfg.hydra
+    OmegaConf.set_readonly(current, False)
+    current.mode, current.job.num, current.job.override_dirname = RunMode.MULTIRUN, 1, "++guidance.scale-2"
     assert job_folder("out") == Path("out/1_guidance.scale-2")
-    cfg.hydra.job.override_dirname = ""
+    current.job.override_dirname = ""
     assert job_folder("out") == Path("out/1")
 
 
