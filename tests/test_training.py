@@ -193,7 +193,13 @@ def test_folders_of_samples(trained, run_entry, capsys, tmp_path):
     run_entry("sample.py", *fast, "out=one", "guidance.interval=null")
     run_entry("sample.py", *fast, "out=one", "guidance.interval=null", "batch_size=1")
     assert "out=one: holds results of other settings" in bad(capsys, run_entry, "sample.py", *fast, "out=one", "seed=9")
-    for words in (["te=80"], ["contrast=AXT9"], ["guidance.scal=2"], ["steps=2.5"], ["guidance=autoguidance"]):
+    for words in (
+        ["te=80"],
+        ["contrast=AXT9"],
+        ["guidance.scal=2"],
+        ["steps=2.5"],
+        ["guidance=autoguidance", "guidance.weaker.share=0"],
+    ):
         bad(capsys, run_entry, "sample.py", *fast, *words, "out=refused/here")
     assert not (tmp_path / "refused").exists()
 
