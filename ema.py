@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from condiff import checkpoint
@@ -13,14 +15,14 @@ from condiff.posthoc import averaged
 
 @entry("ema")
 def main(cfg: DictConfig) -> None:
-    if isinstance(cfg.std, str | bool) or isinstance(cfg.step, str | bool | float):
-        raise InputError(f"std={cfg.std}, step={cfg.step}: give a relative width, 0.1, and a step, 1000")
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
+    if cfg.out and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise InputError(f"out={cfg.out}: the jobs of a sweep would all write this file; leave it out, and each has its own name")
+    if cfg.out and Path(cfg.out).is_dir():
+        raise InputError(f"out={cfg.out}: is a folder; give a file")
     content, step, left = averaged(ckpt, cfg.std, cfg.step)
     out = Path(cfg.out) if cfg.out else ckpt.with_name(f"ema-{cfg.std:g}-step-{step}.ckpt")
     out.parent.mkdir(parents=True, exist_ok=True)
-    if out.is_dir():
-        raise InputError(f"out={out}: is a folder; give a file")
     torch.save(content, out.with_suffix(".part"))
     out.with_suffix(".part").replace(out)
     print(f"checkpoint  {out}\naveraged    over {cfg.std:.1%} of {step} steps, with an error of {left:.1%} in the weights")

@@ -12,10 +12,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from condiff import checkpoint, judging, sampling
+from condiff import checkpoint, judging, results, sampling
+from condiff.commandline import reaching
 from condiff.drawing import Cost, resumable
-from condiff.entry import as_trained, check_clamp, entry, folder_name, own_or_other, plain, reach, require_positive, require_seeds
-from condiff.errors import InputError
+from condiff.entry import as_trained, check_clamp, entry, folder_name, job_folder, own_or_other, plain
 from condiff.evaluation import report
 from condiff.evaluation.images import Sets
 from condiff.evaluation.page import as_image, page, shareable
@@ -24,19 +24,15 @@ from condiff.evaluation.suite import Examination, check_patients, examine
 WIDTH = 130  # of the table, whatever the terminal
 
 
-@entry("evaluate", reach)
+@entry("evaluate", reaching("data", *checkpoint.SAMPLING))
 def main(cfg: DictConfig) -> None:
-    require_positive(cfg, "num_samples", "steps", "batch_size")
-    require_seeds(cfg, "seed")
-    if cfg.num_samples < 2:
-        raise InputError(f"num_samples={cfg.num_samples}: at least 2 of each contrast are needed to compare them, 64 are better")
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
     cfg.ckpt = str(ckpt)
     system = checkpoint.load(ckpt, cfg.trust)
     as_trained(cfg, system.hparams, checkpoint.SAMPLING)
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
     fabric.launch()
-    data, audited = judging.prepare(system, ckpt, own_or_other(cfg), cfg.trust)
+    data, audited = judging.prepare(system, ckpt, own_or_other(cfg, system.hparams["data"]), cfg.trust)
     check_clamp(cfg, data.transform.shape[0], system.latent)
     held_out, training = (judging.real(data, *parts, most=cfg.real_images) for parts in ((data.val, data.test), (data.train,)))
     if len(training) < len(data.train):
@@ -65,19 +61,17 @@ def settings(cfg: DictConfig, ckpt: Path) -> dict[str, Any]:
     asked = {key: plain(cfg[key]) for key in ("num_samples", "seed", "steps", "sampler", "guidance", "clamp")}
     weaker = OmegaConf.select(cfg, "guidance.weaker.ckpt")
     if weaker:
-        asked["guided by"] = hashlib.sha256(Path(weaker).read_bytes()).hexdigest()
-    asked = {"checkpoint": str(ckpt), "sha256": hashlib.sha256(ckpt.read_bytes()).hexdigest(), **asked}
+        asked["guided by"] = results.digest(weaker)
+    asked = {"checkpoint": str(ckpt), "sha256": results.digest(ckpt), **asked}
     return json.loads(json.dumps(asked), parse_constant=str)  # JSON has no infinity
 
 
 def folder(cfg: DictConfig, ckpt: Path) -> Path:
-    """In the run's folder, named by checkpoint and what was asked for: the same command finds what it left."""
+    """In the run's folder, named by checkpoint and options: the same command finds what it left. Raises InputError for a file."""
     asked = HydraConfig.get().job.override_dirname.replace("+", "")
     name = folder_name(f"{ckpt.stem}_{asked}" if asked else ckpt.stem)
-    out = Path(cfg.out) if cfg.out else checkpoint.run_of(ckpt) / "evaluation" / name
-    if out.is_file():
-        raise InputError(f"out={out}: is a file; give a folder")
-    out.mkdir(parents=True, exist_ok=True)
+    out = job_folder(cfg.out) if cfg.out else checkpoint.run_of(ckpt) / "evaluation" / name
+    results.check_folder(out)
     cfg.run = str(out.resolve())
     return out
 

@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from condiff import checkpoint, judging
+from condiff import checkpoint, judging, results
+from condiff.commandline import reaching
 from condiff.data.datamodule import MRIDataModule, Slices
 from condiff.diffusion.likelihood import Bound, flow_bits, variational_bound
 from condiff.diffusion.noise import SeededNoise
-from condiff.entry import entry, own_or_other, reach, require_positive, require_seeds
+from condiff.entry import entry, job_folder, own_or_other
 from condiff.errors import InputError
 from condiff.evaluation.features import shown
 from condiff.seeds import derive_seed
@@ -24,19 +25,16 @@ COLUMNS = ("bound", "prior", "terms", "reconstruction", "flow")
 Found = dict[str, dict[str, Tensor]]  # set and contrast -> column -> bits of each image; and the terms level by level
 
 
-@entry("likelihood", reach)
+@entry("likelihood", reaching("data"))
 def main(cfg: DictConfig) -> None:
-    require_positive(cfg, "num_images", "steps", "batch_size")
-    require_seeds(cfg, "seed")
-    if cfg.steps < 2 or cfg.num_images < 2 or not cfg.width > 0:
-        asked = f"steps={cfg.steps}, num_images={cfg.num_images}, width={cfg.width}"
-        raise InputError(f"{asked}: give at least 2 noise levels, 2 images of each contrast, and bins of some width")
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
+    out = job_folder(cfg.out or checkpoint.run_of(ckpt) / "likelihood" / ckpt.stem)
+    results.check_folder(out)
     system = checkpoint.load(ckpt, cfg.trust)
     if system.latent:
         raise InputError(f"ckpt={ckpt}: is a model of codes, and how probable an image is follows from none; give one of pixels")
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=1)
-    data, _ = judging.prepare(system, ckpt, own_or_other(cfg), cfg.trust)
+    data, _ = judging.prepare(system, ckpt, own_or_other(cfg, system.hparams["data"]), cfg.trust)
     system = system.to(fabric.device)
     sigmas = system.schedule.steps(cfg.steps)
     found: Found = {}
@@ -52,7 +50,6 @@ def main(cfg: DictConfig) -> None:
         raise InputError(
             "data: no contrast has 2 images; give more volumes (data.volumes_per_contrast) or slices (data.select.slices)"
         )
-    out = Path(cfg.out) if cfg.out else checkpoint.run_of(ckpt) / "likelihood" / ckpt.stem
     out.mkdir(parents=True, exist_ok=True)
     table, numbers = summary(found)
     about = {"checkpoint": str(ckpt), "steps": cfg.steps, "width": cfg.width, "bits": numbers}

@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from condiff.data.datamodule import sharded
-from condiff.entry import entry, require_seeds
+from condiff.entry import entry
 from condiff.errors import printable
 
 log = logging.getLogger(__name__)
@@ -14,7 +14,6 @@ log = logging.getLogger(__name__)
 
 @entry("prepare")
 def main(cfg: DictConfig) -> None:
-    require_seeds(cfg, "seed", "data.seed")
     data = instantiate(cfg.data)
     wanted = sharded(data.split().all, cfg.data.shard)
     if cfg.verify:

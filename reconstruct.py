@@ -1,8 +1,8 @@
 """Reconstruct accelerated scans: python reconstruct.py [ckpt=…] [data.root=DIR] [method=dds] [acceleration=4] [samples=16]."""
 
-import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -13,17 +13,17 @@ import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
 
-from condiff import checkpoint
+from condiff import checkpoint, results
 from condiff.data.fastmri import Acquired, label, read_acquired
 from condiff.data.identity import Fingerprints
 from condiff.diffusion.guidance import finite
-from condiff.entry import entry, folder_name, plain, require_positive, require_seeds
+from condiff.entry import entry, folder_name, job_folder, plain
 from condiff.errors import InputError, NotANumber
 from condiff.reconstruction.measurement import Grid
 from condiff.reconstruction.problems import Pose
@@ -40,10 +40,6 @@ log = logging.getLogger(__name__)
 
 @entry("reconstruct")
 def main(cfg: DictConfig) -> None:
-    require_positive(cfg, "samples", "steps", "batch_size", "coils")
-    require_seeds(cfg, "seed")
-    if cfg.slices is not None and not OmegaConf.is_list(cfg.slices):
-        raise InputError(f"slices={cfg.slices}: give a list, slices=[{cfg.slices}]")
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
     cfg.ckpt = str(ckpt)
     system = checkpoint.load(ckpt, cfg.trust)
@@ -135,8 +131,6 @@ def wanted(cfg: DictConfig, root: Path, ckpt: Path, say: bool) -> list[Path]:
             f"data.root: the prior was trained on all patients of {root}, or their files have no patient_id; give others, or set "
             "seen=true"
         )
-    if cfg.volumes is not None:
-        require_positive(cfg, "volumes")
     chosen = torch.linspace(0, len(files) - 1, min(cfg.volumes or len(files), len(files))).round().long()
     return [files[index] for index in chosen.tolist()]
 
@@ -179,27 +173,28 @@ def folder(cfg: DictConfig, ckpt: Path) -> Path:
     """Named by checkpoint and what was asked for: the same command finds what it left. Raises InputError for another's."""
     asked = HydraConfig.get().job.override_dirname.replace("+", "")
     name = folder_name(f"{ckpt.stem}_{asked}" if asked else ckpt.stem)
-    out = Path(cfg.out) if cfg.out else checkpoint.run_of(ckpt) / "reconstruction" / name
-    if out.is_file():
-        raise InputError(f"out={out}: is a file; give a folder")
-    out.mkdir(parents=True, exist_ok=True)
+    out = job_folder(cfg.out) if cfg.out else checkpoint.run_of(ckpt) / "reconstruction" / name
+    results.check_folder(out)
     return out
 
 
 def keep(cfg: DictConfig, ckpt: Path, out: Path) -> None:
     """Write what was asked for beside the results. Raises InputError where there are others."""
-    about = plain(cfg) | {"checkpoint": hashlib.sha256(ckpt.read_bytes()).hexdigest()}
+    about = plain(cfg) | {"checkpoint": results.digest(ckpt)}
     for key in ("out", "ckpt", "accelerator", "devices", "batch_size", "volumes"):
         about.pop(key)
     settings, text = out / "settings.json", json.dumps(about, indent=1, sort_keys=True)
     if settings.is_file() and settings.read_text() != text and any(out.rglob("*.h5")):
         raise InputError(f"out={out}: holds reconstructions made otherwise (settings.json); give another folder, or delete it")
+    out.mkdir(parents=True, exist_ok=True)
     settings.write_text(text)
 
 
 def tell(out: Path, files: list[Path], left: dict[Path, str]) -> None:
     """To the folder all numbers, volume by volume and averaged; to the terminal the averages. Raises InputError without any."""
     found = [numbers for path in files if (numbers := numbers_of(path))]
+    if not found and [path.name for path in out.iterdir()] == ["settings.json"]:
+        shutil.rmtree(out)
     if not found and len(set(left.values())) == 1:
         path, reason = next(iter(left.items()))
         raise InputError(f"{reason} ({path.name}{', and so all volumes' if len(left) > 1 else ''})")

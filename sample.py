@@ -2,85 +2,94 @@
 
 import json
 import logging
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.progress import Progress
 from torch import Tensor
 
-from condiff import checkpoint, export, sampling, translating
+from condiff import checkpoint, export, results, sampling, translating
+from condiff.commandline import reaching
 from condiff.data.conditioning import NAMES, Known
+from condiff.data.index import table as index_table
 from condiff.diffusion.generate import variance_preserving
 from condiff.diffusion.guidance import finite
 from condiff.drawing import Cost, counted, rounds
-from condiff.entry import as_trained, check_clamp, entry, plain, require_positive, require_seeds
+from condiff.entry import as_trained, check_clamp, entry, job_folder, plain
 from condiff.errors import InputError
 from condiff.seeds import derive_seed
 
 SHOWN = 8  # samples of each contrast in the picture
-FORMATS = ("h5", "nifti")
+RESULTS = ("samples.h5", "translated.h5", "nifti")
+ELSEWHERE = ("ckpt", "out", "accelerator", "devices", "batch_size")  # options that the images do not follow from
 log = logging.getLogger(__name__)
 
 
-@entry("sample")
+@entry("sample", reaching(*checkpoint.SAMPLING))
 def main(cfg: DictConfig) -> None:
-    require_positive(cfg, "num_samples", "steps", "batch_size")
-    require_seeds(cfg, "seed")
-    if cfg.format not in FORMATS:
-        raise InputError(f"format={cfg.format}: no such format; there are {' or '.join(FORMATS)}")
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
-    cfg.ckpt = str(ckpt)
+    cfg.ckpt, out = str(ckpt), job_folder(cfg.out)
     system = checkpoint.load(ckpt, cfg.trust)
     as_trained(cfg, system.hparams, checkpoint.SAMPLING)
     data = checkpoint.data(system, ckpt, cfg.trust)
     check_clamp(cfg, data.transform.shape[0], system.latent)
     contrasts = sampling.requested(cfg.contrast, data.conditioning.contrasts, system.conditional)
     known = {name: cfg[name] for name in NAMES if cfg[name] is not None}
+    if cfg.format == "nifti":
+        list(map(export.file_stem, (contrast or sampling.ANY for contrast in contrasts)))
     draws = sampling.plan(contrasts, cfg.num_samples, cfg.seed, cfg.shared_noise, known, cfg.extrapolate, sampling.MOVING)
     for draw in draws[:: cfg.num_samples]:
         data.conditioning.encode(draw.contrast, known, cfg.extrapolate)  # complains before anything is spent
     if cfg.init is None and (cfg.source or cfg.strength is not None or cfg.init_slices is not None):
-        raise InputError("source, strength, init_slices: say what to do with an image; give one, init=FILE")
+        raise InputError("source, strength, init_slices: are options of a translation; give its image, init=FILE")
+    about = settings(cfg, ckpt)
+    results.check_folder(out, about, RESULTS)
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
     fabric.launch()
     if fabric.is_global_zero:
         print(f"checkpoint  {ckpt}")
     if cfg.init is not None:
         if fabric.is_global_zero:
-            translated(cfg, system.to(fabric.device), data, contrasts, known)
+            translated(cfg, system.to(fabric.device), data, contrasts, known, out, about)
         return
     cost = Cost()
     with counted(cost):
         images, frames = everything(cfg, fabric, system.to(fabric.device), data, draws)
     if fabric.is_global_zero:
-        write(cfg, ckpt, system.cpu(), data, draws, images, frames)
+        results.keep(out, about)
+        write(cfg, ckpt, system.cpu(), data, draws, images, frames, out)
         each = cost.evaluations / len(draws[:: fabric.world_size])
-        print(
-            f"samples     {cfg.out}/samples.h5, of each contrast up to {SHOWN} in {cfg.out}/samples.png\nall files   {cfg.out}/"
-        )
-        print(f"cost        {each:g} evaluations of the network an image, guidance included")
+        print(f"samples     {out}/samples.h5 ({len(draws)} images)")
+        print(f"picture     {out}/samples.png (at most {SHOWN} of each contrast)\nall files   {out}/")
+        print(f"cost        {each:g} network evaluations per image (guidance included)")
+
+
+def settings(cfg: DictConfig, ckpt: Path) -> dict[str, Any]:
+    """What the images follow from."""
+    return {key: value for key, value in plain(cfg).items() if key not in ELSEWHERE} | {"checkpoint": results.digest(ckpt)}
 
 
 @torch.no_grad()
-def translated(cfg: DictConfig, system, data, contrasts: list[str | None], known: Known) -> None:
+def translated(cfg: DictConfig, system, data, contrasts: list[str | None], known: Known, out: Path, about: dict) -> None:
     """The images of a file in other contrasts, into ``out``: translated.h5 and translated.png."""
     images, told = translating.read(Path(cfg.init), data)
-    if cfg.init_slices is not None and not OmegaConf.is_list(cfg.init_slices):
-        raise InputError(f"init_slices={cfg.init_slices}: give a list, init_slices=[{cfg.init_slices}]")
     chosen = list(range(len(images))) if cfg.init_slices is None else list(cfg.init_slices)
     if not all(0 <= index < len(images) for index in chosen):
         raise InputError(f"init_slices={chosen}: {cfg.init} has {len(images)}, counted from 0")
     images, source = images[chosen], cfg.source or told
     if cfg.strength is None and source is None:
         raise InputError(f"source: {cfg.init} does not say its contrast; give it, source=AXT1, or set strength")
+    if source is not None and source not in data.conditioning.contrasts:
+        raise InputError(f"source={source}: unknown to this checkpoint, which has {', '.join(data.conditioning.contrasts)}")
     if not system.conditional:
         raise InputError(f"ckpt={cfg.ckpt}: is unconditional, and knows no contrasts to translate between; give another")
-    out, sigmas = Path(cfg.out), system.schedule.steps(cfg.steps)
-    out.mkdir(parents=True, exist_ok=True)
+    sigmas = system.schedule.steps(cfg.steps)
     with system.device:  # a guiding model is loaded there
         denoise, walk = instantiate(cfg.guided)(finite(system)), instantiate(cfg.sampler.walk)
     targets = [contrast for contrast in contrasts if contrast != source] if cfg.contrast is None else contrasts
@@ -103,8 +112,9 @@ def translated(cfg: DictConfig, system, data, contrasts: list[str | None], known
     names = [name for name, some in made.items() for _ in some]
     seeds = [cfg.seed + index for some in made.values() for index in range(len(some))]
     how = {"strength": cfg.strength} if cfg.strength is not None else {}
-    whence = {"checkpoint": str(cfg.ckpt), "init": str(cfg.init), "source": source or "", "steps": cfg.steps}
-    export.save_h5(out / "translated.h5", torch.cat([*made.values()]), names, seeds, **whence, **how)
+    provenance = {"checkpoint": str(cfg.ckpt), "init": str(cfg.init), "source": source or "", "steps": cfg.steps}
+    results.keep(out, about)
+    export.save_h5(out / "translated.h5", torch.cat([*made.values()]), names, seeds, **provenance, **how)
     bright = data.transform.magnitude(images).mean(dim=(1, 2))
     some = (bright > bright.max() / 4).nonzero()[:, 0]  # a volume may begin and end in air
     shown = some[torch.linspace(0, len(some) - 1, min(SHOWN, len(some))).round().long()]
@@ -128,10 +138,11 @@ def everything(cfg: DictConfig, fabric: L.Fabric, system, data, draws: list[samp
     return torch.stack([way[-1] for way in ways]), torch.stack(watched, dim=1)
 
 
-def write(cfg: DictConfig, ckpt: Path, system, data, draws: list[sampling.Draw], images: Tensor, frames: Tensor) -> None:
+def write(
+    cfg: DictConfig, ckpt: Path, system, data, draws: list[sampling.Draw], images: Tensor, frames: Tensor, out: Path
+) -> None:
     """Everything a run leaves in ``out``."""
-    out, n, moving = Path(cfg.out), cfg.num_samples, min(cfg.num_samples, sampling.MOVING)
-    out.mkdir(parents=True, exist_ok=True)
+    n, moving = cfg.num_samples, min(cfg.num_samples, sampling.MOVING)
     magnitudes, labels = data.transform.magnitude(images), [draw.label for draw in draws[::n]]
 
     def picture(images: Tensor, each: int):
@@ -172,14 +183,9 @@ def process(cfg: DictConfig, system, data, first: sampling.Draw, reverse: Tensor
     kept = sampling.frame_indices(cfg.steps)
     chosen = torch.linspace(len(kept) - 1, 0, min(9, len(kept))).round().long()
     rows = {"sampling <-": reverse[chosen]}
-    try:
-        mine = [volume for volume in data.split().val if first.contrast in (None, volume.contrast)]
-        real = data.slices(mine[:1], "validation").examples(None, 3)[-2:][:1]
-    except InputError as reason:
-        log.warning("%s", reason)
-        real = torch.empty(0)
-    if not len(real):
-        log.warning("process.png has no forward process, for want of a real image")
+    real = ready_image(data, first.contrast)
+    if real is None:
+        log.info("process.png shows no forward process: no validation image of the checkpoint's data is ready in %s", data.cache)
         return {"noise level, low to high": rows}
     sigmas = system.schedule.steps(cfg.steps)[torch.tensor(kept)[chosen]].view(-1, 1, 1, 1)
     generator = torch.Generator().manual_seed(derive_seed("process", cfg.seed))
@@ -187,6 +193,20 @@ def process(cfg: DictConfig, system, data, first: sampling.Draw, reverse: Tensor
     noised = variance_preserving(code + sigmas * torch.randn(code.shape, generator=generator), sigmas)
     forward = data.transform.magnitude(system.codec.decode(noised, tuple(real.shape[-2:])))
     return {"noise level, low to high": {"real ->": forward} | rows}
+
+
+def ready_image(data, contrast: str | None) -> Tensor | None:
+    """A validation image [1, C, H, W] that is ready in the cache, or None; nothing is indexed or made for it."""
+    if not index_table(data.root, data.cache).is_file():
+        return None
+    with suppress(InputError):
+        for volume in data.split().val:
+            if contrast in (None, volume.contrast) and data.ready.file(volume).is_file():
+                with suppress(ValueError):  # its images could not be made
+                    stack = data.ready.open(volume)
+                    chosen = data.select.of(len(stack))
+                    return stack[chosen[len(chosen) // 2]][None]
+    return None
 
 
 if __name__ == "__main__":

@@ -27,13 +27,11 @@ from condiff.checks import (
     check_second_stage,
     check_trainer,
 )
-from condiff.entry import check_clamp, entry, plain, require_positive, require_seeds
+from condiff.entry import check_clamp, entry, plain
 from condiff.errors import InputError, NotANumber
 from condiff.folders import claimed
 from condiff.systems.checkpoint_io import CheckpointIO
 
-COUNTS = ("batch_size", "steps_per_epoch", "downsample", "volumes_per_contrast", "held_out_per_contrast")
-ALL = "volumes_per_contrast"  # may be null
 RESTORING = (TypeError, LookupError, ValueError, RuntimeError, AttributeError)  # what Lightning and torch raise meanwhile
 CODEC = ("latent_channels", "channels", "blocks", "patch")
 SHARED = ("data", "codec", "trainer", "logger", "averaging", "name", "seed", "compile")  # by both stages
@@ -58,10 +56,6 @@ def main(cfg: DictConfig) -> float | None:
 
 def check(cfg: DictConfig) -> None:
     """Raise InputError for what can be known before anything is spent."""
-    require_positive(cfg, "trainer.max_epochs", *(f"data.{name}" for name in COUNTS if cfg.data[name] is not None or name != ALL))
-    if "crop" in cfg.model:
-        require_positive(cfg, "model.crop")
-    require_seeds(cfg, "seed", "data.seed")
     check_trainer(cfg)
     check_resume(cfg)
     check_objective(cfg)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -74,34 +75,55 @@ def counted(cost: Cost) -> Iterator[None]:
 def resumable(
     fabric: L.Fabric, draws: Sequence[Draw], batch_size: int, steps: int, drawn: Drawn, path: Path
 ) -> tuple[Tensor, Cost]:
-    """All samples [N, C, H, W] and what they cost; those that ``path`` holds from before are not drawn again.
+    """All samples [N, C, H, W] and what they cost; those that ``path`` and its parts hold from before are not drawn again.
 
-    ``path`` is whole after every round, so an interruption loses one.
+    Each round leaves a part of its own in the folder ``path``.parts, under its name only when it is whole, so an interruption
+    loses one round. At the end they become one file, ``path``.
 
     Raises:
-        InputError: ``path`` is there and cannot be read.
+        InputError: a file is there and cannot be read.
     """
-    images, cost = _before(path)
-    if len(images):
-        log.info("going on from %d of %d samples in %s", len(images), len(draws), path)
-    fabric.barrier()  # nobody writes before all have read
+    parts = path.with_suffix(".parts")
+    images, cost = _before(path, parts)
+    before = sum(len(some) for some in images)
+    if before:
+        log.info("going on from %d of %d samples in %s", before, len(draws), path)
+    fabric.barrier()  # all processes have read before one writes
 
-    rest, begin = draws[len(images) :], time.monotonic()
+    done, begin = before, time.monotonic()
     with counted(cost):
-        for part in rounds(fabric, rest, batch_size, steps, drawn, lambda _, way: way[-1].clone()):
-            images = torch.cat([images.reshape(-1, *part[0].shape), torch.stack(part)])
+        for samples in rounds(fabric, draws[before:], batch_size, steps, drawn, lambda _, way: way[-1].clone()):
+            images.append(torch.stack(samples))
             if fabric.is_global_zero:
-                cost.drawn += len(part[:: fabric.world_size])
+                cost.drawn += len(samples[:: fabric.world_size])
                 cost.seconds, begin = cost.seconds + time.monotonic() - begin, time.monotonic()
-                done, whole = draws[: len(images)], path.with_suffix(f".{os.getpid()}")
-                export.save_h5(whole, images, [d.label for d in done], [d.seed for d in done], **asdict(cost))
-                whole.replace(path)
+                _save(parts / f"{done:08d}.h5", images[-1], draws[done : done + len(samples)], cost)
+            done += len(samples)
+    if fabric.is_global_zero and parts.exists():
+        _save(path, torch.cat(images), draws, cost)
+        shutil.rmtree(parts)
+    return torch.cat(images), cost
+
+
+def _save(path: Path, images: Tensor, draws: Sequence[Draw], cost: Cost) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    export.save_h5(unfinished, images, [draw.label for draw in draws], [draw.seed for draw in draws], **asdict(cost))
+    unfinished.replace(path)
+
+
+def _before(path: Path, parts: Path) -> tuple[list[Tensor], Cost]:
+    """What an earlier call drew, in order; a part that does not follow the one before it does not count."""
+    images: list[Tensor] = []
+    cost = Cost()
+    for file in ([path] if path.is_file() else []) + sorted(parts.glob("*.h5")):
+        if file == path or int(file.stem) == sum(len(some) for some in images):
+            content, cost = _read(file)
+            images.append(content)
     return images, cost
 
 
-def _before(path: Path) -> tuple[Tensor, Cost]:
-    if not path.is_file():
-        return torch.empty(0), Cost()
+def _read(path: Path) -> tuple[Tensor, Cost]:
     try:
         with h5py.File(path) as file:
             counted = Cost(*(file.attrs[name].item() for name in ("drawn", "evaluations", "seconds")))

@@ -3,7 +3,6 @@
 Set CONDIFF_TRACEBACK=1 to see where an error came from.
 """
 
-import difflib
 import functools
 import hashlib
 import logging
@@ -14,21 +13,26 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
+from condiff.commandline import CONF, choices, flags_first, group_folder, readable
+from condiff.data.parallel import is_first_process
+from condiff.data.writing import cache_folder
 from condiff.errors import InputError
+from condiff.explaining import explain
+from condiff.options import OPTIONS, check, check_kind, whole
 
 Main = Callable[[DictConfig], float | None]
-CONF = Path(__file__).parent.parent / "conf"
-LARGEST_SEED = 2**62  # samples count up from it, and torch takes 63 bits
 BAD_INPUT = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException, OSError)
 QUIET = (  # what Lightning says of choices that were made on purpose
     "does not have many workers",
@@ -53,17 +57,18 @@ def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) 
         @functools.wraps(main)
         def task(cfg: DictConfig) -> float | None:
             with told(config_name):  # here too, before Hydra adds lines of its own
+                check_options(cfg, config_name)
                 return main(cfg)
 
         @functools.wraps(main)
         def run() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print errors itself, and at length
-            if os.environ.get("LOCAL_RANK", "0") != "0":
+            if not is_first_process():
                 logging.disable(logging.WARNING)  # the first process says it
             for message in QUIET:
                 warnings.filterwarnings("ignore", f".*{message}")
             with told(config_name):
-                sys.argv[1:] = arguments([grouped(word) for word in sys.argv[1:]])
+                sys.argv[1:] = flags_first(arguments(readable(sys.argv[1:])))
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
 
         return run
@@ -77,7 +82,16 @@ def folder_name(text: str, longest: int = 150) -> str:
     return name if len(name) <= longest else f"{name[: longest - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
+def job_folder(out: str | Path) -> Path:
+    """``out``; in a sweep the folder of this job in it, named by its number and what it sets."""
+    hydra_ = HydraConfig.get()
+    if hydra_.mode != RunMode.MULTIRUN:
+        return Path(out)
+    return Path(out) / folder_name(f"{hydra_.job.num}_{hydra_.job.override_dirname.replace('+', '')}".rstrip("_"))
+
+
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+OmegaConf.register_new_resolver("cache_folder", lambda: str(cache_folder()), replace=True)
 
 
 @contextmanager
@@ -91,30 +105,56 @@ def told(config_name: str) -> Iterator[None]:
     except BAD_INPUT as error:
         if os.environ.get("CONDIFF_TRACEBACK") == "1":
             raise
-        if os.environ.get("LOCAL_RANK", "0") == "0":
+        if is_first_process():
             print(f"error: {explain(error, config_name)}", file=sys.stderr)
         sys.exit(1)
 
 
-def grouped(argument: str) -> str:
-    """data.transform=complex chooses data/transform/complex.yaml: what is a group to Hydra is a field to people."""
-    key, equals, value = argument.partition("=")
-    group = key.replace(".", "/")
-    return f"{group}={value}" if equals and "." in key and (CONF / group).is_dir() else argument
+def check_options(cfg: DictConfig, config_name: str) -> None:
+    """Raise InputError for the first option that is not of its default's kind, or out of its range (`condiff.options`)."""
+    words = HydraConfig.get().overrides.task
+    check_kinds(defaults(config_name, *(word for word in words if "=" in word and group_folder(word).is_dir())))
+    check(cfg, OPTIONS[config_name])
 
 
-def reach(arguments: list[str]) -> list[str]:
-    """Fields of the checkpoint's own data can be overridden, though conf/ does not hold them for this entry point."""
-    other = any(word.startswith("data=") for word in arguments)
-    return [f"+{word}" if word.startswith("data.") and not other else word for word in arguments]
+@functools.cache
+def defaults(config_name: str, *chosen: str) -> DictConfig:
+    """The configuration of a command line that chooses from groups alone."""
+    return hydra.compose(config_name, list(chosen))
 
 
-def own_or_other(cfg: DictConfig) -> dict[str, Any]:
-    """What the command line says of the data. They are split as in training unless data.seed is among it."""
-    asked = plain(cfg.get("data")) or {}
-    if not any(word.lstrip("+").startswith("data.seed=") for word in HydraConfig.get().overrides.task):
-        asked.pop("seed", None)
-    return asked
+def check_kinds(defaults: DictConfig) -> None:
+    """Raise InputError for the first option on the command line that is of another kind than its default."""
+    for override in overrides():
+        key = override.key_or_group
+        if not (override.is_delete() or group_folder(key).is_dir()):
+            check_kind(key, _default(defaults, key), override.value())
+
+
+def _default(defaults: DictConfig, key: str) -> Any:
+    try:
+        return plain(OmegaConf.select(defaults, key))
+    except OmegaConfBaseException:  # it depends on what has no value yet
+        return None
+
+
+def overrides() -> list[Override]:
+    """What the command line sets, parsed; without Hydra's own options."""
+    return OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+
+
+def own_or_other(cfg: DictConfig, own: Mapping[str, Any]) -> dict[str, Any]:
+    """What the command line says of the data. They are split as in training unless data.seed is among it.
+
+    Raises:
+        InputError: a field is of another kind than the checkpoint's ``own``.
+    """
+    requested = plain(cfg.get("data")) or {}
+    if "_target_" not in requested:
+        check_kinds(OmegaConf.create({"data": dict(own)}))
+    if "data.seed" not in {override.key_or_group for override in overrides()}:
+        requested.pop("seed", None)
+    return requested
 
 
 def plain(node: Any) -> Any:
@@ -122,11 +162,34 @@ def plain(node: Any) -> Any:
 
 
 def as_trained(cfg: DictConfig, own: Mapping[str, Any], keys: Sequence[str]) -> None:
-    """Take over those of ``keys`` from a checkpoint's configuration of which the command line says nothing."""
-    said = {re.split(r"[.=]", word.lstrip("+~"))[0] for word in HydraConfig.get().overrides.task}
+    """Take over ``keys`` from a checkpoint's configuration, and set in them the fields that the command line gives.
+
+    One that the command line chooses, guidance=none, stays as it is.
+
+    Raises:
+        InputError: a field that the checkpoint's own object lacks, or a value of another kind or out of its range.
+    """
+    given = overrides()
+    chosen = {override.key_or_group for override in given}
     for key in keys:
-        if key not in said and key in own:
+        if key in own and key not in chosen:
             cfg[key] = own[key]
+            for override in given:
+                if override.key_or_group.startswith(f"{key}."):
+                    _set(cfg, key, override.key_or_group, override.value())
+    check(cfg, OPTIONS[cast(str, HydraConfig.get().job.config_name)])
+
+
+def _set(cfg: DictConfig, group: str, key: str, value: Any) -> None:
+    parent, _, name = key.rpartition(".")
+    fields = plain(OmegaConf.select(cfg, parent))
+    if not isinstance(fields, dict) or name not in fields:
+        has = ", ".join(f"{parent}.{field}" for field in fields or () if not str(field).startswith("_")) or "no fields"
+        others = choices(group, key.removeprefix(f"{group}."))
+        remedy = f"; {key} belongs to {group}={' or '.join(others)}, choose one" if others else ""
+        raise InputError(f"{key}: the {group} that this checkpoint was trained with has {has}{remedy}")
+    check_kind(key, fields[name], value)
+    OmegaConf.update(cfg, key, value)
 
 
 def check_clamp(cfg: DictConfig, channels: int, latent: bool) -> None:
@@ -144,52 +207,4 @@ def check_clamp(cfg: DictConfig, channels: int, latent: bool) -> None:
 
 def require_positive(cfg: DictConfig, *keys: str) -> None:
     """Raise InputError that names the first of ``keys`` which is no whole number of at least 1."""
-    for key in keys:
-        value = OmegaConf.select(cfg, key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(f"{key}={value}: give a whole number, at least 1")
-
-
-def require_seeds(cfg: DictConfig, *keys: str) -> None:
-    """Raise InputError that names the first of ``keys`` which is no seed: a whole number from 0 to `LARGEST_SEED`."""
-    for key in keys:
-        value = OmegaConf.select(cfg, key)
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_SEED:
-            raise InputError(f"{key}={value}: give a whole number from 0 to {LARGEST_SEED}")
-
-
-def explain(error: Exception, config_name: str) -> str:
-    """The error in one line, with the remedy."""
-    if isinstance(error, InstantiationException) and error.__cause__ is not None:
-        place = next((line.split(": ", 1)[1] for line in str(error).splitlines() if line.startswith("full_key")), "")
-        return explain(error.__cause__, config_name) if isinstance(error.__cause__, InputError) else f"{place}: {error.__cause__}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    first = lines[0] if lines else type(error).__name__
-    if isinstance(error, MissingMandatoryValue | InterpolationToMissingValueError):
-        key = next((line.split(": ", 1)[1] for line in lines if line.startswith("full_key")), first)
-        key = first.rsplit(": ", 1)[-1] if isinstance(error, InterpolationToMissingValueError) else key
-        return f"{key} has no value; give one on the command line, {key}=..."
-    if first.startswith("Could not override"):
-        return _misspelt(first.split("'")[1], config_name)
-    if "Available options in" in str(error):
-        begin = next(i for i, line in enumerate(lines) if line.startswith("Available options")) + 1
-        end = next((i for i, line in enumerate(lines) if line.startswith("Config search path")), len(lines))
-        return f"{first.split(': ', 1)[-1]}; there are {', '.join(lines[begin:end])}"
-    return " ".join(lines) if isinstance(error, InputError) else first
-
-
-def _misspelt(key: str, config_name: str) -> str:
-    groups = [word for word in sys.argv[1:] if (CONF / word.split("=")[0]).is_dir()]
-    GlobalHydra.instance().clear()  # the program ends
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        known = list(_keys(hydra.compose(config_name, groups)))
-    near = difflib.get_close_matches(key, known, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"see conf/{config_name}.yaml for what there is"
-    return f"{key}: no such option; {hint}"
-
-
-def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in map(str, config):
-        yield f"{prefix}{key}"
-        if OmegaConf.is_dict(config._get_node(key)) and not OmegaConf.is_missing(config, key) and config[key] is not None:
-            yield from _keys(config[key], f"{prefix}{key}.")
+    check(cfg, dict.fromkeys(keys, whole()))

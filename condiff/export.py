@@ -4,6 +4,7 @@ Images here are magnitudes [N, H, W] whose white is 1. Rows of fastMRI's arrays 
 head to the front; pictures are drawn with the front at the top, files keep the order of the arrays.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,9 +15,12 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from condiff.errors import InputError
+
 TILE = 128  # smaller images are enlarged to about this many pixels
 MARGIN, GAP, HEADING = 84, 14, 20
 SLICE_THICKNESS_MM = 5.0
+DESCRIPTION = "synthetic (condiff)"
 
 
 def tiles(images: Tensor) -> Image.Image:
@@ -69,9 +73,13 @@ def save_h5(path: Path, images: Tensor, contrasts: Sequence[str], seeds: Sequenc
 
 
 def save_nifti(folder: Path, images: Tensor, contrasts: Sequence[str], seeds: Sequence[int], pixel_mm: float) -> None:
-    """One file an image [N, H, W], ``<contrast>_<seed>.nii.gz``: one axial slice in RAS+ order, millimetres.
+    """One file per image [N, H, W], ``<contrast>_<seed>.nii.gz``: one axial slice, columns by rows, pixels in millimetres.
 
-    Of complex images that is the magnitude; their phase, in radians, is in ``<contrast>_<seed>_phase.nii.gz``.
+    Its orientation codes are 0, unknown: which side of fastMRI's arrays is the patient's left is not recorded. Of complex
+    images the file holds the magnitude; their phase, in radians, is in ``<contrast>_<seed>_phase.nii.gz``.
+
+    Raises:
+        InputError: a contrast whose name cannot be part of a file's name (`file_stem`).
     """
     if images.is_complex():
         _save_nifti(folder, images.abs(), contrasts, seeds, pixel_mm, "")
@@ -80,14 +88,25 @@ def save_nifti(folder: Path, images: Tensor, contrasts: Sequence[str], seeds: Se
         _save_nifti(folder, images, contrasts, seeds, pixel_mm, "")
 
 
+def file_stem(contrast: str) -> str:
+    """The contrast's name as part of a file's name. Raises InputError for one that is no plain word, say ``../x``."""
+    if not re.fullmatch(r"\w[\w+-]{0,99}", contrast):
+        raise InputError(f"contrast {contrast!r}: not a plain word, so no file is named by it; letters, digits, _, + and - are")
+    return contrast
+
+
 def _save_nifti(
     folder: Path, images: Tensor, contrasts: Sequence[str], seeds: Sequence[int], pixel_mm: float, suffix: str
 ) -> None:
+    names = [f"{file_stem(contrast)}_{seed:06d}{suffix}.nii.gz" for contrast, seed in zip(contrasts, seeds, strict=True)]
     folder.mkdir(parents=True, exist_ok=True)
     affine = np.diag([pixel_mm, pixel_mm, SLICE_THICKNESS_MM, 1.0])
-    for image, contrast, seed in zip(images, contrasts, seeds, strict=True):
+    for image, name in zip(images, names, strict=True):
         slice_ = image.float().cpu().numpy().T[:, :, None]
         affine[:2, 3] = [-(size - 1) / 2 * pixel_mm for size in slice_.shape[:2]]
         volume = nib.Nifti1Image(slice_, affine)
+        volume.set_sform(affine, code=0)
+        volume.set_qform(affine, code=0)
         volume.header.set_xyzt_units("mm")
-        nib.save(volume, folder / f"{contrast}_{seed:06d}{suffix}.nii.gz")
+        volume.header["descrip"] = DESCRIPTION
+        nib.save(volume, folder / name)

@@ -20,7 +20,7 @@ FRAMES = 24  # an animation or a strip needs no more of the states of a sample
 
 @dataclass(frozen=True)
 class Draw:
-    """One image to draw: its contrast (None where none is asked for), its seed, what else is known, is its way there wanted."""
+    """One image to draw: its contrast (None: any), its seed, what else is known, and whether its states are recorded."""
 
     contrast: str | None
     seed: int
@@ -42,7 +42,9 @@ def plan(
     extrapolate: bool = False,
     watched: int = 0,
 ) -> list[Draw]:
-    """``num_samples`` draws of each contrast with seeds that count up from ``seed``; of the first few the way there is wanted.
+    """``num_samples`` draws of each contrast with seeds that count up from ``seed``.
+
+    The states of the first ``watched`` of each are recorded.
 
     With ``shared_noise`` every contrast has the same seeds: one noise path seen in all contrasts.
 
@@ -85,16 +87,16 @@ def draw(
 ) -> list[Tensor]:
     """A batch of images: of those that are watched the states [F, C, H, W] of `frame_indices`, of others the sample [1, C, H, W].
 
-    The first state is noise, the last the sample; each is divided by sqrt(1 + sigma^2) to be looked at. No other is decoded.
+    The first state is noise, the last the sample; each is divided by sqrt(1 + sigma^2) for display. No other is decoded.
 
     Raises:
-        NotANumber: the network's output is none.
+        NotANumber: the network's output is not finite.
     """
     sigmas = system.schedule.steps(steps)
     watched, kept = [index for index, item in enumerate(draws) if item.watched], {*frame_indices(steps)[:-1]}
     size, code = (shape[-2], shape[-1]), system.codec.shape((shape[0], shape[1], shape[2]))
     known = torch.stack([conditioning.encode(item.contrast, item.known, item.extrapolate) for item in draws]).to(system.device)
-    cond = known if system.conditional else None  # None: there is nothing to guide by
+    cond = known if system.conditional and known.any() else None  # None: there is nothing to guide by
     seeds, ways = [item.seed for item in draws], []
     for index, x in enumerate(generate(guidance(finite(system)), sampler, sigmas, seeds, code, cond, system.device)):
         if watched and index in kept:

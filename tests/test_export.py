@@ -2,10 +2,12 @@
 
 import nibabel as nib
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from condiff import export
+from condiff.errors import InputError
 
 
 def head():
@@ -37,10 +39,17 @@ def test_gif_has_every_frame(tmp_path):
         assert gif.info["duration"] == 2000
 
 
-def test_nifti_says_where_it_is(tmp_path):
+def test_nifti_has_the_array_its_pixels_and_no_orientation(tmp_path):
     export.save_nifti(tmp_path, head(), ["AXT2"], [7], pixel_mm=2.0)
     image = nib.load(tmp_path / "AXT2_000007.nii.gz")
-    assert nib.aff2axcodes(image.affine) == ("R", "A", "S")
-    where = nib.affines.apply_affine(image.affine, np.argwhere(image.get_fdata() > 0.5))
-    assert where[:, 0].max() < 0 < where[:, 1].min()  # to the left, in front
-    assert np.allclose(nib.affines.apply_affine(image.affine, [31.5, 31.5, 0])[:2], 0)
+    assert np.array_equal(image.get_fdata()[:, :, 0].T, head()[0].numpy())
+    assert image.header.get_zooms() == (2, 2, export.SLICE_THICKNESS_MM)
+    assert image.header["qform_code"] == image.header["sform_code"] == 0
+    assert image.header["descrip"].item() == b"synthetic (condiff)"
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/x", "a/b", "..", "", "a\nb", "a.b"])
+def test_nifti_stays_in_its_folder(tmp_path, name):
+    with pytest.raises(InputError, match="not a plain word"):
+        export.save_nifti(tmp_path / "out", head(), [name], [0], pixel_mm=2.0)
+    assert not any(tmp_path.iterdir())

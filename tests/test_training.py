@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import pytest
 import torch
+from PIL import Image
 
 from tests.conftest import ROOT, bad, write_volume
 from tests.conftest import TINY_RUN as TINY
@@ -72,7 +73,7 @@ def test_averages_afterwards(trained, run_entry, capsys, tmp_path):
     for name, guidance in (("plain", ["none"]), ("guided", ["autoguidance", "guidance.interval=[0,100]"])):
         capsys.readouterr()
         run_entry("sample.py", *draw, f"guidance={guidance[0]}", *guidance[1:], f"out={name}")
-        assert f"{ {'plain': 4, 'guided': 8}[name] } evaluations of the network an image" in capsys.readouterr().out
+        assert f"{ {'plain': 4, 'guided': 8}[name] } network evaluations per image" in capsys.readouterr().out
     with h5py.File("plain/samples.h5") as plain, h5py.File("guided/samples.h5") as guided:
         assert not (plain["images"][()] == guided["images"][()]).all()
     for arguments, names in [
@@ -93,9 +94,9 @@ def test_consistency_begins_with_a_trained_model(trained, run_entry, capsys, tmp
     assert all(torch.equal(one["state_dict"][name], other["state_dict"][name]) for name in one["state_dict"])
     few = ["ckpt=runs/few/checkpoints/last.ckpt", "sampler=consistency", "steps=1", "num_samples=1", "accelerator=cpu", "out=x"]
     run_entry("sample.py", *few)
-    assert "1 evaluations of the network an image" in capsys.readouterr().out
+    assert "1 network evaluations per image" in capsys.readouterr().out
     run_entry("sample.py", few[0], *few[3:])  # as its run did
-    assert "2 evaluations of the network an image" in capsys.readouterr().out
+    assert "2 network evaluations per image" in capsys.readouterr().out
     other["hyper_parameters"]["data"]["conditioning"]["ranges"] = {"_target_": "os.mkdir", "path": "made"}
     torch.save(other, tmp_path / "evil.ckpt")
     asked = ["model=acquisition", "init=evil.ckpt"]
@@ -183,6 +184,40 @@ def test_shared_noise(trained, run_entry):
         assert list(file["seed"]) == [0, 1] * 4
 
 
+def test_folders_of_samples(trained, run_entry, capsys, tmp_path):
+    """Every job of a sweep has its own; an identical command repeats, another is refused; what is refused leaves none."""
+    fast = ["num_samples=1", "steps=2", "accelerator=cpu", "contrast=AXT1"]
+    run_entry("sample.py", "-m", *fast, "seed=0,1", "out=swept")
+    folders = sorted(path.parent.name for path in (tmp_path / "swept").rglob("samples.h5"))
+    assert len(folders) == 2 and "seed-0" in folders[0] and "seed-1" in folders[1]
+    run_entry("sample.py", *fast, "out=one", "guidance.interval=null")
+    run_entry("sample.py", *fast, "out=one", "guidance.interval=null", "batch_size=1")
+    assert "out=one: holds results of other settings" in bad(capsys, run_entry, "sample.py", *fast, "out=one", "seed=9")
+    for words in (
+        ["te=80"],
+        ["contrast=AXT9"],
+        ["guidance.scal=2"],
+        ["steps=2.5"],
+        ["guidance=autoguidance", "guidance.weaker.share=0"],
+    ):
+        bad(capsys, run_entry, "sample.py", *fast, *words, "out=refused/here")
+    assert not (tmp_path / "refused").exists()
+
+
+def test_no_phantom_is_built_for_a_picture(trained, run_entry, monkeypatch, tmp_path):
+    """process.png shows a real image where one is ready, and goes without on another machine."""
+    fast = ["num_samples=1", "steps=2", "accelerator=cpu", "contrast=AXT1"]
+    run_entry("sample.py", *fast, "out=here")
+    path = trained / "checkpoints/last.ckpt"
+    content = torch.load(path, weights_only=True)
+    content["hyper_parameters"]["data"]["cache"] = str(tmp_path / "elsewhere")
+    torch.save(content, "moved.ckpt")
+    run_entry("sample.py", *fast, "out=there", "ckpt=moved.ckpt")
+    assert not (tmp_path / "elsewhere").exists()
+    heights = [Image.open(tmp_path / name / "process.png").height for name in ("here", "there")]
+    assert heights[0] > heights[1]
+
+
 def test_unconditional(run_entry, capsys):
     run_entry("train.py", *TINY, "model=unconditional", "trainer.max_epochs=1")
     run_entry("sample.py", "out=any", "num_samples=1", "steps=2", "accelerator=cpu")
@@ -221,7 +256,7 @@ def test_trains_on_a_fastmri_folder(run_entry, tmp_path, capsys):
         (["trainer.devces=2"], r"trainer.devces: no such option; did you mean trainer.devices"),
         (["data=fastmri"], r"data.root has no value; give one"),
         (["data=fastmri", "data.root=nowhere"], r"data.root: no folder nowhere"),
-        (["data=nowhere"], r"'data/nowhere'; there are fastmri, phantom"),
+        (["data=nowhere"], r"data=nowhere: no such choice; there are fastmri, phantom"),
         (["data.volumes_per_contrast=99"], r"data.volumes_per_contrast=99: .*set data.volumes_per_contrast=2"),
         (["data.contrasts=[AXT1,AXT9]"], r"no AXT9 volume"),
         (["resume=nowhere.ckpt"], r"nowhere.ckpt: no such checkpoint"),
@@ -251,7 +286,7 @@ def test_bad_input_to_sample(trained, capsys, run_entry, tmp_path):
         (["stepz=3"], "stepz: no such option; did you mean steps"),
         (["sampler=euler"], "there are annealed_langevin, consistency, ddim, ddpm, ddpm_beta, dpmpp, dpmpp_sde, heun"),
         (["guidance.scale=-1"], "guidance.scale=-1: give 0"),
-        (["guidance.interval=[2,1]"], r"guidance.interval=\[2, 1\]: no noise level"),
+        (["guidance.interval=[2,1]"], r"guidance.interval=\[2,1\]: give two sigmas"),
         (["guidance=autoguidance", "guidance.weaker.share=0"], "guidance.weaker.share=0: give a share"),
         (["num_samples=0"], "num_samples=0"),
         (["steps=abc"], "steps=abc: give a whole number"),

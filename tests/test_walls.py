@@ -48,7 +48,19 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
     "beginning.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.checks", "condiff.latent", "condiff.entry"}
     | {"condiff.data", "condiff.diffusion", "condiff.nn", "condiff.registry", "condiff.systems"},
     "folders.py": {"hydra", "omegaconf", "lightning", "filelock", "condiff.data"},
-    "entry.py": {"hydra", "omegaconf", "lightning"},
+    "entry.py": {
+        "hydra",
+        "omegaconf",
+        "lightning",
+        "condiff.commandline",
+        "condiff.data",
+        "condiff.explaining",
+        "condiff.options",
+    },
+    "explaining.py": {"hydra", "omegaconf", "condiff.commandline"},
+    "commandline.py": {"hydra", "omegaconf"},
+    "options.py": {"omegaconf"},
+    "results.py": set(),
     "__init__.py": set(),
 }
 STANDARD = __import__("sys").stdlib_module_names

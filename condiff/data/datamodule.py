@@ -178,6 +178,11 @@ class MRIDataModule(L.LightningDataModule):
     def split(self) -> Split:
         """Which volumes to train, validate and test on; reads headers alone. Raises InputError as `index` and the split do."""
         numbers = self.volumes_per_contrast, self.held_out_per_contrast, self.seed
+        for contrast, other in (self.select.merge or {}).items():
+            if contrast in self.conditioning.contrasts:
+                raise InputError(
+                    f"data.contrasts: {contrast} counts as {other}; leave it out, or keep them apart with data.select.merge=null"
+                )
         wanted = self.select(self.index.volumes)
         if not wanted:
             raise InputError(

@@ -68,15 +68,15 @@ def index(root: Path, cache: Path, workers: int = 0) -> Index:
     """
     if not root.is_dir():
         raise InputError(f"data.root: no folder {root}; give the one that holds fastMRI's .h5 files, data.root=DIR")
-    folder = cache / f"index-{hashlib.sha256(os.fsencode(f'{VERSION} {root.resolve()}')).hexdigest()[:12]}"
+    folder = table(root, cache).parent
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
             files, skipped = _files(root)
-            table = _refreshed(root, files, folder / "index.csv", workers)
+            rows = _refreshed(root, files, folder / "index.csv", workers)
     found = Index([], {}, folder / "index_report.csv")
     first: dict[Any, Volume] = {}
-    for name, row in sorted(table.items()):
+    for name, row in sorted(rows.items()):
         path = root / name
         if row["reason"]:
             skipped[path] = row["reason"]
@@ -88,8 +88,13 @@ def index(root: Path, cache: Path, workers: int = 0) -> Index:
         else:
             skipped[path] = f"the same measurement as {printable(original.path)}"
     found.report_also(skipped)
-    _say(found, root, len(table))
+    _say(found, root, len(rows))
     return found
+
+
+def table(root: Path, cache: Path) -> Path:
+    """The table of a folder tree, which need not be there."""
+    return cache / f"index-{hashlib.sha256(os.fsencode(f'{VERSION} {root.resolve()}')).hexdigest()[:12]}" / "index.csv"
 
 
 def _say(found: Index, root: Path, files: int) -> None:

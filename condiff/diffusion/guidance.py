@@ -28,10 +28,10 @@ def chain(*guidances: Guidance) -> Guidance:
     return lambda denoise: reduce(lambda inner, guidance: guidance(inner), guidances, denoise)
 
 
-def classifier_free(denoise: Denoise, scale: float = 1.0, interval: Interval = EVERYWHERE) -> Denoise:
+def classifier_free(denoise: Denoise, scale: float = 1.0, interval: Interval | None = None) -> Denoise:
     """D_uncond + scale (D_cond - D_uncond), Ho & Salimans 2022 with scale = 1 + w.
 
-    Scale 0 is unconditional, 1 conditional, more is guided. Outside ``interval`` (of sigma, low exclusive)
+    Scale 0 is unconditional, 1 conditional, more is guided. Outside ``interval`` (of sigma, low exclusive; None: everywhere)
     the conditional denoiser is used alone (Kynkäänniemi et al. 2024), as it is for scale 1 and the other for scale 0, where
     the second evaluation would be thrown away. Without a condition there is nothing to guide by.
 
@@ -54,7 +54,7 @@ def classifier_free(denoise: Denoise, scale: float = 1.0, interval: Interval = E
     return guided
 
 
-def autoguidance(denoise: Denoise, weaker: Denoise, scale: float = 1.0, interval: Interval = EVERYWHERE) -> Denoise:
+def autoguidance(denoise: Denoise, weaker: Denoise, scale: float = 1.0, interval: Interval | None = None) -> Denoise:
     """D_weaker + scale (D - D_weaker), Karras et al. 2024: away from the mistakes that a worse model makes more of.
 
     Args:
@@ -128,17 +128,17 @@ def finite(denoise: Denoise) -> Denoise:
     return checked
 
 
-def check(scale: float, interval: Interval) -> None:
+def check(scale: float, interval: Interval | None) -> None:
     """Raise InputError for a negative scale or an interval with nothing in it."""
     if not 0 <= scale < math.inf:
         raise InputError(f"guidance.scale={scale}: give 0 (unguided by it), 1 (the condition alone) or more; it is 1 + w")
-    low, high = interval
+    low, high = interval or EVERYWHERE
     if not 0 <= low < high:
         raise InputError(f"guidance.interval=[{low}, {high}]: no noise level lies in it; give two sigmas, the lower first")
 
 
-def _inside(sigma: Tensor, interval: Interval) -> Tensor:
-    low, high = interval
+def _inside(sigma: Tensor, interval: Interval | None) -> Tensor:
+    low, high = interval or EVERYWHERE
     return (low < sigma) & (sigma <= high)
 
 
