@@ -1,0 +1,175 @@
+"""Files that are not what torch.save writes: other kinds, damaged archives, and archives that say two things."""
+
+import copy
+import io
+import os
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from benchmarks.faults.attacks.table import Aim, Attack, Content, Reduced
+
+ATTACKS: dict[str, Attack] = {}
+ZEROS = 2**30  # bytes that a bomb's entry unpacks to
+
+
+def saved(content: Content, **settings: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer, **settings)
+    return buffer.getvalue()
+
+
+def entries(data: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
+def zipped(parts: list[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as file:
+        for name, data in parts:
+            file.writestr(name, data)
+    return buffer.getvalue()
+
+
+def archive(
+    change: Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes]]], compression: int = zipfile.ZIP_STORED
+) -> Attack:
+    """The attack that zips changed entries."""
+    return lambda content, aim: zipped(change([*entries(saved(content)).items()]), compression)
+
+
+def named(parts: list[tuple[str, bytes]], ending: str) -> int:
+    return next(number for number, (name, _) in enumerate(parts) if name.endswith(ending))
+
+
+def swapped(ending: str, change: Callable[[bytes], bytes]) -> Attack:
+    def other(parts: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+        at = named(parts, ending)
+        parts[at] = parts[at][0], change(parts[at][1])
+        return parts
+
+    return archive(other)
+
+
+def bomb(count: int) -> bytes:
+    """So many zeros deflated, by repetition of one block; of no other use than to be unpacked."""
+    block, packer = bytes(2**20), zlib.compressobj(9, zlib.DEFLATED, -15)
+    once = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
+    return once * (count // len(block)) + packer.flush()
+
+
+def bombed(content: Content, aim: Aim) -> bytes:
+    """An archive one of whose weights unpacks to a gigabyte; each entry by hand, as zipfile would pack what it is given."""
+    body, directory = b"", b""
+    parts = entries(saved(content))
+    for name, data in parts.items():
+        big = name.endswith("/data/0")
+        packed, size, method = (bomb(ZEROS), ZEROS, 8) if big else (data, len(data), 0)
+        fields = struct.pack("<HHHHHIIIH", 20, 0, method, 0, 0, zlib.crc32(data), len(packed), size, len(name))
+        directory += b"PK\1\2" + struct.pack("<H", 20) + fields + struct.pack("<HHHHII", 0, 0, 0, 0, 0, len(body)) + name.encode()
+        body += b"PK\3\4" + fields + struct.pack("<H", 0) + name.encode() + packed
+    end = struct.pack("<HHHHIIH", 0, 0, len(parts), len(parts), len(directory), len(body), 0)
+    return body + directory + b"PK\5\6" + end
+
+
+def hostile_pickle(aim: Aim) -> bytes:
+    return pickle.dumps(Reduced(os.system, (f"touch {aim.pwn}/x",)), 2)
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 16]) + data[at + 1 :]
+
+
+def script(content: Content, aim: Aim) -> bytes:
+    """An archive of TorchScript, which holds code."""
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), buffer)
+    return buffer.getvalue()
+
+
+def two_contents(content: Content, aim: Aim) -> bytes:
+    """Two entries of one name: the first is good, the second names code; a reader takes one of them."""
+    other = copy.deepcopy(content)
+    other["hyper_parameters"]["model"]["codec"] = {"_target_": "torch.utils.collect_env.run", "command": f"touch {aim.pwn}/x"}
+    parts = [*entries(saved(content)).items()]
+    name = parts[named(parts, "data.pkl")][0]
+    return zipped([*parts, (name, entries(saved(other))[name])])
+
+
+ATTACKS |= {
+    "file_empty": lambda content, aim: b"",
+    "file_text": lambda content, aim: b"hello",
+    "file_zeros": lambda content, aim: bytes(10**6),
+    "file_truncated": lambda content, aim: saved(content)[:-1000],
+    "file_half": lambda content, aim: (data := saved(content))[: len(data) // 2],
+    "file_with_more_behind": lambda content, aim: saved(content) + b"x" * 10**5,
+    "file_with_more_before": lambda content, aim: b"x" * 1000 + saved(content),
+    "file_twice": lambda content, aim: saved(content) * 2,
+    "file_flipped_in_weights": lambda content, aim: flipped(data := saved(content), int(len(data) * 0.6)),
+    "file_flipped_in_pickle": lambda content, aim: flipped(data := saved(content), data.find(b"condiff.systems") + 3),
+    "file_flipped_in_directory": lambda content, aim: flipped(data := saved(content), len(data) - 60),
+    "file_legacy": lambda content, aim: saved(content, _use_new_zipfile_serialization=False),
+    "file_legacy_hostile": lambda content, aim: saved(
+        content | {"x": Reduced(os.system, (f"touch {aim.pwn}/x",))}, _use_new_zipfile_serialization=False
+    ),
+    "file_pickle": lambda content, aim: hostile_pickle(aim),
+    "file_script": script,
+    "file_hdf5": lambda content, aim: b"\x89HDF\r\n\x1a\n" + bytes(1000),
+    "file_gzip": lambda content, aim: b"\x1f\x8b" + bytes(100),
+    "file_yaml": lambda content, aim: b"!!python/object/apply:os.system ['exit']",
+    "archive_hostile_pickle": lambda content, aim: swapped("data.pkl", lambda _: hostile_pickle(aim))(content, aim),
+    "archive_two_contents": two_contents,
+    "archive_bomb": bombed,
+    "archive_compressed": archive(lambda parts: parts, zipfile.ZIP_DEFLATED),
+    "archive_empty": archive(lambda parts: []),
+    "archive_without_pickle": archive(lambda parts: [part for part in parts if not part[0].endswith("data.pkl")]),
+    "archive_without_weights": archive(lambda parts: [part for part in parts if "/data/" not in part[0]]),
+    "archive_weights_short": swapped("/data/0", lambda data: data[: len(data) // 2]),
+    "archive_weights_long": swapped("/data/0", lambda data: data * 100),
+    "archive_pickle_empty": swapped("data.pkl", lambda data: b""),
+    "archive_pickle_cut": swapped("data.pkl", lambda data: data[:500]),
+    "archive_pickle_twice": swapped("data.pkl", lambda data: data * 2),
+    "archive_version": swapped("version", lambda data: b"9" * 1000),
+    "archive_byteorder": swapped("byteorder", lambda data: b"middle"),
+    "archive_other_byteorder": swapped("byteorder", lambda data: b"big"),
+    "archive_absolute_names": lambda content, aim: archive(
+        lambda parts: [*parts, (f"{aim.pwn}/x", b"x"), (f"../../../../../../../..{aim.pwn}/y", b"x")]
+    )(content, aim),
+    "archive_many_entries": archive(lambda parts: [*parts, *((f"archive/data/x{i}", b"") for i in range(70000))]),
+    "archive_code": archive(
+        lambda parts: [*parts, ("archive/code/__torch__.py", b"import os"), ("archive/constants.pkl", b"\x80\x02].")]
+    ),
+}
+
+DEEP, WIDE = 10**6, 10**6
+OPCODES = {  # streams of pickle's own, which no pickler writes
+    "deep_list": b"\x80\x02" + b"]" * DEEP + b"a" * (DEEP - 1) + b".",
+    "deep_tuple_as_key": b"\x80\x02}" + b")" + b"\x85" * DEEP + b"Ns.",
+    "deep_tuple_in_set": b"\x80\x02c__builtin__\nset\n](" + b")" + b"\x85" * DEEP + b"e\x85R.",
+    "doubled_list": b"\x80\x02]q\0" + b"".join(b"](h%ch%ceq%c" % (n, n, n + 1) for n in range(60)) + b".",
+    "long_number": b"\x80\x02\x8b" + struct.pack("<I", 2**31 - 1) + b"\1" * 100 + b".",
+    "long_text": b"\x80\x02X" + struct.pack("<I", 2**32 - 1) + b"x.",
+    "no_stop": b"\x80\x02]" * 100,
+    "pop_of_nothing": b"\x80\x020.",
+    "memory_unset": b"\x80\x02h\x05.",
+    "memory_negative": b"\x80\x02r\xff\xff\xff\xff.",
+    "protocol": b"\x80\xff].",
+    "persistent_text": b"\x80\x02X\1\0\0\0xQ.",
+    "persistent_path": b"\x80\x02(X\x07\0\0\0storagectorch\nFloatStorage\nX\x0d\0\0\0../../../../xX\x03\0\0\0cpuK\x01tQ.",
+    "persistent_size": b"\x80\x02(X\x07\0\0\0storagectorch\nFloatStorage\nX\1\0\0\x000X\x03\0\0\0cpu\x8a\x08"
+    + b"\0" * 7
+    + b"\x7ftQ.",
+    "persistent_device": b"\x80\x02(X\x07\0\0\0storagectorch\nFloatStorage\nX\1\0\0\x000X\x06\0\0\0evil:9K\x01tQ.",
+    "build_tensor": b"\x80\x02ctorch\nTensor\n)R(K\x01K\x02tb.",
+    "build_dictionary": b"\x80\x02ccollections\nOrderedDict\n)R}X\x05\0\0\0itemsNsb.",
+    "items_of_a_number": b"\x80\x02K\x05(K\x01K\x02u.",
+    "set_of_lists": b"\x80\x02c__builtin__\nset\n]]a\x85R.",
+}
+for name, stream in OPCODES.items():
+    ATTACKS[f"stream_{name}"] = swapped("data.pkl", lambda _, stream=stream: stream)
