@@ -1,0 +1,82 @@
+"""Hostile checkpoints and folders of runs, each given to one of the entry points that read them."""
+
+import os
+import shutil
+import zlib
+
+import torch
+
+from benchmarks.faults.attacks import ATTACKS, Aim, arrange, snapshot, write
+from benchmarks.faults.attacks.folders import FOLDERS
+from benchmarks.faults.base import Base, Result, command
+from benchmarks.faults.process import run
+
+SECONDS = 40
+# families that resuming is for
+RESUMED = (
+    "words",
+    "path",
+    "overrides",
+    "deletes",
+    "leaves",
+    "callbacks",
+    "scheduler",
+    "optimizer",
+    "epoch",
+    "version",
+)
+READERS = (
+    "sample",
+    "likelihood",
+    "resume",
+    "reconstruct",
+    "ema",
+    "init",
+    "sample",
+    "resume_anywhere",
+    "likelihood",
+    "teacher",
+    "sample",
+    "autoencoder",
+)
+RUN_READERS = ("ema", "sample", "likelihood_beside", "resume", "reconstruct_beside")
+
+
+def jobs(base: Base, scale: float) -> list[tuple]:
+    """(name of an attack, entry point), spread over all attacks; at scale 1 each of them once."""
+    found = []
+    for name in ATTACKS:
+        number = zlib.crc32(name.encode())
+        resumed = name.split("_")[0] in RESUMED
+        found.append((name, ("resume", "resume_anywhere")[number % 2] if resumed else READERS[number % len(READERS)]))
+    found += [(name, RUN_READERS[number % len(RUN_READERS)]) for number, name in enumerate(FOLDERS)]
+    found += [(name, "ema") for name in FOLDERS if name.startswith("average")]
+    found.sort(key=lambda pair: zlib.crc32(repr(pair).encode()))
+    return found[: round(scale * len(found))]
+
+
+def attempt(base: Base, name: str, entry: str) -> Result:
+    """One attack through one entry point."""
+    room = base.room(f"attack-{os.getpid()}")
+    aim = Aim(room.folder / "pwn", room.folder / "victim")
+    arrange(aim)
+    checkpoint = room.run / "checkpoints/last.ckpt"
+    for part in ("checkpoints", "averages"):
+        shutil.copytree(base.run / part, room.run / part)
+    (room.work / "runs/pwn").mkdir(parents=True)
+    shutil.copy(aim.pwn / "evil.py", room.work / "runs/pwn")
+    if name in FOLDERS:
+        FOLDERS[name](room.run, aim)
+    else:
+        write(name, torch.load(base.checkpoint, weights_only=True), aim, checkpoint)
+    before = snapshot(aim)
+    main, words = command(entry, base, checkpoint, room)
+    outcome = run(main, room, words, seconds=SECONDS)
+    after, faults = snapshot(aim), outcome.faults()
+    changed = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
+    if any(key.startswith("pwn") for key in changed):
+        faults["code"] = f"appeared: {changed}"
+    elif changed:
+        faults["outside"] = f"changed: {changed[:4]}"
+    room.clear()
+    return Result(f"{entry} {name}", faults, outcome.last)
