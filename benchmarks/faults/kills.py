@@ -66,7 +66,7 @@ def images(room: Room) -> dict[str, str]:
     found = {}
     for path in sorted(room.out.rglob("*.h5")):
         with h5py.File(path) as file:
-            found[path.name] = digest(b"".join(file[name][()].tobytes() for name in file))
+            found[path.name] = digest(repr([file[name][()].tolist() for name in file]).encode())
     return found
 
 

@@ -18,8 +18,9 @@ from pathlib import Path
 GB = 2**30
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 STARTS = {"os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "pty.spawn"}
-CONNECTS = {"socket.connect", "socket.getaddrinfo", "socket.bind", "socket.sendto"}
+CONNECTS = {"socket.connect", "socket.getaddrinfo", "socket.sendto"}
 CHANGES = {"os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink", "os.chmod", "os.chown", "shutil.rmtree"}
+GRACE = 10.0  # seconds that started processes have to notice that their parent is gone
 CRASHED = 99  # the exit code of an exception that nothing caught
 
 
@@ -33,7 +34,7 @@ class Outcome:
         text: what it printed.
         started: processes and connections that it started.
         outside: files that it wrote or deleted outside its own folders.
-        left: processes of its session that were still there a second after it ended.
+        left: processes of its session that were still there ten seconds after it ended.
     """
 
     code: int
@@ -219,8 +220,8 @@ def _session(pid: int) -> list[int]:
 
 
 def _end_session(pid: int) -> int:
-    """Wait a second for the processes that a process has started, then kill those that are left; how many."""
-    deadline = time.monotonic() + 1
+    """Wait for the processes that a process has started, then kill those that are left; how many."""
+    deadline = time.monotonic() + GRACE
     while (left := _session(pid)) and time.monotonic() < deadline:
         time.sleep(0.05)
     for process in left:
