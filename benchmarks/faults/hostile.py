@@ -11,48 +11,24 @@ from benchmarks.faults.attacks.folders import FOLDERS
 from benchmarks.faults.base import Base, Result, command
 from benchmarks.faults.process import run
 
-SECONDS = 40
-# families that resuming is for
-RESUMED = (
-    "words",
-    "path",
-    "overrides",
-    "deletes",
-    "leaves",
-    "callbacks",
-    "scheduler",
-    "optimizer",
-    "epoch",
-    "version",
-)
-READERS = (
-    "sample",
-    "likelihood",
-    "resume",
-    "reconstruct",
-    "ema",
-    "init",
-    "sample",
-    "resume_anywhere",
-    "likelihood",
-    "teacher",
-    "sample",
-    "autoencoder",
-)
-RUN_READERS = ("ema", "sample", "likelihood_beside", "resume", "reconstruct_beside")
+SECONDS = 30
+RESUMED = "words path overrides deletes leaves callbacks scheduler optimizer epoch version"  # families that resuming is for
+READERS = "sample likelihood resume reconstruct ema init sample resume_anywhere likelihood teacher sample autoencoder"
+RUN_READERS = "ema sample likelihood_beside resume reconstruct_beside"
 
 
 def jobs(base: Base, scale: float) -> list[tuple]:
-    """(name of an attack, entry point), spread over all attacks; at scale 1 each of them once."""
+    """(name of an attack, entry point), spread evenly over all attacks; half of them at scale 1, all at scale 2."""
+    readers, run_readers = READERS.split(), RUN_READERS.split()
     found = []
     for name in ATTACKS:
         number = zlib.crc32(name.encode())
-        resumed = name.split("_")[0] in RESUMED
-        found.append((name, ("resume", "resume_anywhere")[number % 2] if resumed else READERS[number % len(READERS)]))
-    found += [(name, RUN_READERS[number % len(RUN_READERS)]) for number, name in enumerate(FOLDERS)]
+        resumed = name.split("_")[0] in RESUMED.split()
+        found.append((name, ("resume", "resume_anywhere")[number % 2] if resumed else readers[number % len(readers)]))
+    found += [(name, run_readers[number % len(run_readers)]) for number, name in enumerate(FOLDERS)]
     found += [(name, "ema") for name in FOLDERS if name.startswith("average")]
-    found.sort(key=lambda pair: zlib.crc32(repr(pair).encode()))
-    return found[: round(scale * len(found))]
+    found = sorted({*found}, key=lambda job: zlib.crc32(repr(job).encode()))
+    return found[: round(scale * len(found) / 2)]
 
 
 def attempt(base: Base, name: str, entry: str) -> Result:

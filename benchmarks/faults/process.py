@@ -20,6 +20,7 @@ WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 STARTS = {"os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "pty.spawn"}
 CONNECTS = {"socket.connect", "socket.getaddrinfo", "socket.sendto"}
 CHANGES = {"os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink", "os.chmod", "os.chown", "shutil.rmtree"}
+PATIENCE = 4  # times the seconds of the processor that a process may use: it may wait for other processes
 GRACE = 10.0  # seconds that started processes have to notice that their parent is gone
 CRASHED = 99  # the exit code of an exception that nothing caught
 
@@ -98,6 +99,7 @@ def run(
     """Call ``main`` with a command line in a process of its own, and wait for its end.
 
     Args:
+        seconds: of the processor at most, and four times as many in all.
         memory, file_size: bytes at most, resident and of one file.
         stop: seconds since the start -> whether to send the signal beside it now; once.
     """
@@ -132,7 +134,7 @@ def _wait(
         if stop and stop[0](elapsed):
             os.kill(pid, stop[1])
             stop = None
-        if (late := elapsed > seconds) or _resident(pid) > memory:
+        if (late := elapsed > PATIENCE * seconds or _cpu(pid) > seconds) or _resident(pid) > memory:
             os.kill(pid, signal.SIGKILL)
             return "time" if late else "memory", os.waitpid(pid, 0)[1]
         time.sleep(0.01)
@@ -197,6 +199,14 @@ def _exit_code(main: Callable[[], object], arguments: Sequence[str]) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     return code
+
+
+def _cpu(pid: int) -> float:
+    try:
+        user, system = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+    except (OSError, ValueError):
+        return 0.0
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _resident(pid: int) -> int:
