@@ -48,9 +48,12 @@ def campaign(kind: str, base: Base, scale: float, lanes: int) -> list[Result]:
     attempt, tried = KINDS[kind].attempt, []
     with ProcessPoolExecutor(lanes, get_context("fork")) as pool, Progress(transient=True) as progress:
         bar = progress.add_task(kind)
-        waiting = [pool.submit(attempt, base, *job) for job in KINDS[kind].jobs(base, scale)]
+        waiting = {pool.submit(attempt, base, *job): job for job in KINDS[kind].jobs(base, scale)}
         for done in progress.track(as_completed(waiting), total=len(waiting), task_id=bar):
-            tried.append(done.result())
+            try:
+                tried.append(done.result())
+            except Exception as error:  # a fault of the campaign's own does not end it
+                tried.append(Result(str(waiting[done]), {"lost": f"not tried: {type(error).__name__} {error}"}))
     return sorted(tried, key=lambda one: one.name)
 
 

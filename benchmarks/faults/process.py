@@ -166,7 +166,9 @@ def _watch(events: int, writable: tuple[str, ...]) -> None:
     """Write a line for every process started, connection made, and file changed outside ``writable``."""
 
     def outside(path: object) -> bool:
-        return isinstance(path, str | bytes | os.PathLike) and not os.path.realpath(os.fsdecode(path)).startswith(writable)
+        if not isinstance(path, str | bytes | os.PathLike):
+            return False  # an open file
+        return not f"{os.path.realpath(os.fsdecode(path))}/".startswith(tuple(f"{folder}/" for folder in writable))
 
     def hook(event: str, arguments: tuple) -> None:
         if event in STARTS | CONNECTS:
