@@ -21,7 +21,7 @@ STARTS = {"os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork
 CONNECTS = {"socket.connect", "socket.getaddrinfo", "socket.sendto"}
 CHANGES = {"os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink", "os.chmod", "os.chown", "shutil.rmtree"}
 PATIENCE = 4  # times the seconds of the processor that a process may use: it may wait for other processes
-GRACE = 10.0  # seconds that started processes have to notice that their parent is gone
+GRACE = 30.0  # seconds that started processes have to notice that their parent is gone; those that still import need them
 CRASHED = 99  # the exit code of an exception that nothing caught
 
 
@@ -35,7 +35,7 @@ class Outcome:
         text: what it printed.
         started: processes and connections that it started.
         outside: files that it wrote or deleted outside its own folders.
-        left: processes of its session that were still there ten seconds after it ended.
+        left: processes of its session that were still there half a minute after it ended.
     """
 
     code: int
