@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import torch
 
@@ -9,8 +10,7 @@ from benchmarks.faults.base import MAIN, SMALL, Base, Result
 from benchmarks.faults.kills import preparing, reconstructing
 from benchmarks.faults.process import Room, run
 
-SIGNALS = {"SIGINT": (130,), "SIGTERM": (143,), "SIGHUP": (129, -signal.SIGHUP)}  # and the exit codes that a shell expects
-GRACE = 2.0  # seconds after the first checkpoint
+SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}  # and the exit status that a shell sees
 
 
 def endless(base: Base, room: Room) -> list[str]:
@@ -35,20 +35,26 @@ def attempt(base: Base, name: str, which: str, number: int) -> Result:
     last = room.out / "checkpoints/last.ckpt"
 
     def now(elapsed: float) -> bool:
-        return elapsed > 0.3 + 0.4 * number if name != "train" else last.is_file() and elapsed > GRACE * (1 + number)
+        return elapsed > 2 + 2 * number and last.is_file() if name == "train" else elapsed > 0.3 + 0.4 * number
 
     outcome = run(MAIN[name], room, COMMANDS[name](base, room), seconds=60, stop=(now, getattr(signal, which)))
-    faults = outcome.faults(codes=(0, 1, *SIGNALS[which]))
-    if name == "train":
-        try:
-            torch.load(last, weights_only=True)
-        except (OSError, RuntimeError) as error:
-            faults["lost"] = f"last.ckpt: {error}"
-        if "resume=" not in outcome.text and outcome.code >= 0:
-            faults["lost"] = f"no line names resume=: {outcome.last}"
-    if outcome.code not in (0, *SIGNALS[which]) or (name in ("train", "sample") and outcome.code == 0):
-        faults["lost"] = f"exit code {outcome.code}, not {SIGNALS[which][0]}"
+    status = outcome.code if outcome.code >= 0 else 128 - outcome.code
+    ended = status == 0 and name in ("prepare", "reconstruct")  # before the signal came
+    faults, lost = outcome.faults(codes=(outcome.code,)), []
+    if status != SIGNALS[which] and not ended:
+        lost.append(f"exit status {status}, not {SIGNALS[which]}")
+    if name == "train" and which != "SIGHUP" and "resume=" not in outcome.text:
+        lost.append(f"no line names resume=: {outcome.last}")
+    if name == "train" and not _readable(last):
+        lost.append("last.ckpt is damaged")
     if outcome.left:
         faults["hang"] = f"{outcome.left} processes left"
     room.clear()
-    return Result(f"{name} {which} {number}", faults, outcome.last)
+    return Result(f"{name} {which} {number}", faults | ({"lost": "; ".join(lost)} if lost else {}), outcome.last)
+
+
+def _readable(path: Path) -> bool:
+    try:
+        return isinstance(torch.load(path, weights_only=True), dict)
+    except (OSError, RuntimeError):
+        return False
