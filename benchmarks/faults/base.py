@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import ema
-import evaluate
 import likelihood
 import prepare
 import reconstruct
@@ -17,7 +16,6 @@ from condiff.data.phantom import Phantom
 MAIN: dict[str, Callable[[], object]] = {
     "train": train.main,
     "sample": sample.main,
-    "evaluate": evaluate.main,
     "likelihood": likelihood.main,
     "ema": ema.main,
     "prepare": prepare.main,
@@ -25,18 +23,10 @@ MAIN: dict[str, Callable[[], object]] = {
 }
 VOLUMES = Phantom(patients=4, slices=2, coils=2, matrix=32, seed=1)
 SMALL = [
-    "experiment=smoke",
-    "data.phantom.matrix=32",
-    "data.batch_size=4",
-    "data.steps_per_epoch=2",
-    "net.channels=[8,8]",
-    "net.patch=1",
-    "trainer.accelerator=cpu",
-    "trainer.precision=32-true",
-    "callbacks.grid.steps=2",
-    "callbacks.grid.num_samples=1",
+    "experiment=smoke", "data.phantom.matrix=32", "data.batch_size=4", "data.steps_per_epoch=2", "net.channels=[8,8]",
+    "net.patch=1", "trainer.accelerator=cpu", "trainer.precision=32-true", "callbacks.grid.steps=2", "callbacks.grid.num_samples=1",
     "callbacks.progress.refresh_rate=0",
-]
+]  # fmt: skip
 ONE = ["data.volumes_per_contrast=1", "data.held_out_per_contrast=1"]
 READY = ["data.contrasts=[AXT1,AXT2,AXFLAIR]", "data.matrix=32", *ONE]
 
@@ -59,6 +49,11 @@ class Base:
     @property
     def checkpoint(self) -> Path:
         return self.run / "checkpoints/last.ckpt"
+
+    @property
+    def scans(self) -> list[str]:
+        """The words of reconstruct.py that choose the volumes; so small they need much of the centre of k-space."""
+        return [f"data.root={self.volumes}", "seen=true", "acceleration=2", "mask.centre=0.3"]
 
     def room(self, name: str, own_cache: bool = False) -> Room:
         return Room(self.folder / "rooms" / name, None if own_cache else self.cache)
@@ -89,7 +84,7 @@ def command(name: str, base: Base, checkpoint: Path, room: Room) -> tuple[Callab
     """An entry point and the words that give it a checkpoint."""
     out, few = f"out={room.out}", ["steps=2", "accelerator=cpu"]
     new = [*SMALL, "trainer.max_epochs=1", f"hydra.run.dir={room.out}"]
-    scan = [f"data.root={base.volumes}", "volumes=1", "slices=[1]", "seen=true", "acceleration=2", "mask.centre=0.3"]
+    scan = [*base.scans, "volumes=1", "slices=[1]"]
     entry, words = {
         "sample": ("sample", [f"ckpt={checkpoint}", "num_samples=1", "format=nifti", out, *few]),
         "resume": ("train", [f"resume={checkpoint}", "trainer.max_epochs=3", f"hydra.run.dir={room.out}"]),
@@ -100,7 +95,6 @@ def command(name: str, base: Base, checkpoint: Path, room: Room) -> tuple[Callab
             ["experiment=consistency", f"teacher={checkpoint}", "data=phantom_small", "net=unet_small", *ONE, *new[1:]],
         ),
         "autoencoder": ("train", [*new, "model=latent", f"model.autoencoder={checkpoint}"]),
-        "evaluate": ("evaluate", [f"ckpt={checkpoint}", "num_samples=2", f"cache={base.cache}", out, *few]),
         "likelihood": ("likelihood", [f"ckpt={checkpoint}", "num_images=2", out, *few]),
         "likelihood_beside": ("likelihood", [f"ckpt={checkpoint}", "num_images=2", *few]),
         "reconstruct_beside": ("reconstruct", [f"ckpt={checkpoint}", *scan, *few]),

@@ -30,19 +30,7 @@ def words(name: str, base: Base, small: Path, room: Room) -> tuple[str, list[str
         "sample": ("sample", [f"ckpt={base.checkpoint}", "num_samples=8", f"out={small}/samples", *few]),
         "ema": ("ema", [f"ckpt={base.checkpoint}", f"out={small}/ema.ckpt"]),
         "likelihood": ("likelihood", [f"ckpt={base.checkpoint}", "num_images=2", f"out={small}/likelihood", *few]),
-        "reconstruct": (
-            "reconstruct",
-            [
-                f"ckpt={base.checkpoint}",
-                f"data.root={base.volumes}",
-                "volumes=1",
-                "seen=true",
-                "acceleration=2",
-                "mask.centre=0.3",
-                f"out={small}/images",
-                *few,
-            ],
-        ),
+        "reconstruct": ("reconstruct", [f"ckpt={base.checkpoint}", *base.scans, "volumes=1", f"out={small}/images", *few]),
     }[name]
 
 

@@ -97,15 +97,7 @@ def sampling(base: Base, room: Room) -> list[str]:
 
 
 def reconstructing(base: Base, room: Room) -> list[str]:
-    words = [
-        f"data.root={base.volumes}",
-        "volumes=4",
-        "seen=true",
-        "acceleration=2",
-        "mask.centre=0.3",
-        "steps=4",
-        "accelerator=cpu",
-    ]
+    words = [*base.scans, "volumes=4", "steps=4", "accelerator=cpu"]
     return [f"ckpt={base.checkpoint}", *words, f"out={room.out}"]
 
 
