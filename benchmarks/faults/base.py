@@ -24,8 +24,8 @@ MAIN: dict[str, Callable[[], object]] = {
 VOLUMES = Phantom(patients=4, slices=2, coils=2, matrix=32, seed=1)
 SMALL = [
     "experiment=smoke", "data.phantom.matrix=32", "data.batch_size=4", "data.steps_per_epoch=2", "net.channels=[8,8]",
-    "net.patch=1", "trainer.accelerator=cpu", "trainer.precision=32-true", "callbacks.grid.steps=2", "callbacks.grid.num_samples=1",
-    "callbacks.progress.refresh_rate=0",
+    "net.patch=1", "trainer.accelerator=cpu", "trainer.precision=32-true", "callbacks.grid.steps=2",
+    "callbacks.grid.num_samples=1", "callbacks.progress.refresh_rate=0",
 ]  # fmt: skip
 ONE = ["data.volumes_per_contrast=1", "data.held_out_per_contrast=1"]
 READY = ["data.contrasts=[AXT1,AXT2,AXFLAIR]", "data.matrix=32", *ONE]
