@@ -12,19 +12,20 @@ from benchmarks.faults.base import Base, Result, command
 from benchmarks.faults.process import run
 
 SECONDS = 30
-RESUMED = "words path overrides deletes leaves callbacks scheduler optimizer epoch version"  # families that resuming is for
 READERS = "sample likelihood resume reconstruct ema init sample resume_anywhere likelihood teacher sample autoencoder"
+RESUMED = "words path overrides deletes leaves callbacks scheduler optimizer epoch version"  # families that resuming is for
+FITTING = dict.fromkeys(RESUMED.split(), "resume resume_anywhere") | {"patients": "reconstruct init resume"}
 RUN_READERS = "ema sample likelihood_beside resume reconstruct_beside"
 
 
 def jobs(base: Base, scale: float) -> list[tuple]:
     """(name of an attack, entry point), spread evenly over all attacks; half of them at scale 1, all at scale 2."""
-    readers, run_readers = READERS.split(), RUN_READERS.split()
+    run_readers = RUN_READERS.split()
     found = []
     for name in ATTACKS:
         number = zlib.crc32(name.encode())
-        resumed = name.split("_")[0] in RESUMED.split()
-        found.append((name, ("resume", "resume_anywhere")[number % 2] if resumed else readers[number % len(readers)]))
+        fitting = FITTING.get(name.split("_")[0], READERS).split()
+        found.append((name, fitting[number % len(fitting)]))
     found += [(name, run_readers[number % len(run_readers)]) for number, name in enumerate(FOLDERS)]
     found += [(name, "ema") for name in FOLDERS if name.startswith("average")]
     found = sorted({*found}, key=lambda job: zlib.crc32(repr(job).encode()))
