@@ -8,7 +8,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -64,18 +64,58 @@ def bomb(count: int) -> bytes:
     return once * (count // len(block)) + packer.flush()
 
 
-def bombed(content: Content, aim: Aim) -> bytes:
-    """An archive one of whose weights unpacks to a gigabyte; each entry by hand, as zipfile would pack what it is given."""
+class Packed(NamedTuple):
+    """An entry of an archive as it lies there: packed bytes, and what the directory says of them."""
+
+    data: bytes
+    size: int
+    method: int
+    checksum: int
+
+
+def stored(data: bytes) -> Packed:
+    return Packed(data, len(data), zipfile.ZIP_STORED, zlib.crc32(data))
+
+
+def packed(parts: dict[str, Packed], offset: int = 0) -> tuple[bytes, bytes]:
+    """The body and the directory of an archive that begins at an offset, by hand: zipfile would write only what is true."""
     body, directory = b"", b""
-    parts = entries(saved(content))
-    for name, data in parts.items():
-        big = name.endswith("/data/0")
-        packed, size, method = (bomb(ZEROS), ZEROS, 8) if big else (data, len(data), 0)
-        fields = struct.pack("<HHHHHIIIH", 20, 0, method, 0, 0, zlib.crc32(data), len(packed), size, len(name))
-        directory += b"PK\1\2" + struct.pack("<H", 20) + fields + struct.pack("<HHHHII", 0, 0, 0, 0, 0, len(body)) + name.encode()
-        body += b"PK\3\4" + fields + struct.pack("<H", 0) + name.encode() + packed
-    end = struct.pack("<HHHHIIH", 0, 0, len(parts), len(parts), len(directory), len(body), 0)
-    return body + directory + b"PK\5\6" + end
+    for name, (data, size, method, checksum) in parts.items():
+        fields = struct.pack("<HHHHHIIIH", 20, 0, method, 0, 0, checksum, len(data), size, len(name))
+        place = struct.pack("<HHHHII", 0, 0, 0, 0, 0, offset + len(body))
+        directory += b"PK\1\2" + struct.pack("<H", 20) + fields + place + name.encode()
+        body += b"PK\3\4" + fields + struct.pack("<H", 0) + name.encode() + data
+    return body, directory
+
+
+def bombed(content: Content, aim: Aim) -> bytes:
+    """An archive one of whose weights unpacks to a gigabyte."""
+    parts = {name: stored(data) for name, data in entries(saved(content)).items()}
+    first = next(name for name in parts if name.endswith("/data/0"))
+    parts[first] = Packed(bomb(ZEROS), ZEROS, zipfile.ZIP_DEFLATED, 0)
+    body, directory = packed(parts)
+    return body + directory + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, len(parts), len(parts), len(directory), len(body), 0)
+
+
+def two_directories(content: Content, aim: Aim) -> bytes:
+    """Two archives in one file: the end names a directory of the hostile one, and the good one's lies where some readers look.
+
+    The end of a large archive lies where its locator says. A reader that takes what lies before the locator instead, as Python's
+    zipfile did (CVE-2025-8291), checks one archive while torch reads the other.
+    """
+    good = {name: stored(data) for name, data in entries(saved(content)).items()}
+    hostile = good | {name: stored(hostile_pickle(aim)) for name in good if name.endswith("data.pkl")}
+    first, shown = packed(good)
+    second, hidden = packed(hostile, len(first))
+
+    def end(directory: bytes, at: int) -> bytes:
+        return b"PK\6\6" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, len(good), len(good), len(directory), at)
+
+    data = first + second
+    data += hidden + end(hidden, len(data))
+    locator = b"PK\6\7" + struct.pack("<IQI", 0, len(data) - 56, 1)
+    data += shown + end(shown, len(data)) + locator
+    return data + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
 
 
 def hostile_pickle(aim: Aim) -> bytes:
@@ -126,6 +166,7 @@ ATTACKS |= {
     "archive_hostile_pickle": lambda content, aim: swapped("data.pkl", lambda _: hostile_pickle(aim))(content, aim),
     "archive_two_contents": two_contents,
     "archive_bomb": bombed,
+    "archive_two_directories": two_directories,
     "archive_compressed": archive(lambda parts: parts, zipfile.ZIP_DEFLATED),
     "archive_empty": archive(lambda parts: []),
     "archive_without_pickle": archive(lambda parts: [part for part in parts if not part[0].endswith("data.pkl")]),

@@ -135,16 +135,24 @@ ATTACKS |= {
     "version_path": lambda content, aim: content | {"pytorch-lightning_version": "../../x"},
 }
 
+SALT = "00" * 16
 PATIENTS = {
     "number": {"patients": 5, "others": None, "statistics": {}},
-    "nobody": {"patients": [], "others": [], "statistics": {"sigma_data": 1.0}},
-    "many": {"patients": ["0" * 16] * 10**6},
+    "none": {"patients": [], "others": [], "statistics": {"sigma_data": 1.0}},
     "not_text": {"patients": [b"x", 5, None, ["x"]]},
-    "salt_long": {"patients": ["x"], "salt": "0" * 10**7},
-    "cost": {"patients": ["x"], "n": 2**40, "r": 2**20, "p": 2**20, "scrypt": {"n": 2**40, "r": 8, "p": 1}},
-    "salt_number": {"patients": ["x"], "salt": 5},
-    "cost_zero": {"patients": ["x"], "salt": "00", "n": 0, "r": 0, "p": 0},
-    "statistics_nan": {"patients": ["x"], "statistics": {"sigma_data": float("nan"), "sigma_max": float("inf")}},
+    "many": {"patients": ["0" * 16] * 10**6},
+    "many_under_a_salt": {"patients": {"salt": SALT, "cost": 2**14, "hashes": [f"{i:032x}" for i in range(10**5)]}},
+    "many_salts": {"others": [{"salt": f"{i:032x}", "cost": 2**14, "hashes": ["0" * 32]} for i in range(10**4)]},
+    "cost_high": {"patients": {"salt": SALT, "cost": 2**40, "hashes": ["0" * 32]}},
+    "cost_zero": {"patients": {"salt": SALT, "cost": 0, "hashes": ["0" * 32]}},
+    "cost_text": {"patients": {"salt": SALT, "cost": "x", "hashes": ["0" * 32]}},
+    "salt_long": {"patients": {"salt": "0" * 10**7, "cost": 2**14, "hashes": []}},
+    "salt_number": {"patients": {"salt": 5, "cost": 2**14, "hashes": []}},
+    "salt_text": {"patients": {"salt": "x" * 32, "cost": 2**14, "hashes": []}},
+    "hashes_number": {"patients": {"salt": SALT, "cost": 2**14, "hashes": 5}},
+    "hashes_nested": {"patients": {"salt": SALT, "cost": 2**14, "hashes": [[1], {}]}},
+    "statistics_nan": {"statistics": {"sigma_data": float("nan"), "sigma_max": float("inf")}},
+    "statistics_text": {"statistics": {"sigma_data": "x"}},
 }
 for label, state in PATIENTS.items():
 
@@ -154,4 +162,4 @@ for label, state in PATIENTS.items():
         }
 
     ATTACKS[f"patients_{label}"] = patients
-ATTACKS["patients_of_another_module"] = lambda content, aim: {"EvilDataModule": PATIENTS["nobody"]} | content
+ATTACKS["patients_of_another_module"] = lambda content, aim: {"EvilDataModule": PATIENTS["none"]} | content
