@@ -70,7 +70,7 @@ def folder(cfg: DictConfig, ckpt: Path) -> Path:
     """In the run's folder, named by checkpoint and options: the same command finds what it left. Raises InputError for a file."""
     asked = HydraConfig.get().job.override_dirname.replace("+", "")
     name = folder_name(f"{ckpt.stem}_{asked}" if asked else ckpt.stem)
-    out = job_folder(cfg.out) if cfg.out else checkpoint.run_of(ckpt) / "evaluation" / name
+    out = job_folder(cfg.out) if cfg.out else checkpoint.results_of(ckpt, "evaluation", name)
     results.check_folder(out)
     cfg.run = str(out.resolve())
     return out

@@ -28,7 +28,7 @@ Found = dict[str, dict[str, Tensor]]  # set and contrast -> column -> bits of ea
 @entry("likelihood", reaching("data"))
 def main(cfg: DictConfig) -> None:
     ckpt = Path(cfg.ckpt) if cfg.ckpt else checkpoint.newest("runs")
-    out = job_folder(cfg.out or checkpoint.run_of(ckpt) / "likelihood" / ckpt.stem)
+    out = job_folder(cfg.out or checkpoint.results_of(ckpt, "likelihood", ckpt.stem))
     results.check_folder(out)
     system = checkpoint.load(ckpt, cfg.trust)
     if system.latent:

@@ -173,7 +173,7 @@ def folder(cfg: DictConfig, ckpt: Path) -> Path:
     """Named by checkpoint and what was asked for: the same command finds what it left. Raises InputError for another's."""
     asked = HydraConfig.get().job.override_dirname.replace("+", "")
     name = folder_name(f"{ckpt.stem}_{asked}" if asked else ckpt.stem)
-    out = job_folder(cfg.out) if cfg.out else checkpoint.run_of(ckpt) / "reconstruction" / name
+    out = job_folder(cfg.out) if cfg.out else checkpoint.results_of(ckpt, "reconstruction", name)
     results.check_folder(out)
     return out
 

@@ -25,6 +25,7 @@ from condiff.systems import DiffusionSystem
 
 SAMPLING = ("sampler", "guidance", "clamp")  # how the run sampled
 LOCAL = ("root", "cache", "workers", "loaders", "shard")  # fields of the data that belong to a machine
+STAGES = 8  # models that a model learned from: an autoencoder, a teacher
 LONGEST_YAML = 1 << 20  # bytes
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -148,6 +149,8 @@ def patients_in(content: dict[str, Any], path: str | Path) -> list[Fingerprints]
     state = _data_state(content, path)
     others = state.get("others") or []
     try:
+        if len(others) > STAGES and not isinstance(state["patients"], list):
+            raise ValueError("more stages than a model has")
         if isinstance(state["patients"], list):  # by versions that had no salt
             return [Fingerprints.unsalted([*state["patients"], *others])]
         return [Fingerprints.of_state(one) for one in (state["patients"], *others)]
@@ -169,6 +172,17 @@ def run_of(path: str | Path) -> Path:
     """The folder of the run that a checkpoint lies in, or the folder it lies in where that is none."""
     here = Path(path).resolve().parent
     return here.parent if here.name == "checkpoints" else here
+
+
+def results_of(path: str | Path, kind: str, name: str) -> Path:
+    """The folder in a checkpoint's run for results of a kind. Raises InputError where a link leads out of the run."""
+    run = run_of(path)
+    for folder in (run / kind, run / kind / name):
+        if folder.is_symlink():
+            raise InputError(
+                f"{folder}: is a link, and a run from elsewhere may have links to anywhere; delete it, or give out=DIR"
+            )
+    return run / kind / name
 
 
 def newest(root: str | Path) -> Path:

@@ -286,6 +286,15 @@ def test_places_are_read_from_the_folder_of_the_run(tmp_path):
         assert checkpoint.places_of(ckpt) == {}
 
 
+def test_results_stay_in_the_run(tmp_path):
+    ckpt = tmp_path / "run/checkpoints/last.ckpt"
+    ckpt.parent.mkdir(parents=True)
+    assert checkpoint.results_of(ckpt, "evaluation", "last") == (tmp_path / "run/evaluation/last").resolve()
+    (tmp_path / "run/evaluation").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="evaluation: is a link"):
+        checkpoint.results_of(ckpt, "evaluation", "last")
+
+
 # ---- patients
 
 
