@@ -18,7 +18,7 @@ from torch import Tensor
 from condiff.data import header
 from condiff.data.header import Header
 from condiff.errors import InputError
-from condiff.mri.fourier import crop_readout, ifft2c, rss
+from condiff.mri.fourier import crop_readout, ifft2c, readout_margins, rss
 
 ACQUISITIONS = ("AXT1", "AXT1PRE", "AXT1POST", "AXT2", "AXFLAIR")
 UNREADABLE = "cannot be read"  # in the reason, where another try may go better
@@ -155,6 +155,7 @@ class Acquired:
         full: whether all was sampled that the header calls measured.
         good: their places in the volume; the others are zero or not finite.
         shape: (rows, columns) of the file's own image.
+        margins: [S, K, M, cols] of the readout's margins, where it was oversampled and cropped: air, to measure noise in.
     """
 
     volume: Volume
@@ -164,6 +165,7 @@ class Acquired:
     full: bool
     good: list[int]
     shape: tuple[int, int]
+    margins: Tensor | None = None
 
 
 def label(path: Path) -> Volume:
@@ -211,13 +213,14 @@ def read_acquired(path: Path) -> Acquired:
     if left >= right:
         raise InputError(f"{path}: its header's encoding limits leave no column of {sampled.shape[1]}; copy it again")
     full = columns is None and bool(sampled[:, left:right].all())
-    fov = about.fov_mm
+    fov, margins = about.fov_mm, None
     if torch.equal(sampled.any(dim=0), sampled.all(dim=0)):
         rows = round(values.shape[-2] * about.recon_fov_mm[0] / about.fov_mm[0])
+        margins = readout_margins(values, about.recon_fov_mm[0] / about.fov_mm[0])
         values, sampled = torch.stack([crop_readout(one, rows) for one in values]), sampled[:1].expand(rows, -1)
         fov = about.recon_fov_mm[0], about.fov_mm[1]
     volume = Volume(path, acquisition, patient, acquisition, slices=len(every), coils=values.shape[1], header=about)
-    return Acquired(volume, values, sampled, fov, full, good, image or (sampled.shape[0],) * 2)
+    return Acquired(volume, values, sampled, fov, full, good, image or (sampled.shape[0],) * 2, margins)
 
 
 @contextmanager
