@@ -56,7 +56,8 @@ def crop_readout(kspace: Tensor, rows: int) -> Tensor:
 def readout_margins(kspace: Tensor, inside: float) -> Tensor | None:
     """Rows outside the field of view of an oversampled readout, [S, K, rows, cols] -> [S, K, M, cols]; columns stay k-space.
 
-    No head reaches there, so it is the noise scan that files of fastMRI have. None where the readout is not oversampled.
+    No head reaches there, so it is the noise scan that files of fastMRI have. Under a Hann window along the readout, against
+    the ringing of the head's edge, and scaled so that white noise keeps its variance. None without oversampling.
 
     Args:
         inside: share of the rows that the field of view takes.
@@ -67,7 +68,9 @@ def readout_margins(kspace: Tensor, inside: float) -> Tensor | None:
     if len(outside) < FEWEST_MARGIN:
         return None
     chosen = outside[torch.linspace(0, len(outside) - 1, min(len(outside), MOST_MARGIN)).round().long()].to(kspace.device)
-    return torch.stack([_along_rows(torch.fft.ifft, one)[..., chosen, :] for one in kspace])
+    window = torch.hann_window(n, periodic=n % 2 == 0, device=kspace.device)[:, None]  # 1 at n // 2
+    window = window / window.square().mean().sqrt()
+    return torch.stack([_along_rows(torch.fft.ifft, window * one)[..., chosen, :] for one in kspace])
 
 
 def rss(images: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class Measurement:
         return self.scale * fit(seen, (self.grid.size, self.grid.size))
 
     def target(self, full: Tensor, maps: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
-        """What all samples of these slices [S, K, rows, cols] give: complex images [S, H, W], root sum of squares in the file's units."""
+        """Of all samples [S, K, rows, cols] of these slices: complex images [S, H, W], the scanner's root sum of squares."""
         shape, size = (self.mask.shape[0], self.mask.shape[1]), (self.grid.size, self.grid.size)
         combined, squares = [], []
         for one in full:
