@@ -125,12 +125,14 @@ def test_own_grid_and_units(prior, run_entry, tmp_path):
     folder = tmp_path / "scans"
     folder.mkdir()
     path = write_raw(folder / "one.h5", shape=(128, 64), noise=1e-6)
+    (folder / "one.two.h5").write_bytes(path.read_bytes())  # a name of its own, dots or not
     arguments = "acceleration=1", "method=zero_filled", "steps=1", "mask.centre=0", f"data.root={folder}", "out=out"
     run_entry("reconstruct.py", f"ckpt={prior}", *ARGUMENTS[2:3], "accelerator=cpu", *arguments)
     scan = read_acquired(path)
     whole = rss(ifft2c(fit(fit(scan.kspace, (32, 32)), (64, 64))))
     with h5py.File("out/one.h5") as file:
         found = torch.from_numpy(file["reconstruction"][()])
+    assert Path("out/one.two.h5").is_file() and Path("out/one.two.png").is_file()
     assert found.shape == whole.shape and (found - whole).norm() < 0.05 * whole.norm()
 
 
