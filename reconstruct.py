@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -22,6 +23,7 @@ from torch import Tensor
 from condiff import checkpoint, results
 from condiff.data.fastmri import Acquired, label, read_acquired
 from condiff.data.identity import Fingerprints
+from condiff.data.writing import whole
 from condiff.diffusion.guidance import finite
 from condiff.entry import entry, folder_name, job_folder, plain
 from condiff.errors import InputError, NotANumber
@@ -35,6 +37,7 @@ from condiff.systems import DiffusionSystem
 PRIORS = {1: "magnitude", 2: "complex"}  # by channels
 SHOWN = ("acceleration", "acceleration_on_grid", "evaluations_per_slice", "seconds_per_slice", "sigma_y")  # besides the measures
 WIDTH = 130  # of the table, whatever the terminal
+POLL_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
@@ -61,12 +64,15 @@ def main(cfg: DictConfig) -> None:
         raise InputError(
             f"samples={cfg.samples} steps={cfg.steps}: this method asks no network and has one answer; leave them out"
         )
+    if cfg.method.steps != 1 and cfg.steps == 1:
+        raise InputError("steps=1: this method goes from noise to an image in several; give at least 2")
     root = Path(cfg.data.root).expanduser() if cfg.data.root else data.folder()
     files = wanted(cfg, root, ckpt, fabric.is_global_zero)
     out = folder(cfg, ckpt)
     if fabric.is_global_zero:
         keep(cfg, ckpt, out)
         print(f"checkpoint  {ckpt}\nprior       {prior} images of {scan.grid.size} x {scan.grid.size}, {scan.grid.fov_mm:g} mm")
+    reasons_of(out, fabric.global_rank).unlink(missing_ok=True)
     fabric.barrier()
     about = {"method": plain(cfg.method.walk), "steps": cfg.steps, "seed": cfg.seed} | {
         "checkpoint": str(ckpt),
@@ -78,10 +84,12 @@ def main(cfg: DictConfig) -> None:
         cond, slices = told(cfg, system, data, acquired)
         reconstruct(acquired, scan, solve, cond, slices, fabric.device, target, cfg.keep_samples, about, tick)
 
-    targets = {path: out / path.relative_to(root).with_suffix("") for path in files}
+    targets = {path: out / path.relative_to(root) for path in files}
     left = each(fabric, targets, one)
+    if fabric.world_size > 1:
+        left = gather(out, fabric.global_rank, fabric.world_size, left)
     if fabric.is_global_zero:
-        tell(out, [target.with_suffix(".h5") for target in targets.values()], left)
+        tell(out, [*targets.values()], left)
 
 
 def posed(cfg: DictConfig, system: DiffusionSystem, prior: str) -> Pose:
@@ -98,23 +106,43 @@ def posed(cfg: DictConfig, system: DiffusionSystem, prior: str) -> Pose:
 
 
 def each(fabric: L.Fabric, targets: dict[Path, Path], one: Callable[..., None]) -> dict[Path, str]:
-    """Reconstruct the volumes that are not done yet, on all processes; tell every one of them which failed, and why."""
+    """Reconstruct this process's share of the volumes, where they are not done yet; return the reasons of those that failed."""
     mine, left = [*targets][fabric.global_rank :: fabric.world_size], {}
     with Progress(disable=not fabric.is_global_zero) as progress:
         bar = progress.add_task("Reconstructing", total=len(mine))
         for index, path in enumerate(mine):
             try:
-                if numbers_of(targets[path].with_suffix(".h5")) is None:
+                if numbers_of(targets[path]) is None:
                     one(path, targets[path], partial(progress.advance, bar))
             except (InputError, NotANumber, torch.linalg.LinAlgError) as reason:
                 left[path] = str(reason).removeprefix(f"{path}: ")
             except (torch.OutOfMemoryError, MemoryError):
                 left[path] = "one image does not fit into memory; set fewer coils"
             progress.update(bar, completed=index + 1)
-    reasons = [left] * fabric.world_size
-    if fabric.world_size > 1:
-        torch.distributed.all_gather_object(reasons, left)
-    return {path: reason for some in reasons for path, reason in some.items()}
+    return left
+
+
+def reasons_of(out: Path, rank: int) -> Path:
+    """Where a process leaves the reasons of its volumes that failed; the file says that it has finished, too."""
+    return out / f"failed-{rank}.json"
+
+
+def gather(out: Path, rank: int, processes: int, left: dict[Path, str]) -> dict[Path, str]:
+    """Reasons of all processes, for the first; the others return their own at once.
+
+    By files: processes have unequal work of hours, and a collective operation that waits for the last would time out.
+    """
+    with whole(reasons_of(out, rank)) as stream:
+        stream.write(json.dumps({str(path): reason for path, reason in left.items()}).encode())
+    if rank > 0:
+        return left
+    files = [reasons_of(out, one) for one in range(processes)]
+    while not all(file.is_file() for file in files):
+        time.sleep(POLL_SECONDS)  # a process that dies takes this one along: its launcher watches over both
+    found = [json.loads(file.read_text()) for file in files]
+    for file in files:
+        file.unlink()
+    return {Path(path): reason for one in found for path, reason in one.items()}
 
 
 def wanted(cfg: DictConfig, root: Path, ckpt: Path, say: bool) -> list[Path]:
@@ -209,7 +237,7 @@ def tell(out: Path, files: list[Path], left: dict[Path, str]) -> None:
         name: [one for one in found if one["contrast"] == name] for name in sorted({one["contrast"] for one in found})
     }
     summary = {name: averages(group) for name, group in groups.items()}
-    (out / "metrics.json").write_text(json.dumps({"mean": summary, "volumes": found}, indent=1))
+    (out / "metrics.json").write_text(json.dumps({"mean": summary, "volumes": found}, indent=1, allow_nan=False))
     table = Table("", *(f"{name} ({len(group)})" for name, group in groups.items()))
     for key in summary["all"]:
         table.add_row(key, *(f"{summary[name][key]:.4g}" if key in summary[name] else "" for name in groups))

@@ -139,6 +139,9 @@ OPTIONS: dict[str, dict[str, Rule]] = {
         "volumes": maybe(whole()),
         "slices": maybe(SLICES),
         "sigma_data": maybe(above(0)),
+        **dict.fromkeys((f"method.walk.{name}" for name in ("iterations", "repeats", "corrections")), whole()),
+        **dict.fromkeys((f"method.walk.{name}" for name in ("trust", "snr", "zeta", "step", "weight")), number(0)),
+        "method.walk.eta": number(0, 1),
     },
 }
 

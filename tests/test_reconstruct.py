@@ -4,6 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import h5py
@@ -14,10 +17,11 @@ import torch
 from condiff import checkpoint
 from condiff.data.fastmri import read_acquired
 from condiff.mri.fourier import fit, ifft2c, rss, to_channels
-from condiff.mri.maps import espirit
-from condiff.mri.masks import equispaced_fraction
+from condiff.mri.maps import espirit, low_resolution
+from condiff.mri.masks import equispaced_fraction, poisson
 from condiff.reconstruction.measurement import Grid, measure
 from condiff.reconstruction.problems import coilwise, combined, phased
+from condiff.reconstruction.volumes import Scan
 from tests.conftest import ROOT, TINY_RUN, bad, write_raw
 
 ARGUMENTS = ["volumes=1", "steps=4", "batch_size=3", "mask.centre=0.3", "acceleration=2", "accelerator=cpu"]
@@ -52,6 +56,13 @@ def prior(checkpoint_of):
 def magnitudes(checkpoint_of):
     """Of magnitude images."""
     return checkpoint_of("magnitude")
+
+
+def module_of(script):
+    specification = spec_from_file_location(Path(script).stem, ROOT / script)
+    module = module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
 
 
 def acquired(tmp_path, **settings):
@@ -114,12 +125,14 @@ def test_own_grid_and_units(prior, run_entry, tmp_path):
     folder = tmp_path / "scans"
     folder.mkdir()
     path = write_raw(folder / "one.h5", shape=(128, 64), noise=1e-6)
+    (folder / "one.two.h5").write_bytes(path.read_bytes())  # a name of its own, dots or not
     arguments = "acceleration=1", "method=zero_filled", "steps=1", "mask.centre=0", f"data.root={folder}", "out=out"
     run_entry("reconstruct.py", f"ckpt={prior}", *ARGUMENTS[2:3], "accelerator=cpu", *arguments)
     scan = read_acquired(path)
     whole = rss(ifft2c(fit(fit(scan.kspace, (32, 32)), (64, 64))))
     with h5py.File("out/one.h5") as file:
         found = torch.from_numpy(file["reconstruction"][()])
+    assert Path("out/one.two.h5").is_file() and Path("out/one.two.png").is_file()
     assert found.shape == whole.shape and (found - whole).norm() < 0.05 * whole.norm()
 
 
@@ -149,7 +162,7 @@ def test_reconstruct(prior, run_entry, tmp_path, capsys, phantom_root):
         assert (file["standard_deviation"][()] >= 0).all()
     assert {path.suffix for path in Path("out").iterdir()} == {".h5", ".png", ".gif", ".json"}
     assert numbers["evaluations_per_slice"] == 3 * 4
-    assert numbers["acceleration"] == pytest.approx(2, rel=0.1)
+    assert numbers["acceleration"] == pytest.approx(2, rel=0.1) and 0 < numbers["cg_residual"]["last"] < 0.05
     assert set(numbers["combined"]) == {"zero_filled", "one", "mean"} and numbers["uncertainty"]["coverage_3"] <= 1
     before = path.stat().st_mtime_ns
     capsys.readouterr()
@@ -215,6 +228,47 @@ def test_a_width_of_its_own(prior, run_entry, tmp_path):
     with h5py.File("out/one.h5") as file:
         assert np.isfinite(file["reconstruction"][()]).all() and file["reconstruction"][()].any()
     assert numbers["combined"]["one"]["psnr"] > 20  # its coils tell nothing of places, so there is nothing to unfold by
+
+
+def test_two_dimensional_mask_and_padded_edges(tmp_path):
+    """Poisson disc of the middle 48 of 64 columns, the rest zero-padded: acceleration counts what could be sampled."""
+    full = acquired(tmp_path)
+    mask = torch.zeros_like(full.sampled)
+    mask[:, 8:56] = poisson((64, 48), 3.0, 0.2, torch.Generator().manual_seed(0))
+    header = replace(full.volume.header, columns=(8, 56))
+    scan = replace(
+        full, kspace=full.kspace * mask, sampled=mask, full=False, volume=replace(full.volume, header=header), margins=None
+    )
+    scanned = Scan(Grid(64, 220.0, 0.99), espirit, 8, None, 8.0, False, 0)(scan, [1], torch.device("cpu"))
+    assert scanned.acceleration == pytest.approx((3.0, 3.0), rel=0.05) and scanned.target is None
+    assert torch.equal(scanned.measured.mask, mask) and scanned.measured.kspace.shape[0] == 1
+    assert not scanned.measured.kspace[..., ~mask].any()
+
+
+def test_maps_are_made_of_the_slices_that_are_asked_for(tmp_path):
+    """Once each, for the measurement and for its target; scale and noise level are the volume's."""
+    scan, sizes = acquired(tmp_path, slices=4), []
+
+    def counted(kspace, **settings):
+        sizes.append(len(kspace))
+        return low_resolution(kspace, **settings)
+
+    every = measure(scan.kspace, scan.sampled, scan.fov_mm, Grid(64, 220.0, 0.99), low_resolution, margins=scan.margins)
+    scanned = Scan(Grid(64, 220.0, 0.99), counted, 8, equispaced_fraction, 1.0, False, 0)
+    one = replace(scanned, mask=lambda shape, acceleration, generator: torch.ones(shape, dtype=torch.bool))(scan, [3], "cpu")
+    assert sizes == [1, 1] and (one.measured.scale, one.measured.sigma_y) == (every.scale, every.sigma_y)
+    assert torch.equal(one.measured.kspace[0], every.kspace[3]) and torch.equal(one.measured.maps[0], every.maps[3])
+
+
+def test_reasons_of_all_processes_reach_the_first(tmp_path, monkeypatch):
+    """By files, whoever ends first; none is left over."""
+    script = module_of("reconstruct.py")
+    monkeypatch.setattr(script, "POLL_SECONDS", 0.01)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(script.gather, tmp_path, 0, 2, {Path("a"): "bad"})
+        assert script.gather(tmp_path, 1, 2, {Path("b"): "worse"}) == {Path("b"): "worse"}
+        assert first.result(timeout=30) == {Path("a"): "bad", Path("b"): "worse"}
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.slow
@@ -288,6 +342,16 @@ def test_one_bad_slice_leaves_the_others(prior, run_entry, tmp_path, capsys):
         (["contrast=AXT9"], "AXT9"),
         (["slices=[70]"], "slices"),
         (["samples=0"], "samples=0"),
+        (["samples=2.5"], "samples=2.5"),
+        (["acceleration=[4,8]"], "acceleration=[4, 8]"),
+        (["acceleration=four"], "acceleration=four"),
+        (["acceleration=null"], "acceleration=None"),
+        (["slices=[-1]"], "slices=[-1]"),
+        (["slices=[]"], "slices=[]"),
+        (["steps=1"], "steps=1"),
+        (["mask.centre=-0.1"], "mask.centre=-0.1"),
+        (["method.walk.trust=-1"], "method.walk.trust=-1"),
+        (["method.walk.eta=2"], "method.walk.eta=2"),
         (["method=nonsense"], "dds"),
         (["out=file"], "out=file"),
     ],

@@ -19,7 +19,7 @@ from torch import Tensor
 from condiff.data import hdf5, header
 from condiff.data.header import Header
 from condiff.errors import DataFault, printable
-from condiff.mri.fourier import crop_readout, ifft2c, rss
+from condiff.mri.fourier import crop_readout, ifft2c, readout_margins, rss
 
 ACQUISITIONS = ("AXT1", "AXT1PRE", "AXT1POST", "AXT2", "AXFLAIR")
 LARGEST = {"slices": 1024, "coils": 256, "rows": 4096, "columns": 4096}
@@ -187,6 +187,7 @@ class Acquired:
         full: whether all was sampled that was to be measured.
         good: their places in the volume; the others are zero or not finite.
         shape: (rows, columns) of the file's own image.
+        margins: [S, K, M, cols] of the readout's margins, where it was oversampled and cropped: air, to measure noise in.
     """
 
     volume: Volume
@@ -196,6 +197,7 @@ class Acquired:
     full: bool
     good: list[int]
     shape: tuple[int, int]
+    margins: Tensor | None = None
 
 
 def label(path: Path) -> Volume:
@@ -238,14 +240,15 @@ def read_acquired(path: Path) -> Acquired:
                 raise DataFault("its mask leaves no sample of its k-space; copy it again")
     left, right = _columns(about, sampled.any(dim=0).numpy())
     full = bool(sampled[:, left:right].all())
-    fov, rows = about.fov_mm, _rows(about)
+    values, fov, margins = _live_coils(values), about.fov_mm, None
     if torch.equal(sampled.any(dim=0), sampled.all(dim=0)):
+        rows, margins = _rows(about), readout_margins(values, about.recon_fov_mm[0] / about.fov_mm[0])
         values, sampled = torch.stack([crop_readout(one, rows) for one in values]), sampled[:1].expand(rows, -1)
         fov = about.recon_fov_mm[0], about.fov_mm[1]
-    values, about = _live_coils(values), replace(about, columns=(left, right))
+    about = replace(about, columns=(left, right))
     volume = Volume(path, acquisition, patient, acquisition, slices=len(every), coils=values.shape[1], header=about)
     shape = image.shape[-2:] if image is not None else (sampled.shape[0],) * 2
-    return Acquired(volume, values, sampled, fov, full, good, shape)
+    return Acquired(volume, values, sampled, fov, full, good, shape, margins)
 
 
 def _header(file: h5py.File) -> Header:

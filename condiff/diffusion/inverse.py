@@ -7,6 +7,8 @@ last is the answer. y may be complex, and may be one for the whole batch, [1, ..
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import Protocol
 
@@ -29,6 +31,18 @@ class LinearOperator(Protocol):
 
 
 Method = Callable[..., Iterator[Tensor]]
+_residuals: ContextVar[list[Tensor] | None] = ContextVar("_residuals", default=None)
+
+
+@contextmanager
+def recorded_residuals() -> Iterator[list[Tensor]]:
+    """Relative residuals |b - M x| / |b| that `conjugate_gradients` ended with inside the block, [B] each, in their order."""
+    residuals: list[Tensor] = []
+    token = _residuals.set(residuals)
+    try:
+        yield residuals
+    finally:
+        _residuals.reset(token)
 
 
 def conjugate_gradients(
@@ -50,6 +64,8 @@ def conjugate_gradients(
         x, r = x + alpha * p, r - alpha * q
         before, rr = rr, _dot(r, r)
         p = r + rr / before.clamp(min=1e-30) * p
+    if (residuals := _residuals.get()) is not None:
+        residuals.append((rr / _dot(b, b).clamp(min=1e-30)).sqrt().flatten())
     return x
 
 

@@ -4,19 +4,47 @@ import torch
 from torch import Tensor
 
 NOISE_SHARE = 0.02  # of the sampled positions, those furthest from the centre of k-space
+OUTER = 1 / 3  # of the sampled columns of readout margins
+QUIET = 1.5  # times the median power of a margin's rows: louder ones hold signal
+LOUDER = 1.1  # times the power of the outermost samples: margins above are not free of signal
 
 
-def noise_samples(kspace: Tensor) -> Tensor:
-    """What is furthest out of the sampled positions, where there is next to nothing but noise: [S, K, H, W] -> [K, N].
+def noise_samples(kspace: Tensor, margins: Tensor | None = None) -> Tensor:
+    """Samples [K, N] of k-space [S, K, rows, cols] that are next to nothing but noise; fastMRI has no noise scans.
 
-    FastMRI has no noise scans. Positions that no coil has sampled (zero-padded, undersampled) do not count.
+    The outer columns of the readout's ``margins`` (`condiff.mri.fourier.readout_margins`): air, far from the centre of k-space,
+    whose signal rings into the air. Without margins, or where they hold signal, the outermost samples of k-space; these
+    hold some signal too. Positions that no coil has sampled (zero-padded, undersampled) do not count.
     """
+    outermost = _outermost(kspace)
+    if margins is None:
+        return outermost
+    air = _air(margins)
+    return air if _power(air) <= LOUDER * _power(outermost) else outermost
+
+
+def _outermost(kspace: Tensor) -> Tensor:
     sampled = (kspace != 0).any(dim=0).any(dim=0)
     rows, cols = (torch.linspace(-1, 1, n, device=kspace.device) for n in kspace.shape[-2:])
     radius = torch.where(sampled, rows[:, None].square() + cols.square(), -1.0).flatten()
     number = max(int(NOISE_SHARE * int(sampled.sum())), 1)
     chosen = radius.topk(number).indices
     return kspace.flatten(2)[..., chosen].transpose(0, 1).flatten(1)
+
+
+def _air(margins: Tensor) -> Tensor:
+    cols = margins.shape[-1]
+    sampled = (margins != 0).flatten(0, 2).any(dim=0)
+    distance = torch.where(sampled, (torch.arange(cols, device=margins.device) - cols // 2).abs(), -1)
+    outer = margins[..., distance.topk(max(int(OUTER * int(sampled.sum())), 1)).indices].transpose(0, 1)  # [K, S, M, n]
+    power = outer.abs().square().mean(dim=(1, 3), keepdim=True)
+    power = (power / power.median(dim=2, keepdim=True).values.clamp(min=1e-38)).mean(dim=0).flatten()
+    return outer[:, :, power < QUIET].flatten(1)
+
+
+def _power(noise: Tensor) -> Tensor:
+    """Geometric mean over the coils [K, N]."""
+    return noise.abs().double().square().mean(dim=1).clamp(min=1e-300).log().mean().exp()
 
 
 def whitening(noise: Tensor) -> Tensor:

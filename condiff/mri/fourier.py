@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 AXES = (-2, -1)
+MARGIN = 1.1, 0.9  # of the field of view, of the readout: between these lie its margins, whose ends receivers damp
+FEWEST_MARGIN, MOST_MARGIN = 8, 64  # rows
 
 
 def fft2c(image: Tensor) -> Tensor:
@@ -47,9 +49,28 @@ def fit(x: Tensor, shape: tuple[int, int]) -> Tensor:
 
 def crop_readout(kspace: Tensor, rows: int) -> Tensor:
     """K-space of the middle ``rows`` of the image's rows: what a scanner samples too densely along the readout is given up."""
-    along_rows = torch.fft.fftshift(torch.fft.ifft(torch.fft.ifftshift(kspace, dim=-2), dim=-2, norm="ortho"), dim=-2)
-    middle = fit(along_rows, (rows, kspace.shape[-1]))
-    return torch.fft.fftshift(torch.fft.fft(torch.fft.ifftshift(middle, dim=-2), dim=-2, norm="ortho"), dim=-2)
+    middle = fit(_along_rows(torch.fft.ifft, kspace), (rows, kspace.shape[-1]))
+    return _along_rows(torch.fft.fft, middle)
+
+
+def readout_margins(kspace: Tensor, inside: float) -> Tensor | None:
+    """Rows outside the field of view of an oversampled readout, [S, K, rows, cols] -> [S, K, M, cols]; columns stay k-space.
+
+    No head reaches there, so it is the noise scan that files of fastMRI have. Under a Hann window along the readout, against
+    the ringing of the head's edge, and scaled so that white noise keeps its variance. None without oversampling.
+
+    Args:
+        inside: share of the rows that the field of view takes.
+    """
+    n = kspace.shape[-2]
+    position = (2 * (torch.arange(n) - n // 2) / n).abs()
+    outside = ((position > MARGIN[0] * inside) & (position < MARGIN[1])).nonzero()[:, 0]
+    if len(outside) < FEWEST_MARGIN:
+        return None
+    chosen = outside[torch.linspace(0, len(outside) - 1, min(len(outside), MOST_MARGIN)).round().long()].to(kspace.device)
+    window = torch.hann_window(n, periodic=n % 2 == 0, device=kspace.device)[:, None]  # 1 at n // 2
+    window = window / window.square().mean().sqrt()
+    return torch.stack([_along_rows(torch.fft.ifft, window * one)[..., chosen, :] for one in kspace])
 
 
 def rss(images: Tensor) -> Tensor:
@@ -69,3 +90,7 @@ def to_channels(image: Tensor) -> Tensor:
 
 def _centred(transform, x: Tensor) -> Tensor:
     return torch.fft.fftshift(transform(torch.fft.ifftshift(x, dim=AXES), norm="ortho"), dim=AXES)
+
+
+def _along_rows(transform, x: Tensor) -> Tensor:
+    return torch.fft.fftshift(transform(torch.fft.ifftshift(x, dim=-2), dim=-2, norm="ortho"), dim=-2)

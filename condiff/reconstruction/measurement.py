@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from condiff.data.transforms import Transform
-from condiff.diffusion.inverse import sense
 from condiff.errors import InputError
 from condiff.mri.coils import combine, compression, gram, mix, noise_samples, whitening
-from condiff.mri.fourier import fft2c, fit, ifft2c, rss, to_complex
+from condiff.mri.fourier import fft2c, fit, ifft2c, rss
 from condiff.mri.masks import calibration
 from condiff.mri.operators import Sense
+from condiff.reconstruction.scale import brightness
 
 FEWEST = 4  # lines of calibration on a side, below which no maps can be made
 AREA = 24 * 24  # samples of calibration that are enough: where there are few columns, more rows are taken
@@ -41,7 +41,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The slices of a volume as inverse problems, y = A(x) + noise, in the units of a model of complex images.
+    """Slices of a volume as inverse problems, y = A(x) + noise, in the units of a model of complex images.
 
     Attributes:
         kspace: y [S, V, h, w], zero where nothing was sampled.
@@ -49,7 +49,7 @@ class Measurement:
         maps: [S, V, h, w].
         calibration: rows and columns of the block that the maps are from.
         mixing, unmixing: [V, K] from the scanner's coils to the virtual ones, and [K, V] back.
-        failed: slices whose maps could not be made; they are zero.
+        failed: places of the slices whose maps could not be made; they are zero.
         scale: of white virtual coils' images that is 1 here.
         sigma_y: standard deviation of the noise in each real component of y.
     """
@@ -81,7 +81,7 @@ class Measurement:
         return self.scale * fit(seen, (self.grid.size, self.grid.size))
 
     def target(self, full: Tensor, maps: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
-        """What all samples [S, K, rows, cols] give: complex images [S, H, W], root sum of squares as the scanner has it."""
+        """Of all samples [S, K, rows, cols] of these slices: complex images [S, H, W], the scanner's root sum of squares."""
         shape, size = (self.mask.shape[0], self.mask.shape[1]), (self.grid.size, self.grid.size)
         combined, squares = [], []
         for one in full:
@@ -99,13 +99,24 @@ class Measurement:
 
 
 def measure(
-    kspace: Tensor, mask: Tensor, fov_mm: tuple[float, float], grid: Grid, maps: Callable[..., Tensor], coils: int = 8
+    kspace: Tensor,
+    mask: Tensor,
+    fov_mm: tuple[float, float],
+    grid: Grid,
+    maps: Callable[..., Tensor],
+    coils: int = 8,
+    margins: Tensor | None = None,
+    places: Sequence[int] | None = None,
 ) -> Measurement:
     """Prepare undersampled k-space [S, K, rows, cols], mask [rows, cols], for a model of images on ``grid``.
+
+    Noise, virtual coils and scale are the whole volume's; maps, which take long, are made of the slices at ``places`` alone.
 
     Args:
         maps: one of `condiff.mri.maps`.
         coils: at most so many virtual ones.
+        margins: of the readout, [S, K, M, cols], where it was oversampled (`condiff.mri.fourier.readout_margins`).
+        places: of the slices in the measurement, all where None.
 
     Raises:
         InputError: nothing sampled, no calibration lines, or noise that cannot be measured.
@@ -121,13 +132,16 @@ def measure(
             f"mask: {rows} x {cols} samples lie without gaps about the centre of k-space; coil maps need {FEWEST} x {FEWEST}: "
             "ask for a larger mask.centre"
         )
+    whole_readouts = torch.equal(mask.any(dim=0), mask.all(dim=0))
     try:
-        white = whitening(noise_samples(kspace))
+        white = whitening(noise_samples(kspace, margins * mask[0] if margins is not None and whole_readouts else None))
     except ValueError as error:
         raise InputError(f"kspace: {error}") from None
     kspace = fit(kspace, shape)
     leading = compression(white @ gram(kspace) @ white.mH, coils)
     kspace = mix(leading @ white, kspace)
+    scale = brightness(kspace, there, (rows, cols), (grid.size, grid.size), grid.quantile) / grid.white or 1.0
+    kspace = kspace if places is None else kspace[list(places)]
     block = min(rows, max(AREA // cols, 24)), min(cols, max(AREA // rows, 24))
     found, failed = torch.zeros_like(kspace), []
     for index, one in enumerate(kspace):
@@ -138,28 +152,4 @@ def measure(
     if len(failed) == len(kspace):
         raise InputError("kspace: no slice's coil maps could be made; try others, maps._target_=condiff.mri.maps.low_resolution")
     back = torch.linalg.solve(white, leading.mH)  # of the coils that compression keeps, not the shortest that would do
-    raw = Measurement(kspace, there, found, block, leading @ white, back, failed, 1.0, 0.5**0.5, grid)
-    scale = _quantile(_sense(raw), grid.quantile) / grid.white
-    return replace(raw, kspace=kspace / scale, scale=scale, sigma_y=0.5**0.5 / scale)
-
-
-def _sense(raw: Measurement) -> Tensor:
-    """Magnitudes [S, H, W] of a linear reconstruction, nearly as bright as the full scan; zero filling is too dark."""
-    images = []
-    for index, y in enumerate(raw.kspace):
-        if index in raw.failed:
-            continue
-        x = torch.zeros(1, 2, raw.grid.size, raw.grid.size, device=y.device)
-        A = raw.operator([index])
-        *_, x = sense(_nobody, x, torch.zeros(1), A, y[None], raw.sigma_y, sigma_data=100 * raw.sigma_y)
-        images.append(to_complex(x)[0].abs())
-    return torch.stack(images)
-
-
-def _quantile(magnitudes: Tensor, quantile: float) -> float:
-    return torch.quantile(magnitudes.flatten()[:: 1 + magnitudes.numel() // 10_000_000], quantile).item() or 1.0
-
-
-def _nobody(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
-    """The denoiser that `sense` does not ask."""
-    return x
+    return Measurement(kspace / scale, there, found, block, leading @ white, back, failed, scale, 0.5**0.5 / scale, grid)

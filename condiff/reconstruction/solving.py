@@ -15,7 +15,7 @@ from condiff.sampling import FRAMES
 from condiff.seeds import derive_seed
 
 
-@dataclass(frozen=True)
+@dataclass
 class Solver:
     """A method with all it needs but the measurement.
 
@@ -25,8 +25,8 @@ class Solver:
         pose: one of `condiff.reconstruction.problems`.
         sigmas: its levels [N + 1], the last 0.
         samples: K, of each slice.
-        batch_size: images at once.
-        seed: sample k of slice s depends on (seed, s, k) alone.
+        batch_size: images at once; halved, for the volumes that follow too, where so many do not fit into memory.
+        seed: of the noise.
     """
 
     denoise: Denoise
@@ -40,50 +40,72 @@ class Solver:
     def __call__(
         self,
         measured: Measurement,
-        slices: Sequence[int],
+        places: Sequence[int],
+        streams: Sequence[tuple[str | int, ...]],
         cond: Tensor | None,
         on_step: Callable[[float], None] = lambda share: None,
     ) -> tuple[Tensor, Tensor]:
-        """Complex images [K, S, H, W] of some slices, and the way of the first sample of the middle one there [F, H, W].
-
-        A batch that does not fit into memory is halved, which changes nothing but the time.
+        """Complex images [K, S, H, W] of the slices at some places of a measurement, and the first sample of the middle one
+        on its way there [F, H, W].
 
         Args:
+            streams: what names the noise of each slice: sample k depends on (seed, stream, k) alone.
             cond: [S, D] or None.
-            on_step: told the share of the volume's work that was done.
+            on_step: receives the share of the volume's work that was done; negative where it has to be done again.
 
         Raises:
             torch.OutOfMemoryError: one image alone does not fit.
         """
-        items = [(index, k) for index in range(len(slices)) for k in range(self.samples)]
-        batches = [items[begin : begin + self.batch_size] for begin in range(0, len(items), self.batch_size)]
-        found, way, tick, each = [], [], 1 / len(items) / len(self.sigmas), -(-len(self.sigmas) // FRAMES)
-        while batches:
-            part = batches.pop(0)
-            shown = part.index((len(slices) // 2, 0)) if (len(slices) // 2, 0) in part else None
-            try:
-                states, problem = [], self.pose(measured, [slices[index] for index, _ in part])
-                for step, state in enumerate(self._walk(problem, slices, part, cond)):
-                    if shown is not None and step % each == 0:
-                        states.append(problem.assemble(state)[shown].cpu())
-                    on_step(len(part) * tick)
-                images = problem.assemble(state).cpu()
-            except torch.OutOfMemoryError:
-                if len(part) == 1:
-                    raise
-                torch.cuda.empty_cache()
-                batches[:0] = [part[: len(part) // 2], part[len(part) // 2 :]]
+        items = [(index, k) for index in range(len(places)) for k in range(self.samples)]
+        images: list[Tensor] = []
+        way: list[Tensor] = []
+        begin = 0
+        while begin < len(items):
+            part = items[begin : begin + self.batch_size]
+            solved = self._solved(measured, places, streams, part, cond, lambda steps: on_step(steps / len(items)))
+            if solved is None:
+                torch.cuda.empty_cache()  # not where the error was caught: its traceback held every activation
+                self.batch_size = len(part) // 2
                 continue
-            found.append(images)
-            if shown is not None:
-                way = [*states, images[shown]]
-        return torch.cat(found).unflatten(0, (len(slices), self.samples)).transpose(0, 1), torch.stack(way)
+            images.append(solved[0])
+            way = solved[1] or way
+            begin += len(part)
+        return torch.cat(images).unflatten(0, (len(places), self.samples)).transpose(0, 1), torch.stack(way)
 
-    def _walk(
-        self, problem: Problem, slices: Sequence[int], items: Sequence[tuple[int, int]], cond: Tensor | None
+    def _solved(
+        self,
+        measured: Measurement,
+        places: Sequence[int],
+        streams: Sequence[tuple[str | int, ...]],
+        items: Sequence[tuple[int, int]],
+        cond: Tensor | None,
+        on_step: Callable[[float], None],
+    ) -> tuple[Tensor, list[Tensor]] | None:
+        """Images [B, H, W] of (slice, sample) pairs, and the states of the first sample of the middle slice, if it is among
+        them; None where they do not fit into memory at once."""
+        done, tick, every = 0.0, len(items) / len(self.sigmas), -(-len(self.sigmas) // FRAMES)
+        shown = items.index((len(places) // 2, 0)) if (len(places) // 2, 0) in items else None
+        states = []
+        try:
+            problem = self.pose(measured, [places[index] for index, _ in items])
+            for step, state in enumerate(self._states(problem, streams, items, cond)):
+                if shown is not None and step % every == 0:
+                    states.append(problem.assemble(state)[shown].cpu())
+                done += tick
+                on_step(tick)
+            images = problem.assemble(state).cpu()
+        except torch.OutOfMemoryError:
+            if len(items) == 1:
+                raise
+            on_step(-done)
+            return None
+        return images, [*states, images[shown]] if shown is not None else []
+
+    def _states(
+        self, problem: Problem, streams: Sequence[tuple[str | int, ...]], items: Sequence[tuple[int, int]], cond: Tensor | None
     ) -> Iterator[Tensor]:
-        """States after every step."""
-        seeds = [derive_seed("reconstruct", self.seed, slices[i], k, c) for i, k in items for c in range(problem.each)]
+        """x after every step."""
+        seeds = [derive_seed("reconstruct", self.seed, *streams[i], k, coil) for i, k in items for coil in range(problem.each)]
         noise = SeededNoise(seeds)
         x = self.sigmas[0] * noise.draw(problem.shape).to(problem.y.device)
         known = None if cond is None else cond[[index for index, _ in items]].repeat_interleave(problem.each, dim=0).to(x)

@@ -1,6 +1,7 @@
 """A volume from file to file: read, undersampled where it is not, solved, judged where the truth is known, written."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import Tensor
 from condiff import export
 from condiff.data.fastmri import Acquired
 from condiff.data.writing import whole
+from condiff.diffusion.inverse import recorded_residuals
 from condiff.drawing import Cost, counted
 from condiff.errors import InputError
 from condiff.evaluation.reconstruction import calibration, similarity
@@ -63,8 +65,8 @@ class Scan:
     simulate: bool
     seed: int
 
-    def __call__(self, acquired: Acquired, device: torch.device) -> Scanned:
-        """Measure a file, undersampled first where it is fully sampled."""
+    def __call__(self, acquired: Acquired, slices: list[int], device: torch.device) -> Scanned:
+        """Measure slices of a file, by their numbers in it, undersampled first where it is fully sampled."""
         sampled, name = acquired.sampled, acquired.volume.path.name
         generator = torch.Generator().manual_seed(derive_seed("mask", self.seed, name))
         left, right = acquired.volume.header.columns if acquired.volume.header else (0, sampled.shape[1])
@@ -77,13 +79,17 @@ class Scan:
         elif self.simulate:
             raise InputError(f"simulate=true: {name} is not fully sampled, and its image is not known; leave it out")
         kspace, begin = acquired.kspace.to(device), time.monotonic()
-        measured = measure(kspace, sampled.to(device), acquired.fov_mm, self.grid, self.maps, self.coils)
-        seconds = (time.monotonic() - begin) / len(kspace)
+        margins = None if acquired.margins is None else acquired.margins.to(device)
+        places = [acquired.good.index(index) for index in slices]
+        measured = measure(
+            kspace, sampled.to(device), acquired.fov_mm, self.grid, self.maps, self.coils, margins=margins, places=places
+        )
+        seconds = (time.monotonic() - begin) / len(slices)
         fitted = fit(there.to(device), (measured.mask.shape[0], measured.mask.shape[1]))
         rates = masks.acceleration(sampled[there]), masks.acceleration(measured.mask[fitted])
         if not acquired.full:
             return Scanned(measured, None, rates, seconds, 0.0)
-        target = measured.target(kspace, self.maps)
+        target = measured.target(kspace[places], self.maps)
         if self.simulate:
             return Scanned(measured.simulated(target[0], generator), target, rates, seconds, 0.0)
         return Scanned(measured, target, rates, seconds, measured.sigma_y * float(fitted.double().mean()) ** 0.5)
@@ -101,34 +107,34 @@ def reconstruct(
     about: Mapping[str, Any],
     on_step: Callable[[float], None],
 ) -> dict[str, Any]:
-    """Write OUT.h5, .png and .gif, and give the numbers, which the first holds too.
+    """Write ``out``, an HDF5 file, a .png and a .gif beside it, and return the numbers, which the first holds too.
 
     Args:
         cond: [S, D], of ``slices``.
         about: written beside the numbers.
     """
-    cost, scanned = Cost(), scan(acquired, device)
-    measured, places = scanned.measured, [acquired.good.index(index) for index in slices]
-    failed = [index for index, place in zip(slices, places, strict=True) if place in measured.failed]
-    if len(failed) == len(slices):
-        raise InputError(f"slices={slices}: their coil maps cannot be made; try maps._target_=condiff.mri.maps.low_resolution")
-    kept = [number for number, index in enumerate(slices) if index not in failed]
-    slices, places, cond = [slices[i] for i in kept], [places[i] for i in kept], None if cond is None else cond[kept]
+    cost, scanned = Cost(), scan(acquired, slices, device)
+    measured, name = scanned.measured, acquired.volume.path.name
+    failed = [slices[place] for place in measured.failed]
+    places = [place for place in range(len(slices)) if place not in measured.failed]
+    slices, cond = [slices[place] for place in places], None if cond is None else cond[places]
     begin = time.monotonic()
-    with counted(cost):
-        samples, way = solver(measured, places, cond, on_step)  # [K, S, H, W]
+    with counted(cost), recorded_residuals() as residuals:
+        samples, way = solver(measured, places, [(name, index) for index in slices], cond, on_step)  # [K, S, H, W]
     seconds = scanned.seconds + (time.monotonic() - begin) / len(slices)
     measured = measured.to(torch.device("cpu"))
     estimates = {"one": samples[0]} | ({"mean": samples.mean(dim=0)} if len(samples) > 1 else {})
     numbers: dict[str, Any] = {
-        "file": acquired.volume.path.name, "contrast": acquired.volume.contrast, **about, "slices": slices,
+        "file": name, "contrast": acquired.volume.contrast, **about, "slices": slices,
         "bad_slices": [i for i in range(acquired.volume.slices) if i not in acquired.good or i in failed],
         "acceleration": scanned.acceleration[0], "acceleration_on_grid": scanned.acceleration[1],
         "calibration": list(measured.calibration), "sigma_y": measured.sigma_y, "scale": measured.scale,
         "samples": len(samples), "data": "simulated" if scan.simulate else "raw",
         "evaluations_per_slice": cost.evaluations / len(slices), "seconds_per_slice": seconds,
-        "chi2": {name: chi2(measured, places, images) for name, images in estimates.items()},
+        "chi2": {key: chi2(measured, places, images) for key, images in estimates.items()},
     }  # fmt: skip
+    if residuals:
+        numbers["cg_residual"] = {"largest": max(one.max().item() for one in residuals), "last": residuals[-1].max().item()}
     zero_filled = to_complex(measured.operator(places).adjoint(measured.kspace[places]))
     brightness = measured.brightness[places]
     combined = None
@@ -137,12 +143,13 @@ def reconstruct(
         for title, truth, unit in (("combined", combined.abs(), 1.0), ("rss", squares, brightness)):
             versions = {"zero_filled": zero_filled} | estimates
             numbers[title] = {key: similarity(truth, image.abs() * unit) for key, image in versions.items()}
-        if len(samples) > 1:
+        if len(samples) > 1 and (combined.abs() > VISIBLE * measured.grid.white).any():
             numbers["uncertainty"] = claimed(combined, samples, measured.grid.white, scanned.noise)
+    numbers = without_nan(numbers)
     out.parent.mkdir(parents=True, exist_ok=True)
     picture(combined, zero_filled, samples, slices, measured.grid.white).save(out.with_suffix(".png"))
     export.save_gif(out.with_suffix(".gif"), [export.tiles(frame[None] / measured.grid.white) for frame in way.abs()])
-    _write(out.with_suffix(".h5"), acquired, measured.grid, samples, keep_samples, slices, brightness, numbers)
+    _write(out, acquired, measured.grid, samples, keep_samples, slices, brightness, numbers)
     return numbers
 
 
@@ -201,7 +208,7 @@ def _write(
             file["standard_deviation"] = own(samples.abs().std(dim=0) * brightness)
         if keep_samples:
             file["samples"] = torch.stack([every(one) for one in samples]).numpy()
-        file.attrs["metrics"] = json.dumps(numbers)
+        file.attrs["metrics"] = json.dumps(numbers, allow_nan=False)
         file.attrs["acquisition"] = acquired.volume.acquisition
 
 
@@ -210,6 +217,15 @@ def _whole_volume(count: int, slices: list[int], images: Tensor) -> Tensor:
     volume = images.new_zeros(count, *images.shape[1:])
     volume[slices] = images
     return volume
+
+
+def without_nan(value: Any) -> Any:
+    """Numbers that are not finite become None: JSON has no others."""
+    if isinstance(value, dict):
+        return {key: without_nan(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def numbers_of(path: Path) -> dict[str, Any] | None:
