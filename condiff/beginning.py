@@ -61,7 +61,7 @@ def codec_of(cfg: DictConfig, data: MRIDataModule, device: torch.device) -> Code
             f"{key}={path}: is an autoencoder, the first stage; give it as model.autoencoder, or the whole command "
             "once more with hydra.run.dir, which goes on with it"
         )
-    codec = latent.stage(content, path, data, device, cfg.trust)
+    codec = latent.stage(content, path, data, device, cfg.trust, key == "resume")
     if wanted and isinstance(codec, Pixels):
         option = "model.autoencoder" if key == "autoencoder" else key
         raise InputError(f"{option}={path}: is a model of pixels, and has no autoencoder; give one of model=autoencoder")

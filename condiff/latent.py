@@ -25,11 +25,17 @@ STREAM = "codes"  # of the augmentation that they are measured under
 
 
 def stage(
-    content: dict[str, Any], path: str | Path, data: MRIDataModule, device: torch.device, trust: Sequence[str] = ()
+    content: dict[str, Any],
+    path: str | Path,
+    data: MRIDataModule,
+    device: torch.device,
+    trust: Sequence[str] = (),
+    resumed: bool = False,
 ) -> Codec:
     """The codec in a checkpoint's content; where that is an autoencoder's own, standardised over all training images.
 
-    ``data`` receives the checkpoint's training patients.
+    ``data`` receives the patients that the checkpoint was trained on elsewhere: all of them, or where its run is resumed those
+    of the stages before.
 
     Raises:
         InputError: a codec of other images, or a checkpoint that has seen patients who are held out here.
@@ -40,7 +46,7 @@ def stage(
         raise InputError(
             f"{path}: was trained on {len(held_out)} patients who are held out here; give it the same data and data.seed"
         )
-    data.others = known
+    data.others = known[1:] if resumed else known  # the first are its own
     codec = checkpoint.part("codec", content, path, trust)
     if isinstance(codec, Pixels):
         return codec

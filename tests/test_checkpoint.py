@@ -311,6 +311,8 @@ def test_fingerprints_of_versions_without_a_salt():
 
     old = Fingerprints.unsalted([hashlib.sha256(b"p1").hexdigest()[:16]])
     assert old.known(["p1", "p2"]) == {"p1"}
+    stored = Fingerprints.of_state(old.state())  # with a salt from now on
+    assert stored.salt and stored.known(["p1", "p2"]) == {"p1"} and not stored.hashes & old.hashes
 
 
 @pytest.mark.parametrize(

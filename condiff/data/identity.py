@@ -6,7 +6,7 @@ identifier takes 16 MB and tens of milliseconds, so short ones can still be foun
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +20,7 @@ BYTES = 16
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """Hashes of patient identifiers under one salt.
+    """Hashes of patient identifiers under one salt: scrypt of their SHA-256.
 
     Attributes:
         salt: hexadecimal; empty for the plain SHA-256 of versions before there was one.
@@ -34,8 +34,7 @@ class Fingerprints:
     @classmethod
     def of(cls, patients: Iterable[str]) -> "Fingerprints":
         """Those of some patients, under a new salt."""
-        salt, cost = secrets.token_hex(BYTES), COST
-        return cls(salt, cost, frozenset(_hashed({*patients}, salt, cost).values()))
+        return cls.unsalted(map(_digest, patients)).salted()
 
     @classmethod
     def unsalted(cls, hashes: Iterable[str]) -> "Fingerprints":
@@ -50,27 +49,38 @@ class Fingerprints:
             raise ValueError("not fingerprints")
         return cls(salt, cost, hashes)
 
+    def salted(self) -> "Fingerprints":
+        """The same patients under a new salt, where there was none."""
+        if self.salt:
+            return self
+        salt, cost = secrets.token_hex(BYTES), COST
+        return Fingerprints(salt, cost, frozenset(_scrypt(self.hashes, salt, cost).values()))
+
     def state(self) -> dict[str, Any]:
-        """As plain values."""
-        return {"salt": self.salt, "cost": self.cost, "hashes": sorted(self.hashes)}
+        """As plain values, salted."""
+        own = self.salted()
+        return {"salt": own.salt, "cost": own.cost, "hashes": sorted(own.hashes)}
 
     def known(self, patients: Iterable[str]) -> set[str]:
         """Those of some patients that are in it."""
-        return {patient for patient, one in _hashed({*patients}, self.salt, self.cost).items() if one in self.hashes}
+        digests = {patient: _digest(patient) for patient in patients}
+        hashes = _scrypt({*digests.values()}, self.salt, self.cost) if self.salt else {one: one for one in digests.values()}
+        return {patient for patient, one in digests.items() if hashes[one] in self.hashes}
 
     def within(self, patients: Iterable[str]) -> bool:
         """Whether all that are in it are among some patients."""
         return len(self.known(patients)) == len(self.hashes)
 
 
-def _hashed(patients: set[str], salt: str, cost: int) -> dict[str, str]:
-    with ThreadPoolExecutor(len(cores())) as pool:  # scrypt holds no lock
-        return dict(zip(patients, pool.map(lambda patient: _hash(patient, salt, cost), patients), strict=True))
+def _digest(patient: str) -> str:
+    return hashlib.sha256(patient.encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _scrypt(digests: Collection[str], salt: str, cost: int) -> dict[str, str]:
+    with ThreadPoolExecutor(len(cores())) as pool:  # scrypt lets other threads run
+        return dict(zip(digests, pool.map(lambda one: _scrypt_one(one, salt, cost), digests), strict=True))
 
 
 @lru_cache(maxsize=100_000)
-def _hash(patient: str, salt: str, cost: int) -> str:
-    text = patient.encode(errors="surrogateescape")
-    if not salt:
-        return hashlib.sha256(text).hexdigest()[:16]
-    return hashlib.scrypt(text, salt=bytes.fromhex(salt), n=cost, r=8, p=1, maxmem=1 << 26, dklen=16).hex()
+def _scrypt_one(digest: str, salt: str, cost: int) -> str:
+    return hashlib.scrypt(digest.encode(), salt=bytes.fromhex(salt), n=cost, r=8, p=1, maxmem=1 << 26, dklen=16).hex()
