@@ -26,7 +26,7 @@ from condiff.data.identity import Fingerprints
 from condiff.data.writing import whole
 from condiff.diffusion.guidance import finite
 from condiff.entry import entry, folder_name, job_folder, plain
-from condiff.errors import InputError, NotANumber
+from condiff.errors import InputError, NotANumber, printable
 from condiff.reconstruction.measurement import Grid
 from condiff.reconstruction.problems import Pose
 from condiff.reconstruction.solving import Solver
@@ -115,7 +115,7 @@ def each(fabric: L.Fabric, targets: dict[Path, Path], one: Callable[..., None]) 
                 if numbers_of(targets[path]) is None:
                     one(path, targets[path], partial(progress.advance, bar))
             except (InputError, NotANumber, torch.linalg.LinAlgError) as reason:
-                left[path] = str(reason).removeprefix(f"{path}: ")
+                left[path] = str(reason).removeprefix(f"{printable(path)}: ")
             except (torch.OutOfMemoryError, MemoryError):
                 left[path] = "one image does not fit into memory; set fewer coils"
             progress.update(bar, completed=index + 1)
@@ -227,7 +227,7 @@ def tell(out: Path, files: list[Path], left: dict[Path, str]) -> None:
         path, reason = next(iter(left.items()))
         raise InputError(f"{reason} ({path.name}{', and so all volumes' if len(left) > 1 else ''})")
     for path, reason in left.items():
-        log.warning("left out %s: %s", path, reason)
+        log.warning("left out %s: %s", printable(path), printable(reason))
     if not found:
         raise InputError("data.root: no volume could be reconstructed; the reasons are above")
     for numbers in found:
