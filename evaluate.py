@@ -116,7 +116,7 @@ def independent(data: MRIDataModule, chosen: bool, contrasts: Sequence[str]) -> 
         return ["val", "test"], ""
     patients = len({volume.patient for volume in data.val.volumes})
     why = f"the checkpoint was chosen by its loss on the {patients} validation patients"
-    groups = [[contrast] for contrast in contrasts] or [data.conditioning.contrasts]  # without contrasts all are one
+    groups = [[contrast] for contrast in contrasts] or [[*data.conditioning.contrasts]]  # without contrasts all are one
     tested = [len({volume.patient for volume in data.test.volumes if volume.contrast in group}) for group in groups]
     if min(tested) >= FEWEST:
         return ["test"], f"{why}; compared with the test patients alone"

@@ -157,8 +157,9 @@ def summary(found: Examination) -> str:
     if number:
         where = ", ".join(f"{space} {int(copies.named.sum())}" for space, copies in found.copies.items())
         return (
-            f"copies of training images: YES, {number} of {len(found.named)} samples are nearer to a training image than any held-out "
-            f"image is, by a margin ({where}); " + (f"more than among images of new patients; {shares}" if shares else power)
+            f"copies of training images: YES, {number} of {len(found.named)} samples are nearer to a training image than any "
+            f"held-out image is, by a margin ({where}); "
+            + (f"more than among images of new patients; {shares}" if shares else power)
         )
     if shares:
         return f"copies of training images: YES, more than among images of new patients; {shares}"
