@@ -24,7 +24,7 @@ from condiff.evaluation.images import FLIPS, Sets, flipped
 
 QUANTILE = 0.01
 SIGNIFICANT = 0.05
-MARGIN = 0.5  # of the gap between the nearest and the median held-out image
+MARGIN = 0.5  # of the gap between the nearest and the median held-out image: no honest sample of benchmarks/planted.py
 SPACES = 3  # in which copies are looked for
 SAME = 1e-4  # a relative distance that only an image and itself have
 NEAREST = 50
