@@ -87,10 +87,10 @@ def compare(measures: Sequence[Measure], cuts: Iterable[Cut]) -> dict[str, Score
         for measure in measures:
             for name, values in measure(cut).items():
                 found.setdefault(name, []).append(values)
-    for name, values in found.items():
-        missing = sum(not math.isfinite(value.samples) for value in values)
-        if 0 < missing < len(values):
-            log.warning("%s: could not be computed in %d of %d cuts, which are left out", name, missing, len(values))
+    for name, numbers in found.items():
+        missing = sum(not math.isfinite(one.samples) for one in numbers)
+        if 0 < missing < len(numbers):
+            log.warning("%s: could not be computed in %d of %d cuts, which are left out", name, missing, len(numbers))
     return {name: Scores(*map(_score, zip(*values, strict=True))) for name, values in found.items()}
 
 

@@ -94,7 +94,7 @@ def test_copies_of_the_training_set_look_perfect_and_are_told(real, tmp_path):
     found = judge(of_its_own(real[1]), real, tmp_path)
     assert found.scores["AXT1"]["random_frechet"].samples.value < 2 * found.scores["AXT1"]["random_frechet"].floor.value
     assert all(verdict.share == 1 for copies in found.copies.values() for verdict in copies.verdicts.values())
-    assert "YES, 72 of 72 samples" in report.summary(found) and report.private(found)
+    assert "YES, 120 of 120 samples" in report.summary(found) and report.private(found)
     assert "in pixels AXT1 100 %, AXT2 100 %, pooled 100 %; in random" in report.summary(found)
 
 
