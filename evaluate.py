@@ -1,25 +1,30 @@
 """Say how good samples are: python evaluate.py [ckpt=…] [num_samples=…] [sampler=…] [steps=…] [data=…] [logger=wandb]."""
 
+import csv
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from torch import Tensor
 
 from condiff import checkpoint, judging, results, sampling
 from condiff.commandline import reaching
+from condiff.data.datamodule import MRIDataModule
 from condiff.drawing import Cost, resumable
 from condiff.entry import as_trained, check_clamp, entry, folder_name, job_folder, own_or_other, plain
 from condiff.evaluation import report
 from condiff.evaluation.images import Sets
 from condiff.evaluation.page import as_image, page, shareable
-from condiff.evaluation.suite import Examination, check_patients, examine
+from condiff.evaluation.suite import FEWEST, Examination, check_patients, examine
 
 WIDTH = 130  # of the table, whatever the terminal
 
@@ -34,10 +39,16 @@ def main(cfg: DictConfig) -> None:
     fabric.launch()
     data, audited = judging.prepare(system, ckpt, own_or_other(cfg, system.hparams["data"]), cfg.trust)
     check_clamp(cfg, data.transform.shape[0], system.latent)
-    held_out, training = (judging.real(data, *parts, most=cfg.real_images) for parts in ((data.val, data.test), (data.train,)))
-    if len(training) < len(data.train):
-        print(f"real_images={cfg.real_images}: copies are looked for among {len(training)} of {len(data.train)} training images")
     known = data.conditioning.contrasts
+    splits, note = independent(data, chosen_by_validation(ckpt), known if system.conditional else [])
+    parts = [getattr(data, split) for split in splits]
+    held_out, training = (judging.real(data, *some, most=cfg.real_images) for some in (parts, [data.train]))
+    for title, taken, available in (
+        ("held-out images: compared with", held_out, sum(map(len, parts))),
+        ("training images: copies are looked for among", training, len(data.train)),
+    ):
+        if len(taken) < available:
+            print(f"real_images={cfg.real_images}: {title} {len(taken)} of {available}")
     check_patients(held_out, known if system.conditional else [])
     draws = sampling.plan(sampling.requested(None, known, system.conditional), cfg.num_samples, cfg.seed, shared_noise=False)
     about = settings(cfg, ckpt)
@@ -53,7 +64,14 @@ def main(cfg: DictConfig) -> None:
         patients = len(held_out.patient.unique())
         print(f"judging {len(images)} samples by {len(held_out)} images of {patients} held-out patients, which takes minutes")
         found = examine(sets, Path(cfg.cache).expanduser() / "evaluation", audited)
-        tell(cfg, {"settings": about, "cost": per_image(cost)} | report.as_dict(found), found, sets, out)
+        if note:
+            found.notes.append(note)
+        seen = {"splits": splits, "patients": patients, "images": len(held_out)}
+        result = {"settings": about, "held_out": seen, "cost": per_image(cost)} | report.as_dict(found)
+        result["named"] = [
+            row | {"contrast": draws[row["sample"]].label, "seed": draws[row["sample"]].seed} for row in result["named"]
+        ]
+        tell(cfg, result, found, sets, out, judging.sources(data.train, cfg.real_images))
 
 
 def settings(cfg: DictConfig, ckpt: Path) -> dict[str, Any]:
@@ -80,13 +98,46 @@ def per_image(cost: Cost) -> dict[str, float]:
     return {"evaluations_per_image": cost.evaluations / cost.drawn, "seconds_per_image": cost.seconds / cost.drawn}
 
 
-def tell(cfg: DictConfig, about: dict[str, Any], found: Examination, sets: Sets, out: Path) -> None:
-    """To the folder everything; to the loggers all numbers and no image of a patient; to the terminal the table."""
+def chosen_by_validation(ckpt: Path) -> bool:
+    """Whether the checkpoint was kept for the best validation metric of its run, as ``best.ckpt`` is."""
+    if ckpt.stem in ("best", "last"):
+        return ckpt.stem == "best"
+    callbacks = checkpoint.read(ckpt).get("callbacks")
+    states = callbacks.values() if isinstance(callbacks, dict) else ()
+    scores = [[state.get(key) for key in ("current_score", "best_model_score")] for state in states if isinstance(state, dict)]
+    return any(isinstance(now, Tensor) and isinstance(best, Tensor) and torch.equal(now, best) for now, best in scores)
+
+
+def independent(data: MRIDataModule, chosen: bool, contrasts: Sequence[str]) -> tuple[list[str], str]:
+    """The splits to compare with, and a note on them: the test patients alone where validation chose the checkpoint."""
+    if not chosen:
+        return ["val", "test"], ""
+    patients = len({volume.patient for volume in data.val.volumes})
+    why = f"the checkpoint was chosen by its loss on the {patients} validation patients"
+    groups = [[contrast] for contrast in contrasts] or [[*data.conditioning.contrasts]]  # without contrasts all are one
+    tested = [len({volume.patient for volume in data.test.volumes if volume.contrast in group}) for group in groups]
+    if min(tested) >= FEWEST:
+        return ["test"], f"{why}; compared with the test patients alone"
+    return ["val", "test"], f"{why}, and the test patients are too few without them: not independent"
+
+
+def tell(
+    cfg: DictConfig, about: dict[str, Any], found: Examination, sets: Sets, out: Path, sources: list[tuple[Path, int]]
+) -> None:
+    """To the folder everything; to the loggers numbers and no image of a patient, or nothing; to the terminal the table."""
     (out / "evaluation.json").write_text(json.dumps(about, indent=2, allow_nan=False) + "\n")
     of = about["settings"]
     heading = f"{of['checkpoint']} · {of['sampler']['walk']['_target_'].split('.')[-1]}, {of['steps']} steps"
     page(found, sets, heading).savefig(out / "evaluation.png", dpi=80)
-    for logger in (instantiate(part) for part in (cfg.get("logger") or {}).values()):
+    if about["named"]:
+        write_copies(out / "copies.csv", about["named"], found, sources)
+    else:
+        (out / "copies.csv").unlink(missing_ok=True)  # of an earlier evaluation
+    loggers = cfg.get("logger") or {}
+    if loggers and report.private(found):
+        print("logger: nothing of this evaluation is sent; samples may be copies of training patients")
+        loggers = {}
+    for logger in (instantiate(part) for part in loggers.values()):
         logger.log_hyperparams(about["settings"] | {"summary": about["summary"], "notes": about["notes"]})
         logger.log_metrics(report.flat(about))
         if hasattr(logger, "log_table"):
@@ -94,8 +145,23 @@ def tell(cfg: DictConfig, about: dict[str, Any], found: Examination, sets: Sets,
             logger.log_image("evaluation page", [as_image(shareable(found, sets, heading))])
         logger.finalize("success")
     Console(width=WIDTH).print(report.table(found, about["cost"]))
-    print(about["summary"], *(f"note: {note}" for note in found.notes), sep="\n")
+    print(report.BLIND_SPOTS, about["summary"], *(f"note: {note}" for note in found.notes), sep="\n")
+    if about["named"]:
+        print(f"copies      {out}/copies.csv (samples and the training files they resemble)")
     print(f"scores      {out}/evaluation.json\npage        {out}/evaluation.png (holds real images)")
+
+
+def write_copies(path: Path, named: list[dict[str, Any]], found: Examination, sources: list[tuple[Path, int]]) -> None:
+    """A row per sample that is named and space that names it: which training file and slice it resembles."""
+    with open(path, "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["sample", "contrast", "seed", "space", "distance_over_limit", "file", "slice", "mirrored"])
+        for row in named:
+            for space, ratio in row["distance_over_limit"].items():
+                near, index = found.copies[space].samples, row["sample"]
+                mirrored = ("", "left-right", "front-back", "both")[int(near.flip[index])]
+                sample = row["sample"], row["contrast"], row["seed"]
+                table.writerow([*sample, space, f"{ratio:.3f}", *sources[int(near.which[index])], mirrored])
 
 
 if __name__ == "__main__":

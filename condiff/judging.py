@@ -68,12 +68,23 @@ def real(data: MRIDataModule, *parts: Slices, most: int = MOST) -> Images:
     for part in parts:
         if not len(part):
             continue
-        chosen = torch.linspace(0, len(part) - 1, min(most, len(part))).round().long()
+        chosen = _spread(part, most)
         values.append(data.transform.image(part.images(chosen)))
         volumes = [part.volumes[index] for index in part.volume[chosen]]
         contrast += [contrasts.index(volume.contrast) for volume in volumes]
         patient += [derive_seed(volume.patient) for volume in volumes]
     return Images(torch.cat(values), torch.tensor(contrast, dtype=torch.long), torch.tensor(patient, dtype=torch.long))
+
+
+def sources(part: Slices, most: int = MOST) -> list[tuple[Path, int]]:
+    """File and slice of each image that `real` takes from a part of the data."""
+    chosen = _spread(part, most)
+    files = (part.volumes[index].path for index in part.volume[chosen].tolist())
+    return list(zip(files, part.slice[chosen].tolist(), strict=True))
+
+
+def _spread(part: Slices, most: int) -> Tensor:
+    return torch.linspace(0, len(part) - 1, min(most, len(part))).round().long()
 
 
 def generated(data: MRIDataModule, images: Tensor, draws: Sequence[Draw]) -> Images:

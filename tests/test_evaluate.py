@@ -1,5 +1,6 @@
 """evaluate.py as its user meets it."""
 
+import csv
 import json
 import os
 import shutil
@@ -34,11 +35,44 @@ def test_evaluation(trained, run_entry, capsys):
     assert set(found["scores"]) == {"AXT1", "AXT1POST", "AXT2", "AXFLAIR", "pooled"}
     assert found["settings"]["steps"] == 2 and found["compared"]["AXT1"] == 2
     assert found["cost"]["evaluations_per_image"] == 2  # two steps; neither level of so short a grid is guided
-    assert set(found["copies"]) == {"pixels", "random"} and found["copies"]["pixels"]["AXT1"]["p"] <= 1
+    assert set(found["copies"]) == {"pixels", "random", "anatomy"} and found["copies"]["pixels"]["AXT1"]["p"] <= 1
     assert (folder / "evaluation.png").stat().st_size > 10_000
     printed = capsys.readouterr().out
-    assert "Fréchet distance · learned features" in printed and "copies of training images: cannot be told" in printed
+    assert "Fréchet distance · learned features" in printed and "shows nothing with so few held-out patients" in printed
     assert not list(Path().glob("*.log")) and not Path(".hydra").exists() and not Path("outputs").exists()
+
+
+def test_named_samples_are_listed_and_nothing_is_uploaded(trained, run_entry, capsys, monkeypatch, tmp_path):
+    """With a limit that every sample is below: all are named, the table names file and slice, and no logger starts."""
+    monkeypatch.setattr("condiff.evaluation.memorisation.limit", lambda held_out: 2.0)
+    run_entry("evaluate.py", *FAST, "logger=wandb", "out=judged")
+    printed = capsys.readouterr().out
+    assert "YES, 12 of 12 samples" in printed and "nothing of this evaluation is sent" in printed
+    assert not list(tmp_path.glob("**/wandb"))
+    named = json.loads(Path("judged/evaluation.json").read_text())["named"]
+    assert {(row["contrast"], row["seed"]) for row in named} >= {("AXT1", 0), ("AXT1POST", 3), ("AXFLAIR", 11)}
+    with open("judged/copies.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 36 and all(Path(row["file"]).is_file() and row["slice"] in "01" for row in rows)
+    assert "file" not in json.dumps(named)
+    monkeypatch.undo()
+
+
+def test_the_patients_that_chose_a_checkpoint_are_named(trained, run_entry):
+    """One test patient of each contrast is too few alone, so validation is used as well, and a note says so."""
+    run_entry("evaluate.py", *FAST, "ckpt=runs/now/checkpoints/best.ckpt", "out=best")
+    found = json.loads(Path("best/evaluation.json").read_text())
+    assert found["held_out"] == {"splits": ["val", "test"], "patients": 8, "images": 16}
+    assert any("chosen by its loss on the 4 validation patients" in note and "not independent" in note for note in found["notes"])
+    run_entry("evaluate.py", *FAST, "out=last")
+    assert not any("chosen" in note for note in json.loads(Path("last/evaluation.json").read_text())["notes"])
+
+
+def test_held_out_images_that_are_left_out_are_reported(trained, run_entry, capsys):
+    run_entry("evaluate.py", *FAST, "real_images=6", "out=judged")
+    printed = capsys.readouterr().out
+    assert "real_images=6: held-out images: compared with 12 of 16" in printed
+    assert "real_images=6: training images: copies are looked for among 6 of 8" in printed
 
 
 @pytest.mark.parametrize(

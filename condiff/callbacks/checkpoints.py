@@ -25,7 +25,7 @@ class Checkpoints(ModelCheckpoint):
     """
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_model_score": self.best_model_score}
+        return {"best_model_score": self.best_model_score, "current_score": self.current_score}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         best, score = Path(self.dirpath or "") / f"{self.filename}{self.FILE_EXTENSION}", state_dict["best_model_score"]

@@ -8,6 +8,7 @@ patients, as half-samples do (McCarthy 1969), without the duplicates of a bootst
 which would spoil distances to nearest neighbours.
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ import torch
 from torch import Tensor
 
 from condiff.evaluation.images import Sets
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,16 @@ def cuts(sets: Sets, contrast: int | None, number: int) -> Iterator[Cut]:
 
 
 def compare(measures: Sequence[Measure], cuts: Iterable[Cut]) -> dict[str, Scores]:
-    """What the measures say, by name; a score is NaN where no cut gave a number."""
+    """Scores by name; NaN where no cut gave a number. Warns where some gave none."""
     found: dict[str, list[Values]] = {}
     for cut in cuts:
         for measure in measures:
             for name, values in measure(cut).items():
                 found.setdefault(name, []).append(values)
+    for name, numbers in found.items():
+        missing = sum(not math.isfinite(one.samples) for one in numbers)
+        if 0 < missing < len(numbers):
+            log.warning("%s: could not be computed in %d of %d cuts, which are left out", name, missing, len(numbers))
     return {name: Scores(*map(_score, zip(*values, strict=True))) for name, values in found.items()}
 
 

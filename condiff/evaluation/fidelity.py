@@ -138,3 +138,12 @@ def sliced_wasserstein(a: Tensor, b: Tensor) -> dict[str, float]:
     ordered = [x[:n].transpose(0, 1).flatten(1, 2).sort(dim=1).values for x in (a, b)]  # [levels, N patches, axes]
     spread = ordered[1].std((1, 2)).clamp(min=1e-6)
     return {"wasserstein": ((ordered[0] - ordered[1]).abs().mean((1, 2)) / spread).mean().item()}
+
+
+def wasserstein(a: Tensor, b: Tensor) -> dict[str, float]:
+    """Mean W1 of each of the columns of [N, D], in standard deviations of the reference b."""
+    n = min(len(a), len(b))
+    if n < 2:
+        return {"wasserstein": math.nan}
+    first, second = (x[:n].sort(dim=0).values for x in (a, b))
+    return {"wasserstein": ((first - second).abs().mean(0) / second.std(0).clamp(min=1e-6)).mean().item()}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 POOLED = "pooled"
+FLIPS = range(4)  # ways to mirror an image: 1 left-right, 2 front-back, 3 both
 Rows = Mapping[str, int | None]  # title -> contrast, None: all
 
 
@@ -72,3 +73,8 @@ class Sets:
     def rows(self) -> Rows:
         """Of a table: each contrast, then all together where that is something else."""
         return {**self.kinds, POOLED: None} if len(self.kinds) > 1 else self.kinds
+
+
+def flipped(pixels: Tensor, flip: int) -> Tensor:
+    """Images [..., H, W] mirrored by one of `FLIPS`, which is its own inverse."""
+    return pixels.flip([axis for axis, bit in ((-1, 1), (-2, 2)) if flip & bit])

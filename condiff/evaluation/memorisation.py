@@ -1,5 +1,8 @@
 """Memorisation: are samples nearer to a training image than images of new patients are?
 
+Two answers. A sample that is nearer than every held-out image, by a margin, is named: it is to be looked at, alone or
+not. And samples below a quantile of the held-out distances are counted, with the probability of that count by chance.
+
 Distances are relative, as Carlini et al. 2023 (section 5.1) measure them: to the nearest training image, over
 the mean of those to the 50 nearest. A smooth image is near to all of them and a copy to one; absolute
 distances blame both. Held-out real images say how near to one training image a new patient's comes by
@@ -17,20 +20,25 @@ from scipy.stats import betabinom
 from torch import Tensor
 
 from condiff.evaluation.features import in_batches
-from condiff.evaluation.images import Sets
+from condiff.evaluation.images import FLIPS, Sets, flipped
 
 QUANTILE = 0.01
 SIGNIFICANT = 0.05
-SPACES = 2  # in which copies are looked for
+MARGIN = 0.5  # of the gap between the nearest and the median held-out image: no honest sample of benchmarks/planted.py
+SPACES = 3  # in which copies are looked for
 SAME = 1e-4  # a relative distance that only an image and itself have
 NEAREST = 50
 
 
 class Neighbours(NamedTuple):
-    """For each query the relative distance [N] to its nearest training image, and which one that is [N]."""
+    """For each query the relative distance [N] to its nearest training image, which one that is [N], and how it is mirrored [N].
+
+    The training image looks like the query once it is `flipped` by ``flip``.
+    """
 
     distance: Tensor
     which: Tensor
+    flip: Tensor
 
 
 class Audit(NamedTuple):
@@ -50,43 +58,68 @@ class Audit(NamedTuple):
 class Copies:
     """The audit in one space: the verdict on each row, and the nearest training image of every image.
 
-    ``which`` counts the training images, then their mirror images. ``shared`` held-out images are training
-    images themselves, and no measure of chance.
+    ``shared`` held-out images are training images themselves, and no measure of chance. Samples nearer than ``limit``
+    are named.
     """
 
     verdicts: dict[str, Audit]
     samples: Neighbours
     held_out: Neighbours
     shared: int
+    limit: float
+
+    @property
+    def named(self) -> Tensor:
+        """Mask [N] of the samples that are nearer to a training image than every held-out image, by a margin."""
+        return self.samples.distance < self.limit
 
 
-def search(describe: Callable[[Tensor], Tensor], sets: Sets) -> Copies:
-    """Look among the samples for copies of training images, mirrored or not, in the space of ``describe``."""
-    training = sets.training.pixels
-    known, mirrored = in_batches(describe, training), in_batches(describe, training.flip(-1))
-    near, usual = (nearest(in_batches(describe, images.pixels), known, mirrored) for images in (sets.samples, sets.held_out))
+def search(nearest: Callable[[Tensor], Neighbours], sets: Sets) -> Copies:
+    """Look among the samples for copies of training images; ``nearest`` finds the nearest training image of each image."""
+    near, usual = nearest(sets.samples.pixels), nearest(sets.held_out.pixels)
     own = usual.distance > SAME
     verdicts = {}
     for name, contrast in sets.rows.items():
         mine, theirs = sets.samples.of(contrast), sets.held_out.of(contrast) & own
         tests = SPACES * len(sets.kinds)
         verdicts[name] = audit(near.distance[mine], usual.distance[theirs], sets.held_out.patient[theirs], tests)
-    return Copies(verdicts, near, usual, int((~own).sum()))
+    return Copies(verdicts, near, usual, int((~own).sum()), limit(usual.distance[own]))
 
 
-def nearest(queries: Tensor, training: Tensor, mirrored: Tensor) -> Neighbours:
-    """Relative Euclidean distances of [N, D] to [M, D] or, where that is nearer, the mirror image: 0 for a copy, at most 1."""
-    found = [_nearest(part, training, mirrored) for part in queries.split(256)]
-    return Neighbours(*map(torch.cat, zip(*found, strict=True)))
+def limit(held_out: Tensor) -> float:
+    """The distance below which a sample is named, from those of held-out images [M].
+
+    Half of the gap between their nearest and their median below the nearest: a distribution with a long tail needs a wide
+    margin. Exact copies are always below it.
+    """
+    if not len(held_out):
+        return SAME
+    nearest, median = held_out.min().item(), held_out.median().item()
+    return max(nearest - MARGIN * (median - nearest), SAME)
 
 
-def _nearest(queries: Tensor, training: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
-    exact = "donot_use_mm_for_euclid_dist"  # a copy is at 0, not at what rounding leaves
-    direct, swapped = (torch.cdist(queries, known, compute_mode=exact).double() for known in (training, mirrored))
-    apart, which = torch.minimum(direct, swapped).topk(min(NEAREST, len(training)), largest=False)
-    first = which[:, :1]
-    turned = swapped.gather(1, first) < direct.gather(1, first)
-    return apart[:, 0] / apart.mean(1).clamp(min=1e-12), (first + len(training) * turned)[:, 0]
+def by_features(describe: Callable[[Tensor], Tensor], training: Tensor) -> Callable[[Tensor], Neighbours]:
+    """The nearest of training images [M, H, W], mirrored or not, by the distance of what ``describe`` makes of an image."""
+    known = in_batches(describe, training)
+
+    def search_in(pixels: Tensor) -> Neighbours:
+        parts = [
+            nearest(torch.stack([in_batches(describe, flipped(part, flip)) for flip in FLIPS]), known)
+            for part in pixels.split(256)
+        ]
+        return Neighbours(*map(torch.cat, zip(*parts, strict=True)))
+
+    return search_in
+
+
+def nearest(queries: Tensor, training: Tensor) -> Neighbours:
+    """Relative Euclidean distances of mirrored queries [4, N, D] to [M, D]: 0 for a copy, at most 1."""
+    apart, flip = torch.stack([torch.cdist(query, training) for query in queries]).min(0)
+    several, which = apart.double().topk(min(NEAREST, len(training)), largest=False)
+    first, rows = which[:, 0], torch.arange(len(which))
+    flip = flip[rows, first]
+    exact = (queries[flip, rows] - training[first]).double().norm(dim=1)  # a copy is at 0, not at what rounding leaves
+    return Neighbours(exact / several.mean(1).clamp(min=1e-12), first, flip)
 
 
 def audit(samples: Tensor, held_out: Tensor, patient: Tensor, tests: int = 1) -> Audit:

@@ -15,17 +15,19 @@ from torch import Tensor
 
 from condiff.evaluation.features import in_batches
 from condiff.evaluation.fidelity import log_spectrum
-from condiff.evaluation.images import Images, Rows, Sets
-from condiff.evaluation.report import LINES, SPACES, guilty, summary
+from condiff.evaluation.images import Images, Rows, Sets, flipped
+from condiff.evaluation.memorisation import Neighbours
+from condiff.evaluation.report import LINES, SPACES, named, summary
 from condiff.evaluation.suite import Examination
 
 SHOWN = 8
+PAIRS = 32  # named samples at most, the most alike first
 CHARTS = (
+    "auroc",
+    "layout_wasserstein",
     "learned_frechet",
     "random_kid",
-    "random_precision",
     "random_coverage",
-    "auroc",
     "usefulness",
     "spectrum_decibels",
     "ms_ssim",
@@ -36,8 +38,10 @@ SAMPLE, REAL, OTHER = "tab:blue", "0.35", "tab:orange"
 def page(found: Examination, sets: Sets, heading: str = "") -> Figure:
     """Everything, real images among it: for this disk. The ``heading`` says of what."""
     rows = len(sets.kinds)
-    figure = Figure(figsize=(15, 7.5 + 2.2 * rows), layout="constrained")
-    parts: Any = figure.subfigures(4, 1, height_ratios=[1.15 * rows, 4.4, 2.6, 1.05 * rows])
+    copied = 1.2 * math.ceil(min(len(named(found)), PAIRS) / SHOWN)
+    heights = [1.15 * rows, 4.4, 2.6, 1.05 * rows, *([copied] if copied else [])]
+    figure = Figure(figsize=(15, 0.5 + sum(heights)), layout="constrained")
+    parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
     parts[0].suptitle(_title(found, heading), fontsize=11)
     _images(parts[0], sets.kinds, {"generated": sets.samples, "real, held out": sets.held_out})
     _charts(parts[1], found)
@@ -46,17 +50,19 @@ def page(found: Examination, sets: Sets, heading: str = "") -> Figure:
     if found.copies:
         _distances(right, found)
         _pairs(parts[3], found, sets)
+    if copied:
+        _named(parts[4], found, sets)
     return figure
 
 
 def shareable(found: Examination, sets: Sets, heading: str = "") -> Figure:
-    """No image of a patient: samples and charts, and no samples either where they are copies of patients."""
+    """No image of a patient: samples and charts; no samples either where nothing was looked for among the training images."""
     rows = len(sets.kinds)
     figure = Figure(figsize=(15, 5 + 1.2 * rows), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=[1.2 * rows, 4.4])
     parts[0].suptitle(_title(found, heading), fontsize=11)
-    if guilty(found):
-        parts[0].text(0.5, 0.5, "samples withheld: they may be patients", ha="center")
+    if not found.copies:
+        parts[0].text(0.5, 0.5, "samples withheld: without the training images copies cannot be excluded", ha="center")
     else:
         _images(parts[0], sets.kinds, {"generated": sets.samples})
     _charts(parts[1], found)
@@ -151,7 +157,6 @@ def _distances(figure, found: Examination) -> None:
 def _pairs(figure, found: Examination, sets: Sets) -> None:
     """The samples nearest to a training image, each left of it; and how near images of new patients come."""
     figure.suptitle("nearest pairs: the image left, its nearest training image right, their distance above", fontsize=9)
-    known = torch.cat([sets.training.pixels, sets.training.pixels.flip(-1)])
     grid = figure.subplots(len(sets.kinds), 2 * len(found.copies), squeeze=False)
     for column, (space, copies) in enumerate(found.copies.items()):
         for side, (title, images, near) in enumerate(
@@ -161,9 +166,31 @@ def _pairs(figure, found: Examination, sets: Sets) -> None:
                 axes = row[2 * column + side]
                 mine = images.of(contrast).nonzero()[:, 0]
                 nearest = mine[near.distance[mine].argsort()[:3]]
-                strip = [image for i in nearest for image in (images.pixels[i], known[near.which[i]])]
+                strip = [image for i in nearest for image in (images.pixels[i], _match(sets, near, i))]
                 _show(axes, torch.stack(strip))
                 apart = ", ".join(f"{near.distance[i]:.2f}" for i in nearest)
                 axes.set_title(f"{title} · {SPACES[space].removeprefix('copies · ')} · {apart}", fontsize=7)
                 if column == side == 0:
                     axes.set_ylabel(name)
+
+
+def _named(figure, found: Examination, sets: Sets) -> None:
+    """Every sample named as a copy, left, and the training image it resembles, right; the most alike first."""
+    rows = named(found)
+    more = f"the {PAIRS} most alike of {len(rows)}" if len(rows) > PAIRS else str(len(rows))
+    figure.suptitle(
+        f"samples named as copies ({more}), each left of the training image; its index and distance over the limit", fontsize=9
+    )
+    for axes, row in zip(figure.subplots(-(-min(len(rows), PAIRS) // SHOWN), SHOWN, squeeze=False).flat, rows, strict=False):
+        space, ratio = min(row["distance_over_limit"].items(), key=lambda item: item[1])
+        index = row["sample"]
+        _show(axes, torch.stack([sets.samples.pixels[index], _match(sets, found.copies[space].samples, index)]))
+        axes.set_title(f"{index} · {space} {ratio:.2f}", fontsize=7)
+    for axes in figure.axes:
+        if not axes.images:
+            axes.axis("off")
+
+
+def _match(sets: Sets, near: Neighbours, index: int | Tensor) -> Tensor:
+    """The training image nearest to an image, mirrored as it is."""
+    return flipped(sets.training.pixels[near.which[index]], int(near.flip[index]))

@@ -24,6 +24,9 @@ class Line:
 
 
 LINES = {
+    "auroc": Line("real against generated, AUROC", 0),
+    "layout_wasserstein": Line("layout, sliced Wasserstein", -1, 3),
+    "symmetry_wasserstein": Line("symmetry, Wasserstein", -1, 3),
     **{
         f"{space}_{name}": Line(f"{title} · {space} features", better)
         for space in ("learned", "random")
@@ -42,10 +45,14 @@ LINES = {
     "patches_wasserstein": Line("patches, sliced Wasserstein", -1, 3),
     "accuracy": Line("contrast right · learned on real", 1),
     "usefulness": Line("real named right · learned on samples", 1),
-    "auroc": Line("samples told from real, AUROC", 0),
     "ms_ssim": Line("likeness of two, MS-SSIM", 0),
 }
-SPACES = {"pixels": "copies · pixels", "random": "copies · random features"}
+SPACES = {"pixels": "copies · pixels", "random": "copies · random features", "anatomy": "copies · anatomy"}
+BLIND_SPOTS = (
+    "not seen by Fréchet, KID, precision … coverage, spectrum, patches: a head upside down, halves of two heads, a copy; "
+    "by contrast accuracies: all but contrast; by AUROC: lack of variety; by layout, symmetry: texture, a copy; "
+    "by MS-SSIM: anything but variety"
+)
 
 
 def table(found: Examination, cost: dict[str, float]) -> Table:
@@ -66,10 +73,16 @@ def table(found: Examination, cost: dict[str, float]) -> Table:
     for key, line in LINES.items():
         if any(key in found.scores[name] for name in columns):
             cells = [_cell(found.scores[name].get(key), line) for name in columns]
-            result.add_row(line.title, *cells, end_section=key in ("learned_coverage", "random_coverage", "patches_wasserstein"))
+            result.add_row(
+                line.title,
+                *cells,
+                end_section=key in ("symmetry_wasserstein", "learned_coverage", "random_coverage", "patches_wasserstein"),
+            )
     result.add_section()
     for space, copies in found.copies.items():
         result.add_row(f"{SPACES[space]}\n[dim]p · least share noticed", *map(_verdict, copies.verdicts.values()))
+    if found.copies:
+        result.add_row("samples named as copies", *(_count(found, name) for name in columns))
     result.add_section()
     each = f"{cost['evaluations_per_image']:.0f}\n[dim]{cost['seconds_per_image']:.2f} s each"
     result.add_row("network evaluations an image, guidance counted", *[""] * (len(columns) - 1), each)
@@ -114,6 +127,11 @@ def _percent(share: float) -> str:
     return "none" if math.isinf(share) else f"{100 * share:.0f} %"
 
 
+def _count(found: Examination, row: str) -> str:
+    number = int((found.named & found.rows[row]).sum())
+    return f"[red]{number}[/]" if number else "0"
+
+
 def guilty(found: Examination) -> dict[str, list[str]]:
     """Where there are more copies than chance explains: {space: rows}."""
     called = {
@@ -122,28 +140,43 @@ def guilty(found: Examination) -> dict[str, list[str]]:
     return {space: names for space, names in called.items() if names}
 
 
+def private(found: Examination) -> bool:
+    """Whether samples may be copies of patients, so that nothing of the evaluation is uploaded."""
+    return bool(found.named.any() or guilty(found))
+
+
 def summary(found: Examination) -> str:
-    """The verdict on copies in a line."""
+    """The verdict on copies in a line: the samples named, then what their number proves."""
     if not found.copies:
         return "copies of training images: not looked for"
-    called = guilty(found)
-    shares = {
-        space: ", ".join(f"{name} {100 * found.copies[space].verdicts[name].share:.0f} %" for name in names)
-        for space, names in called.items()
-    }
-    if called:
-        where = "; ".join(f"in {space} {text}" for space, text in shares.items())
-        return f"copies of training images: YES, more than among images of new patients; {where}"
-    audits = [audit for copies in found.copies.values() for name, audit in copies.verdicts.items()]
-    seen = max(audit.detectable for audit in audits)
+    shares = "; ".join(
+        f"in {space} {', '.join(f'{name} {100 * found.copies[space].verdicts[name].share:.0f} %' for name in names)}"
+        for space, names in guilty(found).items()
+    )
+    number, power = int(found.named.sum()), _power(found)
+    if number:
+        where = ", ".join(f"{space} {int(copies.named.sum())}" for space, copies in found.copies.items())
+        return (
+            f"copies of training images: YES, {number} of {len(found.named)} samples are nearer to a training image than any "
+            f"held-out image is, by a margin ({where}); "
+            + (f"more than among images of new patients; {shares}" if shares else power)
+        )
+    if shares:
+        return f"copies of training images: YES, more than among images of new patients; {shares}"
+    return f"copies of training images: no sample is named; {power}"
+
+
+def _power(found: Examination) -> str:
+    """What the count of near samples could have shown, where it shows nothing."""
+    seen = max(audit.detectable for copies in found.copies.values() for audit in copies.verdicts.values())
     if math.isnan(seen) or math.isinf(seen):
-        return "copies of training images: cannot be told from so few held-out patients and samples"
+        return "the count alone shows nothing with so few held-out patients and samples"
     if seen > BLIND:
         return (
-            f"copies of training images: undecided; none beyond chance, but up to {_percent(seen)} of a contrast's samples "
-            "would have gone unnoticed: hold out more patients"
+            f"the count alone is undecided: up to {_percent(seen)} of one contrast's samples could be copies without a "
+            "significant result; hold out more patients"
         )
-    return f"copies of training images: none beyond chance; fewer than {_percent(seen)} would have gone unnoticed"
+    return f"the count is no higher than by chance, and {_percent(seen)} of copies would have been significant"
 
 
 def as_dict(found: Examination) -> dict[str, Any]:
@@ -157,9 +190,19 @@ def as_dict(found: Examination) -> dict[str, Any]:
         "copies": {
             space: {name: _judged(audit) for name, audit in copies.verdicts.items()} for space, copies in found.copies.items()
         },
+        "named": named(found),
         "summary": summary(found),
         "notes": found.notes,
     }
+
+
+def named(found: Examination) -> list[dict[str, Any]]:
+    """The samples named as copies, the most alike first: index, and the distance over the limit in each space."""
+    rows = []
+    for index in found.named.nonzero()[:, 0].tolist():
+        ratios = {space: copies.samples.distance[index].item() / copies.limit for space, copies in found.copies.items()}
+        rows.append({"sample": index, "distance_over_limit": {space: ratio for space, ratio in ratios.items() if ratio < 1}})
+    return sorted(rows, key=lambda row: min(row["distance_over_limit"].values()))
 
 
 def _plain(score: Score) -> dict[str, float] | None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from condiff.errors import InputError
+from condiff.evaluation.anatomy import Anatomy
 from condiff.evaluation.compare import Measure, Scores, compare, cuts
 from condiff.evaluation.features import SIDE, Classifier, RandomFeatures, at_most, fit_once, shown
 from condiff.evaluation.fidelity import (
@@ -18,8 +20,10 @@ from condiff.evaluation.fidelity import (
     phase_coherence,
     sliced_wasserstein,
     spectrum_distance,
+    wasserstein,
 )
 from condiff.evaluation.images import Images, Sets
+from condiff.evaluation.layout import asymmetry, layout
 from condiff.evaluation.measures import (
     accuracy,
     contrasts_apart,
@@ -30,9 +34,10 @@ from condiff.evaluation.measures import (
     standardised,
     usefulness,
 )
-from condiff.evaluation.memorisation import Copies, search
+from condiff.evaluation.memorisation import Copies, Neighbours, by_features, search
 
 CUTS = 40
+FEWEST = 2  # held-out patients of a contrast: one to compare with the other
 Found = dict[str, dict[str, Scores]]  # by row and measure
 
 
@@ -42,8 +47,15 @@ class Examination:
 
     scores: Found
     compared: dict[str, int]  # images in each set of a cut, by row
-    copies: dict[str, Copies]  # by space; none where the images that were trained on are not to be had
+    copies: dict[str, Copies]  # by space; none where the images that were trained on are not available
     notes: list[str]
+    rows: dict[str, Tensor]  # mask [N] of the samples of each row
+
+    @property
+    def named(self) -> Tensor:
+        """Mask [N] of the samples named as copies in any space."""
+        masks = [copies.named for copies in self.copies.values()]
+        return torch.stack(masks).any(0) if masks else torch.zeros_like(next(iter(self.rows.values())))
 
 
 def examine(sets: Sets, cache: Path, audited: bool = True) -> Examination:
@@ -60,8 +72,9 @@ def examine(sets: Sets, cache: Path, audited: bool = True) -> Examination:
     scores, compared = {}, {}
     for name, contrast in shown([*sets.rows.items()], "Comparing"):
         scores[name], compared[name] = score(measures, sets, contrast, CUTS)
-    copies = {name: search(space, sets) for name, space in spaces(sets.training)} if audited else {}
-    return Examination(scores, compared, copies, [*notes(scores, compared, copies)])
+    copies = {name: search(nearest, sets) for name, nearest in spaces(sets.training)} if audited else {}
+    rows = {name: sets.samples.of(contrast) for name, contrast in sets.rows.items()}
+    return Examination(scores, compared, copies, [*notes(scores, compared, copies)], rows)
 
 
 def check(sets: Sets) -> None:
@@ -77,9 +90,9 @@ def check_patients(held_out: Images, contrasts: Sequence[str]) -> None:
     """Raise InputError where there is nobody to compare with, in all or of one of ``contrasts``."""
     for name, contrast in {"all contrasts": None, **{name: index for index, name in enumerate(contrasts)}}.items():
         patients = len(held_out.patient[held_out.of(contrast)].unique())
-        if patients < 2:
+        if patients < FEWEST:
             raise InputError(
-                f"data: {patients} patients of {name} to judge by; at least 2 are needed, one to compare with the other. "
+                f"data: {patients} patients of {name} to judge by; at least {FEWEST} are needed, one to compare with the other. "
                 "Train with more data.held_out_per_contrast, or with fewer data.volumes_per_contrast"
             )
 
@@ -90,6 +103,8 @@ def quick(sets: Sets) -> list[Measure]:
         distance("random", standardised(RandomFeatures(), sets.training), feature_distances, sets),
         distance("spectrum", log_spectrum, spectrum_distance, sets),
         distance("patches", patch_projections, sliced_wasserstein, sets),
+        distance("layout", layout, wasserstein, sets),
+        distance("symmetry", asymmetry, wasserstein, sets),
     ]
     if sets.samples.values.is_complex():
         measures.append(distance("kspace", log_spectrum, spectrum_distance, sets, attrgetter("values")))
@@ -114,10 +129,11 @@ def score(measures: Sequence[Measure], sets: Sets, contrast: int | None, number:
     return compare(measures, these), len(these[0].reference)
 
 
-def spaces(training: Images) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
-    """Where copies are looked for."""
-    yield "pixels", lambda pixels: at_most(pixels, SIDE).flatten(1)
-    yield "random", standardised(RandomFeatures(), training)
+def spaces(training: Images) -> Iterator[tuple[str, Callable[[Tensor], Neighbours]]]:
+    """Where copies are looked for, each as a search for the nearest training image."""
+    yield "pixels", by_features(lambda pixels: at_most(pixels, SIDE).flatten(1), training.pixels)
+    yield "random", by_features(standardised(RandomFeatures(), training), training.pixels)
+    yield "anatomy", Anatomy(training)
 
 
 def notes(scores: Found, compared: dict[str, int], copies: dict[str, Copies]) -> Iterator[str]:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from condiff.evaluation.compare import Values, compare, cuts
+from condiff.evaluation.compare import Cut, Values, compare, cuts
 from condiff.evaluation.images import Images, Sets
 from condiff.evaluation.measures import _auroc, distance, diversity, every_other
 
@@ -116,3 +116,14 @@ def test_diversity_sees_a_collapsed_model():
     judged = sets(samples, held_out, training)
     found = compare([diversity(judged)], list(cuts(judged, 0, 10)))["ms_ssim"]
     assert found.samples.value == pytest.approx(1, abs=1e-4) and found.floor.value < 0.2
+
+
+def test_cuts_without_a_number_are_reported(caplog):
+    """Two of three cuts give one; a measure that never does is NaN, which needs no warning."""
+    values = iter([1.0, math.nan, 3.0])
+    cut = Cut(*[torch.arange(1)] * 4)
+    found = compare([lambda cut: {"some": Values(next(values), 1.0, 1.0), "none": Values(math.nan, 1.0, 1.0)}], [cut] * 3)
+    assert found["some"].samples.value == 2 and math.isnan(found["none"].samples.value)
+    assert [record.getMessage() for record in caplog.records] == [
+        "some: could not be computed in 1 of 3 cuts, which are left out"
+    ]

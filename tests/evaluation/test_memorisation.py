@@ -6,19 +6,27 @@ from itertools import product
 import pytest
 import torch
 
-from condiff.evaluation.images import Images, Sets
-from condiff.evaluation.memorisation import audit, design_effect, nearest, search
+from condiff.evaluation.anatomy import Anatomy, blurred, rotated
+from condiff.evaluation.images import FLIPS, Images, Sets, flipped
+from condiff.evaluation.memorisation import audit, by_features, design_effect, limit, nearest, search
 
 
 def noise(n, seed, size=16):
     return torch.rand(n, size, size, generator=torch.Generator().manual_seed(seed))
 
 
+def pixels(images):
+    return images.flatten(1)
+
+
 def test_distance_is_relative_to_the_other_training_images():
-    """Three images on a line and, far off, the mirror images of two; the third's lies at 11."""
-    known, mirrored = torch.tensor([[0.0], [3.0], [30.0]]), torch.tensor([[500.0], [600.0], [11.0]])
-    found = nearest(torch.tensor([[1.0], [3.0], [11.0]]), known, mirrored)
-    assert found.distance.tolist() == pytest.approx([1 / ((1 + 2 + 10) / 3), 0.0, 0.0]) and found.which.tolist() == [0, 1, 5]
+    """Three training images on a line. The second mirroring of the last query lies on the first of them."""
+    known = torch.tensor([[0.0], [3.0], [30.0]])
+    queries = torch.tensor([[1.0], [3.0], [500.0]])
+    mirrored = torch.tensor([[900.0], [800.0], [0.0]])
+    found = nearest(torch.stack([queries, queries, mirrored, mirrored]), known)
+    assert found.distance.tolist() == pytest.approx([1 / ((1 + 2 + 29) / 3), 0.0, 0.0])
+    assert found.which.tolist() == [0, 1, 0] and found.flip.tolist()[2] == 2
 
 
 def test_smooth_samples_are_no_copies():
@@ -26,8 +34,23 @@ def test_smooth_samples_are_no_copies():
     sharp, training = noise(60, 1).flatten(1), noise(80, 0).flatten(1)
     smooth = 0.5 + 0.3 * (noise(60, 2).flatten(1) - 0.5)
     assert torch.cdist(smooth, training).min(1).values.max() < torch.cdist(sharp, training).min()
-    mine, theirs = (nearest(queries, training, training).distance for queries in (smooth, sharp))
+    mine, theirs = (nearest(queries.expand(4, -1, -1), training).distance for queries in (smooth, sharp))
     assert audit(mine, theirs, torch.arange(60)).p > 0.05
+
+
+def test_the_margin_is_half_of_the_gap_to_the_median():
+    assert limit(torch.tensor([0.6, 0.7, 0.8])) == pytest.approx(0.55)
+    assert limit(torch.tensor([0.1, 0.7, 0.8])) > 0  # an exact copy is named whatever was held out
+    assert limit(torch.empty(0)) > 0
+
+
+def test_a_single_copy_is_named_though_its_number_proves_nothing():
+    """One of 200 samples is a training image: p is that of chance, and the sample is named, alone."""
+    training, held_out = (Images(noise(n, n), torch.zeros(n, dtype=torch.long), torch.arange(n)) for n in (40, 50))
+    fresh = torch.cat([noise(199, 7), training.pixels[3:4]])
+    samples = Images(fresh, torch.zeros(200, dtype=torch.long), torch.arange(200))
+    found = search(by_features(pixels, training.pixels), Sets(samples, held_out, training, ["a"], True))
+    assert found.verdicts["a"].p > 0.05 and found.named.nonzero().tolist() == [[199]] and found.samples.which[199] == 3
 
 
 def test_p_is_that_of_all_orders():
@@ -86,7 +109,7 @@ def test_a_patient_under_two_names_does_not_blind_the_audit():
     training = Images(noise(40, 0), torch.zeros(40, dtype=torch.long), torch.arange(40))
     held_out = Images(torch.cat([noise(30, 1), training.pixels[:1]]), torch.zeros(31, dtype=torch.long), torch.arange(100, 131))
     samples = Images(training.pixels[:20], torch.zeros(20, dtype=torch.long), torch.arange(20))
-    found = search(lambda pixels: pixels.flatten(1), Sets(samples, held_out, training, ["a"], True))
+    found = search(by_features(pixels, training.pixels), Sets(samples, held_out, training, ["a"], True))
     assert found.shared == 1 and found.verdicts["a"].share == 1 and found.verdicts["a"].p < 1e-6
 
 
@@ -99,22 +122,84 @@ def test_slices_of_a_patient_count_for_less():
     assert design_effect(torch.randn(24), torch.arange(24) // 8) == 8  # three patients cannot show it
 
 
-@pytest.mark.parametrize("space", [lambda pixels: pixels.flatten(1), lambda pixels: torch.fft.fft2(pixels).abs().flatten(1)])
+@pytest.mark.parametrize("space", [pixels, lambda images: torch.fft.fft2(images).abs().flatten(1)])
 def test_all_planted_copies_are_found(space):
-    """Training images among the samples, slightly noisy and half of them mirrored: those, all of them, and no other."""
+    """Training images among the samples, slightly noisy and mirrored in all ways: those are named, and no other."""
     training = Images(noise(40, 0), torch.zeros(40, dtype=torch.long), torch.arange(100, 140))
     held_out = Images(noise(60, 1), torch.zeros(60, dtype=torch.long), torch.arange(60))
-    pixels = noise(30, 2)
+    fresh = noise(30, 2)
     for index in range(10):
-        original = training.pixels[3 * index]
-        pixels[2 * index] = (original.flip(-1) if index % 2 else original) + 0.01 * noise(1, index)[0]
-    samples = Images(pixels, torch.zeros(30, dtype=torch.long), torch.arange(30))
-    found = search(space, Sets(samples, held_out, training, ["AXT1"], True))
-    verdict = found.verdicts["AXT1"]
+        fresh[2 * index] = flipped(training.pixels[3 * index], index % 4) + 0.01 * noise(1, index)[0]
+    samples = Images(fresh, torch.zeros(30, dtype=torch.long), torch.arange(30))
+    found = search(by_features(space, training.pixels), Sets(samples, held_out, training, ["AXT1"], True))
     planted = torch.arange(30).lt(20) & (torch.arange(30) % 2 == 0)
-    assert (verdict.copies[planted]).all() and verdict.copies[~planted].float().mean() < 0.1 and verdict.p < 1e-3
-    assert (found.samples.which[planted] % 40).tolist() == list(range(0, 30, 3))
+    assert torch.equal(found.named, planted) and found.verdicts["AXT1"].p < 1e-3
+    assert found.samples.which[planted].tolist() == list(range(0, 30, 3))
     assert found.held_out.distance.median() > 0.8
+
+
+def cells(n, seed, size=32):
+    """Heads of random tissue: smooth fields cut at levels, so that every boundary is somewhere of its own."""
+    field = blurred(noise(n, seed, size), 2.5)
+    field = (field - field.mean((1, 2), keepdim=True)) / field.std((1, 2), keepdim=True)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    return torch.where(x**2 + y**2 < 0.8, torch.bucketize(field, torch.tensor([-0.5, 0.5])) + 1, 0)
+
+
+def seen_as(tissue, signals):
+    """Tissue numbers [N, H, W] in a contrast: the signal of each tissue."""
+    return torch.tensor([0.0, *signals])[tissue] + 0.02 * noise(len(tissue), 9, tissue.shape[-1])
+
+
+T1, T2, OTHER = (0.9, 0.6, 0.3), (0.4, 0.7, 1.0), (0.3, 0.9, 0.2)
+
+
+@pytest.fixture(scope="module")
+def anatomy():
+    """Eight heads in T1 and eight in T2 to learn from, and twelve held out in each: the space, the tissues, the limit."""
+    tissue, fresh = cells(16, 0), cells(24, 1)
+    training = torch.cat([seen_as(tissue[:8], T1), seen_as(tissue[8:], T2)])
+    held_out = torch.cat([seen_as(fresh[:12], T1), seen_as(fresh[12:], T2)])
+    space = Anatomy(Images(training, torch.arange(16) // 8, torch.arange(16)))
+    return space, training, tissue, limit(space(held_out).distance)
+
+
+KINDS = {
+    "exact": lambda images, tissue: images,
+    "shifted": lambda images, tissue: images.roll((2, -1), (-2, -1)),
+    "turned": lambda images, tissue: rotated(images, 8),
+    "blurred": lambda images, tissue: blurred(images, 0.7),
+    "darker": lambda images, tissue: 0.5 * images**1.5,
+    "other contrast": lambda images, tissue: seen_as(tissue, OTHER),
+    "left half": lambda images, tissue: torch.cat([images[:, :, :16], images.roll(1, 0)[:, :, 16:]], 2),
+    "other contrast, mirrored": lambda images, tissue: flipped(seen_as(tissue, OTHER), 3),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_anatomy_is_found_whatever_was_done_to_it(anatomy, kind):
+    """All copies are named and traced to their training image; halves to one of the two."""
+    space, training, tissue, level = anatomy
+    found = space(KINDS[kind](training, tissue))
+    own = torch.arange(16)
+    assert (found.distance < level).all()
+    assert ((found.which == own) | ((kind == "left half") & (found.which == (own - 1) % 16))).all()
+
+
+@pytest.mark.parametrize("flip", FLIPS)
+def test_the_mirroring_is_found(anatomy, flip):
+    space, training, *_ = anatomy
+    found = space(flipped(training[:4], flip))
+    assert found.flip.tolist() == [flip] * 4 and found.which.tolist() == [0, 1, 2, 3] and found.distance.max() < 1e-3
+
+
+def test_new_anatomy_is_not_named(anatomy):
+    space, *_, level = anatomy
+    assert (space(seen_as(cells(20, 5), T1)).distance > level).all()
+
+
+def test_an_empty_image_has_no_anatomy(anatomy):
+    assert anatomy[0](torch.zeros(1, 32, 32)).distance == pytest.approx(1)
 
 
 def test_contrasts_are_audited_apart():
@@ -122,7 +207,7 @@ def test_contrasts_are_audited_apart():
     contrast = torch.arange(40) % 2
     training, held_out = (Images(noise(40, seed), contrast, torch.arange(40) + 100 * seed) for seed in (0, 1))
     samples = Images(torch.where(contrast[:, None, None] == 1, training.pixels, noise(40, 2)), contrast, torch.arange(40))
-    verdicts = search(lambda pixels: pixels.flatten(1), Sets(samples, held_out, training, ["a", "b"], True)).verdicts
+    verdicts = search(by_features(pixels, training.pixels), Sets(samples, held_out, training, ["a", "b"], True)).verdicts
     assert verdicts["b"].share == 1 and verdicts["b"].p < 1e-6 and verdicts["a"].p > 0.05 and verdicts["pooled"].p < 0.01
 
 

@@ -11,7 +11,7 @@ from condiff.evaluation import report
 from condiff.evaluation.compare import Score, Scores
 from condiff.evaluation.images import Images, Sets
 from condiff.evaluation.page import as_image, page, shareable
-from condiff.evaluation.suite import examine
+from condiff.evaluation.suite import examine, quick, score
 
 NAMES = ["AXT1", "AXT2"]
 COST = {"evaluations_per_image": 1.0, "seconds_per_image": 1.0}
@@ -32,6 +32,19 @@ def heads(patients, seed, offset=0, slices=6, size=32):
                 contrast.append(kind)
                 patient.append(offset + person)
     return Images(torch.stack(pixels).clamp(min=0), torch.tensor(contrast), torch.tensor(patient))
+
+
+def eyes(patients, seed, offset=0, size=32):
+    """Symmetric heads with two eyes in front; their width, and the place of the eyes, are a patient's own."""
+    generator = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    pixels = []
+    for _ in range(2 * patients):
+        a, b, apart, height = (torch.rand(4, generator=generator) - 0.5).tolist()
+        head = (x / (0.7 + 0.2 * a)) ** 2 + (y / (0.8 + 0.1 * b)) ** 2 < 1
+        eye = (x.abs() - 0.3 - 0.15 * apart) ** 2 + (y - 0.45 - 0.2 * height) ** 2 < 0.02
+        pixels.append(0.6 * head + 0.4 * eye + 0.02 * torch.rand(size, size, generator=generator))
+    return Images(torch.stack(pixels), torch.arange(2 * patients) % 2, offset + torch.arange(2 * patients))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +74,8 @@ def test_new_patients_reach_the_floor_and_are_no_copies(real, tmp_path):
         assert scores[name].samples.value < 2 * scores[name].floor.value < scores[name].ceiling.value, name
     assert scores["accuracy"].samples.value > 0.9 and scores["usefulness"].samples.value > 0.9
     assert found.scores["pooled"]["auroc"].samples.value < 0.75
-    assert "none beyond chance" in report.summary(found)
+    assert "no sample is named" in report.summary(found) and not report.private(found)
+    assert report.table(found, COST).row_count > 10
 
 
 def test_a_wrong_contrast_reaches_the_ceiling(real, tmp_path):
@@ -80,7 +94,39 @@ def test_copies_of_the_training_set_look_perfect_and_are_told(real, tmp_path):
     found = judge(of_its_own(real[1]), real, tmp_path)
     assert found.scores["AXT1"]["random_frechet"].samples.value < 2 * found.scores["AXT1"]["random_frechet"].floor.value
     assert all(verdict.share == 1 for copies in found.copies.values() for verdict in copies.verdicts.values())
-    assert "YES" in report.summary(found) and "in pixels AXT1 100 %, AXT2 100 %, pooled 100 %; in random" in report.summary(found)
+    assert "YES, 120 of 120 samples" in report.summary(found) and report.private(found)
+    assert "in pixels AXT1 100 %, AXT2 100 %, pooled 100 %; in random" in report.summary(found)
+
+
+def test_one_copy_is_named_shown_and_counted(real, tmp_path):
+    """Its number proves nothing, p is that of chance; the summary, the dictionary and the page show it all the same."""
+    fresh = of_its_own(heads(36, 2, slices=1))
+    fresh.pixels[5] = real[1].pixels[17].flip(-2)
+    sets = Sets(fresh, *real, NAMES, True)
+    found = examine(sets, tmp_path)
+    assert min(verdict.p for copies in found.copies.values() for verdict in copies.verdicts.values()) > 0.05
+    assert "YES, 1 of 72 samples" in report.summary(found) and "undecided" in report.summary(found)
+    (named,) = report.as_dict(found)["named"]
+    assert named["sample"] == 5 and set(named["distance_over_limit"]) == {"pixels", "random", "anatomy"}
+    assert all(copies.samples.which[5] == 17 and copies.samples.flip[5] == 2 for copies in found.copies.values())
+    assert report.private(found)
+    shown = np.asarray(as_image(page(found, sets)))
+    other = Sets(fresh, real[0], Images(0 * real[1].pixels, *[getattr(real[1], n) for n in ("contrast", "patient")]), NAMES, True)
+    below = int(0.9 * len(shown))  # where the pair is shown, the training image with it
+    assert not np.array_equal(shown[below:], np.asarray(as_image(page(found, other)))[below:])
+
+
+def test_orientation_and_symmetry_are_measured(real, tmp_path):
+    """Upside-down heads are beyond the floor's 95 % in layout, stitched halves in symmetry; new patients in neither."""
+    fresh = eyes(24, 2)
+    training, held_out = eyes(6, 0), eyes(12, 1, offset=100)
+    upside_down = Images(fresh.pixels.flip(-2), fresh.contrast, fresh.patient)
+    halves = torch.cat([fresh.pixels[..., :16], fresh.pixels.roll(8, 0)[..., 16:]], -1)
+    for pixels, layout, symmetry in ((fresh.pixels, False, False), (upside_down.pixels, True, False), (halves, False, True)):
+        sets = Sets(of_its_own(Images(pixels, fresh.contrast, fresh.patient)), held_out, training, NAMES, True)
+        scores, _ = score(quick(sets), sets, None, 10)
+        found = [scores[f"{name}_wasserstein"] for name in ("layout", "symmetry")]
+        assert [one.samples.value > 1.2 * one.floor.high for one in found] == [layout, symmetry]
 
 
 def test_an_unconditional_model_has_one_row(real, tmp_path):
@@ -170,9 +216,9 @@ def test_the_page_and_what_may_be_shared(real, tmp_path):
     assert not np.array_equal(*[np.asarray(as_image(page(found, one))) for one in (sets, strangers)])
 
 
-def test_copies_are_not_shared(real, tmp_path):
-    """Where samples are patients, the page for the dashboards has none of them."""
+def test_samples_that_were_not_audited_are_not_shared(real, tmp_path):
+    """Without the training images samples may be patients: the page for the dashboards has none."""
     sets = Sets(of_its_own(real[1]), *real, NAMES, True)
-    found = examine(sets, tmp_path)
+    found = examine(sets, tmp_path, audited=False)
     blank = Images(0 * real[1].pixels, real[1].contrast, torch.arange(len(real[1])))
     assert np.array_equal(*[np.asarray(as_image(shareable(found, one))) for one in (sets, Sets(blank, *real, NAMES, True))])
