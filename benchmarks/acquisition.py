@@ -139,7 +139,7 @@ def main(ckpt: str, out: str, each: int = 48) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     system = checkpoint.load(ckpt).to(DEVICE)
     config = system.hparams
-    data = checkpoint.build(config["data"], ckpt)
+    data = checkpoint.build_data(config, ckpt)
     data.prepare_data()
     data.setup()
     net = kept(folder / "reader.pt", data)

@@ -30,7 +30,7 @@ SHOWN = 4
 def examined(ckpt: str, picture: Path) -> list[dict]:
     """A row a contrast, and one of all."""
     content = checkpoint.read(ckpt)
-    codec, data = checkpoint.codec(content, ckpt), checkpoint.build(content["hyper_parameters"]["data"], ckpt)
+    codec, data = checkpoint.part("codec", content, ckpt), checkpoint.build_data(content["hyper_parameters"], ckpt)
     if not isinstance(codec, KLAutoencoder):
         sys.exit(f"{ckpt}: is a model of pixels")
     data.prepare_data()

@@ -57,7 +57,7 @@ def main(ckpt: str, out: str, *nifti: str) -> None:
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     system = checkpoint.load(ckpt).to(DEVICE)
-    data = checkpoint.build(system.hparams["data"], ckpt)
+    data = checkpoint.build_data(system.hparams, ckpt)
     sigmas = system.schedule.steps(30)
     walk = instantiate(system.hparams["sampler"]["walk"])
     sets = {"phantom": heads(data)}

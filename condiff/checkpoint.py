@@ -55,14 +55,14 @@ def load(path: str | Path, trust: Sequence[str] = ()) -> DiffusionSystem:
 def assemble(content: dict[str, Any], path: str | Path, trust: Sequence[str] = ()) -> DiffusionSystem:
     """The system that a checkpoint's content describes. Raises InputError as `load` does."""
     config = content["hyper_parameters"]
-    for key in (*SAMPLING, "net"):
-        if not isinstance(config.get(key), dict):
-            raise InputError(f"{path}: its configuration has no {key}; made by another version, or edited")
-        registry.check(key, config[key], path, trust)
     if "denoiser" not in config["model"]:
         raise InputError(
             f"{path}: is an autoencoder; first train a model of its codes, python train.py model=latent model.autoencoder={path}"
         )
+    for key in (*SAMPLING, "net"):
+        if not isinstance(config.get(key), dict):
+            raise InputError(f"{path}: its configuration has no {key}; made by another version, or edited")
+        registry.check(key, config[key], path, trust)
     system = _filled("model", config["model"], content["state_dict"], path, trust)
     system._set_hparams(config)
     return system.requires_grad_(False).eval()

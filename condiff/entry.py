@@ -30,6 +30,7 @@ from condiff.data.parallel import is_first_process
 from condiff.data.writing import cache_folder
 from condiff.errors import InputError
 from condiff.explaining import explain
+from condiff.folders import remove_traces
 from condiff.options import OPTIONS, check, check_kind, whole
 
 Main = Callable[[DictConfig], float | None]
@@ -57,7 +58,8 @@ def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) 
         @functools.wraps(main)
         def task(cfg: DictConfig) -> float | None:
             with told(config_name):  # here too, before Hydra adds lines of its own
-                check_options(cfg, config_name)
+                with no_traces():
+                    check_options(cfg, config_name)
                 return main(cfg)
 
         @functools.wraps(main)
@@ -108,6 +110,18 @@ def told(config_name: str) -> Iterator[None]:
         if is_first_process():
             print(f"error: {explain(error, config_name)}", file=sys.stderr)
         sys.exit(1)
+
+
+@contextmanager
+def no_traces() -> Iterator[None]:
+    """A command that is refused leaves no folder, though Hydra has made it."""
+    try:
+        yield
+    except InputError:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        if folder.resolve() != Path.cwd() and is_first_process():
+            remove_traces(folder)
+        raise
 
 
 def check_options(cfg: DictConfig, config_name: str) -> None:

@@ -19,7 +19,13 @@ from condiff.data.parallel import is_first_process
 from condiff.errors import InputError
 
 LOCK = ".lock"
-TRACES = {LOCK, "train.log", "config.yaml", "hparams.yaml"}  # what a command leaves that was refused before it trained
+TRACES = {
+    LOCK,
+    "train.log",
+    "config.yaml",
+    "splits.csv",
+    "hparams.yaml",
+}  # what a command leaves that was refused before it trained
 SWEEP = "multirun.yaml"  # Hydra's own, in the folder of a sweep
 
 

@@ -103,7 +103,7 @@ OPTIONS: dict[str, dict[str, Rule]] = {
         "model.crop": whole(),
         "model.p_uncond": number(0, 1),
         "model.p_unknown": number(0, 1),
-        "model.optimizer.lr": above(0),
+        "model.optimizer.lr": number(0),
         "callbacks.grid.num_samples": whole(1, 1000),
         "callbacks.grid.steps": STEPS,
         "callbacks.evaluation.num_samples": whole(2, 100_000),

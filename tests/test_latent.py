@@ -211,10 +211,10 @@ def latent(run_entry, kept, autoencoder):
 
 def test_one_file_samples(latent, autoencoder, run_entry, capsys):
     """Its codec is the autoencoder's, weight for weight, but for the scale, by which codes are of unit size."""
-    mine, its = (checkpoint.codec(checkpoint.read(path), path) for path in (latent, autoencoder))
+    mine, its = (checkpoint.part("codec", checkpoint.read(path), path) for path in (latent, autoencoder))
     for name, weight in its.state_dict().items():
         assert torch.equal(weight, mine.state_dict()[name]) == (name not in ("shift", "scale")), name
-    data = checkpoint.build(checkpoint.load(latent).hparams["data"], latent)
+    data = checkpoint.build_data(checkpoint.load(latent).hparams, latent)
     data.setup()
     with torch.no_grad():
         generator, images = generator_of(data), data.train.images()
@@ -312,8 +312,8 @@ def test_whom_the_autoencoder_knows_the_model_knows(autoencoder, run_entry):
     words = [*BARE, *SMALL, "model=latent", f"model.autoencoder={autoencoder}", "data.contrasts=[AXT2]", "trainer.max_epochs=1"]
     run_entry("train.py", *words, "hydra.run.dir=runs/one")
     ckpt = "runs/one/checkpoints/last.ckpt"
-    own = {*next(state for key, state in checkpoint.read(ckpt).items() if key.endswith("DataModule"))["patients"]}
-    assert own < checkpoint.patients(autoencoder) == checkpoint.patients(ckpt)
+    (own, others), (first,) = checkpoint.patients(ckpt), checkpoint.patients(autoencoder)
+    assert others == first and len(own.hashes) < len(first.hashes)
 
 
 @pytest.mark.slow
@@ -325,7 +325,7 @@ def test_two_processes_train_both_stages(run_entry, cache, tmp_path):
     subprocess.run([sys.executable, str(ROOT / "train.py"), *words], cwd=tmp_path, env=environment, timeout=240, check=True)
     run_entry("sample.py", "ckpt=runs/two/checkpoints/last.ckpt", "num_samples=1", "steps=2", CPU, "out=s")
     first, second = (checkpoint.read(tmp_path / f"runs/two/{name}checkpoints/last.ckpt") for name in ("autoencoder/", ""))
-    for name, weight in checkpoint.codec(first, "").encoder.state_dict().items():
+    for name, weight in checkpoint.part("codec", first, "").encoder.state_dict().items():
         assert torch.equal(weight, second["state_dict"][f"codec.encoder.{name}"])
     made = {*cache.glob("codes-*")} - before  # named by weights and scale: of one codec there is one
     assert [len([path for path in made if path.suffix == suffix]) for suffix in (".json", "")] == [1, 1]

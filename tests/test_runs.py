@@ -122,13 +122,13 @@ def test_epochs_done():
 def test_a_full_disk_leaves_the_checkpoint_before_whole(tmp_path):
     """The system's own limit on the size of a file, which is what a full disk is to torch."""
     path, soft = tmp_path / "checkpoints/last.ckpt", resource.getrlimit(resource.RLIMIT_FSIZE)
-    CheckpointIO().save_checkpoint({"x": torch.arange(3)}, path)
+    CheckpointIO(read=dict).save_checkpoint({"x": torch.arange(3)}, path)
     (tmp_path / "checkpoints/last.ckpt.killed.part").touch()
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, soft[1]))
     try:
         with pytest.raises(InputError, match="last.ckpt: cannot be written .*; the one before it is whole. Free some space"):
-            CheckpointIO().save_checkpoint({"x": torch.zeros(100_000)}, path)
+            CheckpointIO(read=dict).save_checkpoint({"x": torch.zeros(100_000)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, soft)
         signal.signal(signal.SIGXFSZ, handler)

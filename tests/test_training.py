@@ -95,7 +95,7 @@ def test_consistency_begins_with_a_trained_model(trained, run_entry, capsys, tmp
     few = ["ckpt=runs/few/checkpoints/last.ckpt", "sampler=consistency", "steps=1", "num_samples=1", "accelerator=cpu", "out=x"]
     run_entry("sample.py", *few)
     assert "1 network evaluations per image" in capsys.readouterr().out
-    run_entry("sample.py", few[0], *few[3:])  # as its run did
+    run_entry("sample.py", few[0], *few[3:-1], "out=y")  # as its run did
     assert "2 network evaluations per image" in capsys.readouterr().out
     other["hyper_parameters"]["data"]["conditioning"]["ranges"] = {"_target_": "os.mkdir", "path": "made"}
     torch.save(other, tmp_path / "evil.ckpt")
@@ -204,16 +204,17 @@ def test_folders_of_samples(trained, run_entry, capsys, tmp_path):
     assert not (tmp_path / "refused").exists()
 
 
-def test_no_phantom_is_built_for_a_picture(trained, run_entry, monkeypatch, tmp_path):
+def test_no_phantom_is_built_for_a_picture(trained, run_entry, cache, tmp_path):
     """process.png shows a real image where one is ready, and goes without on another machine."""
     fast = ["num_samples=1", "steps=2", "accelerator=cpu", "contrast=AXT1"]
     run_entry("sample.py", *fast, "out=here")
     path = trained / "checkpoints/last.ckpt"
     content = torch.load(path, weights_only=True)
-    content["hyper_parameters"]["data"]["cache"] = str(tmp_path / "elsewhere")
+    content["hyper_parameters"]["data"]["phantom"]["patients"] = 4
     torch.save(content, "moved.ckpt")
+    before = {*cache.iterdir()}
     run_entry("sample.py", *fast, "out=there", "ckpt=moved.ckpt")
-    assert not (tmp_path / "elsewhere").exists()
+    assert {*cache.iterdir()} == before
     heights = [Image.open(tmp_path / name / "process.png").height for name in ("here", "there")]
     assert heights[0] > heights[1]
 

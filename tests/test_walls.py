@@ -55,6 +55,7 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
         "condiff.commandline",
         "condiff.data",
         "condiff.explaining",
+        "condiff.folders",
         "condiff.options",
     },
     "explaining.py": {"hydra", "omegaconf", "condiff.commandline"},
