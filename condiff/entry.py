@@ -65,6 +65,7 @@ def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) 
         @functools.wraps(main)
         def run() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print errors itself, and at length
+            logging.raiseExceptions = False  # a log that cannot be written ends nothing, and is no traceback
             if not is_first_process():
                 logging.disable(logging.WARNING)  # the first process says it
             for message in QUIET:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
 from condiff.commandline import CONF, choices, group_folder
+from condiff.data.writing import FULL
 from condiff.errors import InputError
 
 
@@ -26,6 +27,9 @@ def explain(error: Exception, config_name: str) -> str:
         key = next((line.split(": ", 1)[1] for line in lines if line.startswith("full_key")), first)
         key = first.rsplit(": ", 1)[-1] if isinstance(error, InterpolationToMissingValueError) else key
         return f"{key} has no value; give one on the command line, {key}=..."
+    if isinstance(error, OSError) and error.errno in FULL:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; free some space, or choose a folder on another disk (out=, hydra.run.dir=, data.cache=)"
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override)
     if first.startswith("Could not override"):

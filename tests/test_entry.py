@@ -1,6 +1,7 @@
 """Command lines: what is read, what is refused, and in which words."""
 
 import copy
+import errno
 import functools
 import logging
 import re
@@ -19,6 +20,7 @@ from condiff.commandline import CONF, choices, flags_first, reaching, readable
 from condiff.data.writing import cache_folder
 from condiff.entry import as_trained, check_kinds, job_folder, plain
 from condiff.errors import InputError
+from condiff.explaining import explain
 from condiff.options import OPTIONS, check, check_kind
 from tests.conftest import ROOT, bad
 
@@ -308,3 +310,8 @@ def test_documented_commands(command, script, words):
     cfg = command(script, *words)
     check_kinds(compose(script, *(word for word in words if (CONF / word.split("=")[0]).is_dir())))
     check(cfg, OPTIONS[script])
+
+
+def test_a_full_disk_is_one_line():
+    line = explain(OSError(errno.ENOSPC, "No space left on device", "/x/y"), "train")
+    assert line.startswith("/x/y: No space left on device; free some space")

@@ -58,7 +58,7 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
         "condiff.folders",
         "condiff.options",
     },
-    "explaining.py": {"hydra", "omegaconf", "condiff.commandline"},
+    "explaining.py": {"hydra", "omegaconf", "condiff.commandline", "condiff.data"},
     "commandline.py": {"hydra", "omegaconf"},
     "options.py": {"omegaconf"},
     "results.py": set(),

@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 from condiff.errors import InputError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def cache_folder() -> Path:
     """Where prepared data are kept: CONDIFF_CACHE, or condiff in XDG_CACHE_HOME, or ~/.cache/condiff."""
@@ -38,7 +40,7 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        full = error.errno in FULL
         remedy = "what is done is kept: free some space" if full else "make it writable"
         raise InputError(f"data.cache: cannot write to {folder} ({error}); {remedy}, or choose another, data.cache=DIR") from None
 
