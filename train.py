@@ -5,6 +5,7 @@ import math
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -32,7 +33,7 @@ from condiff.errors import InputError, NotANumber
 from condiff.folders import claimed
 from condiff.systems.checkpoint_io import CheckpointIO
 
-RESTORING = (TypeError, LookupError, ValueError, RuntimeError, AttributeError)  # what Lightning and torch raise meanwhile
+RESTORING = (TypeError, LookupError, ValueError, RuntimeError, AttributeError, ArithmeticError, AssertionError)
 CODEC = ("latent_channels", "channels", "blocks", "patch")
 SHARED = ("data", "codec", "trainer", "logger", "averaging", "name", "seed", "compile")  # by both stages
 DATA = ("matrix", "downsample", "transform", "contrasts", "select", "volumes_per_contrast", "held_out_per_contrast")
@@ -143,19 +144,30 @@ def train(cfg: DictConfig, again: str | None = None) -> float | None:
     return None
 
 
+class Steps(L.Callback):
+    """Whether the training has begun: until its first step has ended, what fails is the state that it was resumed from."""
+
+    taken = False
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.taken = True
+
+
 def fit(trainer: L.Trainer, system: L.LightningModule, data: L.LightningDataModule, ckpt: str | None) -> None:
     """Train. Raises InputError where a process is lost, or what is to be resumed does not fit."""
+    steps = Steps()
+    trainer.callbacks.append(steps)  # type: ignore[attr-defined]
     try:
         trainer.fit(system, data, ckpt_path=ckpt, weights_only=True)
     except RESTORING as error:
         if is_lost(error):
             raise InputError(LOST) from None
-        if isinstance(error, InputError) or trainer.train_dataloader is not None or not ckpt:
+        if isinstance(error, InputError) or steps.taken or not ckpt:
             raise
         reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
         raise InputError(
-            f"resume={ckpt}: is of another network, optimizer or data than asked for ({reason}); leave out what differs "
-            f"from its run, or begin a new run with its weights, init={ckpt}"
+            f"resume={ckpt}: is damaged, or of another network, optimizer or data than asked for ({reason}); leave out what "
+            f"differs from its run, or begin a new run with its weights, init={ckpt}"
         ) from error
 
 

@@ -4,13 +4,14 @@ A name is looked up in the table of its slot and never imported, so a file can c
 own is admitted by its name on the command line, ``trust=[mypackage.MyNet]``, and by nothing in the file.
 """
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from hydra.utils import get_object
@@ -25,6 +26,7 @@ from condiff.systems import learning_rate
 LARGEST = 1_000_000  # whole number in a configuration; a seed may be larger
 LONGEST = 256  # entries of a list or a dictionary in it
 WORD = re.compile(r"\w[\w .+-]{0,99}")  # text in it: names of contrasts, no paths
+SIMPLE = (int, float, bool, str, type(None))  # kinds that an argument's annotation can be held to
 Table = Mapping[str, Callable]
 
 
@@ -92,6 +94,11 @@ def check(slot: str, config: Any, path: str | Path, trust: Sequence[str] = ()) -
             odd = next((name for name in value if name.startswith("_") and name not in ("_target_", "_partial_")), None)
             if odd or value.get("_partial_", False) is not (place in PARTIAL):
                 raise InputError(f"{path}: {place} has {odd or '_partial_'!r} as train.py does not write it; refused")
+            wrong = _misfit(_lookup(place, value["_target_"], path, trust), value)
+            if wrong:
+                raise InputError(
+                    f"{path}: its {place} has {wrong}={str(value[wrong])[:60]!r}, which does not fit {value['_target_']}"
+                )
         problem = _absurd(key, value)
         if problem:
             raise InputError(f"{path}: its configuration has {key}={str(value)[:60]!r}, {problem}; refused")
@@ -149,6 +156,21 @@ def _nodes(slot: str, value: Any, key: Any = "") -> Iterator[tuple[str, Any, Any
     elif isinstance(value, list):
         for item in value:
             yield from _nodes(slot, item, key)
+
+
+def _misfit(target: Callable, config: Mapping[str, Any]) -> str:
+    """The first argument that a target does not take, or whose number, switch or text is of another kind; else nothing."""
+    parameters = inspect.signature(target).parameters
+    for name, value in config.items():
+        if name.startswith("_") or any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values()):
+            continue
+        if name not in parameters:
+            return name
+        annotation = parameters[name].annotation
+        kinds = [*(get_args(annotation) or [annotation])]
+        if all(kind in SIMPLE for kind in kinds) and type(value) not in (*kinds, int if float in kinds else kinds[0]):
+            return name
+    return ""
 
 
 def _absurd(key: Any, value: Any) -> str:

@@ -125,8 +125,10 @@ def state(content: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
         | {"lr_lambdas": [None] * len(one.get("base_lrs") or ())}
         for one in kept["lr_schedulers"]
     ]
-    if not _counts(kept["loops"]):
-        raise InputError(f"{path}: its loops hold more than counts; was it edited?")
+    fit = kept["loops"].get("fit_loop")
+    progress = [fit.get(key) for key in ("epoch_progress", "epoch_loop.batch_progress")] if isinstance(fit, dict) else [None]
+    if not _counts(kept["loops"]) or not all(isinstance(one, dict) and isinstance(one.get("current"), dict) for one in progress):
+        raise InputError(f"{path}: its loops are not the counts of a training; was it edited?")
     return kept
 
 
@@ -136,7 +138,9 @@ def _is_of(value: Any, kinds: Mapping[str, type]) -> bool:
 
 def _counts(value: Any) -> bool:
     """Whether nested dictionaries hold nothing but counts and switches."""
-    return all(map(_counts, value.values())) if isinstance(value, dict) else isinstance(value, int | None)
+    return (
+        all(map(_counts, value.values())) if isinstance(value, dict) else value is None or (isinstance(value, int) and value >= 0)
+    )
 
 
 def _numbers(value: Any) -> bool:

@@ -118,7 +118,19 @@ def test_own_class_is_admitted_by_the_user_alone(saved, content):
 @pytest.mark.parametrize("text", ["${oc.create:{_target_:os.getcwd}}", "/etc/passwd", "../../x", "a\nb"])
 def test_text_that_is_no_word_is_refused(saved, text):
     with pytest.raises(InputError, match="text there is a plain word"):
-        checkpoint.load(saved(p_uncond=text))
+        checkpoint.load(saved(fields=text))
+
+
+@pytest.mark.parametrize("model", [{"p_uncond": "x"}, {"p_uncond": None}, {"seed": 1.5}, {"unknown": 3}])
+def test_arguments_of_another_kind_are_refused(saved, model):
+    with pytest.raises(InputError, match=r"does not fit condiff.systems.DiffusionSystem"):
+        checkpoint.load(saved(**model))
+
+
+def test_arguments_are_checked_where_an_object_gets_its_last_ones_later():
+    """It would complain in the midst of sampling."""
+    with pytest.raises(InputError, match=r"its walk has eta='0.5', which does not fit condiff.diffusion.samplers.heun"):
+        registry.check("walk", {"_target_": "condiff.diffusion.samplers.heun", "_partial_": True, "eta": 0.5}, "x")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +139,7 @@ def test_text_that_is_no_word_is_refused(saved, text):
 )
 def test_absurd_numbers_are_refused(saved, value, problem):
     with pytest.raises(InputError, match=problem):
-        checkpoint.load(saved(p_uncond=value))
+        checkpoint.load(saved(fields=value))
 
 
 @pytest.mark.parametrize("net", [{"blocks": [1_000_000]}, {"channels": [1_000_000]}, {"channels": [8] * 200}, {"attention": 3}])
@@ -385,9 +397,10 @@ def test_resumed_command_line_names_the_data_of_the_run(saved, content, tmp_path
 
 
 def test_state_for_lightning(saved, content):
-    progress = {"total": {"ready": 1}, "is_last_batch": True}
+    progress = {"current": {"ready": 1}, "is_last_batch": True}
+    loops = {"fit_loop": {"epoch_progress": progress, "epoch_loop.batch_progress": progress}}
     content |= {
-        "epoch": 1, "global_step": 2, "pytorch-lightning_version": "2.6.0", "loops": {"fit_loop": {"epoch_progress": progress}},
+        "epoch": 1, "global_step": 2, "pytorch-lightning_version": "2.6.0", "loops": loops,
         "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 0.1, "betas": (0.9, 0.99)}]}],
         "lr_schedulers": [{"last_epoch": 2, "base_lrs": [0.1], "get_lr": 3, "lr_lambdas": [None]}],
         "callbacks": {
@@ -399,7 +412,7 @@ def test_state_for_lightning(saved, content):
     state = resume.state_of(saved())
     assert state["callbacks"] == {"EMA": {"latest_update_step": 2}} and "evil" not in state
     assert state["lr_schedulers"] == [{"last_epoch": 2, "base_lrs": [0.1], "lr_lambdas": [None]}]
-    assert state["loops"]["fit_loop"]["epoch_progress"] == progress and state["MRIDataModule"] == {"patients": []}
+    assert state["loops"] == loops and state["MRIDataModule"] == {"patients": []}
     good = copy.deepcopy(content)
     for key, wrong in {
         "epoch": "x",

@@ -167,7 +167,7 @@ def test_resuming_as_another_run_is_one_line(run_entry, capsys, tmp_path):
     run_entry("train.py", *TINY, "trainer.max_epochs=1")
     resume = ["resume=runs/now/checkpoints/last.ckpt", "trainer.max_epochs=2", "hydra.run.dir=runs/other"]
     for wrong, names in (
-        ("net.channels=[8,16]", "is of another network, optimizer or data than asked for (size mismatch"),
+        ("net.channels=[8,16]", "of another network, optimizer or data than asked for (size mismatch"),
         ("data.contrasts=[AXT1,AXT2]", "was trained with data.contrasts="),
         ("model.optimizer._target_=torch.optim.SGD", "was trained with model.optimizer._target_=torch.optim.AdamW"),
     ):

@@ -62,6 +62,7 @@ class Magnitude:
 
     def __post_init__(self) -> None:
         _demand_grid(self.matrix, self.downsample, self.fov_mm)
+        _demand_share(self.quantile)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -117,6 +118,7 @@ class Complex:
 
     def __post_init__(self) -> None:
         _demand_grid(self.matrix, self.downsample, self.fov_mm)
+        _demand_share(self.quantile)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -176,6 +178,11 @@ def sound(images: Tensor) -> Tensor:
     if images.numel() and images.half().std() == 0:
         raise DataFault("its image is the same everywhere: nothing is seen in the field of view")
     return images
+
+
+def _demand_share(quantile: float) -> None:
+    if not 0 < quantile <= 1:
+        raise InputError(f"data.transform.quantile={quantile}: give a share of the pixels, above 0 and at most 1")
 
 
 def _demand_grid(matrix: int, downsample: int, fov_mm: float) -> None:
