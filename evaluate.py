@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def main(cfg: DictConfig) -> None:
     data, audited = judging.prepare(system, ckpt, own_or_other(cfg, system.hparams["data"]), cfg.trust)
     check_clamp(cfg, data.transform.shape[0], system.latent)
     known = data.conditioning.contrasts
-    splits, note = independent(data, chosen_by_validation(ckpt), known if system.conditional else [])
+    splits, note = independent(data, ckpt, known if system.conditional else [])
     parts = [getattr(data, split) for split in splits]
     held_out, training = (judging.real(data, *some, most=cfg.real_images) for some in (parts, [data.train]))
     for title, taken, available in (
@@ -98,27 +98,29 @@ def per_image(cost: Cost) -> dict[str, float]:
     return {"evaluations_per_image": cost.evaluations / cost.drawn, "seconds_per_image": cost.seconds / cost.drawn}
 
 
-def chosen_by_validation(ckpt: Path) -> bool:
+def chosen_by_validation(ckpt: Path, content: Mapping[str, Any]) -> bool:
     """Whether the checkpoint was kept for the best validation metric of its run, as ``best.ckpt`` is."""
     if ckpt.stem in ("best", "last"):
         return ckpt.stem == "best"
-    callbacks = checkpoint.read(ckpt).get("callbacks")
+    callbacks = content.get("callbacks")
     states = callbacks.values() if isinstance(callbacks, dict) else ()
     scores = [[state.get(key) for key in ("current_score", "best_model_score")] for state in states if isinstance(state, dict)]
     return any(isinstance(now, Tensor) and isinstance(best, Tensor) and torch.equal(now, best) for now, best in scores)
 
 
-def independent(data: MRIDataModule, chosen: bool, contrasts: Sequence[str]) -> tuple[list[str], str]:
+def independent(data: MRIDataModule, ckpt: Path, contrasts: Sequence[str]) -> tuple[list[str], str]:
     """The splits to compare with, and a note on them: the test patients alone where validation chose the checkpoint."""
-    if not chosen:
+    content = checkpoint.read(ckpt)
+    if not chosen_by_validation(ckpt, content):
         return ["val", "test"], ""
-    patients = len({volume.patient for volume in data.val.volumes})
-    why = f"the checkpoint was chosen by its loss on the {patients} validation patients"
+    chose, validated = checkpoint.validation_patients(content, ckpt), {volume.patient for volume in data.val.volumes}
+    number = len(chose.hashes) if chose else len(validated)
+    why = f"the checkpoint was chosen by its loss on {number} validation patients"
     groups = [[contrast] for contrast in contrasts] or [[*data.conditioning.contrasts]]  # without contrasts all are one
-    tested = [len({volume.patient for volume in data.test.volumes if volume.contrast in group}) for group in groups]
-    if min(tested) >= FEWEST:
+    tested = [{volume.patient for volume in data.test.volumes if volume.contrast in group} for group in groups]
+    if min(map(len, tested)) >= FEWEST and not (chose and chose.known(set().union(*tested))):
         return ["test"], f"{why}; compared with the test patients alone"
-    return ["val", "test"], f"{why}, and the test patients are too few without them: not independent"
+    return ["val", "test"], f"{why}, and without them the test patients are too few: not independent"
 
 
 def tell(

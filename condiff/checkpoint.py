@@ -160,6 +160,15 @@ def patients_in(content: dict[str, Any], path: str | Path) -> list[Fingerprints]
         ) from None
 
 
+def validation_patients(content: dict[str, Any], path: str | Path) -> Fingerprints | None:
+    """The patients whose loss chose ``best.ckpt``; None for versions that do not record them. Raises InputError for damage."""
+    state = _data_state(content, path).get("validation")
+    try:
+        return None if state is None else Fingerprints.of_state(state)
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{path}: the record of its validation patients is damaged; use a copy that is not") from None
+
+
 def statistics(path: str | Path) -> dict[str, float]:
     """Of the images it was trained on, `condiff.data.statistics`. Raises InputError where it does not say."""
     found = _data_state(read(path), path).get("statistics")

@@ -63,7 +63,7 @@ def test_the_patients_that_chose_a_checkpoint_are_named(trained, run_entry):
     run_entry("evaluate.py", *FAST, "ckpt=runs/now/checkpoints/best.ckpt", "out=best")
     found = json.loads(Path("best/evaluation.json").read_text())
     assert found["held_out"] == {"splits": ["val", "test"], "patients": 8, "images": 16}
-    assert any("chosen by its loss on the 4 validation patients" in note and "not independent" in note for note in found["notes"])
+    assert any("chosen by its loss on 4 validation patients" in note and "not independent" in note for note in found["notes"])
     run_entry("evaluate.py", *FAST, "out=last")
     assert not any("chosen" in note for note in json.loads(Path("last/evaluation.json").read_text())["notes"])
 

@@ -200,6 +200,11 @@ class MRIDataModule(L.LightningDataModule):
         """Of the patients trained on; after `setup`."""
         return Fingerprints.of(self.patients)
 
+    @cached_property
+    def validation_fingerprints(self) -> Fingerprints:
+        """Of the patients validated on; after `setup`."""
+        return Fingerprints.of({volume.patient for volume in self.val.volumes})
+
     def held_out(self, known: Sequence[Fingerprints]) -> set[str]:
         """The patients held out here that are among those ``known`` to a model; after `setup`."""
         patients = {volume.patient for volume in self.val.volumes + self.test.volumes}
@@ -208,10 +213,12 @@ class MRIDataModule(L.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """The patients trained on, as fingerprints, so that they are never taken for held-out ones; what was measured on them.
 
-        ``others`` are those that the model learned from elsewhere, say its autoencoder's.
+        ``others`` are those that the model learned from elsewhere, say its autoencoder's; ``validation`` those whose loss
+        chose ``best.ckpt``.
         """
         others = [some.state() for some in self.others]
-        about = {"patients": self.fingerprints.state(), "others": others, "statistics": asdict(self.statistics)}
+        about = {"patients": self.fingerprints.state(), "validation": self.validation_fingerprints.state(), "others": others}
+        about["statistics"] = asdict(self.statistics)
         return about | {"seen_batches": self._seen_batches()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
