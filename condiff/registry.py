@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, UnionType
 from typing import Any, get_args
 
 import torch
@@ -167,7 +167,7 @@ def _misfit(target: Callable, config: Mapping[str, Any]) -> str:
         if name not in parameters:
             return name
         annotation = parameters[name].annotation
-        kinds = [*(get_args(annotation) or [annotation])]
+        kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
         if all(kind in SIMPLE for kind in kinds) and type(value) not in (*kinds, int if float in kinds else kinds[0]):
             return name
     return ""

@@ -127,6 +127,13 @@ def test_arguments_of_another_kind_are_refused(saved, model):
         checkpoint.load(saved(**model))
 
 
+def test_arguments_of_the_kinds_that_conf_gives_are_built():
+    """Lists of numbers, unions and numbers that happen to be whole."""
+    registry.check("select", {"_target_": "condiff.data.selection.Selection", "coils": [1, 1000], "merge": {"a": "b"}}, "x")
+    registry.check("phantom", {"_target_": "condiff.data.phantom.Phantom", "tr_factors": [0.8, 1.25]}, "x")
+    registry.check("guidance", {"_target_": "condiff.diffusion.guidance.classifier_free", "_partial_": True, "scale": 2}, "x")
+
+
 def test_arguments_are_checked_where_an_object_gets_its_last_ones_later():
     """It would complain in the midst of sampling."""
     with pytest.raises(InputError, match=r"its walk has eta='0.5', which does not fit condiff.diffusion.samplers.heun"):
