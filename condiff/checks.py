@@ -47,7 +47,7 @@ def check_trainer(cfg: DictConfig) -> None:
 
 
 def check_resume(cfg: DictConfig) -> None:
-    """Where the run to resume has nothing left to do, or cannot be gone on with as asked for."""
+    """Where the run to resume is finished, or cannot be resumed with these options."""
     if not cfg.resume:
         return
     content = resume.state_of(cfg.resume)

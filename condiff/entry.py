@@ -159,7 +159,7 @@ def overrides() -> list[Override]:
 
 
 def own_or_other(cfg: DictConfig, own: Mapping[str, Any]) -> dict[str, Any]:
-    """What the command line says of the data. They are split as in training unless data.seed is among it.
+    """The fields of the data on the command line. The split is that of the training unless data.seed is among them.
 
     Raises:
         InputError: a field is of another kind than the checkpoint's ``own``.

@@ -169,7 +169,7 @@ def _stat(path: Path) -> Stamp:
 
 
 def _row(path: Path) -> Row:
-    """What the table says of a file. An error of the program, not of the file, names the file."""
+    """The row of a file. An error of the program, not of the file, names the file."""
     stamp = {key: str(value) for key, value in zip(STAMP, _stat(path), strict=True)}
     try:
         volume = probe(path)

@@ -1,5 +1,6 @@
 """Splits: nobody in two of them, and small sets are ordinary."""
 
+import csv
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -117,3 +118,13 @@ def test_the_most_that_fits_is_named():
     many = volumes(**{f"p{i}": "AXT2" for i in range(50)})
     with pytest.raises(InputError, match="set data.volumes_per_contrast=49"):
         split_by_patient(many, ("AXT2",), 50, 3, seed=0)
+
+
+def test_a_split_is_written_down(tmp_path):
+    split = split_by_patient(volumes(**{f"p{i}": "AXT1" for i in range(4)}), ["AXT1"], train=2, held_out=1, seed=0)
+    split.train[0] = replace(split.train[0], path=Path("M\udcfcller, 1.h5"))  # a name that is not UTF-8
+    split.save(tmp_path / "splits.csv")
+    with (tmp_path / "splits.csv").open(newline="", errors="surrogateescape") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["file", "contrast", "split"] and rows[1] == ["M\udcfcller, 1.h5", "AXT1", "train"]
+    assert [row[2] for row in rows[1:]] == ["train"] * 2 + ["val"] + ["test"]
