@@ -115,7 +115,8 @@ def places_of(path: str | Path) -> dict[str, str]:
         if not file.is_file() or file.stat().st_size > LONGEST_YAML:
             return {}
         node = yaml.safe_load(file.read_text())["data"]
-        return {key: node[key] for key in ("root", "cache") if type(node.get(key)) is str and "\0" not in node[key]}
+        places = {key: node[key] for key in ("root", "cache") if type(node.get(key)) is str}
+        return {key: place for key, place in places.items() if place.isprintable() and "${" not in place}  # nothing to resolve
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, yaml.YAMLError):
         return {}
 

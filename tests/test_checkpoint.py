@@ -300,7 +300,15 @@ def test_places_are_read_from_the_folder_of_the_run(tmp_path):
     assert checkpoint.places_of(ckpt) == {}
     file.write_text("data: {root: /a b, cache: /c, other: 3}\nrun: /x\n")
     assert checkpoint.places_of(ckpt) == {"root": "/a b", "cache": "/c"}
-    for hostile in ("data: !!python/object/apply:os.system [x]", "data: [", "data: {root: [1]}", "[" * 100_000, "data: 3", "\0"):
+    for hostile in (
+        "data: !!python/object/apply:os.system [x]",
+        "data: [",
+        "data: {root: [1]}",
+        "data: {root: '${oc.env:HOME}'}",
+        "[" * 100_000,
+        "data: 3",
+        "\0",
+    ):
         file.write_text(hostile)
         assert checkpoint.places_of(ckpt) == {}
 
