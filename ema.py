@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -11,6 +10,7 @@ from condiff import checkpoint
 from condiff.entry import entry
 from condiff.errors import InputError
 from condiff.posthoc import averaged
+from condiff.systems.checkpoint_io import store
 
 
 @entry("ema")
@@ -23,8 +23,7 @@ def main(cfg: DictConfig) -> None:
     content, step, left = averaged(ckpt, cfg.std, cfg.step)
     out = Path(cfg.out) if cfg.out else ckpt.with_name(f"ema-{cfg.std:g}-step-{step}.ckpt")
     out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(content, out.with_suffix(".part"))
-    out.with_suffix(".part").replace(out)
+    store(content, out)
     print(f"checkpoint  {out}\naveraged    over {cfg.std:.1%} of {step} steps, with an error of {left:.1%} in the weights")
 
 

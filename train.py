@@ -57,11 +57,11 @@ def main(cfg: DictConfig) -> float | None:
 
 def check(cfg: DictConfig) -> None:
     """Raise InputError for what can be known before anything is spent."""
+    check_folder(cfg)
     check_trainer(cfg)
     check_resume(cfg)
     check_objective(cfg)
     check_guidance(cfg)
-    check_folder(cfg)
     check_data(cfg)
 
 

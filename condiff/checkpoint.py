@@ -26,7 +26,7 @@ from condiff.systems import DiffusionSystem
 SAMPLING = ("sampler", "guidance", "clamp")  # how the run sampled
 LOCAL = ("root", "cache", "workers", "loaders", "shard")  # fields of the data that belong to a machine
 STAGES = 8  # models that a model learned from: an autoencoder, a teacher
-LONGEST_YAML = 1 << 20  # bytes
+LONGEST_YAML = 1 << 16  # bytes
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -93,32 +93,26 @@ def data(system: DiffusionSystem, path: str | Path, trust: Sequence[str] = ()) -
 def build_data(config: Mapping[str, Any], path: str | Path, trust: Sequence[str] = (), asked: Mapping[str, Any] = NOTHING) -> Any:
     """The data module of a checkpoint's configuration, with fields of the command line in place of its own.
 
-    The root is the one that the run's folder names. The cache it names is used where it is one already, with an index or a
-    phantom in it; else the cache is this machine's. Raises InputError as `load` does.
+    The root is the one that the run's folder names; the cache, which is written to, is this machine's or the command line's.
+    Raises InputError as `load` does.
     """
     own = _without(LOCAL, config["data"])
     registry.check("data", own, path, trust)
     merged = OmegaConf.to_container(OmegaConf.merge(own, _without(LOCAL, asked)))
-    places = places_of(path)
-    cache = Path(places.get("cache", "")).expanduser()
-    ready = "cache" in places and any([*cache.glob("index-*/index.csv"), *cache.glob("phantom-*/file_brain_*.h5")])
-    given = {"cache": cache if ready else cache_folder()} | (
-        {} if "phantom" in config["data"] else {"root": places.get("root", "")}
-    )
+    given = {"cache": cache_folder()} | ({} if "phantom" in config["data"] else {"root": root_of(path)})
     return registry.build("data", merged, path, trust, **given | {key: asked[key] for key in LOCAL if key in asked})
 
 
-def places_of(path: str | Path) -> dict[str, str]:
-    """``root`` and ``cache`` of the data, as config.yaml in a checkpoint's run folder has them; empty where it has none."""
+def root_of(path: str | Path) -> str:
+    """``data.root`` as config.yaml in the folder of a checkpoint's run has it; empty where it has none."""
     file = run_of(path) / "config.yaml"
     try:
         if not file.is_file() or file.stat().st_size > LONGEST_YAML:
-            return {}
-        node = yaml.safe_load(file.read_text())["data"]
-        places = {key: node[key] for key in ("root", "cache") if type(node.get(key)) is str}
-        return {key: place for key, place in places.items() if place.isprintable() and "${" not in place}  # nothing to resolve
+            return ""
+        root = yaml.safe_load(file.read_text())["data"]["root"]
+        return root if type(root) is str and root.isprintable() and "${" not in root else ""  # nothing to resolve
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, yaml.YAMLError):
-        return {}
+        return ""
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -185,14 +179,23 @@ def run_of(path: str | Path) -> Path:
 
 
 def results_of(path: str | Path, kind: str, name: str) -> Path:
-    """The folder in a checkpoint's run for results of a kind. Raises InputError where a link leads out of the run."""
+    """The folder in a checkpoint's run for results of a kind. Raises InputError as `demand_no_way_out` does."""
     run = run_of(path)
     for folder in (run / kind, run / kind / name):
-        if folder.is_symlink():
-            raise InputError(
-                f"{folder}: is a link, and a run from elsewhere may have links to anywhere; delete it, or give out=DIR"
-            )
+        demand_no_way_out(folder, run)
     return run / kind / name
+
+
+def demand_no_way_out(folder: Path, run: Path) -> None:
+    """Raise InputError where something in a folder of a run is a link out of the run, or a FIFO or a device.
+
+    A run from elsewhere may bring links to anywhere along, and what is written to them is written there.
+    """
+    run = run.resolve()
+    for path in (folder, *folder.rglob("*")):
+        special = path.exists() and not (path.is_file() or path.is_dir())
+        if special or (path.is_symlink() and not path.resolve().is_relative_to(run)):
+            raise InputError(f"{path}: is {'no file' if special else 'a link out of the run'}; delete it, or give another folder")
 
 
 def newest(root: str | Path) -> Path:

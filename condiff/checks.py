@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from condiff import checkpoint, resume
 from condiff.data.parallel import is_first_process
-from condiff.entry import check_clamp, require_positive
+from condiff.entry import check_clamp, plain, require_positive
 from condiff.errors import InputError
 
 PRECISIONS = ("32-true", "32", "16-mixed", "16", "bf16-mixed", "bf16")
@@ -27,6 +27,8 @@ def check_folder(cfg: DictConfig) -> None:
     """Where the run's folder has another's checkpoint. A run may be resumed in its folder; a job that was requeued is."""
     last = Path(cfg.run) / "checkpoints/last.ckpt"
     own = cfg.resume and checkpoint.run_of(cfg.resume) == Path(cfg.run).resolve()
+    if own:
+        checkpoint.demand_no_way_out(Path(cfg.run), Path(cfg.run))
     if is_first_process() and last.is_file() and not own and not [*Path(cfg.run).glob("hpc_ckpt*")]:
         key = "hydra.sweep.dir" if HydraConfig.get().mode == RunMode.MULTIRUN else "hydra.run.dir"
         raise InputError(f"{key}: {cfg.run} holds a run; go on with it, resume='{last}', or choose another folder")
@@ -56,13 +58,19 @@ def check_resume(cfg: DictConfig) -> None:
         raise InputError(f"resume={cfg.resume}: has had its {done} epochs; ask for more, trainer.max_epochs={2 * done}{RISES}")
     if 0 <= limit <= step:
         raise InputError(f"resume={cfg.resume}: has had its {step} steps; ask for more, trainer.max_steps={2 * step}{RISES}")
-    own = OmegaConf.create(content["hyper_parameters"])
     for key in FIXED:
-        there, asked = OmegaConf.select(own, key), OmegaConf.select(cfg, key)
+        there, asked = _field(content["hyper_parameters"], key), plain(OmegaConf.select(cfg, key))
         if there != asked:
             raise InputError(
                 f"resume={cfg.resume}: was trained with {key}={there}, not {asked}; leave {key} out, or begin a new run"
             )
+
+
+def _field(config: Any, key: str) -> Any:
+    """Of a stranger's configuration, whose text is not resolved."""
+    for name in key.split("."):
+        config = config.get(name) if isinstance(config, dict) else None
+    return config
 
 
 def epochs_done(content: Mapping[str, Any]) -> int:

@@ -43,6 +43,7 @@ OWN: Mapping[str, Mapping[str, type]] = {  # states of callbacks
     "Checkpoints": {"best_model_score": Tensor},
 }
 RATE = {"base_lrs": list, "last_epoch": int, "_step_count": int, "_last_lr": list, "_initial_step": int, "_is_initial": bool}
+MOST, LONGEST = 100, 300  # words, and characters of one
 VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,3}((\.?(dev|post)|a|b|rc)\d{0,10})?")
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def command_line(arguments: Sequence[str]) -> list[str]:
         return list(arguments)
     config = checkpoint.read(path)["hyper_parameters"]
     taken = overrides(config["overrides"], path)
-    root = checkpoint.places_of(path).get("root")
+    root = checkpoint.root_of(path)
     if root and not any(word.startswith(("data.root=", "+data.root=")) for word in arguments):
         taken.append("data.root='{}'".format(root.replace("\\", "\\\\").replace("'", "\\'")))
     if config.get("init"):  # the network is the checkpoint's own, whatever its run began with
@@ -75,9 +76,11 @@ def overrides(words: Iterable[Any], path: str | Path) -> list[str]:
     words, parser = list(words), OverridesParser.create()
     taken: list[str] = []
     left: list[str] = []
-    for word in words[:1000]:
+    if len(words) > MOST:
+        raise InputError(f"{path}: was made with {len(words)} words; at most {MOST} are read")
+    for word in words:
         try:
-            parsed = parser.parse_override(word) if type(word) is str and len(word) < 2000 else None
+            parsed = parser.parse_override(word) if type(word) is str and len(word) <= LONGEST else None
         except (HydraException, ValueError, RecursionError):
             parsed = None
         if parsed is None or _hostile(parsed):

@@ -294,32 +294,34 @@ def test_what_is_stored_has_no_path():
     assert checkpoint.portable({"init": None})["init"] is False
 
 
-def test_places_are_read_from_the_folder_of_the_run(tmp_path):
+def test_root_is_read_from_the_folder_of_the_run(tmp_path):
     file, ckpt = tmp_path / "config.yaml", tmp_path / "checkpoints/last.ckpt"
     ckpt.parent.mkdir()
-    assert checkpoint.places_of(ckpt) == {}
+    assert checkpoint.root_of(ckpt) == ""
     file.write_text("data: {root: /a b, cache: /c, other: 3}\nrun: /x\n")
-    assert checkpoint.places_of(ckpt) == {"root": "/a b", "cache": "/c"}
+    assert checkpoint.root_of(ckpt) == "/a b"
     for hostile in (
-        "data: !!python/object/apply:os.system [x]",
-        "data: [",
-        "data: {root: [1]}",
-        "data: {root: '${oc.env:HOME}'}",
-        "[" * 100_000,
-        "data: 3",
-        "\0",
-    ):
+        "data: !!python/object/apply:os.system [x]", "data: [", "data: {root: [1]}", "data: {root: '${oc.env:HOME}'}",
+        "[" * 60_000, "data: 3", "\0", "data: {root: /a}" + " " * 70_000,
+    ):  # fmt: skip
         file.write_text(hostile)
-        assert checkpoint.places_of(ckpt) == {}
+        assert checkpoint.root_of(ckpt) == ""
 
 
 def test_results_stay_in_the_run(tmp_path):
-    ckpt = tmp_path / "run/checkpoints/last.ckpt"
-    ckpt.parent.mkdir(parents=True)
-    assert checkpoint.results_of(ckpt, "evaluation", "last") == (tmp_path / "run/evaluation/last").resolve()
-    (tmp_path / "run/evaluation").symlink_to(tmp_path)
-    with pytest.raises(InputError, match="evaluation: is a link"):
+    ckpt, out = tmp_path / "run/checkpoints/last.ckpt", tmp_path / "run/evaluation/last"
+    for folder in (ckpt.parent, out):
+        folder.mkdir(parents=True)
+    (out / "inside").symlink_to(ckpt.parent)
+    assert checkpoint.results_of(ckpt, "evaluation", "last") == out.resolve()
+    (out / "evaluation.json").symlink_to(tmp_path / "thesis.txt")
+    with pytest.raises(InputError, match="evaluation.json: is a link out of the run"):
         checkpoint.results_of(ckpt, "evaluation", "last")
+    __import__("os").mkfifo(tmp_path / "run/likelihood")
+    with pytest.raises(InputError, match="likelihood: is no file"):
+        checkpoint.results_of(ckpt, "likelihood", "last")
+    with pytest.raises(InputError, match=r"is a link out of the run|is no file"):
+        checkpoint.demand_no_way_out(tmp_path / "run", tmp_path / "run")
 
 
 # ---- patients
