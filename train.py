@@ -149,8 +149,11 @@ class Steps(L.Callback):
 
     taken = False
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.taken = True
+    def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
+        self.begun = trainer.global_step
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        self.taken = trainer.global_step > self.begun  # gradients may be accumulated
 
 
 def fit(trainer: L.Trainer, system: L.LightningModule, data: L.LightningDataModule, ckpt: str | None) -> None:

@@ -21,6 +21,7 @@ from condiff.errors import InputError
 
 DEPTH = 40  # containers in one another; a checkpoint of Lightning's has some 10
 VALUES = 1_000_000  # in all; an optimizer has a few for each tensor of the model
+SHARED = 8  # times that tensors may have the size of their bytes; the weights of a checkpoint have bytes of their own
 PICKLE = 1 << 25  # bytes, without the tensors
 RECORD = re.compile(
     r"([^/\\]+)/(data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)"
@@ -99,6 +100,7 @@ class _Storages:
     def __init__(self, archive: zipfile.ZipFile, root: str):
         self.archive, self.root = archive, root
         self.read: dict[str, Tensor] = {}
+        self.handed, self.limit = 0, SHARED * sum(entry.file_size for entry in archive.infolist())
 
     def __call__(self, saved: Any) -> Tensor:
         """("storage", dtype, key, device, length) -> [length]."""
@@ -109,6 +111,9 @@ class _Storages:
             content = self.archive.read(f"{self.root}/data/{key}")
             self.read[key] = torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
         found = self.read[key]
+        self.handed += found.numel() * found.element_size()
+        if self.handed > self.limit:
+            raise Refused("holds many tensors of the same bytes")
         if found.dtype != dtype or len(found) != length:
             raise Refused("holds a tensor of another size or type than its bytes")
         return found

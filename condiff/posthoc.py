@@ -1,5 +1,6 @@
 """Averages of a run's weights, of any length and as of any step, made of those it stored."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from condiff.errors import InputError
 from condiff.systems import DiffusionSystem
 
 NEAR = 0.1  # of a run: how far from the step asked for an average may have been stored
+STEP = re.compile(r"step-0*[1-9]\d{0,11}")  # a file's name
+WIDTHS = 16  # of averages in a file
 NEEDED = {"state_dict", "hyper_parameters", "pytorch-lightning_version"}  # of a checkpoint; the rest is for going on
 
 
@@ -75,7 +78,7 @@ def earlier(ckpt: str | Path, share: float, std: float, trust: Sequence[str] = (
 def stored(ckpt: str | Path) -> dict[int, Path]:
     """The files that `condiff.callbacks.StoredAverages` left beside a checkpoint, by step. Raises InputError for none."""
     folder = checkpoint.run_of(ckpt) / "averages"
-    files = {int(path.stem.removeprefix("step-")): path for path in sorted(folder.glob("step-*.pt")) if path.stem[5:].isdecimal()}
+    files = {int(path.stem[5:]): path for path in sorted(folder.glob("step-*.pt")) if STEP.fullmatch(path.stem)}
     if not files:
         raise InputError(
             f"{folder}: no stored averages; they are made while training (callbacks.averages.times), give a checkpoint "
@@ -93,7 +96,7 @@ def _average(path: Path) -> dict[str, Any]:
     widths = [std for std in content["stds"] if isinstance(std, float)] if whole else []
     if not all(isinstance(one, dict) and all(isinstance(w, Tensor) for w in one.values()) for one in states) or not widths:
         raise InputError(f"{path}: holds no averages of weights; delete it")
-    if not len(widths) == len(content["stds"]) == len(content["averages"]):
+    if len(widths) > WIDTHS or not len(widths) == len(content["stds"]) == len(content["averages"]):
         raise InputError(f"{path}: holds {len(content['averages'])} averages of {len(content['stds'])} widths; delete it")
     return content
 

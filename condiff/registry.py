@@ -114,7 +114,9 @@ def _build(slot: str, config: Any, path: str | Path, trust: Sequence[str], **giv
         return [_build(slot, value, path, trust) for value in config]
     if not isinstance(config, dict):
         return config
-    arguments = {key: _build(key, value, path, trust) for key, value in config.items() if not key.startswith("_")} | given
+    arguments = {
+        key: _build(_slot(slot, config, key), item, path, trust) for key, item in config.items() if key[0] != "_"
+    } | given
     if "_target_" not in config:
         return arguments
     target = _lookup(slot, config["_target_"], path, trust)
@@ -146,13 +148,18 @@ def _lookup(slot: str, name: Any, path: str | Path, trust: Iterable[str]) -> Cal
     return table[name]
 
 
+def _slot(slot: str, config: Mapping[str, Any], key: str) -> str:
+    """The slot of an argument: its name. In a dictionary that is no object's nothing is built, but for a sampler's ``walk``."""
+    return key if "_target_" in config or slot in ("", "sampler") else "a dictionary"
+
+
 def _nodes(slot: str, value: Any, key: Any = "") -> Iterator[tuple[str, Any, Any]]:
     """(slot, key, value) of a configuration and of all that is in it; entries of a list are in the slot of the list."""
     yield slot, key, value
     if isinstance(value, dict):
         for name, item in value.items():
             if name not in ("_target_", "_partial_"):
-                yield from _nodes(str(name), item, name)
+                yield from _nodes(_slot(slot, value, str(name)), item, name)
     elif isinstance(value, list):
         for item in value:
             yield from _nodes(slot, item, key)

@@ -116,6 +116,12 @@ def state(content: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
             raise InputError(f"{path}: its {key} is a {type(value).__name__}; was it edited?")
     if not VERSION.fullmatch(kept["pytorch-lightning_version"]) or kept["epoch"] < 0 or kept["global_step"] < 0:
         raise InputError(f"{path}: its epoch, global_step or pytorch-lightning_version is impossible; was it edited?")
+    counts = [
+        kept.get("averaging_state", {}).get("n_averaged"),
+        *(value.get("latest_update_step") for value in kept["callbacks"].values() if isinstance(value, dict)),
+    ]
+    if not all(count is None or 0 <= _number(count) <= kept["global_step"] for count in counts):
+        raise InputError(f"{path}: its averages count more steps than the training; was it edited?")
     states = {key: (value, OWN.get(str(key).partition("{")[0])) for key, value in kept["callbacks"].items()}
     kept["callbacks"] = {
         key: {name: value[name] for name in kinds} for key, (value, kinds) in states.items() if kinds and _is_of(value, kinds)
@@ -135,8 +141,15 @@ def state(content: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
     return kept
 
 
+def _number(value: Any) -> float:
+    """NaN for what is no single number."""
+    single = isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1)
+    return float(value) if single else math.nan
+
+
 def _is_of(value: Any, kinds: Mapping[str, type]) -> bool:
-    return isinstance(value, dict) and all(type(value.get(name)) is kind for name, kind in kinds.items())
+    single = isinstance(value, dict) and all(one.numel() == 1 for one in value.values() if isinstance(one, Tensor))
+    return single and all(type(value.get(name)) is kind for name, kind in kinds.items())
 
 
 def _counts(value: Any) -> bool:

@@ -30,6 +30,7 @@ from condiff.seeds import derive_seed
 
 VERSION = 3  # part of the cache key: raise it when the files change
 FOV_MM = 220.0
+LARGEST, ALL = 1 << 30, 1 << 37  # bytes of a volume and of all
 THICKNESS_MM = 5.0
 FIELD_T = 2.8936
 KSPACE_SCALE = 1e-4  # fastMRI's k-space is of this order
@@ -92,6 +93,12 @@ class Phantom:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(f"data.phantom.{name}={value}: give a whole number, at least 1")
+        volume = self._bytes() / (self.patients * len(CONTRASTS))
+        if volume > LARGEST or self._bytes() > ALL:
+            raise InputError(
+                f"data.phantom: a volume of {volume / 2**30:.3g} GiB, {self._bytes() / 2**30:.3g} GiB in all; at most "
+                f"{LARGEST >> 30} and {ALL >> 30} are made"
+            )
 
     @property
     def key(self) -> str:
