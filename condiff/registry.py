@@ -115,7 +115,7 @@ def _build(slot: str, config: Any, path: str | Path, trust: Sequence[str], **giv
     if not isinstance(config, dict):
         return config
     arguments = {
-        key: _build(_slot(slot, config, key), item, path, trust) for key, item in config.items() if key[0] != "_"
+        key: _build(_slot(slot, config, key), item, path, trust) for key, item in config.items() if not key.startswith("_")
     } | given
     if "_target_" not in config:
         return arguments
@@ -153,7 +153,7 @@ def _slot(slot: str, config: Mapping[str, Any], key: str) -> str:
     return key if "_target_" in config or slot in ("", "sampler") else "a dictionary"
 
 
-def _nodes(slot: str, value: Any, key: Any = "") -> Iterator[tuple[str, Any, Any]]:
+def _nodes(slot: str, value: Any, key: Any = "configuration") -> Iterator[tuple[str, Any, Any]]:
     """(slot, key, value) of a configuration and of all that is in it; entries of a list are in the slot of the list."""
     yield slot, key, value
     if isinstance(value, dict):
@@ -182,7 +182,7 @@ def _misfit(target: Callable, config: Mapping[str, Any]) -> str:
 
 def _absurd(key: Any, value: Any) -> str:
     """What is wrong with a value; nothing where it is fit for use."""
-    if not isinstance(key, str) or (key and not WORD.fullmatch(key)):
+    if not isinstance(key, str) or not WORD.fullmatch(key):
         return "and that is no name of a setting"
     if isinstance(value, str) and value and not WORD.fullmatch(value):
         return "and text there is a plain word"
