@@ -14,6 +14,7 @@ from condiff.systems import DiffusionSystem
 
 NEAR = 0.1  # of a run: how far from the step asked for an average may have been stored
 STEP = re.compile(r"step-0*[1-9]\d{0,11}")  # a file's name
+FILES = 500  # of averages
 WIDTHS = 16  # of averages in a file
 NEEDED = {"state_dict", "hyper_parameters", "pytorch-lightning_version"}  # of a checkpoint; the rest is for going on
 
@@ -32,6 +33,8 @@ def averaged(ckpt: str | Path, std: float, step: int | None = None) -> tuple[dic
     before = [at for at in steps if at <= step]
     if not before:
         raise InputError(f"step={step}: no average was stored so early; there are those of steps {', '.join(map(str, steps))}")
+    if len(before) > FILES:
+        raise InputError(f"{ckpt}: {len(before)} files of averages lie beside it, at most {FILES} are mixed; delete some")
     profiles = [(at, gamma(width)) for at in before for width in _average(steps[at])["stds"]]
     shares, left = weights(profiles, (step, wanted))
     sums: dict[str, Tensor] = {}

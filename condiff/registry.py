@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType, UnionType
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import torch
 from hydra.utils import get_object
@@ -88,20 +88,23 @@ def build(slot: str, config: Any, path: str | Path, trust: Sequence[str] = (), *
 
 def check(slot: str, config: Any, path: str | Path, trust: Sequence[str] = ()) -> None:
     """Raise InputError where a configuration names what its slot does not admit, or holds an absurd number or text."""
-    for place, key, value in _nodes(slot, config):
+    nodes = list(_nodes(slot, config))
+    for place, key, value in nodes:
         if isinstance(value, dict) and "_target_" in value:
             _lookup(place, value["_target_"], path, trust)
             odd = next((name for name in value if name.startswith("_") and name not in ("_target_", "_partial_")), None)
             if odd or value.get("_partial_", False) is not (place in PARTIAL):
                 raise InputError(f"{path}: {place} has {odd or '_partial_'!r} as train.py does not write it; refused")
+        problem = _absurd(key, value)
+        if problem:
+            raise InputError(f"{path}: its configuration has {key}={str(value)[:60]!r}, {problem}; refused")
+    for place, _, value in nodes:
+        if isinstance(value, dict) and "_target_" in value:
             wrong = _misfit(_lookup(place, value["_target_"], path, trust), value)
             if wrong:
                 raise InputError(
                     f"{path}: its {place} has {wrong}={str(value[wrong])[:60]!r}, which does not fit {value['_target_']}"
                 )
-        problem = _absurd(key, value)
-        if problem:
-            raise InputError(f"{path}: its configuration has {key}={str(value)[:60]!r}, {problem}; refused")
 
 
 def trusted(config: Any, trust: Sequence[str]) -> bool:
@@ -166,18 +169,32 @@ def _nodes(slot: str, value: Any, key: Any = "configuration") -> Iterator[tuple[
 
 
 def _misfit(target: Callable, config: Mapping[str, Any]) -> str:
-    """The first argument that a target does not take, or whose number, switch or text is of another kind; else nothing."""
+    """The first argument that a target does not take, that is given later, or whose value is of another kind; else nothing."""
     parameters = inspect.signature(target).parameters
-    for name, value in config.items():
-        if name.startswith("_") or any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values()):
-            continue
-        if name not in parameters:
-            return name
-        annotation = parameters[name].annotation
-        kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
-        if all(kind in SIMPLE for kind in kinds) and type(value) not in (*kinds, int if float in kinds else kinds[0]):
-            return name
-    return ""
+    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return ""
+    later = {next(iter(parameters), "")} if config.get("_partial_") and not inspect.isclass(target) else set()
+    settings = {name: value for name, value in config.items() if not name.startswith("_")}
+    unfit = (n for n, v in settings.items() if n not in parameters or n in later or not _fits(v, parameters[n].annotation))
+    return next(unfit, "")
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    """Whether a plain value, or the description of an object, can be of an annotation's kind."""
+    kinds, described = get_args(annotation), isinstance(value, dict) and "_target_" in value
+    if isinstance(annotation, UnionType):
+        return any(_fits(value, kind) for kind in kinds)
+    if annotation in (Any, inspect.Parameter.empty):
+        return True
+    if annotation in SIMPLE:
+        return type(value) is annotation or (annotation is float and type(value) is int)
+    origin = get_origin(annotation)
+    if origin in (Sequence, list, tuple):
+        items = kinds[:1] * len(value) if isinstance(value, list) and (origin is not tuple or Ellipsis in kinds) else kinds
+        return isinstance(value, list) and len(items) == len(value) and all(map(_fits, value, items))
+    if origin in (Mapping, dict):
+        return isinstance(value, dict) and not described and all(_fits(item, kinds[1]) for item in value.values())
+    return described  # a function or an object; no tensor or path can be given
 
 
 def _absurd(key: Any, value: Any) -> str:

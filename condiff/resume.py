@@ -44,6 +44,7 @@ OWN: Mapping[str, Mapping[str, type]] = {  # states of callbacks
 }
 RATE = {"base_lrs": list, "last_epoch": int, "_step_count": int, "_last_lr": list, "_initial_step": int, "_is_initial": bool}
 MOST, LONGEST = 100, 300  # words, and characters of one
+PROGRESS = {"ready", "started", "processed", "completed"}  # of a loop
 VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,3}((\.?(dev|post)|a|b|rc)\d{0,10})?")
 log = logging.getLogger(__name__)
 
@@ -116,11 +117,11 @@ def state(content: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
             raise InputError(f"{path}: its {key} is a {type(value).__name__}; was it edited?")
     if not VERSION.fullmatch(kept["pytorch-lightning_version"]) or kept["epoch"] < 0 or kept["global_step"] < 0:
         raise InputError(f"{path}: its epoch, global_step or pytorch-lightning_version is impossible; was it edited?")
-    counts = [
+    averaged = [
         kept.get("averaging_state", {}).get("n_averaged"),
         *(value.get("latest_update_step") for value in kept["callbacks"].values() if isinstance(value, dict)),
     ]
-    if not all(count is None or 0 <= _number(count) <= kept["global_step"] for count in counts):
+    if not all(count is None or 0 <= _number(count) <= kept["global_step"] for count in averaged):
         raise InputError(f"{path}: its averages count more steps than the training; was it edited?")
     states = {key: (value, OWN.get(str(key).partition("{")[0])) for key, value in kept["callbacks"].items()}
     kept["callbacks"] = {
@@ -136,7 +137,8 @@ def state(content: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
     ]
     fit = kept["loops"].get("fit_loop")
     progress = [fit.get(key) for key in ("epoch_progress", "epoch_loop.batch_progress")] if isinstance(fit, dict) else [None]
-    if not _counts(kept["loops"]) or not all(isinstance(one, dict) and isinstance(one.get("current"), dict) for one in progress):
+    counts = [one.get("current") if isinstance(one, dict) else None for one in progress]
+    if not _counts(kept["loops"]) or not all(isinstance(one, dict) and one.keys() >= PROGRESS for one in counts):
         raise InputError(f"{path}: its loops are not the counts of a training; was it edited?")
     return kept
 
@@ -154,9 +156,7 @@ def _is_of(value: Any, kinds: Mapping[str, type]) -> bool:
 
 def _counts(value: Any) -> bool:
     """Whether nested dictionaries hold nothing but counts and switches."""
-    return (
-        all(map(_counts, value.values())) if isinstance(value, dict) else value is None or (isinstance(value, int) and value >= 0)
-    )
+    return all(map(_counts, value.values())) if isinstance(value, dict) else isinstance(value, int) and value >= 0
 
 
 def _numbers(value: Any) -> bool:

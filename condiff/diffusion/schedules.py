@@ -15,7 +15,22 @@ from torch import Tensor
 
 from condiff.errors import InputError
 
+LARGEST_SIGMA = 1e6
+LONGEST_CHAIN = 100_000
 LARGEST_BETA = 0.999  # Nichol & Dhariwal 2021: a beta of 1 has no way back
+
+
+def _demand(name: str, value: float, low: float, high: float) -> None:
+    """Raise InputError where a setting is out of its range, or no number."""
+    if not low <= value <= high:
+        raise InputError(f"schedule.{name}={value}: give {low:g} to {high:g}")
+
+
+def _demand_levels(low: float, high: float) -> None:
+    if not 0 < low < high <= LARGEST_SIGMA:
+        raise InputError(
+            f"schedule.sigma_min={low}, sigma_max={high}: give two levels above 0, the lower first, up to {LARGEST_SIGMA:g}"
+        )
 
 
 class Schedule:
@@ -98,6 +113,12 @@ class LinearBeta(BetaChain):
     beta_max: float = 0.02
     reference_steps: int = 1000
 
+    def __post_init__(self) -> None:
+        _demand("num_steps", self.num_steps, 1, LONGEST_CHAIN)
+        _demand("beta_min", self.beta_min, 0, 1)
+        _demand("beta_max", self.beta_max, self.beta_min, 1)
+        _demand("reference_steps", self.reference_steps, 1, LONGEST_CHAIN)
+
     @property
     def betas(self) -> Tensor:
         scale = self.reference_steps / self.num_steps
@@ -118,6 +139,12 @@ class ScaledLinearBeta(BetaChain):
     beta_max: float = 0.0195
     reference_steps: int = 1000
 
+    def __post_init__(self) -> None:
+        _demand("num_steps", self.num_steps, 1, LONGEST_CHAIN)
+        _demand("beta_min", self.beta_min, 0, 1)
+        _demand("beta_max", self.beta_max, self.beta_min, 1)
+        _demand("reference_steps", self.reference_steps, 1, LONGEST_CHAIN)
+
     @property
     def betas(self) -> Tensor:
         roots = torch.linspace(self.beta_min**0.5, self.beta_max**0.5, self.num_steps, dtype=torch.float64)
@@ -130,6 +157,10 @@ class CosineBeta(BetaChain):
 
     num_steps: int = 1000
     offset: float = 0.008
+
+    def __post_init__(self) -> None:
+        _demand("num_steps", self.num_steps, 1, LONGEST_CHAIN)
+        _demand("offset", self.offset, 0, 1)
 
     @property
     def betas(self) -> Tensor:
@@ -145,6 +176,12 @@ class SigmoidBeta(BetaChain):
     start: float = -3.0
     end: float = 3.0
     temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        _demand("num_steps", self.num_steps, 1, LONGEST_CHAIN)
+        _demand("temperature", self.temperature, 1e-3, 1e3)
+        _demand("start", self.start, -100, 100)
+        _demand("end", self.end, self.start + 1e-6, 100)
 
     @property
     def betas(self) -> Tensor:
@@ -166,6 +203,10 @@ class Karras(Schedule):
     sigma_max: float = 80.0
     rho: float = 7.0
 
+    def __post_init__(self) -> None:
+        _demand_levels(self.sigma_min, self.sigma_max)
+        _demand("rho", self.rho, 0.1, 100)
+
     def sigma(self, u: Tensor) -> Tensor:
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
         return (low + u * (high - low)) ** self.rho
@@ -180,6 +221,12 @@ class LogNormal(Schedule):
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     rho: float = 7.0
+
+    def __post_init__(self) -> None:
+        _demand_levels(self.sigma_min, self.sigma_max)
+        _demand("rho", self.rho, 0.1, 100)
+        _demand("mean", self.mean, -50, 50)
+        _demand("std", self.std, 0, 50)
 
     def sigma(self, u: Tensor) -> Tensor:
         z = torch.special.ndtri(u.double().clamp(1e-9, 1 - 1e-9))
@@ -204,6 +251,9 @@ class Geometric(Schedule):
     sigma_min: float = 0.01
     sigma_max: float = 100.0
 
+    def __post_init__(self) -> None:
+        _demand_levels(self.sigma_min, self.sigma_max)
+
     def sigma(self, u: Tensor) -> Tensor:
         return self.sigma_min * (self.sigma_max / self.sigma_min) ** u
 
@@ -214,6 +264,10 @@ class Flow(Schedule):
 
     t_min: float = 1e-3
     t_max: float = 0.99
+
+    def __post_init__(self) -> None:
+        _demand("t_min", self.t_min, 1e-9, 1 - 1e-9)
+        _demand("t_max", self.t_max, self.t_min, 1 - 1e-9)
 
     def sigma(self, u: Tensor) -> Tensor:
         t = self.t_min + u * (self.t_max - self.t_min)

@@ -232,6 +232,7 @@ def numbers_of(path: Path) -> dict[str, Any] | None:
     """Of a volume that was done before; None where there is none, or it cannot be read."""
     try:
         with h5py.File(path) as file:
-            return json.loads(file.attrs["metrics"])
-    except (OSError, KeyError):
+            numbers = json.loads(file.attrs["metrics"])
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError):  # a run from elsewhere may bring anything along
         return None
+    return numbers if isinstance(numbers, dict) and {"file", "contrast", "bad_slices", "data"} <= numbers.keys() else None
