@@ -58,7 +58,7 @@ def main(cfg: DictConfig) -> None:
     drawn = partial(sampling.draw, system.to(fabric.device), data.conditioning, shape=data.transform.shape, **how)
     system.schedule.steps(cfg.steps), how["guidance"](system)  # complain before anything is spent
     path = out / f"samples-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]}.h5"
-    images, cost = resumable(fabric, draws, cfg.batch_size, cfg.steps, drawn, path)
+    images, cost = resumable(fabric, draws, data.transform.shape, cfg.batch_size, cfg.steps, drawn, path)
     if fabric.is_global_zero:
         sets = Sets(judging.generated(data, images, draws), held_out, training, known, system.conditional)
         patients = len(held_out.patient.unique())

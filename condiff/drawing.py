@@ -11,16 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import h5py
 import lightning as L
+import numpy as np
 import torch
 from rich.progress import Progress
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from condiff import export
+from condiff.data import hdf5
 from condiff.diffusion import Denoiser
-from condiff.errors import InputError
+from condiff.errors import DataFault, InputError
 from condiff.sampling import Draw
 
 T = TypeVar("T")
@@ -73,19 +74,23 @@ def counted(cost: Cost) -> Iterator[None]:
 
 
 def resumable(
-    fabric: L.Fabric, draws: Sequence[Draw], batch_size: int, steps: int, drawn: Drawn, path: Path
+    fabric: L.Fabric, draws: Sequence[Draw], shape: Sequence[int], batch_size: int, steps: int, drawn: Drawn, path: Path
 ) -> tuple[Tensor, Cost]:
-    """All samples [N, C, H, W] and what they cost; those that ``path`` and its parts hold from before are not drawn again.
+    """All samples [N, *shape] and what they cost; those that ``path`` and its parts hold from before are not drawn again.
 
     Each round leaves a part of its own in the folder ``path``.parts, under its name only when it is whole, so an interruption
     loses one round. At the end they become one file, ``path``.
 
     Raises:
-        InputError: a file is there and cannot be read.
+        InputError: a file is there and cannot be read, or holds other images, or more.
     """
     parts = path.with_suffix(".parts")
-    images, cost = _before(path, parts)
+    images, cost = _before(path, parts, shape)
     before = sum(len(some) for some in images)
+    if before > len(draws):
+        raise InputError(
+            f"{path}: holds {before} samples of an earlier evaluation, {len(draws)} expected; delete it to draw them again"
+        )
     if before:
         log.info("going on from %d of %d samples in %s", before, len(draws), path)
     fabric.barrier()  # all processes have read before one writes
@@ -97,7 +102,7 @@ def resumable(
             if fabric.is_global_zero:
                 cost.drawn += len(samples[:: fabric.world_size])
                 cost.seconds, begin = cost.seconds + time.monotonic() - begin, time.monotonic()
-                _save(parts / f"{done:08d}.h5", images[-1], draws[done : done + len(samples)], cost)
+                _save(parts / _part(done), images[-1], draws[done : done + len(samples)], cost)
             done += len(samples)
     if fabric.is_global_zero and parts.exists():
         _save(path, torch.cat(images), draws, cost)
@@ -112,21 +117,32 @@ def _save(path: Path, images: Tensor, draws: Sequence[Draw], cost: Cost) -> None
     unfinished.replace(path)
 
 
-def _before(path: Path, parts: Path) -> tuple[list[Tensor], Cost]:
+def _before(path: Path, parts: Path, shape: Sequence[int]) -> tuple[list[Tensor], Cost]:
     """What an earlier call drew, in order; a part that does not follow the one before it does not count."""
     images: list[Tensor] = []
     cost = Cost()
     for file in ([path] if path.is_file() else []) + sorted(parts.glob("*.h5")):
-        if file == path or int(file.stem) == sum(len(some) for some in images):
-            content, cost = _read(file)
+        if file == path or file.name == _part(sum(len(some) for some in images)):
+            content, cost = _read(file, shape)
             images.append(content)
     return images, cost
 
 
-def _read(path: Path) -> tuple[Tensor, Cost]:
+def _part(done: int) -> str:
+    return f"{done:08d}.h5"
+
+
+def _read(path: Path, shape: Sequence[int]) -> tuple[Tensor, Cost]:
     try:
-        with h5py.File(path) as file:
-            counted = Cost(*(file.attrs[name].item() for name in ("drawn", "evaluations", "seconds")))
-            return torch.from_numpy(file["images"][()]), counted
-    except (OSError, KeyError):
-        raise InputError(f"{path}: not readable samples of an earlier evaluation; delete it to draw them again") from None
+        with hdf5.opened(path) as file:
+            found = hdf5.dataset(file, "images", "f", "images")
+            counted = [hdf5.attribute(file, name) for name in ("drawn", "evaluations", "seconds")]
+            if found is None or list(found.shape[1:]) != list(shape) or not all(isinstance(one, int | float) for one in counted):
+                raise DataFault(f"holds other images than {list(shape)}")
+            hdf5.check_memory(4 * found.size)
+            images = torch.from_numpy(hdf5.array(found).astype(np.float32))
+    except DataFault as fault:
+        raise InputError(
+            f"{path}: not readable samples of an earlier evaluation ({fault}); delete it to draw them again"
+        ) from None
+    return images, Cost(*counted)  # type: ignore[arg-type]

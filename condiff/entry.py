@@ -31,7 +31,7 @@ from condiff.data.writing import cache_folder
 from condiff.errors import InputError
 from condiff.explaining import explain
 from condiff.folders import remove_traces
-from condiff.options import OPTIONS, check, check_kind, whole
+from condiff.options import OPTIONS, check, check_arguments, check_kind, whole
 
 Main = Callable[[DictConfig], float | None]
 BAD_INPUT = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException, OSError)
@@ -126,10 +126,11 @@ def no_traces() -> Iterator[None]:
 
 
 def check_options(cfg: DictConfig, config_name: str) -> None:
-    """Raise InputError for the first option that is not of its default's kind, or out of its range (`condiff.options`)."""
+    """Raise InputError for the first option that breaks one of the three rules of `condiff.options`."""
     words = HydraConfig.get().overrides.task
     check_kinds(defaults(config_name, *(word for word in words if "=" in word and group_folder(word).is_dir())))
     check(cfg, OPTIONS[config_name])
+    check_arguments(cfg)
 
 
 @functools.cache

@@ -4,7 +4,6 @@ Images here are magnitudes [N, H, W] whose white is 1. Rows of fastMRI's arrays 
 head to the front; pictures are drawn with the front at the top, files keep the order of the arrays.
 """
 
-import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from condiff.data.writing import whole_hdf5
 from condiff.errors import InputError
 
 TILE = 128  # smaller images are enlarged to about this many pixels
@@ -66,18 +66,13 @@ def save_gif(path: Path, frames: Sequence[Image.Image], seconds: float = 4.0, ho
 
 def save_h5(path: Path, images: Tensor, contrasts: Sequence[str], seeds: Sequence[int], **attributes) -> None:
     """``images`` [N, C, H, W] float32 as the model made them, with the contrast and the seed of each."""
-    buffer = io.BytesIO()  # HDF5 itself does not survive a full disk
-    with h5py.File(buffer, "w") as file:
-        file["images"] = images.float().numpy()
-        file.create_dataset("contrast", data=list(contrasts), dtype=h5py.string_dtype())
-        file["seed"] = np.asarray(seeds, dtype=np.int64)
-        file.attrs.update(attributes)
-    part = path.with_name(f"{path.name}.part")
     try:
-        part.write_bytes(buffer.getbuffer())
-        part.replace(path)
+        with whole_hdf5(path) as file:
+            file["images"] = images.float().numpy()
+            file.create_dataset("contrast", data=list(contrasts), dtype=h5py.string_dtype())
+            file["seed"] = np.asarray(seeds, dtype=np.int64)
+            file.attrs.update(attributes)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written ({error}); free some space, or choose another folder, out=DIR") from None
 
 

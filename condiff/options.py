@@ -1,17 +1,19 @@
 """What the options of each command must be, checked before anything is spent.
 
-Two rules. A value given on the command line is of the kind of the default that it replaces (`check_kind`); and the few
-options of `OPTIONS` lie in a range.
+Three rules. A value given on the command line is of the kind of the default that it replaces (`check_kind`); the few
+options of `OPTIONS` lie in a range; and a function is given only arguments that it takes (`check_arguments`).
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from condiff.errors import InputError
+from condiff.signatures import misfit
 
 FREE = {"devices", "trainer.devices", "acceleration", "trainer.precision"}  # of another kind than their default
 MAY_BE_NULL = {"data.volumes_per_contrast", "guidance.interval", "trainer.gradient_clip_val"}  # though their default is not
@@ -153,6 +155,37 @@ def check(cfg: DictConfig, rules: Mapping[str, Rule]) -> None:
         value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         if value is not rule and not OmegaConf.is_missing(cfg, key) and not rule.holds(value):
             raise InputError(f"{key}={shown(value)}: give {rule.expected}")
+
+
+def check_arguments(cfg: DictConfig) -> None:
+    """Raise InputError for the first argument that a function of the configuration does not take.
+
+    Such functions are called when work is under way (a walk, a loss), so that Hydra cannot tell before.
+    """
+    for place, node in _functions(cfg, ""):
+        try:
+            function = get_object(node._target_)
+        except Exception as error:  # a module of the user's own may fail in any way
+            raise InputError(f"{place}._target_={node._target_}: cannot be imported ({error})") from None
+        plain = cast(dict[str, Any], OmegaConf.to_container(node, throw_on_missing=False))
+        open_ = {name for name in plain if OmegaConf.is_interpolation(node, name) or OmegaConf.is_missing(node, name)}
+        settings = {name: value for name, value in plain.items() if value is not None and name not in open_}
+        wrong = misfit(function, settings)
+        if wrong:
+            others = ", ".join(f"{place}.{name}" for name in settings if not name.startswith("_") and name != wrong)
+            remedy = f"there {'is' if ',' not in others else 'are'} {others}" if others else "leave it out"
+            raise InputError(f"{place}.{wrong}={shown(settings[wrong])}: does not fit {node._target_}; {remedy}")
+
+
+def _functions(cfg: DictConfig, place: str) -> Iterator[tuple[str, DictConfig]]:
+    """Every place that describes a function to be called later, and its node."""
+    for key in map(str, cfg):
+        node: Any = cfg._get_node(key)
+        if OmegaConf.is_dict(node) and not node._is_none() and not node._is_missing() and not node._is_interpolation():
+            here = f"{place}{key}"
+            if node.get("_partial_") and not OmegaConf.is_missing(node, "_target_"):
+                yield here, node
+            yield from _functions(node, f"{here}.")
 
 
 def check_kind(key: str, default: Any, value: Any) -> None:

@@ -4,14 +4,13 @@ A name is looked up in the table of its slot and never imported, so a file can c
 own is admitted by its name on the command line, ``trust=[mypackage.MyNet]``, and by nothing in the file.
 """
 
-import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import ModuleType, UnionType
-from typing import Any, get_args, get_origin
+from types import ModuleType
+from typing import Any
 
 import torch
 from hydra.utils import get_object
@@ -21,12 +20,12 @@ from condiff.data import augment, conditioning, datamodule, fastmri, order, phan
 from condiff.diffusion import denoiser, guidance, losses, samplers, schedules
 from condiff.errors import InputError
 from condiff.mri import maps
+from condiff.signatures import misfit
 from condiff.systems import learning_rate
 
 LARGEST = 1_000_000  # whole number in a configuration; a seed may be larger
 LONGEST = 256  # entries of a list or a dictionary in it
 WORD = re.compile(r"\w[\w .+-]{0,99}")  # text in it: names of contrasts, no paths
-SIMPLE = (int, float, bool, str, type(None))  # kinds that an argument's annotation can be held to
 Table = Mapping[str, Callable]
 
 
@@ -100,7 +99,7 @@ def check(slot: str, config: Any, path: str | Path, trust: Sequence[str] = ()) -
             raise InputError(f"{path}: its configuration has {key}={str(value)[:60]!r}, {problem}; refused")
     for place, _, value in nodes:
         if isinstance(value, dict) and "_target_" in value:
-            wrong = _misfit(_lookup(place, value["_target_"], path, trust), value)
+            wrong = misfit(_lookup(place, value["_target_"], path, trust), value)
             if wrong:
                 raise InputError(
                     f"{path}: its {place} has {wrong}={str(value[wrong])[:60]!r}, which does not fit {value['_target_']}"
@@ -166,35 +165,6 @@ def _nodes(slot: str, value: Any, key: Any = "configuration") -> Iterator[tuple[
     elif isinstance(value, list):
         for item in value:
             yield from _nodes(slot, item, key)
-
-
-def _misfit(target: Callable, config: Mapping[str, Any]) -> str:
-    """The first argument that a target does not take, that is given later, or whose value is of another kind; else nothing."""
-    parameters = inspect.signature(target).parameters
-    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return ""
-    later = {next(iter(parameters), "")} if config.get("_partial_") and not inspect.isclass(target) else set()
-    settings = {name: value for name, value in config.items() if not name.startswith("_")}
-    unfit = (n for n, v in settings.items() if n not in parameters or n in later or not _fits(v, parameters[n].annotation))
-    return next(unfit, "")
-
-
-def _fits(value: Any, annotation: Any) -> bool:
-    """Whether a plain value, or the description of an object, can be of an annotation's kind."""
-    kinds, described = get_args(annotation), isinstance(value, dict) and "_target_" in value
-    if isinstance(annotation, UnionType):
-        return any(_fits(value, kind) for kind in kinds)
-    if annotation in (Any, inspect.Parameter.empty):
-        return True
-    if annotation in SIMPLE:
-        return type(value) is annotation or (annotation is float and type(value) is int)
-    origin = get_origin(annotation)
-    if origin in (Sequence, list, tuple):
-        items = kinds[:1] * len(value) if isinstance(value, list) and (origin is not tuple or Ellipsis in kinds) else kinds
-        return isinstance(value, list) and len(items) == len(value) and all(map(_fits, value, items))
-    if origin in (Mapping, dict):
-        return isinstance(value, dict) and not described and all(_fits(item, kinds[1]) for item in value.values())
-    return described  # a function or an object; no tensor or path can be given
 
 
 def _absurd(key: Any, value: Any) -> str:

@@ -2,8 +2,11 @@
 
 import importlib.util
 import os
+import resource
+import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -17,12 +20,15 @@ from condiff.data import header, identity
 from condiff.data.phantom import Phantom
 
 ROOT = Path(__file__).parent.parent
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # workers that share cores slow each other down
+torch.set_num_threads(THREADS)
 TINY = Phantom(patients=3, slices=2, coils=2, matrix=32)
 
 
 @pytest.fixture(autouse=True)
 def few_threads():
-    torch.set_num_threads(2)
+    """Again before each test, for some set another number; sums depend on it."""
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(autouse=True)
@@ -170,3 +176,21 @@ def bad(capsys, run_entry, script, *arguments):
     printed = capsys.readouterr().err.strip().splitlines()
     assert [line for line in printed if line.startswith(("error", "Error", "Traceback"))] == printed[-1:]
     return printed[-1]
+
+
+@pytest.fixture
+def size_limit():
+    """Inside ``with size_limit(n)`` files may have so many bytes, as on a disk that is nearly full."""
+
+    @contextmanager
+    def limit(size):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, ignored)
+
+    return limit

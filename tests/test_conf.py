@@ -1,15 +1,15 @@
 """Every yaml composes, and what it describes can be built."""
 
-import inspect
 from pathlib import Path
 
 import hydra
 import pytest
-from hydra.utils import get_method, instantiate
+from hydra.utils import instantiate
 from omegaconf import OmegaConf, open_dict
 
 from condiff import posthoc
 from condiff.entry import CONF, folder_name
+from condiff.options import check_arguments
 from condiff.systems import DiffusionSystem
 
 GROUPS = {
@@ -38,6 +38,7 @@ def test_every_choice_is_built(path, monkeypatch, tmp_path):
     monkeypatch.setattr(posthoc, "earlier", lambda **where: None)
     choice = f"{GROUPS[path]}={path.stem}"
     cfg = compose("train", choice, *EXTRA.get(choice, EXTRA.get(GROUPS[path], [])))
+    check_arguments(cfg)
     data = instantiate(cfg.data)
     cfg.net.image_channels, cfg.net.cond_dim = data.transform.shape[0], data.conditioning.dim
     if OmegaConf.is_missing(cfg.net, "fields"):
@@ -66,8 +67,7 @@ def test_every_reconstruction_is_built(path):
         assert callable(instantiate(part))
     sigmas = instantiate(cfg.method.levels).steps(cfg.steps)
     assert cfg.steps == cfg.method.steps and len(sigmas) == cfg.steps + 1 and sigmas[-1] == 0
-    settings = {key for key in cfg.method.walk if not key.startswith("_")}
-    assert settings <= set(inspect.signature(get_method(cfg.method.walk._target_)).parameters)
+    check_arguments(cfg)
 
 
 def test_sample_config():

@@ -33,7 +33,7 @@ def draw(tmp_path):
     fabric = L.Fabric(accelerator="cpu", devices=1)
 
     def run(drawn, batch_size=4, draws=DRAWS):
-        return resumable(fabric, draws, batch_size, 1, drawn, tmp_path / "samples.h5")
+        return resumable(fabric, draws, (1, 2, 2), batch_size, 1, drawn, tmp_path / "samples.h5")
 
     return run
 
@@ -60,6 +60,7 @@ def test_killed_between_the_whole_and_the_removal_of_its_parts(draw, tmp_path):
     images, _ = draw(Sampler())
     (tmp_path / "samples.parts").mkdir()
     export.save_h5(tmp_path / "samples.parts/00000000.h5", images[:4] + 100, ["a"] * 4, [0] * 4, drawn=4)
+    (tmp_path / "samples.parts/notes.h5").write_bytes(b"no part")
     assert torch.equal(draw(Sampler(0))[0], images)
 
 
@@ -81,4 +82,42 @@ def test_a_damaged_part_is_named(draw, tmp_path):
         draw(Sampler(1))
     (tmp_path / "samples.parts/00000000.h5").write_bytes(b"damaged")
     with pytest.raises(InputError, match="00000000.h5: not readable .* delete it"):
+        draw(Sampler())
+
+
+def _elsewhere(file):
+    file["images"] = h5py.ExternalLink("other.h5", "images")
+
+
+def _virtual(file):
+    layout = h5py.VirtualLayout((10, 1, 2, 2), "f4")
+    layout[:] = h5py.VirtualSource("other.h5", "images", (10, 1, 2, 2))
+    file.create_virtual_dataset("images", layout)
+
+
+def _of(shape, **about):
+    def write(file):
+        file["images"] = np.zeros(shape, np.float32)
+        file.attrs.update({"drawn": 1, "evaluations": 1, "seconds": 1.0} | about)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (_elsewhere, "images is a link"),
+        (_virtual, "images is stored in other files"),
+        (_of((10, 1, 4, 4)), r"holds other images than \[1, 2, 2\]"),
+        (_of(10), "holds other images"),
+        (_of((10, 1, 2, 2), seconds="long"), "holds other images"),
+        (_of((11, 1, 2, 2)), "holds 11 samples of an earlier evaluation, 10 expected"),
+        (lambda file: None, "holds other images"),
+    ],
+)
+def test_samples_of_a_stranger_bring_nothing_in(draw, tmp_path, write, message):
+    export.save_h5(tmp_path / "other.h5", torch.zeros(10, 1, 2, 2), ["a"] * 10, [0] * 10)
+    with h5py.File(tmp_path / "samples.h5", "w") as file:
+        write(file)
+    with pytest.raises(InputError, match=f"samples.h5: .*{message}.*delete it to draw them again"):
         draw(Sampler())

@@ -21,7 +21,7 @@ from condiff.data.writing import cache_folder
 from condiff.entry import as_trained, check_kinds, job_folder, plain
 from condiff.errors import InputError
 from condiff.explaining import explain
-from condiff.options import OPTIONS, check, check_kind
+from condiff.options import OPTIONS, check, check_arguments, check_kind
 from tests.conftest import ROOT, bad
 
 AWKWARD = [
@@ -232,6 +232,22 @@ def test_values_that_may_replace_a_default(key, default, value):
 @pytest.mark.parametrize("config_name", [*OPTIONS])
 def test_defaults_keep_the_rules(config_name):
     check(default(config_name), OPTIONS[config_name])
+    check_arguments(default(config_name))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["+guidance.scal=2"], r"^guidance.scal=2: does not fit .*classifier_free; there are guidance.scale, guidance.interval$"),
+        (["+sampler.walk.denoise=2"], "^sampler.walk.denoise=2: does not fit .*; leave it out$"),  # is the program's to give
+        (["sampler=heun", "+sampler.walk.x=2"], "^sampler.walk.x=2: does not fit .*heun; there are sampler.walk.churn, "),
+        (["+model.loss.cut=2"], "^model.loss.cut=2: does not fit .*losses.denoising"),
+        (["data.order._target_=no.such"], r"^data.order._target_=no.such: cannot be imported \("),
+    ],
+)
+def test_functions_are_given_arguments_that_they_take(words, message):
+    with pytest.raises(InputError, match=message):
+        check_arguments(compose("train", *words))
 
 
 def test_every_rule_is_of_an_option():

@@ -1,9 +1,5 @@
 """Pictures and files: the right way up, the right place, the right numbers."""
 
-import resource
-import signal
-from contextlib import contextmanager
-
 import nibabel as nib
 import numpy as np
 import pytest
@@ -59,23 +55,10 @@ def test_nifti_stays_in_its_folder(tmp_path, name):
     assert not any(tmp_path.iterdir())
 
 
-def test_a_file_of_samples_is_whole_or_not_there(tmp_path):
+def test_a_file_of_samples_is_whole_or_not_there(tmp_path, size_limit):
     image = torch.zeros(1, 1, 4, 4)
     export.save_h5(tmp_path / "x.h5", image, ["AXT1"], [1])
     before = (tmp_path / "x.h5").read_bytes()
     with pytest.raises(InputError, match=r"x.h5: cannot be written"), size_limit(1000):
         export.save_h5(tmp_path / "x.h5", torch.rand(1, 1, 64, 64), ["AXT1"], [1])
     assert (tmp_path / "x.h5").read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["x.h5"]
-
-
-@contextmanager
-def size_limit(size):
-    """Files may have so many bytes, as on a disk that is nearly full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, ignored)

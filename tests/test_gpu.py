@@ -31,4 +31,14 @@ def test_both_stages_of_a_latent_model(run_entry, precision):
     with h5py.File("gpu/samples.h5") as one, h5py.File("cpu/samples.h5") as other:
         assert one["images"][()] == pytest.approx(other["images"][()], abs=1e-2)
     run_entry("sample.py", "accelerator=gpu", "guidance=autoguidance", "num_samples=1", "steps=3", "out=guided")
-    run_entry("reconstruct.py", "accelerator=gpu", "method=dps", "steps=3", "volumes=1", "slices=[0]", "acceleration=2", "out=r")
+    run_entry(
+        "reconstruct.py",
+        "accelerator=gpu",
+        "method=dps",
+        "steps=3",
+        "volumes=1",
+        "slices=[0]",
+        "acceleration=2",
+        "mask.centre=0.3",
+        "out=r",
+    )

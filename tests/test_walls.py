@@ -33,15 +33,18 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
     "errors.py": set(),
     "seeds.py": set(),
     "precision.py": {"torch"},
-    "export.py": {"torch", "numpy", "h5py", "nibabel", "PIL"},
+    "export.py": {"torch", "numpy", "h5py", "nibabel", "PIL", "condiff.data"},
     "tracking.py": {"lightning", "wandb"},
     "sampling.py": {"torch", "condiff.diffusion", "condiff.data", "condiff.systems"},
-    "drawing.py": {"torch", "lightning", "h5py", "rich", "condiff.diffusion", "condiff.export", "condiff.sampling"},
+    "drawing.py": {"torch", "numpy", "lightning", "rich"}
+    | {"condiff.data", "condiff.diffusion", "condiff.export", "condiff.sampling"},
+    "signatures.py": set(),
     "judging.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.data", "condiff.evaluation", "condiff.sampling"}
     | {"condiff.seeds", "condiff.systems"},
     "archive.py": {"torch"},
     "checkpoint.py": {"torch", "omegaconf", "yaml", "condiff.archive", "condiff.data", "condiff.registry", "condiff.systems"},
-    "registry.py": {"torch", "hydra", "condiff.data", "condiff.diffusion", "condiff.mri", "condiff.nn", "condiff.systems"},
+    "registry.py": {"torch", "hydra", "condiff.data", "condiff.diffusion", "condiff.mri", "condiff.nn"}
+    | {"condiff.signatures", "condiff.systems"},
     "resume.py": {"torch", "hydra", "condiff.checkpoint", "condiff.registry"},
     "latent.py": {"torch", "filelock", "condiff.checkpoint", "condiff.data", "condiff.nn", "condiff.seeds"},
     "checks.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.data", "condiff.entry"} | {"condiff.resume"},
@@ -60,7 +63,7 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
     },
     "explaining.py": {"hydra", "omegaconf", "condiff.commandline", "condiff.data"},
     "commandline.py": {"hydra", "omegaconf"},
-    "options.py": {"omegaconf"},
+    "options.py": {"hydra", "omegaconf", "condiff.signatures"},
     "results.py": set(),
     "__init__.py": set(),
 }

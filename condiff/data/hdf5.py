@@ -126,13 +126,13 @@ def content(file: h5py.File, name: str, longest: int) -> bytes:
     raise DataFault(f"{name} is longer than {longest} bytes")
 
 
-def attribute(file: h5py.File, name: str) -> object:
+def attribute(file: h5py.File, name: str, longest: int = LONGEST) -> object:
     """A text or number among the file's attributes, also out of an array of one; None where it is missing or empty.
 
     Bytes that are no UTF-8 become escapes.
 
     Raises:
-        DataFault: it is neither, or longer than ``LONGEST``.
+        DataFault: it is neither, or has more than ``longest`` characters.
     """
     with reading():
         if not h5py.h5a.exists(file.id, name.encode()):
@@ -140,8 +140,8 @@ def attribute(file: h5py.File, name: str) -> object:
         stored = h5py.h5a.open(file.id, name.encode())
         if stored.get_space().get_simple_extent_type() == h5py.h5s.NULL:
             return None
-        if stored.get_storage_size() > LONGEST * 4:
-            raise DataFault(f"{name} is longer than {LONGEST} characters")
+        if stored.get_storage_size() > longest * 4:
+            raise DataFault(f"{name} is longer than {longest} characters")
         if stored.dtype.kind == "O" and h5py.check_string_dtype(stored.dtype) is None:
             raise DataFault(f"{name} is neither a text nor a number")
         value = file.attrs[name]
@@ -155,8 +155,8 @@ def attribute(file: h5py.File, name: str) -> object:
     if isinstance(one, str):
         one = one.encode("utf-8", "surrogateescape")
     text = one.decode("utf-8", "backslashreplace") if isinstance(one, bytes) else one
-    if isinstance(text, str) and len(text) > LONGEST:
-        raise DataFault(f"{name} is longer than {LONGEST} characters")
+    if isinstance(text, str) and len(text) > longest:
+        raise DataFault(f"{name} is longer than {longest} characters")
     return text
 
 

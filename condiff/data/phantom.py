@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import h5py
 import torch
 from filelock import FileLock
 from rich.progress import track
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from condiff.data import header
 from condiff.data.anatomy import draw_subject, smooth_field
+from condiff.data.writing import whole_hdf5
 from condiff.errors import InputError
 from condiff.mri.fourier import centre_crop, fft2c, ifft2c, rss
 from condiff.mri.signal import Protocol, Tissue, inversion_recovery, spin_echo
@@ -131,6 +131,8 @@ class Phantom:
                     partial.mkdir(exist_ok=True)
                     for contrast, patient in track(list(self._volumes()), "Making phantom volumes"):
                         self._write(partial, contrast, patient)
+                    for unfinished in partial.glob("*.part"):  # of a process that was killed
+                        unfinished.unlink()
                     os.replace(partial, root)
         except OSError as error:
             if error.errno == errno.ENOSPC:
@@ -158,15 +160,13 @@ class Phantom:
         made = self._varied(CONTRASTS[contrast], identity)
         kspace, tissue = self._acquired(made, generator)
         image = centre_crop(rss(ifft2c(kspace)), (self.matrix, self.matrix))
-        unfinished = target.with_suffix(".part")
-        with h5py.File(unfinished, "w") as file:
+        with whole_hdf5(target) as file:
             file["kspace"], file["reconstruction_rss"] = kspace.numpy(), image.numpy()
             file["tissue"] = tissue.numpy()
             file["ismrmrd_header"] = self._header(contrast, made.protocol, identity).encode()
             file.attrs["acquisition"] = contrast
             file.attrs["patient_id"] = hashlib.sha256(f"patient {identity}".encode()).hexdigest()
             file.attrs["max"], file.attrs["norm"] = image.max().item(), image.norm().item()
-        os.replace(unfinished, target)
 
     def _acquired(self, contrast: Contrast, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Of a newly drawn patient, noisy multicoil k-space [slices, coils, 2 matrix, matrix] and the truth, `shares`."""

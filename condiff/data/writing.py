@@ -1,12 +1,15 @@
 """Files that appear whole or not at all, and one clear line where they cannot."""
 
 import errno
+import io
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+import h5py
 
 from condiff.errors import InputError
 
@@ -32,6 +35,16 @@ def whole(path: Path) -> Iterator[BinaryIO]:
             with suppress(FileNotFoundError):
                 os.unlink(file.name)
             raise
+
+
+@contextmanager
+def whole_hdf5(path: Path) -> Iterator[h5py.File]:
+    """As `whole`, an HDF5 file. It is made in memory, for HDF5 itself does not survive a full disk."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        yield file
+    with whole(path) as stream:
+        stream.write(content.getbuffer())
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from condiff.errors import InputError
 from condiff.nn.blocks import Doubled, norm, zeroed
 from condiff.nn.codec import Codec
 
+COARSEST = 64  # f at most; images are continued to a multiple of it
 SILENT = 1e-6  # variance of a channel that the KL divergence has switched off
 
 
@@ -42,6 +43,11 @@ class KLAutoencoder(Codec):
         super().__init__()
         self.latent_channels, self.patch = latent_channels, patch
         self.multiple = patch * 2 ** (len(channels) - 1)
+        if self.multiple > COARSEST:
+            raise InputError(
+                f"codec: {len(channels)} levels and patch={patch} make one code of {self.multiple} x {self.multiple} pixels; at "
+                f"most {COARSEST} x {COARSEST} make sense: give fewer codec.channels or a smaller codec.patch"
+            )
         down: list[nn.Module] = [nn.PixelUnshuffle(patch), nn.Conv2d(image_channels * patch**2, channels[0], 3, padding=1)]
         inside = channels[0]
         for level, width in enumerate(channels):

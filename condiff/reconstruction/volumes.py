@@ -9,17 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
 
 from condiff import export
+from condiff.data import hdf5
 from condiff.data.fastmri import Acquired
-from condiff.data.writing import whole
+from condiff.data.writing import whole_hdf5
 from condiff.diffusion.inverse import recorded_residuals
 from condiff.drawing import Cost, counted
-from condiff.errors import InputError
+from condiff.errors import DataFault, InputError
 from condiff.evaluation.reconstruction import calibration, similarity
 from condiff.mri import masks
 from condiff.mri.fourier import centre_crop, fft2c, fit, ifft2c, to_channels, to_complex
@@ -30,6 +30,7 @@ from condiff.seeds import derive_seed
 SHOWN = 3  # slices in the figure
 VISIBLE = 0.1  # of white: where uncertainty is judged
 GAIN = 5  # of errors in the figure
+LONGEST = 2**20  # characters of a volume's numbers
 Draw = Callable[..., Tensor]  # a mask, (shape, acceleration, generator=…)
 
 
@@ -201,7 +202,7 @@ def _write(
         resampled = ifft2c(fit(fft2c(images.to(torch.complex64)), (rows, cols)))
         return every(centre_crop(fit(resampled.abs(), acquired.shape), acquired.shape)).numpy()
 
-    with whole(path) as stream, h5py.File(stream, "w") as file:
+    with whole_hdf5(path) as file:
         file["reconstruction"] = own(samples.mean(dim=0) * brightness)
         file["combined"] = every(samples.mean(dim=0)).numpy()
         if len(samples) > 1:
@@ -231,8 +232,8 @@ def without_nan(value: Any) -> Any:
 def numbers_of(path: Path) -> dict[str, Any] | None:
     """Of a volume that was done before; None where there is none, or it cannot be read."""
     try:
-        with h5py.File(path) as file:
-            numbers = json.loads(file.attrs["metrics"])
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError):  # a run from elsewhere may bring anything along
+        with hdf5.opened(path) as file:  # a run from elsewhere may bring anything along
+            numbers = json.loads(str(hdf5.attribute(file, "metrics", LONGEST)))
+    except (DataFault, ValueError, RecursionError):
         return None
     return numbers if isinstance(numbers, dict) and {"file", "contrast", "bad_slices", "data"} <= numbers.keys() else None

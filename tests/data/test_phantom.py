@@ -52,6 +52,14 @@ def test_interrupted_build_is_not_taken_for_whole(phantom_root, tmp_path, monkey
     assert not (tmp_path / f"{TINY.key}.partial").exists()
 
 
+def test_a_disk_that_fills_while_a_volume_is_written(tmp_path, size_limit):
+    phantom = Phantom(patients=1, slices=1, coils=2, matrix=32)
+    with pytest.raises(InputError, match=r"data.cache: cannot make the phantom .*free some"), size_limit(10_000):
+        phantom.build(tmp_path)
+    again = phantom.build(tmp_path)
+    assert {path.suffix for path in again.iterdir()} == {".h5"} and len([*again.iterdir()]) == 4
+
+
 def test_full_disk_is_one_clear_line(tmp_path, monkeypatch):
     def full(self, folder, contrast, patient):
         raise OSError(28, "No space left on device")

@@ -50,6 +50,12 @@ def test_a_channel_that_says_nothing():
         autoencoder().standardise(torch.zeros(3), torch.tensor([1.0, -1e-17, 0.5]))
 
 
+def test_one_code_of_the_whole_image_is_refused():
+    """A forged checkpoint could ask for 2^255 pixels of padding with a handful of weights."""
+    with pytest.raises(InputError, match="codec: 20 levels and patch=2 make one code of 1048576 x 1048576 pixels"):
+        KLAutoencoder(1, channels=(8,) * 20)
+
+
 def test_it_can_learn_the_identity():
     """Eight images by heart: the way there and back loses little where the code is as large as the image."""
     torch.manual_seed(0)
