@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
@@ -44,6 +44,22 @@ def flags_first(words: Sequence[str]) -> list[str]:
     given, unknown = get_args_parser().parse_known_args(list(words))
     options = [*given.overrides, *unknown]
     return [word for word in words if word not in options] + [word for word in words if word in options]
+
+
+def check_choices(words: Sequence[str]) -> None:
+    """Raise InputError where a group is given what is no name of a file: model=null, sampler=2."""
+    for word in words:
+        group = group_folder(word.lstrip("~"))
+        if "=" not in word or not group.is_dir():
+            continue
+        try:
+            value = OverridesParser.create().parse_override(word).value()
+        except HydraException:
+            continue  # Hydra says it
+        for choice in value.list if isinstance(value, ChoiceSweep) else [value]:
+            if not isinstance(choice, str | list | QuotedString):
+                there = ", ".join(path.stem for path in sorted(group.glob("*.yaml")))
+                raise InputError(f"{word}: no such choice; there are {there}, or leave it out")
 
 
 def reaching(*groups: str) -> Callable[[list[str]], list[str]]:

@@ -25,7 +25,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from condiff.commandline import CONF, choices, flags_first, group_folder, readable
+from condiff.commandline import CONF, check_choices, choices, flags_first, group_folder, readable
 from condiff.data.parallel import is_first_process
 from condiff.data.writing import cache_folder
 from condiff.errors import InputError
@@ -72,6 +72,7 @@ def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) 
                 warnings.filterwarnings("ignore", f".*{message}")
             with told(config_name):
                 sys.argv[1:] = flags_first(arguments(readable(sys.argv[1:])))
+                check_choices(sys.argv[1:])
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
 
         return run

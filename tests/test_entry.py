@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 
-from condiff.commandline import CONF, choices, flags_first, reaching, readable
+from condiff.commandline import CONF, check_choices, choices, flags_first, reaching, readable
 from condiff.data.writing import cache_folder
 from condiff.entry import as_trained, check_kinds, job_folder, plain
 from condiff.errors import InputError
@@ -248,6 +248,14 @@ def test_defaults_keep_the_rules(config_name):
 def test_functions_are_given_arguments_that_they_take(words, message):
     with pytest.raises(InputError, match=message):
         check_arguments(compose("train", *words))
+
+
+@pytest.mark.parametrize(
+    "word", ["model=null", "sampler=2", "+experiment=null", "data/transform={a: 1}", "~net=true", "model=ddpm,null"]
+)
+def test_a_choice_is_a_name(word):
+    with pytest.raises(InputError, match=rf"^{re.escape(word)}: no such choice; there are \w+, .*, or leave it out$"):
+        check_choices(["trainer.max_epochs=2", word])
 
 
 def test_every_rule_is_of_an_option():

@@ -143,6 +143,8 @@ def _wait(
 def _settle(room: Room, log: Path, seen: Path, memory: int, file_size: int, environment: dict[str, str]) -> None:
     """Make this process's session, folders, output and limits its own."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the campaign runs in the background
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.chdir(room.work)
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(stream, 1)
