@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from condiff import checkpoint, resume
 from condiff.data.parallel import is_first_process
-from condiff.entry import check_clamp, plain, require_positive
+from condiff.entry import check_clamp, overrides, plain, require_positive
 from condiff.errors import InputError
 
 PRECISIONS = ("32-true", "32", "16-mixed", "16", "bf16-mixed", "bf16")
@@ -58,7 +58,8 @@ def check_resume(cfg: DictConfig) -> None:
         raise InputError(f"resume={cfg.resume}: has had its {done} epochs; ask for more, trainer.max_epochs={2 * done}{RISES}")
     if 0 <= limit <= step:
         raise InputError(f"resume={cfg.resume}: has had its {step} steps; ask for more, trainer.max_steps={2 * step}{RISES}")
-    for key in FIXED:
+    rates = (override.key_or_group for override in overrides())  # the optimizer's state, which is resumed, holds them
+    for key in (*FIXED, *(rate for rate in rates if rate.startswith("model.optimizer."))):
         there, asked = _field(content["hyper_parameters"], key), plain(OmegaConf.select(cfg, key))
         if there != asked:
             raise InputError(
