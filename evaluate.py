@@ -20,7 +20,7 @@ from condiff import checkpoint, judging, results, sampling
 from condiff.commandline import reaching
 from condiff.data.datamodule import MRIDataModule
 from condiff.drawing import Cost, resumable
-from condiff.entry import as_trained, check_clamp, entry, folder_name, job_folder, own_or_other, plain
+from condiff.entry import as_trained, check_clamp, entry, folder_name, guide_of, job_folder, own_or_other, plain
 from condiff.evaluation import report
 from condiff.evaluation.images import Sets
 from condiff.evaluation.page import as_image, page, shareable
@@ -37,7 +37,7 @@ def main(cfg: DictConfig) -> None:
     as_trained(cfg, system.hparams, checkpoint.SAMPLING)
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
     fabric.launch()
-    data, audited = judging.prepare(system, ckpt, own_or_other(cfg, system.hparams["data"]), cfg.trust)
+    data, audited = judging.prepare(system, ckpt, own_or_other(cfg, system.hparams["data"]), cfg.trust, guide_of(cfg))
     check_clamp(cfg, data.transform.shape[0], system.latent)
     known = data.conditioning.contrasts
     splits, note = independent(data, ckpt, known if system.conditional else [])
@@ -77,9 +77,8 @@ def main(cfg: DictConfig) -> None:
 def settings(cfg: DictConfig, ckpt: Path) -> dict[str, Any]:
     """What the samples follow from."""
     asked = {key: plain(cfg[key]) for key in ("num_samples", "seed", "steps", "sampler", "guidance", "clamp")}
-    weaker = OmegaConf.select(cfg, "guidance.weaker.ckpt")
-    if weaker:
-        asked["guided by"] = results.digest(weaker)
+    if OmegaConf.select(cfg, "guidance.weaker.ckpt"):
+        asked["guided by"] = results.digest(cfg.guidance.weaker.ckpt)
     asked = {"checkpoint": str(ckpt), "sha256": results.digest(ckpt), **asked}
     return json.loads(json.dumps(asked), parse_constant=str)  # JSON has no infinity
 

@@ -25,7 +25,7 @@ from condiff.data.fastmri import Acquired, label, read_acquired
 from condiff.data.identity import Fingerprints
 from condiff.data.writing import whole
 from condiff.diffusion.guidance import finite
-from condiff.entry import entry, folder_name, job_folder, plain
+from condiff.entry import entry, folder_name, guide_of, job_folder, plain
 from condiff.errors import InputError, NotANumber, printable
 from condiff.reconstruction.measurement import Grid
 from condiff.reconstruction.problems import Pose
@@ -153,7 +153,8 @@ def wanted(cfg: DictConfig, root: Path, ckpt: Path, say: bool) -> list[Path]:
     if not files:
         raise InputError(f"data.root: {root} holds no .h5 file; give the folder with fastMRI's multicoil files")
     if not cfg.seen:
-        files = held_out(files, checkpoint.patients(ckpt), say)
+        guide = guide_of(cfg)
+        files = held_out(files, checkpoint.patients(ckpt) + (checkpoint.patients(guide) if guide else []), say)
     if not files:
         raise InputError(
             f"data.root: the prior was trained on all patients of {root}, or their files have no patient_id; give others, or set "

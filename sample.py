@@ -107,7 +107,7 @@ def translated(cfg: DictConfig, system, data, contrasts: list[str | None], known
                 seeds = [cfg.seed + begin + index for index in range(len(some))]
                 code = system.codec.encode(some)
                 code = translating.translate(denoise, code, sigmas, here, there, walk, cfg.strength, seeds, tick)
-                parts.append(system.codec.decode(code, tuple(some.shape[-2:])).cpu())
+                parts.append(sampling.decoded(system, code, (some.shape[-2], some.shape[-1])))
             made[target or "any"] = torch.cat(parts)
     names = [name for name, some in made.items() for _ in some]
     seeds = [cfg.seed + index for some in made.values() for index in range(len(some))]

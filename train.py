@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from condiff import checkpoint, resume
-from condiff.beginning import adopt, begin
+from condiff.beginning import OTHER, adopt, begin
 from condiff.callbacks import Stopped
 from condiff.callbacks.processes import LOST, is_lost
 from condiff.checks import (
@@ -168,10 +168,7 @@ def fit(trainer: L.Trainer, system: L.LightningModule, data: L.LightningDataModu
         if isinstance(error, InputError) or steps.taken or not ckpt:
             raise
         reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
-        raise InputError(
-            f"resume={ckpt}: is damaged, or of another network, optimizer or data than asked for ({reason}); leave out what "
-            f"differs from its run, or begin a new run with its weights, init={ckpt}"
-        ) from error
+        raise InputError(OTHER.format(ckpt=ckpt, reason=reason)) from error
 
 
 def measured(trainer: L.Trainer, objective: str) -> float:

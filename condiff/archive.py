@@ -22,6 +22,7 @@ from condiff.errors import InputError
 DEPTH = 40  # containers in one another; a checkpoint of Lightning's has some 10
 VALUES = 1_000_000  # in all; an optimizer has a few for each tensor of the model
 SHARED = 8  # times that tensors may have the size of their bytes; the weights of a checkpoint have bytes of their own
+MOST_ARGUMENTS = 8  # of a call; a tensor's has 7
 PICKLE = 1 << 25  # bytes, without the tensors
 RECORD = re.compile(
     r"([^/\\]+)/(data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)"
@@ -173,7 +174,8 @@ def _unpickled(pickled: bytes, storage: Callable[[Any], Tensor]) -> Any:
             stack.append(storage(stack.pop()))
         elif name == "REDUCE":
             function, arguments = cut(len(stack) - 2)
-            if not any(function is known for known in CALLABLE.values()) or (function is dict and arguments):
+            few = type(arguments) is tuple and len(arguments) <= MOST_ARGUMENTS
+            if not few or not any(function is known for known in CALLABLE.values()) or (function is dict and arguments):
                 raise Refused("calls what is no tensor")
             stack.append(function(*arguments))
         elif name == "BUILD":

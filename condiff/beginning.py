@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import astuple
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
@@ -17,6 +18,11 @@ from condiff.nn import Codec, Pixels
 from condiff.systems import AutoencoderSystem, DiffusionSystem
 
 SIGNAL_LEFT = 0.05  # the linear chain of 1000 steps has 0.006, one of 200 with its betas unrescaled 0.36
+SPARE = 1000  # parameters that are not stored
+OTHER = (
+    "resume={ckpt}: is damaged, or of another network, optimizer or data than asked for ({reason}); leave out what differs from "
+    "its run, or begin a new run with its weights, init={ckpt}"
+)
 log = logging.getLogger(__name__)
 
 
@@ -31,7 +37,7 @@ def begin(cfg: DictConfig, data: MRIDataModule, device: torch.device) -> Diffusi
             raise InputError(f"init={cfg.init}: begins a diffusion model; an autoencoder is gone on with by resume=")
         check_codec(cfg)
         cfg.codec.image_channels = data.transform.shape[0]
-        return instantiate(cfg.model)
+        return built(cfg)
     codec = codec_of(cfg, data, device)
     check_clamp(cfg, data.transform.shape[0], latent=not isinstance(codec, Pixels))
     fill_in(cfg, data, codec, device)
@@ -39,6 +45,20 @@ def begin(cfg: DictConfig, data: MRIDataModule, device: torch.device) -> Diffusi
     check_noise(system.schedule)
     system.codec.load_state_dict(codec.state_dict())
     return system
+
+
+def built(cfg: DictConfig) -> Any:
+    """The system. Raises InputError where that is not the one that is resumed, before it takes any memory."""
+    if not cfg.resume or cfg.trust:  # your own classes need not allow to be built without
+        return instantiate(cfg.model)
+    state = checkpoint.read(cfg.resume)["state_dict"]
+    with torch.device("meta"), checkpoint.parameters_at_most(len(state) + SPARE, cfg.resume):
+        asked = instantiate(cfg.model).state_dict()
+    for name in asked.keys() & state.keys():
+        if asked[name].shape != state[name].shape:
+            sizes = f"size mismatch: {name} {list(state[name].shape)}, asked for {list(asked[name].shape)}"
+            raise InputError(OTHER.format(ckpt=cfg.resume, reason=sizes))
+    return instantiate(cfg.model)
 
 
 def codec_of(cfg: DictConfig, data: MRIDataModule, device: torch.device) -> Codec:
@@ -77,7 +97,7 @@ def codec_of(cfg: DictConfig, data: MRIDataModule, device: torch.device) -> Code
 def with_weights(cfg: DictConfig) -> DiffusionSystem:
     """The system, with the weights of ``init`` where there is one. Raises InputError where that is of other data."""
     if not cfg.init:
-        return instantiate(cfg.model)
+        return built(cfg)
     path = cfg.resume or cfg.init  # a run that is resumed no longer needs what it began with
     content = checkpoint.read(path)
     checkpoint.part("denoiser", content, path, cfg.trust)  # complains before it replaces anything

@@ -19,7 +19,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from condiff import archive, registry
 from condiff.data.identity import Fingerprints
-from condiff.data.writing import cache_folder
+from condiff.data.writing import cache_folder, demand_no_way_out
 from condiff.errors import InputError
 from condiff.systems import DiffusionSystem
 
@@ -60,9 +60,11 @@ def assemble(content: dict[str, Any], path: str | Path, trust: Sequence[str] = (
             f"{path}: is an autoencoder; first train a model of its codes, python train.py model=latent model.autoencoder={path}"
         )
     for key in (*SAMPLING, "net"):
-        if not isinstance(config.get(key), dict):
+        described = config.get(key)
+        registry.check(key, described, path, trust)
+        described = described.get("walk") if key == "sampler" and isinstance(described, dict) else described
+        if not isinstance(described, dict) or "_target_" not in described:
             raise InputError(f"{path}: its configuration has no {key}; made by another version, or edited")
-        registry.check(key, config[key], path, trust)
     system = _filled("model", config["model"], content["state_dict"], path, trust)
     system._set_hparams(config)
     return system.requires_grad_(False).eval()
@@ -87,6 +89,8 @@ def data(system: DiffusionSystem, path: str | Path, trust: Sequence[str] = ()) -
             f"{path}: its network takes conditions of {expected} numbers, this version of condiff makes them of {made}; "
             "train it again, or use the version that made it"
         )
+    if not registry.trusted(system.hparams["model"], trust):
+        _demand_images(system.hparams["model"], module.transform.shape, made, path)
     return module
 
 
@@ -186,18 +190,6 @@ def results_of(path: str | Path, kind: str, name: str) -> Path:
     return run / kind / name
 
 
-def demand_no_way_out(folder: Path, run: Path) -> None:
-    """Raise InputError where something in a folder of a run is a link out of the run, or a FIFO or a device.
-
-    A run from elsewhere may bring links to anywhere along, and what is written to them is written there.
-    """
-    run = run.resolve()
-    for path in (folder, *folder.rglob("*")):
-        special = path.exists() and not (path.is_file() or path.is_dir())
-        if special or (path.is_symlink() and not path.resolve().is_relative_to(run)):
-            raise InputError(f"{path}: is {'no file' if special else 'a link out of the run'}; delete it, or give another folder")
-
-
 def newest(root: str | Path) -> Path:
     """The newest ``last.ckpt`` under a folder of runs. Raises InputError where there is none."""
     found = sorted(Path(root).glob("**/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
@@ -214,7 +206,7 @@ def _filled(slot: str, config: Any, state: dict[str, Tensor], path: str | Path, 
     """
     registry.check(slot, config, path, trust)
     if not registry.trusted(config, trust):
-        with torch.device("meta"), _parameters_at_most(len(state), path):
+        with torch.device("meta"), parameters_at_most(len(state), path):
             blank = registry.build(slot, config, path).state_dict()
         other = next((name for name in {**blank, **state} if not _same_shape(blank.get(name), state.get(name))), None)
         if other is not None:
@@ -224,8 +216,27 @@ def _filled(slot: str, config: Any, state: dict[str, Tensor], path: str | Path, 
     return module
 
 
+def _demand_images(model: Any, shape: tuple[int, int, int], dim: int, path: str | Path) -> None:
+    """Raise InputError where the model does not make images of a shape [C, H, W] of conditions [D]; tried without memory."""
+    try:
+        with torch.device("meta"):
+            system = registry.build("model", model, path).eval()
+            code = torch.zeros(1, *system.codec.shape(shape))
+            made = system.codec.decode(system(code, torch.ones(1), torch.zeros(1, dim)), shape[1:])
+        reason = "" if made.shape[1:] == shape else f"it makes {list(made.shape[1:])}"
+    except InputError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, AssertionError, RuntimeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+    if reason:
+        raise InputError(f"{path}: its network does not make images of {list(shape)} ({reason}); was it edited?")
+
+
 def fill(module: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
-    """Load weights. Raises InputError where they are of another model."""
+    """Load weights. Raises InputError where they are of another model, or not finite."""
+    odd = next((name for name, weight in state.items() if weight.is_floating_point() and not weight.isfinite().all()), None)
+    if odd is not None:
+        raise InputError(f"{path}: its weights are not finite ({odd[:100]}): its training diverged; give an earlier checkpoint")
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
@@ -238,7 +249,7 @@ def _same_shape(one: Tensor | None, other: Tensor | None) -> bool:
 
 
 @contextmanager
-def _parameters_at_most(number: int, path: str | Path) -> Iterator[None]:
+def parameters_at_most(number: int, path: str | Path) -> Iterator[None]:
     """Raises InputError where a module registers more."""
     count = 0
 

@@ -27,8 +27,6 @@ def check_folder(cfg: DictConfig) -> None:
     """Where the run's folder has another's checkpoint. A run may be resumed in its folder; a job that was requeued is."""
     last = Path(cfg.run) / "checkpoints/last.ckpt"
     own = cfg.resume and checkpoint.run_of(cfg.resume) == Path(cfg.run).resolve()
-    if own:
-        checkpoint.demand_no_way_out(Path(cfg.run), Path(cfg.run))
     if is_first_process() and last.is_file() and not own and not [*Path(cfg.run).glob("hpc_ckpt*")]:
         key = "hydra.sweep.dir" if HydraConfig.get().mode == RunMode.MULTIRUN else "hydra.run.dir"
         raise InputError(f"{key}: {cfg.run} holds a run; go on with it, resume='{last}', or choose another folder")

@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from condiff.data.writing import demand_no_way_out
 from condiff.errors import InputError
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -60,6 +61,15 @@ def check_choices(words: Sequence[str]) -> None:
             if not isinstance(choice, str | list | QuotedString):
                 there = ", ".join(path.stem for path in sorted(group.glob("*.yaml")))
                 raise InputError(f"{word}: no such choice; there are {there}, or leave it out")
+
+
+def check_folders(words: Sequence[str]) -> None:
+    """Raise InputError where the folder of a run that is given holds links out of it. Hydra itself writes there, so before it."""
+    for word in words:
+        if word.startswith(("hydra.run.dir=", "hydra.sweep.dir=")):
+            folder = Path(str(OverridesParser.create().parse_override(word).value()))
+            if folder.is_dir():
+                demand_no_way_out(folder, folder)
 
 
 def reaching(*groups: str) -> Callable[[list[str]], list[str]]:

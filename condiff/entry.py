@@ -25,7 +25,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from condiff.commandline import CONF, check_choices, choices, flags_first, group_folder, readable
+from condiff.commandline import CONF, check_choices, check_folders, choices, flags_first, group_folder, readable
 from condiff.data.parallel import is_first_process
 from condiff.data.writing import cache_folder
 from condiff.errors import InputError
@@ -73,6 +73,7 @@ def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) 
             with told(config_name):
                 sys.argv[1:] = flags_first(arguments(readable(sys.argv[1:])))
                 check_choices(sys.argv[1:])
+                check_folders(sys.argv[1:])
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
 
         return run
@@ -207,6 +208,12 @@ def _set(cfg: DictConfig, group: str, key: str, value: Any) -> None:
         raise InputError(f"{key}: the {group} that this checkpoint was trained with has {has}{remedy}")
     check_kind(key, fields[name], value)
     OmegaConf.update(cfg, key, value)
+
+
+def guide_of(cfg: DictConfig) -> str | None:
+    """The checkpoint of another model that guides a command's own, ``guidance.weaker.ckpt``; None where there is none."""
+    path = OmegaConf.select(cfg, "guidance.weaker.ckpt")
+    return path if path and str(path) != str(cfg.ckpt) else None
 
 
 def check_clamp(cfg: DictConfig, channels: int, latent: bool) -> None:

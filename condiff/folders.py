@@ -6,6 +6,7 @@ Hydra makes the folder before train.py runs; `NewFolder` decides which, and `cla
 import logging
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ TRACES = {
     "splits.csv",
     "hparams.yaml",
 }  # what a command leaves that was refused before it trained
+STARTED = time.time() - 60  # of this process, and clocks of file systems differ
 SWEEP = "multirun.yaml"  # Hydra's own, in the folder of a sweep
 
 
@@ -90,8 +92,11 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def remove_traces(folder: Path) -> None:
-    """Remove a run's folder where nothing was trained, and what that leaves empty of the folders above, up to the current."""
-    if {path.name for path in folder.rglob("*") if path.is_file()} <= TRACES:
+    """Remove a run's folder where nothing was trained, and what that leaves empty of the folders above, up to the current.
+
+    Not where something in it is older than this process.
+    """
+    if all(path.name in TRACES and path.stat().st_mtime >= STARTED for path in folder.rglob("*") if path.is_file()):
         for handler in logging.getLogger().handlers[:]:
             if isinstance(handler, logging.FileHandler) and folder.resolve() in Path(handler.baseFilename).resolve().parents:
                 handler.close()

@@ -22,20 +22,25 @@ MOST = 5000  # real images of a part that memory is asked to hold
 
 
 def prepare(
-    system: DiffusionSystem, ckpt: str | Path, asked: Mapping[str, Any], trust: Sequence[str] = ()
+    system: DiffusionSystem,
+    ckpt: str | Path,
+    asked: Mapping[str, Any],
+    trust: Sequence[str] = (),
+    guide: str | Path | None = None,
 ) -> tuple[MRIDataModule, bool]:
     """The data to judge a checkpoint by, read; and whether their training images are those it was trained on.
 
     Args:
         asked: a whole data module's configuration, or fields that replace those of the checkpoint's own.
             The patients are split by the seed of the training where no other is given.
+        guide: checkpoint of another model that guides this one; its training patients count as seen, too.
 
     Raises:
         InputError: images of another size or contrast than the checkpoint's, or held-out patients it has seen.
     """
     own, trained = system.hparams["data"], checkpoint.data(system, ckpt, trust)
     if "_target_" in asked:
-        data = instantiate(OmegaConf.create({"seed": own["seed"]} | dict(asked)))
+        data = instantiate(OmegaConf.create({"seed": own.get("seed", 0)} | dict(asked)))
     else:
         data = checkpoint.build_data(system.hparams, ckpt, trust, asked)
     for name, mine, theirs in (
@@ -51,12 +56,18 @@ def prepare(
     data.prepare_data()
     data.setup()
     trained_on = checkpoint.patients(ckpt)
-    known = data.held_out(trained_on)
-    if known:
+    if known := data.held_out(trained_on):
         raise InputError(
             f"data: {len(known)} patients held out of {data.root} were trained on by {ckpt}; the folder, the counts or "
             "the seed have changed since. Give the folder as it was, with the counts and data.seed of the training"
         )
+    if guide:
+        trained_on += checkpoint.patients(guide)
+        if known := data.held_out(trained_on):
+            raise InputError(
+                f"guidance.weaker.ckpt={guide}: was trained on {len(known)} patients who are held out of {data.root}; give a "
+                "model that was trained with the same data and data.seed"
+            )
     all_of_it = not data.patients - trained_on[0].known(data.patients) and all(some.within(data.patients) for some in trained_on)
     return data, all_of_it and spelled(data.transform) == spelled(trained.transform)
 

@@ -47,6 +47,13 @@ def stage(
             f"{path}: was trained on {len(held_out)} patients who are held out here; give it the same data and data.seed"
         )
     data.others = known[1:] if resumed else known  # the first are its own
+    if len(data.others) > checkpoint.STAGES:
+        data.others = [some for some in data.others if not some.within(data.patients)]
+    if len(data.others) > checkpoint.STAGES:
+        raise InputError(
+            f"{path}: it and the models that it began with were trained on {len(data.others)} sets of patients that are not "
+            f"here; {checkpoint.STAGES} can be recorded"
+        )
     codec = checkpoint.part("codec", content, path, trust)
     if isinstance(codec, Pixels):
         return codec

@@ -10,7 +10,7 @@ from condiff.data.conditioning import NOTHING, Conditioning, Known
 from condiff.diffusion.generate import generate, variance_preserving
 from condiff.diffusion.guidance import Guidance, finite
 from condiff.diffusion.samplers import Sampler
-from condiff.errors import InputError
+from condiff.errors import InputError, NotANumber
 from condiff.systems import DiffusionSystem
 
 ANY = "any"  # asks for no contrast
@@ -100,12 +100,20 @@ def draw(
     seeds, ways = [item.seed for item in draws], []
     for index, x in enumerate(generate(guidance(finite(system)), sampler, sigmas, seeds, code, cond, system.device)):
         if watched and index in kept:
-            ways.append(system.codec.decode(variance_preserving(x[watched], sigmas[index]), size).float().cpu())
+            ways.append(decoded(system, variance_preserving(x[watched], sigmas[index]), size))
         on_step()
-    states = [*system.codec.decode(x, size).float().cpu()[:, None]]
+    states = [*decoded(system, x, size)[:, None]]
     for position, index in enumerate(watched):
         states[index] = torch.cat([torch.stack([frame[position] for frame in ways]), states[index]])
     return states
+
+
+def decoded(system: DiffusionSystem, x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images [B, C, H, W] of codes, on the CPU. Raises NotANumber where the codec makes what is not finite."""
+    images = system.codec.decode(x, size).float().cpu()
+    if not images.isfinite().all():
+        raise NotANumber("the decoded images are not finite; give another checkpoint, or a smaller guidance.scale")
+    return images
 
 
 def frame_indices(steps: int) -> list[int]:

@@ -10,13 +10,23 @@ SIMPLE = (int, float, bool, str, type(None))  # kinds that an argument's annotat
 
 def misfit(target: Callable, config: Mapping[str, Any]) -> str:
     """The first argument that a target does not take, that is given later, or whose value is of another kind; else nothing."""
-    parameters = inspect.signature(target).parameters
+    parameters = _parameters(target)
     if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values()):
         return ""
     later = {next(iter(parameters), "")} if config.get("_partial_") and not inspect.isclass(target) else set()
     settings = {name: value for name, value in config.items() if not name.startswith("_")}
     unfit = (n for n, v in settings.items() if n not in parameters or n in later or not _fits(v, parameters[n].annotation))
     return next(unfit, "")
+
+
+def _parameters(target: Callable) -> dict[str, inspect.Parameter]:
+    """Of a function or a class; where a class passes on what it does not know, ``**settings``, those of its base as well."""
+    found = dict(inspect.signature(target).parameters)
+    passed_on = next((name for name, parameter in found.items() if parameter.kind == parameter.VAR_KEYWORD), None)
+    if passed_on and inspect.isclass(target) and target.__base__ not in (None, object):
+        del found[passed_on]
+        return _parameters(target.__base__) | found
+    return found
 
 
 def _fits(value: Any, annotation: Any) -> bool:

@@ -63,10 +63,15 @@ def _samples(file: h5py.File, data: MRIDataModule) -> tuple[Tensor, str | None]:
     images = torch.from_numpy(hdf5.array(found).astype(np.float32))
     if not images.isfinite().all():
         raise DataFault("its images are not finite; give others")
-    names: set[str] = set()
-    if contrasts is not None and contrasts.shape == (len(images),):
-        names = {one.decode("utf-8", "backslashreplace") for one in hdf5.array(contrasts) if isinstance(one, bytes)}
-    return images, names.pop() if len(names) == 1 else None
+    return images, _one_name(contrasts) if contrasts is not None and contrasts.shape == (len(images),) else None
+
+
+def _one_name(contrasts: h5py.Dataset) -> str | None:
+    """What all say, read one after another, for each may be a reference to one long text; None where they differ."""
+    first = hdf5.array(contrasts, 0).item()
+    short = isinstance(first, bytes) and len(first) <= hdf5.LONGEST
+    same = short and all(hdf5.array(contrasts, index).item() == first for index in range(1, len(contrasts)))
+    return first.decode("utf-8", "backslashreplace") if same else None
 
 
 def _nifti(path: Path, data: MRIDataModule) -> Tensor:

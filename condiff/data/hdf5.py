@@ -21,6 +21,7 @@ UNREADABLE = "cannot be read"  # in the reason, where another try may go better
 MOST = 16 * 2**30  # bytes of a dataset; fastMRI's largest has one GiB
 SMALL = 64 * 2**20  # bytes that may be declared whatever is stored
 RATIO = 200  # of declared to stored bytes beyond that; compressed images and zero-filled k-space have less than 50
+FEW_CHUNKS, SMALLEST_CHUNK = 10_000, 4096  # so many are read whatever their size; of more each has so many bytes
 MEMORY = 4  # a volume may take one part in so many of this machine's memory, because processing takes a few times its size
 LONGEST = 1024  # characters of an attribute
 BLOCK, BLOCKS = 2**16, 8  # of a digest
@@ -144,6 +145,8 @@ def attribute(file: h5py.File, name: str, longest: int = LONGEST) -> object:
             raise DataFault(f"{name} is longer than {longest} characters")
         if stored.dtype.kind == "O" and h5py.check_string_dtype(stored.dtype) is None:
             raise DataFault(f"{name} is neither a text nor a number")
+        if math.prod(stored.shape) != 1 and not (stored.dtype == np.uint8 and len(stored.shape) == 1):
+            raise DataFault(f"{name} is an array of shape {stored.shape} and type {stored.dtype}; one text or number expected")
         value = file.attrs[name]
     values = np.asarray(value)
     if values.dtype == np.uint8 and values.ndim == 1:
@@ -200,3 +203,9 @@ def _check_size(file: h5py.File, found: h5py.Dataset, name: str) -> None:
     if max(declared, chunk) > max(SMALL, RATIO * stored) or stored > max(file.id.get_filesize(), SMALL):
         raise DataFault(f"{size}, and {stored} bytes are stored, which is no image; copy it again")
     check_memory(chunk)  # is unpacked whole
+    if found.chunks:
+        pieces = math.prod(-(-n // size) for n, size in zip(found.shape, found.chunks, strict=True))
+        if pieces > max(FEW_CHUNKS, declared // SMALLEST_CHUNK):  # HDF5 takes a kilobyte of memory for each
+            raise DataFault(
+                f"{size}, in {pieces} chunks of {chunk} bytes; rewrite it with larger ones, h5repack -l CONTI OLD NEW"
+            )

@@ -58,6 +58,18 @@ def writing(folder: Path) -> Iterator[None]:
         raise InputError(f"data.cache: cannot write to {folder} ({error}); {remedy}, or choose another, data.cache=DIR") from None
 
 
+def demand_no_way_out(folder: Path, run: Path) -> None:
+    """Raise InputError where something in a folder of a run is a link out of the run, or a FIFO or a device.
+
+    A run from elsewhere may bring links to anywhere along, and what is written to them is written there.
+    """
+    run = run.resolve()
+    for path in (folder, *folder.rglob("*")):
+        special = path.exists() and not (path.is_file() or path.is_dir())
+        if special or (path.is_symlink() and not path.resolve().is_relative_to(run)):
+            raise InputError(f"{path}: is {'no file' if special else 'a link out of the run'}; delete it, or give another folder")
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

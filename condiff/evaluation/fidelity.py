@@ -34,7 +34,7 @@ def frechet(a: Tensor, b: Tensor) -> float:
     With N < D the covariances are singular: the distance is still that of two (flat) Gaussians, and too
     large by as much as it is between two real sets of that size.
     """
-    if min(len(a), len(b)) < 2:
+    if min(len(a), len(b)) < 2 or not (a.isfinite().all() and b.isfinite().all()):  # MKL dies of what is not finite
         return math.nan
     metric = FrechetInceptionDistance(_Given(a.shape[1]), sync_on_compute=False)  # one process judges alone
     centre = b.mean(0)  # second moments about zero would lose digits
