@@ -43,12 +43,13 @@ def main(cfg: DictConfig) -> None:
     splits, note = independent(data, ckpt, known if system.conditional else [])
     parts = [getattr(data, split) for split in splits]
     held_out, training = (judging.real(data, *some, most=cfg.real_images) for some in (parts, [data.train]))
+    partly: list[str] = []
     for title, taken, available in (
         ("held-out images: compared with", held_out, sum(map(len, parts))),
         ("training images: copies are looked for among", training, len(data.train)),
     ):
         if len(taken) < available:
-            print(f"real_images={cfg.real_images}: {title} {len(taken)} of {available}")
+            partly.append(f"real_images={cfg.real_images}: {title} {len(taken)} of {available}")
     check_patients(held_out, known if system.conditional else [])
     draws = sampling.plan(sampling.requested(None, known, system.conditional), cfg.num_samples, cfg.seed, shared_noise=False)
     about = settings(cfg, ckpt)
@@ -64,8 +65,7 @@ def main(cfg: DictConfig) -> None:
         patients = len(held_out.patient.unique())
         print(f"judging {len(images)} samples by {len(held_out)} images of {patients} held-out patients, which takes minutes")
         found = examine(sets, Path(cfg.cache).expanduser() / "evaluation", audited)
-        if note:
-            found.notes.append(note)
+        found.notes.extend([*([note] if note else []), *partly])
         seen = {"splits": splits, "patients": patients, "images": len(held_out)}
         result = {"settings": about, "held_out": seen, "cost": per_image(cost)} | report.as_dict(found)
         result["named"] = [

@@ -213,7 +213,7 @@ def keep(cfg: DictConfig, ckpt: Path, out: Path) -> None:
     for key in ("out", "ckpt", "accelerator", "devices", "batch_size", "volumes"):
         about.pop(key)
     settings, text = out / "settings.json", json.dumps(about, indent=1, sort_keys=True)
-    if settings.is_file() and settings.read_text() != text and any(out.rglob("*.h5")):
+    if settings.is_file() and settings.read_text(errors="replace") != text and any(out.rglob("*.h5")):
         raise InputError(f"out={out}: holds reconstructions made otherwise (settings.json); give another folder, or delete it")
     out.mkdir(parents=True, exist_ok=True)
     settings.write_text(text)

@@ -27,9 +27,12 @@ from condiff.checks import (
     check_resume,
     check_second_stage,
     check_trainer,
+    epochs_done,
+    field,
 )
 from condiff.entry import check_clamp, entry, plain
 from condiff.errors import InputError, NotANumber
+from condiff.explaining import is_memory
 from condiff.folders import claimed
 from condiff.systems.checkpoint_io import CheckpointIO
 
@@ -80,10 +83,10 @@ def first_stage(cfg: DictConfig) -> str | None:
     if ckpt.is_file():
         content = checkpoint.read(ckpt)
         for key in ALIKE:
-            there, asked = (plain(OmegaConf.select(one, key)) for one in (OmegaConf.create(content["hyper_parameters"]), first))
+            there, asked = field(content["hyper_parameters"], key), plain(OmegaConf.select(first, key))
             if there != asked:
                 raise InputError(f"{ckpt}: was trained with {key}={there}, not {asked}; delete it, or give another hydra.run.dir")
-        if content["epoch"] + 1 >= first.trainer.max_epochs:
+        if epochs_done(resume.state(content, ckpt)) >= first.trainer.max_epochs:
             log.info("first stage: done before, %s", ckpt)
             return str(ckpt)
         first.resume = str(ckpt)
@@ -165,6 +168,8 @@ def fit(trainer: L.Trainer, system: L.LightningModule, data: L.LightningDataModu
     except RESTORING as error:
         if is_lost(error):
             raise InputError(LOST) from None
+        if is_memory(error):
+            raise
         if isinstance(error, InputError) or steps.taken or not ckpt:
             raise
         reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

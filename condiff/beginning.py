@@ -103,7 +103,7 @@ def with_weights(cfg: DictConfig) -> DiffusionSystem:
     checkpoint.part("denoiser", content, path, cfg.trust)  # complains before it replaces anything
     wanted = {key: cfg.net[key] for key in ("image_channels", "cond_dim")}
     for name in ("net", "parameterization"):
-        cfg[name] = content["hyper_parameters"]["model"]["denoiser"][name]
+        cfg[name] = content["hyper_parameters"]["model"]["denoiser"].get(name, cfg[name])
     for key, value in wanted.items():
         if value != cfg.net[key]:
             raise InputError(f"init={cfg.init}: its network has {key} {cfg.net[key]}, the data {value}; give data like its own")
@@ -136,7 +136,7 @@ def adopt(cfg: DictConfig) -> None:
     if path:
         own = checkpoint.read(path)["hyper_parameters"]["data"].get("conditioning")
         registry.check("conditioning", own, path, cfg.trust)
-        if own and own["_target_"] == cfg.data.conditioning._target_:
+        if isinstance(own, dict) and own.get("_target_") == cfg.data.conditioning._target_:
             cfg.data.conditioning = own
 
 

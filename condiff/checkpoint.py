@@ -224,8 +224,6 @@ def _demand_images(model: Any, shape: tuple[int, int, int], dim: int, path: str 
             code = torch.zeros(1, *system.codec.shape(shape))
             made = system.codec.decode(system(code, torch.ones(1), torch.zeros(1, dim)), shape[1:])
         reason = "" if made.shape[1:] == shape else f"it makes {list(made.shape[1:])}"
-    except InputError:
-        raise
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, AssertionError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
     if reason:
@@ -234,14 +232,14 @@ def _demand_images(model: Any, shape: tuple[int, int, int], dim: int, path: str 
 
 def fill(module: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
     """Load weights. Raises InputError where they are of another model, or not finite."""
-    odd = next((name for name, weight in state.items() if weight.is_floating_point() and not weight.isfinite().all()), None)
-    if odd is not None:
-        raise InputError(f"{path}: its weights are not finite ({odd[:100]}): its training diverged; give an earlier checkpoint")
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise InputError(f"{path}: its weights do not fit the model it describes ({first}); was it edited?") from None
+    odd = next((name for name, weight in module.state_dict().items() if not weight.isfinite().all()), None)
+    if odd is not None:
+        raise InputError(f"{path}: its weights are not finite ({odd[:100]}): its training diverged; give an earlier checkpoint")
 
 
 def _same_shape(one: Tensor | None, other: Tensor | None) -> bool:

@@ -58,14 +58,14 @@ def check_resume(cfg: DictConfig) -> None:
         raise InputError(f"resume={cfg.resume}: has had its {step} steps; ask for more, trainer.max_steps={2 * step}{RISES}")
     rates = (override.key_or_group for override in overrides())  # the optimizer's state, which is resumed, holds them
     for key in (*FIXED, *(rate for rate in rates if rate.startswith("model.optimizer."))):
-        there, asked = _field(content["hyper_parameters"], key), plain(OmegaConf.select(cfg, key))
+        there, asked = field(content["hyper_parameters"], key), plain(OmegaConf.select(cfg, key))
         if there != asked:
             raise InputError(
                 f"resume={cfg.resume}: was trained with {key}={there}, not {asked}; leave {key} out, or begin a new run"
             )
 
 
-def _field(config: Any, key: str) -> Any:
+def field(config: Any, key: str) -> Any:
     """Of a stranger's configuration, whose text is not resolved."""
     for name in key.split("."):
         config = config.get(name) if isinstance(config, dict) else None

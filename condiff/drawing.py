@@ -1,7 +1,7 @@
 """Drawing many images: on all processes, round by round, and going on where it was interrupted."""
 
 import logging
-import os
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -112,9 +112,7 @@ def resumable(
 
 def _save(path: Path, images: Tensor, draws: Sequence[Draw], cost: Cost) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    export.save_h5(unfinished, images, [draw.label for draw in draws], [draw.seed for draw in draws], **asdict(cost))
-    unfinished.replace(path)
+    export.save_h5(path, images, [draw.label for draw in draws], [draw.seed for draw in draws], **asdict(cost))
 
 
 def _before(path: Path, parts: Path, shape: Sequence[int]) -> tuple[list[Tensor], Cost]:
@@ -137,10 +135,13 @@ def _read(path: Path, shape: Sequence[int]) -> tuple[Tensor, Cost]:
         with hdf5.opened(path) as file:
             found = hdf5.dataset(file, "images", "f", "images")
             counted = [hdf5.attribute(file, name) for name in ("drawn", "evaluations", "seconds")]
-            if found is None or list(found.shape[1:]) != list(shape) or not all(isinstance(one, int | float) for one in counted):
+            counts = all(isinstance(one, int | float) and 0 <= one < math.inf for one in counted) and counted[0]
+            if found is None or list(found.shape[1:]) != list(shape) or not counts:
                 raise DataFault(f"holds other images than {list(shape)}")
             hdf5.check_memory(4 * found.size)
             images = torch.from_numpy(hdf5.array(found).astype(np.float32))
+        if not images.isfinite().all():
+            raise DataFault("its images are not finite")
     except DataFault as fault:
         raise InputError(
             f"{path}: not readable samples of an earlier evaluation ({fault}); delete it to draw them again"

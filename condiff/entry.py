@@ -29,7 +29,7 @@ from condiff.commandline import CONF, check_choices, check_folders, choices, fla
 from condiff.data.parallel import is_first_process
 from condiff.data.writing import cache_folder
 from condiff.errors import InputError
-from condiff.explaining import explain
+from condiff.explaining import explain, is_memory
 from condiff.folders import remove_traces
 from condiff.options import OPTIONS, check, check_arguments, check_kind, whole
 
@@ -107,7 +107,9 @@ def told(config_name: str) -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted; what is on the disk is whole", file=sys.stderr)
         sys.exit(130)
-    except BAD_INPUT as error:
+    except (*BAD_INPUT, MemoryError, RuntimeError) as error:
+        if not isinstance(error, BAD_INPUT) and not is_memory(error):
+            raise
         if os.environ.get("CONDIFF_TRACEBACK") == "1":
             raise
         if is_first_process():

@@ -12,7 +12,14 @@ class InputError(ValueError):
 
 
 class DataFault(InputError):
-    """A fault of one file's data, not of the program: that file is reported and left out, the others go on."""
+    """A fault of one file's data, not of the program: that file is reported and left out, the others go on.
+
+    The message has at most 500 characters, whatever the file says.
+    """
+
+    def __init__(self, message: object):
+        super().__init__(message)
+        self.args = (self.args[0][:500],)
 
 
 class NotANumber(InputError):

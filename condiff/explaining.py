@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 
 import hydra
+import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import InstantiationException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +24,11 @@ def explain(error: Exception, config_name: str) -> str:
         return explain(error.__cause__, config_name) if isinstance(error.__cause__, InputError) else f"{place}: {error.__cause__}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     first = lines[0] if lines else type(error).__name__
+    if is_memory(error):
+        return (
+            f"memory is too small for this ({first[:200]}); set fewer images at once (batch_size, data.batch_size), a smaller "
+            "network or coarser images, or use a larger machine"
+        )
     if isinstance(error, MissingMandatoryValue | InterpolationToMissingValueError):
         key = next((line.split(": ", 1)[1] for line in lines if line.startswith("full_key")), first)
         key = first.rsplit(": ", 1)[-1] if isinstance(error, InterpolationToMissingValueError) else key
@@ -45,6 +51,12 @@ def explain(error: Exception, config_name: str) -> str:
         group, _, choice = re.findall("'([^']*)'", first)[-1].rpartition("/")
         return f"{group.replace('/', '.')}={choice}: no such choice; there are {', '.join(lines[begin:end])}"
     return " ".join(lines) if isinstance(error, InputError) else first
+
+
+def is_memory(error: Exception) -> bool:
+    """Whether memory was too small; torch has no type of its own for the processor's."""
+    allocator = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return allocator or isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 def _unreadable(word: str) -> str:

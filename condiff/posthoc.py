@@ -8,13 +8,13 @@ from typing import Any
 from torch import Tensor
 
 from condiff import archive, checkpoint
-from condiff.averaging import gamma, weights
+from condiff.averaging import WIDEST, gamma, weights
 from condiff.errors import InputError
 from condiff.systems import DiffusionSystem
 
 NEAR = 0.1  # of a run: how far from the step asked for an average may have been stored
 STEP = re.compile(r"step-0*[1-9]\d{0,11}")  # a file's name
-FILES = 500  # of averages
+FILES = 200  # of averages
 WIDTHS = 16  # of averages in a file
 NEEDED = {"state_dict", "hyper_parameters", "pytorch-lightning_version"}  # of a checkpoint; the rest is for going on
 
@@ -99,6 +99,9 @@ def _average(path: Path) -> dict[str, Any]:
     widths = [std for std in content["stds"] if isinstance(std, float)] if whole else []
     if not all(isinstance(one, dict) and all(isinstance(w, Tensor) for w in one.values()) for one in states) or not widths:
         raise InputError(f"{path}: holds no averages of weights; delete it")
+    finite = all(weight.isfinite().all() for one in states for weight in (one or {}).values())
+    if not finite or not all(0 < std < WIDEST for std in widths):
+        raise InputError(f"{path}: its averages are not finite, or of an impossible width; delete it")
     if len(widths) > WIDTHS or not len(widths) == len(content["stds"]) == len(content["averages"]):
         raise InputError(f"{path}: holds {len(content['averages'])} averages of {len(content['stds'])} widths; delete it")
     return content

@@ -33,7 +33,11 @@ def check_folder(folder: Path, settings: Mapping[str, Any] | None = None, result
     if settings is None:
         return
     text = folder / SETTINGS
-    others = text.read_text() != _text(settings) if text.is_file() else any((folder / name).exists() for name in results)
+    others = (
+        text.read_text(errors="replace") != _text(settings)
+        if text.is_file()
+        else any((folder / name).exists() for name in results)
+    )
     if others:
         raise InputError(f"out={folder}: holds results of other settings ({SETTINGS}); give another folder, or delete it")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
 from hydra.errors import HydraException
 from torch import Tensor
 
@@ -62,7 +62,7 @@ def command_line(arguments: Sequence[str]) -> list[str]:
     taken = overrides(config["overrides"], path)
     root = checkpoint.root_of(path)
     if root and not any(word.startswith(("data.root=", "+data.root=")) for word in arguments):
-        taken.append("data.root='{}'".format(root.replace("\\", "\\\\").replace("'", "\\'")))
+        taken.append(f"data.root={QuotedString(root, Quote.single).with_quotes()}")
     if config.get("init"):  # the network is the checkpoint's own, whatever its run began with
         taken.append(next(word.replace("resume=", "init=", 1) for word in arguments if word.startswith("resume=")))
     return list({word.split("=")[0].lstrip("+"): word for word in [*taken, *arguments]}.values())
@@ -138,7 +138,8 @@ def state(content: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
     fit = kept["loops"].get("fit_loop")
     progress = [fit.get(key) for key in ("epoch_progress", "epoch_loop.batch_progress")] if isinstance(fit, dict) else [None]
     counts = [one.get("current") if isinstance(one, dict) else None for one in progress]
-    if not _counts(kept["loops"]) or not all(isinstance(one, dict) and one.keys() >= PROGRESS for one in counts):
+    plain = all(isinstance(one, dict) and one.keys() >= PROGRESS and all(map(_is_count, one.values())) for one in counts)
+    if not plain or not _counts(kept["loops"]):
         raise InputError(f"{path}: its loops are not the counts of a training; was it edited?")
     return kept
 
@@ -156,7 +157,11 @@ def _is_of(value: Any, kinds: Mapping[str, type]) -> bool:
 
 def _counts(value: Any) -> bool:
     """Whether nested dictionaries hold nothing but counts and switches."""
-    return all(map(_counts, value.values())) if isinstance(value, dict) else isinstance(value, int) and value >= 0
+    return all(map(_counts, value.values())) if isinstance(value, dict) else _is_count(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value >= 0
 
 
 def _numbers(value: Any) -> bool:

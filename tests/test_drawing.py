@@ -1,5 +1,7 @@
 """Many images: resumed where a call was killed, at a cost that grows with their number."""
 
+import math
+
 import h5py
 import lightning as L
 import numpy as np
@@ -95,9 +97,9 @@ def _virtual(file):
     file.create_virtual_dataset("images", layout)
 
 
-def _of(shape, **about):
+def _of(shape, value=0.0, **about):
     def write(file):
-        file["images"] = np.zeros(shape, np.float32)
+        file["images"] = np.full(shape, value, np.float32)
         file.attrs.update({"drawn": 1, "evaluations": 1, "seconds": 1.0} | about)
 
     return write
@@ -111,6 +113,9 @@ def _of(shape, **about):
         (_of((10, 1, 4, 4)), r"holds other images than \[1, 2, 2\]"),
         (_of(10), "holds other images"),
         (_of((10, 1, 2, 2), seconds="long"), "holds other images"),
+        (_of((10, 1, 2, 2), drawn=0), "holds other images"),
+        (_of((10, 1, 2, 2), seconds=math.nan), "holds other images"),
+        (_of((10, 1, 2, 2), value=math.nan), "its images are not finite"),
         (_of((11, 1, 2, 2)), "holds 11 samples of an earlier evaluation, 10 expected"),
         (lambda file: None, "holds other images"),
     ],

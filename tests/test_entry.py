@@ -10,6 +10,7 @@ from pathlib import Path
 
 import hydra
 import pytest
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
@@ -18,7 +19,7 @@ from omegaconf import OmegaConf
 
 from condiff.commandline import CONF, check_choices, choices, flags_first, reaching, readable
 from condiff.data.writing import cache_folder
-from condiff.entry import as_trained, check_kinds, job_folder, plain
+from condiff.entry import as_trained, check_kinds, job_folder, plain, told
 from condiff.errors import InputError
 from condiff.explaining import explain
 from condiff.options import OPTIONS, check, check_arguments, check_kind
@@ -248,6 +249,29 @@ def test_defaults_keep_the_rules(config_name):
 def test_functions_are_given_arguments_that_they_take(words, message):
     with pytest.raises(InputError, match=message):
         check_arguments(compose("train", *words))
+
+
+def test_a_run_s_folder_with_links_out_of_it_is_refused(run_entry, capsys, tmp_path):
+    """What a run writes, Hydra's log too, would be written where they lead."""
+    victim = tmp_path / "victim.txt"
+    victim.write_text("thesis")
+    for name in ("train.log", "config.yaml", ".lock", "averages"):
+        folder = tmp_path / f"run of {name}"
+        folder.mkdir()
+        (folder / name).symlink_to(victim)
+        with pytest.raises(SystemExit):
+            run_entry("train.py", "experiment=smoke", f"hydra.run.dir={folder}")
+        assert f"{name}: is a link out of the run; delete it" in capsys.readouterr().err.replace("\n", "")
+        assert victim.read_text() == "thesis" and len([*folder.iterdir()]) == 1
+
+
+def test_too_little_memory_is_one_line(capsys):
+    for error in (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), torch.OutOfMemoryError("CUDA")):
+        with pytest.raises(SystemExit), told("train"):
+            raise error
+        assert "error: memory is too small for this (" in capsys.readouterr().err
+    with pytest.raises(RuntimeError), told("train"):
+        raise RuntimeError("a fault of the program")
 
 
 @pytest.mark.parametrize(

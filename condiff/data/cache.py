@@ -8,6 +8,7 @@ import functools
 import hashlib
 import json
 import logging
+import math
 import random
 import socket
 import time
@@ -131,7 +132,13 @@ class Cache:
     def _done(self, volume: Volume) -> bool:
         """Made, or found to be no good; what merely could not be read is tried again."""
         path = self.file(volume)
-        return path.is_file() and (path.stat().st_size > 4096 or UNREADABLE not in _about(path)[0].get("reason", ""))
+        try:
+            about, begin = _about(path)
+            if "reason" in about:
+                return UNREADABLE not in about["reason"]
+            return path.stat().st_size == begin + 2 * math.prod(about["shape"])
+        except (FileNotFoundError, ValueError, TypeError, KeyError):  # a power cut may leave half a file under its name
+            return False
 
     def _clear(self) -> None:
         for path in self.folder.glob("*.part"):

@@ -115,6 +115,11 @@ class AcquisitionCondition:
     """
 
     def __init__(self, contrasts: Sequence[str], ranges: Ranges | None = None, features: Features = periodic):
+        for contrast, spans in (ranges or {}).items():
+            for name, span in spans.items():
+                numbers = len(span) == 2 and all(isinstance(end, int | float) and 0 <= end < inf for end in span)
+                if name not in PARAMETERS or not numbers or (PARAMETERS[name] is log and min(span) == 0):
+                    raise InputError(f"ranges: {name} of {contrast} is {list(span)}; lowest and highest of a parameter expected")
         self.contrasts, self.ranges, self.features = tuple(contrasts), ranges, features
 
     @property

@@ -6,6 +6,7 @@ complex64, ``reconstruction_rss`` [slices, R, R] float32, ``ismrmrd_header`` XML
 Other byte orders, precisions and ways to store a text are read as well.
 """
 
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -349,7 +350,9 @@ def _rows(about: Header) -> int:
 
 def _text(file: h5py.File, name: str) -> str:
     """An attribute without space around it, safe to print; empty where it is missing."""
-    text = printable(hdf5.attribute(file, name)).strip()
+    value = hdf5.attribute(file, name)
+    whole = int(value) if isinstance(value, float) and value.is_integer() else value  # 7.0 and 7 are one patient
+    text = printable(unicodedata.normalize("NFC", str(whole))).strip()
     return "" if text.lower() in ABSENT else text
 
 

@@ -214,7 +214,11 @@ def _load(path: Path) -> dict[str, Row]:
         return {}
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         reader = csv.DictReader(file)
-        return {row.pop("file"): row for row in reader} if reader.fieldnames == _columns() else {}
+        try:  # a power cut may leave half a table
+            rows = [row for row in reader if None not in row and None not in row.values()]
+        except (csv.Error, ValueError):
+            return {}
+        return {row.pop("file"): row for row in rows} if reader.fieldnames == _columns() else {}
 
 
 def _save(path: Path, table: Mapping[str, Row]) -> None:

@@ -116,7 +116,7 @@ class LinearBeta(BetaChain):
     def __post_init__(self) -> None:
         _demand("num_steps", self.num_steps, 1, LONGEST_CHAIN)
         _demand("beta_min", self.beta_min, 0, 1)
-        _demand("beta_max", self.beta_max, self.beta_min, 1)
+        _demand("beta_max", self.beta_max, max(self.beta_min, 1e-9), 1)
         _demand("reference_steps", self.reference_steps, 1, LONGEST_CHAIN)
 
     @property
@@ -142,7 +142,7 @@ class ScaledLinearBeta(BetaChain):
     def __post_init__(self) -> None:
         _demand("num_steps", self.num_steps, 1, LONGEST_CHAIN)
         _demand("beta_min", self.beta_min, 0, 1)
-        _demand("beta_max", self.beta_max, self.beta_min, 1)
+        _demand("beta_max", self.beta_max, max(self.beta_min, 1e-9), 1)
         _demand("reference_steps", self.reference_steps, 1, LONGEST_CHAIN)
 
     @property

@@ -9,6 +9,7 @@ weights are random numbers sees texture and layout of any kind and was never tau
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
@@ -122,8 +123,9 @@ def fit_once(pixels: Tensor, labels: Tensor, classes: int, cache: Path, title: s
     path = cache / f"classifier-{content.hexdigest()[:16]}.pt"
     if path.is_file():
         net = Classifier(classes, side)
-        net.load_state_dict(torch.load(path, weights_only=True))
-        return net.eval()
+        with suppress(Exception):  # cut by a full disk: torch has many errors for that, and it is trained again
+            net.load_state_dict(torch.load(path, weights_only=True))
+            return net.eval()
     net = fit(pixels, labels, classes, title, side)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}")

@@ -236,4 +236,12 @@ def numbers_of(path: Path) -> dict[str, Any] | None:
             numbers = json.loads(str(hdf5.attribute(file, "metrics", LONGEST)))
     except (DataFault, ValueError, RecursionError):
         return None
-    return numbers if isinstance(numbers, dict) and {"file", "contrast", "bad_slices", "data"} <= numbers.keys() else None
+    whole = isinstance(numbers, dict) and {"file", "contrast", "bad_slices", "data"} <= numbers.keys()
+    return numbers if whole and isinstance(numbers["contrast"], str) and _plain(numbers) else None
+
+
+def _plain(value: Any) -> bool:
+    """Whether nested containers hold text, switches and numbers that can be computed with."""
+    if isinstance(value, dict | list):
+        return all(map(_plain, value.values() if isinstance(value, dict) else value))
+    return value is None or isinstance(value, str) or (isinstance(value, int | float) and abs(value) < 1e15)

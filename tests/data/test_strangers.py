@@ -104,6 +104,8 @@ REFUSED = {  # what is done to a good file -> what the reason names
     "terabytes": (declared(KSPACE, (10**9, *SHAPE[1:]), "c8"), "kspace declares .* GiB"),
     "never written": (declared(KSPACE, (1000, 32, 64, 32), "c8"), "declares .* and 0 bytes are stored"),
     "bomb": (bomb, "kspace declares .* bytes are stored"),
+    "tiny chunks": (replaced(KSPACE, shape=(2, 4, 640, 320), dtype="c8", chunks=(1, 1, 1, 1)), "in 1638400 chunks of 8 bytes"),
+    "shared texts": (attribute("acquisition", ["A" * 10**6] * 200), r"acquisition is an array of shape \(200,\)"),
     "unknown filter": (filtered, "kspace is compressed by the filter 32001 .* h5repack"),
     "many slices": (declared(KSPACE, (2000, 1, 64, 32), "c8"), "kspace has 2000 slices; at most 1024"),
     "NaN": (changed(KSPACE, lambda k: k * np.nan), "not finite"),
@@ -320,6 +322,46 @@ def test_one_bad_file_stops_no_other(tmp_path, caplog, monkeypatch):
     cache = Cache(tmp_path / "cache", read_magnitude, MAGNITUDE)
     cache.prepare(found.volumes, 0, "all")
     assert not cache.failures(found.volumes)
+
+
+@pytest.mark.parametrize(("one", "other"), [(7, 7.0), ("Zoë", "Zoe\u0308"), ("p ", "p")])
+def test_one_patient_however_it_is_written(tmp_path, one, other):
+    paths = [write_volume(tmp_path / f"{number}.h5") for number in range(2)]
+    for path, patient in zip(paths, (one, other), strict=True):
+        with h5py.File(path, "r+") as file:
+            file.attrs["patient_id"] = patient
+    assert probe(paths[0]).patient == probe(paths[1]).patient == label(paths[1]).patient
+
+
+def test_a_long_reason_stops_no_later_call(tmp_path):
+    """The table of a folder with such a file can be read again."""
+    (tmp_path / "data").mkdir()
+    write_volume(tmp_path / "data/good.h5")
+    with h5py.File(write_volume(tmp_path / "data/bad.h5"), "r+") as file:
+        del file[RSS]
+        file[RSS] = np.zeros((2, 2), [(f"{number}" + "\x01" * 1000, "f4") for number in range(40)])
+    for _ in range(2):
+        found = index(tmp_path / "data", tmp_path / "cache")
+        assert len(found.volumes) == 1 and all(len(reason) <= 500 for reason in found.skipped.values())
+
+
+def test_caches_that_a_power_cut_left_are_made_again(tmp_path):
+    (tmp_path / "data").mkdir()
+    for name in ("a", "b"):
+        write_volume(tmp_path / f"data/{name}.h5", patient=name)
+    found = index(tmp_path / "data", tmp_path / "cache")
+    cache = Cache(tmp_path / "cache", read_magnitude, MAGNITUDE)
+    cache.prepare(found.volumes, 0, "all")
+    whole = [cache.file(volume).read_bytes() for volume in found.volumes]
+    for cut in (0, 10, -1):
+        cache.file(found.volumes[0]).write_bytes(whole[0][:cut])
+        cache.prepare(found.volumes, 0, "all")
+        assert [cache.file(volume).read_bytes() for volume in found.volumes] == whole
+    [table] = (tmp_path / "cache").glob("index-*/index.csv")
+    text = table.read_bytes()
+    for cut in (0, 10, len(text) // 2, len(text) - 20):
+        table.write_bytes(text[:cut])
+        assert index(tmp_path / "data", tmp_path / "cache").volumes == found.volumes
 
 
 def test_messages_are_one_safe_line():

@@ -64,6 +64,17 @@ def bomb(count: int) -> bytes:
     return once * (count // len(block)) + packer.flush()
 
 
+def spread(count: int) -> Attack:
+    """A pickle that gives one long text as the arguments of many calls: each character would become one of them."""
+    text = b"x" * 10**6
+    begin = b"\x80\x02X" + struct.pack("<I", len(text)) + text + b"q\x000ccollections\nOrderedDict\nq\x010"
+    pickled = begin + b"h\x01h\x00R0" * count + b"}."
+    return swapped("data.pkl", lambda _: pickled)
+
+
+ATTACKS["archive_spread_text"] = spread(10_000)
+
+
 class Packed(NamedTuple):
     """An entry of an archive as it lies there: packed bytes, and what the directory says of them."""
 

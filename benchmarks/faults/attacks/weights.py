@@ -2,12 +2,14 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.faults.attacks.table import Attack
+from benchmarks.faults.attacks.table import Aim, Attack, Content, config, put
+from condiff import registry
 
 ATTACKS: dict[str, Attack] = {}
 WEIGHTS = {
@@ -61,6 +63,28 @@ def each(change: Callable[[Tensor], Any]) -> Attack:
 
 ATTACKS |= {f"weights_{name}": each(change) for name, change in WEIGHTS.items()}
 ATTACKS |= {f"weights_{name}": changed(change) for name, change in STATES.items()}
+
+
+def rebuilt(path: str, value: Any) -> Attack:
+    """Another number in the description of the network, and the weights that go with it."""
+
+    def attack(content: Content, aim: Aim) -> Content:
+        model = config(content)["model"]
+        put(model, path, value)
+        with suppress(Exception):  # what cannot be built has the weights of before
+            content["state_dict"] = dict(registry.build("model", model, "x").state_dict())
+        return content
+
+    return attack
+
+
+REBUILT = {
+    "denoiser.net.patch": [0, -1, 64], "denoiser.net.fields": [[1, 2, 3]], "denoiser.net.image_channels": [2],
+    "denoiser.net.cond_dim": [0],
+}  # fmt: skip
+for path, values in REBUILT.items():
+    for number, value in enumerate(values):
+        ATTACKS[f"rebuilt_{path.rpartition('.')[2]}_{number}"] = rebuilt(path, value)
 
 
 def shadowed(kind: Callable[[Tensor], Tensor], *methods: str) -> Attack:

@@ -28,8 +28,9 @@ NUMBERS = {
     "data.phantom.patients": [10**7, 0, -1],
     "data.phantom.matrix": [10**6, 0],
     "data.phantom.slices": [10**7],
-    "data.volumes_per_contrast": [10**9, -1],
-    "data.held_out_per_contrast": [10**9, -1],
+    "data.volumes_per_contrast": [10**9, -1, "x"],
+    "data.held_out_per_contrast": [10**9, -1, "abc"],
+    "data.select": [None, "x"],
     "data.batch_size": [10**9, 0],
     "data.workers": [4000, -3],
     "data.loaders": [4000, -3],
@@ -39,6 +40,10 @@ NUMBERS = {
     "sampler.walk.eta": [float("nan"), 1e300],
     "guidance.scale": [float("nan"), float("inf"), 1e300, [1] * 10**5],
     "guidance.interval": [[float("nan"), 1], [1], [2, 1], "x"],
+    "guidance": [{}, None],
+    "clamp": [{}],
+    "sampler.walk": [None, {}],
+    "data.conditioning": ["x", {}],
 }
 for path, values in NUMBERS.items():
     for number, value in enumerate(values):
