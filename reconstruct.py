@@ -1,5 +1,6 @@
 """Reconstruct accelerated scans: python reconstruct.py [ckpt=…] [data.root=DIR] [method=dds] [acceleration=4] [samples=16]."""
 
+import functools
 import json
 import logging
 import shutil
@@ -20,11 +21,13 @@ from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
 
-from condiff import checkpoint, results
+from condiff import checkpoint, results, sampling
+from condiff.data.datamodule import MRIDataModule
 from condiff.data.fastmri import Acquired, label, read_acquired
 from condiff.data.identity import Fingerprints
 from condiff.data.writing import whole
-from condiff.diffusion.guidance import finite
+from condiff.diffusion.guidance import finite, unguided
+from condiff.diffusion.samplers import dpmpp_2m
 from condiff.entry import entry, folder_name, guide_of, job_folder, plain
 from condiff.errors import InputError, NotANumber, printable
 from condiff.reconstruction.measurement import Grid
@@ -37,6 +40,7 @@ from condiff.systems import DiffusionSystem
 PRIORS = {1: "magnitude", 2: "complex"}  # by channels
 SHOWN = ("acceleration", "acceleration_on_grid", "evaluations_per_slice", "seconds_per_slice", "sigma_y")  # besides the measures
 WIDTH = 130  # of the table, whatever the terminal
+TYPICAL, TYPICAL_STEPS = 12, 10  # images of the prior that the scale is corrected by, and their levels
 POLL_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
@@ -79,10 +83,15 @@ def main(cfg: DictConfig) -> None:
         "told": cfg.contrast,
     }
 
+    @functools.cache
+    def typical(contrast: str | None) -> Tensor:
+        return samples(system, data, contrast, cfg.batch_size)
+
     def one(path: Path, target: Path, tick: Callable[[float], None]) -> None:
         acquired = read_acquired(path)
-        cond, slices = told(cfg, system, data, acquired)
-        reconstruct(acquired, scan, solve, cond, slices, fabric.device, target, cfg.keep_samples, about, tick)
+        contrast, cond, slices = told(cfg, system, data, acquired)
+        images = typical(contrast) if cfg.method.steps != 1 else None
+        reconstruct(acquired, scan, solve, cond, images, slices, fabric.device, target, cfg.keep_samples, about, tick)
 
     targets = {path: out / path.relative_to(root) for path in files}
     left = each(fabric, targets, one)
@@ -90,6 +99,15 @@ def main(cfg: DictConfig) -> None:
         left = gather(out, fabric.global_rank, fabric.world_size, left)
     if fabric.is_global_zero:
         tell(out, [*targets.values()], left)
+
+
+def samples(system: DiffusionSystem, data: MRIDataModule, contrast: str | None, batch_size: int) -> Tensor:
+    """A few images [N, H, W] of the prior alone, the same whenever they are asked for."""
+    draws = sampling.plan([contrast], TYPICAL, seed=0, shared_noise=False)
+    batches = [draws[begin : begin + batch_size] for begin in range(0, len(draws), batch_size)]
+    shape, steps = data.transform.shape, TYPICAL_STEPS
+    drawn = (sampling.draw(system, data.conditioning, some, shape, dpmpp_2m, unguided, steps) for some in batches)
+    return data.transform.image(torch.cat([image for some in drawn for image in some]))
 
 
 def posed(cfg: DictConfig, system: DiffusionSystem, prior: str) -> Pose:
@@ -178,24 +196,27 @@ def held_out(files: list[Path], trained_on: list[Fingerprints], say: bool) -> li
     return [path for path, patient in patients.items() if patient and patient not in known]
 
 
-def told(cfg: DictConfig, system, data, acquired: Acquired) -> tuple[Tensor | None, list[int]]:
-    """What the prior is told of the slices to reconstruct [S, D], and which those are. Raises InputError for what cannot be."""
+def told(cfg: DictConfig, system, data, acquired: Acquired) -> tuple[str | None, Tensor | None, list[int]]:
+    """What the prior is told of the slices to reconstruct, contrast and all [S, D], and which slices those are.
+
+    Raises InputError for what cannot be.
+    """
     slices = acquired.good if cfg.slices is None else [index for index in cfg.slices if index in acquired.good]
     if not slices:
         raise InputError(f"slices={cfg.slices}: of these none is good, or there; it has {acquired.volume.slices}, counted from 0")
     if not system.conditional:
         if cfg.contrast is not None:
             raise InputError(f"contrast={cfg.contrast}: this checkpoint is unconditional; leave contrast= out")
-        return None, slices
+        return None, None, slices
     if cfg.contrast == ANY:
-        return data.conditioning.encode(None).expand(len(slices), -1), slices
+        return None, data.conditioning.encode(None).expand(len(slices), -1), slices
     merge = data.select.merge or {}
     contrast = cfg.contrast or merge.get(acquired.volume.acquisition, acquired.volume.acquisition)
     if contrast not in data.conditioning.contrasts:
         raise InputError(
             f"is {contrast}, and the prior knows {', '.join(data.conditioning.contrasts)}; set contrast= to one or any"
         )
-    return data.conditioning.of(replace(acquired.volume, contrast=contrast), slices), slices
+    return contrast, data.conditioning.of(replace(acquired.volume, contrast=contrast), slices), slices
 
 
 def folder(cfg: DictConfig, ckpt: Path) -> Path:

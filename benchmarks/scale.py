@@ -1,44 +1,77 @@
-"""How near the scale of accelerated scans comes to the full scan's: python -m benchmarks.scale FOLDER [MATRIX].
+"""How near the scale of accelerated scans comes to the full scan's: python -m benchmarks.scale FOLDER [MATRIX] [CKPT].
 
-A row per mask, acceleration and number of coils, a column per fully sampled file of FOLDER: scale over the true one.
+A row per mask, acceleration and number of coils, a column per fully sampled file of FOLDER: scale over the true one; at the end
+the share within 10 % and the extremes. What the mask hides is made up for by samples of the checkpoint's prior, or without one
+by the full scans of the other files of the contrast.
 """
 
 import sys
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from condiff.data.fastmri import read_acquired
+from condiff import checkpoint
+from condiff.data.fastmri import Acquired, read_acquired
 from condiff.errors import InputError
 from condiff.mri import masks
 from condiff.mri.maps import low_resolution
-from condiff.reconstruction.measurement import Grid, measure
+from condiff.reconstruction.measurement import Grid, Measurement, measure
+from reconstruct import samples
 
 MASKS = (masks.random, masks.equispaced, masks.equispaced_fraction, masks.gaussian1d, masks.poisson)
+COILS = (1, 2, 4, 8)
 CENTRE = 0.08
 
 
-def main(folder: Path, matrix: int) -> None:
+def main(folder: Path, matrix: int, ckpt: str | None) -> None:
     scans = [read_acquired(path) for path in sorted(folder.glob("*.h5"))]
     grid = Grid(matrix, 220.0, 0.99)
+    typical = others(scans, grid) if ckpt is None else drawn(scans, ckpt)
     print(f"{'':30}", *(scan.volume.acquisition for scan in scans))
-    for draw in MASKS:
-        for acceleration in (2, 4, 8):
-            for coils in (1, 2, 8):
+    for acceleration in (2, 4, 8):
+        every: list[float] = []
+        for draw in MASKS:
+            for coils in COILS:
                 ratios = []
-                for scan in scans:
+                for scan, images in zip(scans, typical, strict=True):
                     mask = draw(tuple(scan.sampled.shape), acceleration, CENTRE, torch.Generator().manual_seed(0))
-                    kspace, margins = scan.kspace[:, :coils], None if scan.margins is None else scan.margins[:, :coils]
                     try:
-                        one = measure(kspace, mask, scan.fov_mm, grid, low_resolution, margins=margins)
+                        one = measured(scan, mask, grid, coils, images)
                     except InputError:
                         ratios.append(float("nan"))
                         continue
-                    target = one.target(kspace, low_resolution)[0].abs().flatten()
+                    target = one.target(scan.kspace[:, :coils], low_resolution)[0].abs().flatten()
                     ratios.append(grid.white / torch.quantile(target, grid.quantile).item())
-                name = f"{draw.__name__} R={acceleration} {coils} coils"
-                print(f"{name:30}", *(f"{ratio:.2f}" for ratio in ratios), flush=True)
+                print(f"{f'{draw.__name__} R={acceleration} {coils} coils':30}", *(f"{one:.2f}" for one in ratios), flush=True)
+                every += [ratio for ratio in ratios if ratio == ratio]
+        near = sum(0.9 <= ratio <= 1.1 for ratio in every) / len(every)
+        print(f"R={acceleration}: {near:.0%} of {len(every)} within 10 %, {min(every):.2f} to {max(every):.2f}", flush=True)
+
+
+def measured(scan: Acquired, mask: Tensor, grid: Grid, coils: int, typical: Tensor | None) -> Measurement:
+    margins = None if scan.margins is None else scan.margins[:, :coils]
+    return measure(scan.kspace[:, :coils], mask, scan.fov_mm, grid, low_resolution, margins=margins, typical=typical)
+
+
+def others(scans: list[Acquired], grid: Grid) -> list[Tensor]:
+    """For each scan the images of the others of its contrast, each volume in its own units."""
+    full = [
+        measured(scan, torch.ones_like(scan.sampled), grid, scan.kspace.shape[1], None).target(scan.kspace, low_resolution)[0]
+        for scan in scans
+    ]
+    full = [images / torch.quantile(images.abs().flatten(), grid.quantile) for images in full]
+    alike = [[j for j, other in enumerate(scans) if j != i and other.volume.acquisition == scan.volume.acquisition] or
+             [j for j in range(len(scans)) if j != i] for i, scan in enumerate(scans)]  # fmt: skip
+    return [torch.cat([full[j] for j in some]) for some in alike]
+
+
+def drawn(scans: list[Acquired], ckpt: str) -> list[Tensor]:
+    system = checkpoint.load(ckpt)
+    data = checkpoint.data(system, ckpt)
+    images = {contrast: samples(system, data, contrast, 4) for contrast in data.conditioning.contrasts}
+    return [images[scan.volume.contrast] for scan in scans]
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 128)
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 128, sys.argv[3] if len(sys.argv) > 3 else None)

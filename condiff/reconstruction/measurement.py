@@ -15,7 +15,7 @@ from condiff.mri.coils import combine, compression, gram, mix, noise_samples, wh
 from condiff.mri.fourier import fft2c, fit, ifft2c, rss
 from condiff.mri.masks import calibration
 from condiff.mri.operators import Sense
-from condiff.reconstruction.scale import brightness
+from condiff.reconstruction.scale import bias, brightness
 
 FEWEST = 4  # lines of calibration on a side, below which no maps can be made
 AREA = 24 * 24  # samples of calibration that are enough: where there are few columns, more rows are taken
@@ -107,6 +107,7 @@ def measure(
     coils: int = 8,
     margins: Tensor | None = None,
     places: Sequence[int] | None = None,
+    typical: Tensor | None = None,
 ) -> Measurement:
     """Prepare undersampled k-space [S, K, rows, cols], mask [rows, cols], for a model of images on ``grid``.
 
@@ -117,6 +118,8 @@ def measure(
         coils: at most so many virtual ones.
         margins: of the readout, [S, K, M, cols], where it was oversampled (`condiff.mri.fourier.readout_margins`).
         places: of the slices in the measurement, all where None.
+        typical: images [N, size, size] of such heads, of any scale: samples of the prior. They say how much of the scale the mask
+            hides, which without them is not made up for.
 
     Raises:
         InputError: nothing sampled, no calibration lines, or noise that cannot be measured.
@@ -141,6 +144,8 @@ def measure(
     leading = compression(white @ gram(kspace) @ white.mH, coils)
     kspace = mix(leading @ white, kspace)
     scale = brightness(kspace, there, (rows, cols), (grid.size, grid.size), grid.quantile) / grid.white or 1.0
+    if typical is not None:
+        scale /= bias(typical.to(kspace), there, (rows, cols), grid.quantile)
     kspace = kspace if places is None else kspace[list(places)]
     block = min(rows, max(AREA // cols, 24)), min(cols, max(AREA // rows, 24))
     found, failed = torch.zeros_like(kspace), []

@@ -8,17 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from condiff.mri.fourier import fit, ifft2c, rss
+from condiff.mri.fourier import fft2c, fit, ifft2c, rss
 
+LOUD = 1e3  # signal to noise, as good as none
 LARGEST = 5_000_000  # pixels that are sorted; of more a part
 
 
 def brightness(kspace: Tensor, mask: Tensor, block: tuple[int, int], shape: tuple[int, int], quantile: float) -> float:
-    """The ``quantile`` of the full scan's magnitudes over a volume, images of ``shape`` [H, W].
+    """An estimate of the ``quantile`` of the full scan's magnitudes over a volume, images of ``shape`` [H, W].
 
-    Samples outside the calibration region are weighted such that every band keeps its energy. Detail along one axis is
-    then partly misplaced, and bright structures that are thin along it are lost. As heads have as much detail along
-    either axis, the area lost is that which a second loss, of the same weights along the other axis, costs.
+    Samples outside the calibration region are weighted such that every band keeps its energy. What is bright and thin is
+    partly lost: the estimate is too small, by `bias`.
 
     Args:
         kspace: [S, K, h, w] of white coils, noise of unit variance, pixels as high as wide.
@@ -26,9 +26,18 @@ def brightness(kspace: Tensor, mask: Tensor, block: tuple[int, int], shape: tupl
         block: rows and columns of the calibration region.
     """
     weights = energy_weights(mask, block)
-    again = weights * transposed(torch.where(extent(mask), weights, 1.0))
-    once, twice = (_magnitudes(kspace, one, shape) for one in (weights, again))
-    return _exceeded(once, twice, 1 - quantile)
+    noise = kspace.shape[1] * weights.square().mean() - 1  # of one coil stays instead of all
+    images = [(fit(rss(ifft2c(weights * one)), shape).square() - noise).clamp(min=0).sqrt() for one in kspace]
+    return _quantile(torch.stack(images), quantile)
+
+
+def bias(images: Tensor, mask: Tensor, block: tuple[int, int], quantile: float) -> float:
+    """What `brightness` makes of images [N, H, W], a share of what it should: seen by one coil, without noise.
+
+    Of samples of a prior it says how much of such heads the mask hides.
+    """
+    kspace = LOUD / _quantile(images.abs(), quantile) * fft2c(fit(images, (mask.shape[0], mask.shape[1])))[:, None] * mask
+    return brightness(kspace, mask, block, (images.shape[1], images.shape[2]), quantile) / LOUD
 
 
 def energy_weights(mask: Tensor, block: tuple[int, int]) -> Tensor:
@@ -55,24 +64,5 @@ def extent(mask: Tensor) -> Tensor:
     return inside
 
 
-def transposed(weights: Tensor) -> Tensor:
-    """[h, w] -> [h, w]: at every spatial frequency the weight of that with its axes exchanged."""
-    rows, cols = weights.shape
-    row = ((torch.arange(cols) - cols // 2) * rows / cols).round().long() + rows // 2
-    col = ((torch.arange(rows) - rows // 2) * cols / rows).round().long() + cols // 2
-    return weights[row.clamp(0, rows - 1)[None, :], col.clamp(0, cols - 1)[:, None]]
-
-
-def _magnitudes(kspace: Tensor, weights: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Root sum of squares [S, H, W] of weighted k-space, with the noise of one coil instead of all."""
-    noise = kspace.shape[1] * weights.square().mean() - 1
-    return torch.stack([(fit(rss(ifft2c(weights * one)), shape).square() - noise).clamp(min=0).sqrt() for one in kspace])
-
-
-def _exceeded(once: Tensor, twice: Tensor, share: float) -> float:
-    """The value that 2 T_once - T_twice = ``share`` of the pixels exceed, T(v) the share brighter than v."""
-    step = 1 + once.numel() // LARGEST
-    once, twice = once.flatten()[::step], twice.flatten()[::step]
-    values, order = torch.cat([once, twice]).sort(descending=True)
-    area = torch.where(order < len(once), 2.0, -1.0).double().cumsum(0)
-    return values[int((area >= share * len(once)).int().argmax())].item()
+def _quantile(values: Tensor, quantile: float) -> float:
+    return torch.quantile(values.flatten()[:: 1 + values.numel() // LARGEST], quantile).item()

@@ -66,8 +66,12 @@ class Scan:
     simulate: bool
     seed: int
 
-    def __call__(self, acquired: Acquired, slices: list[int], device: torch.device) -> Scanned:
-        """Measure slices of a file, by their numbers in it, undersampled first where it is fully sampled."""
+    def __call__(self, acquired: Acquired, slices: list[int], device: torch.device, typical: Tensor | None = None) -> Scanned:
+        """Measure slices of a file, by their numbers in it, undersampled first where it is fully sampled.
+
+        Args:
+            typical: images [N, H, W] of the prior, as `measure` takes them.
+        """
         sampled, name = acquired.sampled, acquired.volume.path.name
         generator = torch.Generator().manual_seed(derive_seed("mask", self.seed, name))
         left, right = acquired.volume.header.columns if acquired.volume.header else (0, sampled.shape[1])
@@ -82,9 +86,8 @@ class Scan:
         kspace, begin = acquired.kspace.to(device), time.monotonic()
         margins = None if acquired.margins is None else acquired.margins.to(device)
         places = [acquired.good.index(index) for index in slices]
-        measured = measure(
-            kspace, sampled.to(device), acquired.fov_mm, self.grid, self.maps, self.coils, margins=margins, places=places
-        )
+        about = acquired.fov_mm, self.grid, self.maps, self.coils
+        measured = measure(kspace, sampled.to(device), *about, margins=margins, places=places, typical=typical)
         seconds = (time.monotonic() - begin) / len(slices)
         fitted = fit(there.to(device), (measured.mask.shape[0], measured.mask.shape[1]))
         rates = masks.acceleration(sampled[there]), masks.acceleration(measured.mask[fitted])
@@ -101,6 +104,7 @@ def reconstruct(
     scan: Scan,
     solver: Solver,
     cond: Tensor | None,
+    typical: Tensor | None,
     slices: list[int],
     device: torch.device,
     out: Path,
@@ -112,9 +116,10 @@ def reconstruct(
 
     Args:
         cond: [S, D], of ``slices``.
+        typical: images [N, H, W] of the prior, which the scale is corrected by.
         about: written beside the numbers.
     """
-    cost, scanned = Cost(), scan(acquired, slices, device)
+    cost, scanned = Cost(), scan(acquired, slices, device, typical)
     measured, name = scanned.measured, acquired.volume.path.name
     failed = [slices[place] for place in measured.failed]
     places = [place for place in range(len(slices)) if place not in measured.failed]
