@@ -433,6 +433,11 @@ def test_state_for_lightning(saved, content):
     assert state["lr_schedulers"] == [{"last_epoch": 2, "base_lrs": [0.1], "lr_lambdas": [None]}]
     assert state["loops"] == loops and state["MRIDataModule"] == {"patients": []}
     good = copy.deepcopy(content)
+    nested = copy.deepcopy(loops)
+    nested["fit_loop"]["epoch_progress"]["current"]["processed"] = {}
+    content |= good | {"loops": nested}
+    with pytest.raises(InputError, match=r"x.ckpt: its loops are not the counts"):
+        resume.state_of(saved())
     for key, wrong in {
         "epoch": "x",
         "loops": {"a": "/x"},

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,14 @@ def test_evaluations_are_counted_with_guidance(trained, run_entry, guidance, cou
     """The grid of two steps has the levels 40 and 0.01."""
     run_entry("evaluate.py", *FAST, guidance, "out=judged")
     assert json.loads(Path("judged/evaluation.json").read_text())["cost"]["evaluations_per_image"] == count
+
+
+def test_patients_of_the_guide_are_no_strangers(trained, run_entry, capsys):
+    """A guiding model that was trained on who is held out here would show them."""
+    run_entry("train.py", *TINY_RUN[:-1], "trainer.max_epochs=1", "data.seed=1", "hydra.run.dir=runs/other")
+    guide = ["guidance=autoguidance", "guidance.weaker.ckpt=runs/other/checkpoints/last.ckpt", "guidance.weaker.share=1"]
+    line = bad(capsys, run_entry, "evaluate.py", "ckpt=runs/now/checkpoints/last.ckpt", *FAST, *guide, "out=judged")
+    assert re.search("error: guidance.weaker.ckpt=runs/other/.*: was trained on [1-9] patients who are held out", line)
 
 
 def test_an_interrupted_evaluation_goes_on(trained, run_entry, monkeypatch):

@@ -16,15 +16,18 @@ import torch
 from torch import nn
 
 from condiff import checkpoint, sampling
+from condiff import latent as latents
 from condiff.data.augment import turn_phase
 from condiff.data.cache import Stack
 from condiff.data.conditioning import ContrastCondition
 from condiff.data.datamodule import MEASURED, Slices
+from condiff.data.identity import Fingerprints
 from condiff.diffusion import inverse
 from condiff.diffusion.guidance import unguided
 from condiff.diffusion.noise import SeededNoise
 from condiff.diffusion.samplers import heun
 from condiff.diffusion.schedules import Karras
+from condiff.errors import InputError
 from condiff.latent import codes_of, generator_of, measured
 from condiff.nn import KLAutoencoder
 from condiff.reconstruction.problems import Problem, decoded
@@ -306,6 +309,24 @@ def test_the_first_stage_is_its_own_whatever_the_experiment(run_entry):
     alone = [*BARE, *CODEC, "experiment=latent_phantom", "model=autoencoder", "trainer.max_epochs=1", "hydra.run.dir=runs/alone"]
     run_entry("train.py", *alone)
     assert Path("runs/alone/checkpoints/last.ckpt").is_file()
+
+
+def test_a_long_chain_of_models_is_told_from_a_damaged_one(autoencoder, tmp_path):
+    """Stages of patients who are here are not recorded again; of others there is room for so many."""
+    content = checkpoint.read(autoencoder)
+    data = checkpoint.build_data(content["hyper_parameters"], autoencoder)
+    data.prepare_data(), data.setup()
+    (own,) = checkpoint.patients_in(content, autoencoder)
+    state = next(value for key, value in content.items() if key.endswith("DataModule"))
+    state["others"] = [own.state()] * checkpoint.STAGES
+    latents.stage(content, autoencoder, data, torch.device("cpu"))
+    assert data.others == []
+    state["others"] = [Fingerprints.of([f"stranger {number}"]).state() for number in range(checkpoint.STAGES)]
+    latents.stage(content, autoencoder, data, torch.device("cpu"))
+    assert len(data.others) == checkpoint.STAGES
+    state["patients"] = Fingerprints.of(["another"]).state()
+    with pytest.raises(InputError, match=f"9 sets of patients that are not here; {checkpoint.STAGES} can be recorded"):
+        latents.stage(content, autoencoder, data, torch.device("cpu"))
 
 
 def test_whom_the_autoencoder_knows_the_model_knows(autoencoder, run_entry):

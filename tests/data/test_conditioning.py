@@ -1,5 +1,6 @@
 """The condition: any subset of what is known, scaled by what was seen."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,12 @@ def test_any_subset_is_seen_in_training():
     number = first[:, 0].int() + second[:, 0] + third[:, 0]
     shares = torch.bincount(number, minlength=4) / 20_000
     torch.testing.assert_close(shares, torch.tensor([1, 1, 1, 5]) / 8, rtol=0, atol=0.015)
+
+
+@pytest.mark.parametrize("span", [[0.0, 100.0], [5.0], [1.0, math.inf], [-1.0, 2.0], [math.nan, 1.0]])
+def test_ranges_of_a_forged_checkpoint(span):
+    with pytest.raises(InputError, match="ranges: tr of AXT1 is .*; lowest and highest of a parameter expected"):
+        AcquisitionCondition(["AXT1"], {"AXT1": {"tr": span}})
 
 
 def test_one_value_teaches_nothing_of_others(condition):

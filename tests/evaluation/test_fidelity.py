@@ -25,6 +25,12 @@ def exactly(mean, covariance, n=400, seed=0):
     return x @ torch.linalg.cholesky(covariance).T + mean
 
 
+def test_features_that_are_not_finite_have_no_distance():
+    """LAPACK dies of them, and the process with it."""
+    one = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    assert math.isnan(frechet(one, one.index_fill(0, torch.tensor([3]), math.nan)))
+
+
 def test_frechet_of_two_known_gaussians():
     """Axis-aligned: |m|^2 + sum (s - t)^2 (Dowson & Landau 1982)."""
     s, t = torch.tensor([1.0, 2.0, 0.5]).double(), torch.tensor([1.5, 1.0, 0.5]).double()

@@ -87,6 +87,8 @@ AVERAGES = {
     "step_nan": {"step": float("nan")},
     "stds_none": {"stds": None},
     "stds_zero": {"stds": (0.0, -1.0)},
+    "stds_wide": {"stds": (0.5, 0.6)},
+    "buffers_nan": {"buffers": {"x": torch.tensor(float("nan"))}},
     "stds_many": {"stds": [0.1] * 10**6},
     "averages_text": {"averages": "x"},
     "averages_huge": {"averages": [{"x": torch.zeros(1).expand(10**6, 10**6)}] * 2},
