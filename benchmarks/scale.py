@@ -30,7 +30,7 @@ def main(folder: Path, matrix: int, ckpt: str | None) -> None:
     typical = others(scans, grid) if ckpt is None else drawn(scans, ckpt)
     print(f"{'':30}", *(scan.volume.acquisition for scan in scans))
     for acceleration in (2, 4, 8):
-        every: list[float] = []
+        every: dict[str, list[float]] = {"corrected": [], "not corrected": []}
         for draw in MASKS:
             for coils in COILS:
                 ratios = []
@@ -43,10 +43,15 @@ def main(folder: Path, matrix: int, ckpt: str | None) -> None:
                         continue
                     target = one.target(scan.kspace[:, :coils], low_resolution)[0].abs().flatten()
                     ratios.append(grid.white / torch.quantile(target, grid.quantile).item())
+                    every["corrected"].append(ratios[-1])
+                    every["not corrected"].append(ratios[-1] * measured(scan, mask, grid, coils, None).scale / one.scale)
                 print(f"{f'{draw.__name__} R={acceleration} {coils} coils':30}", *(f"{one:.2f}" for one in ratios), flush=True)
-                every += [ratio for ratio in ratios if ratio == ratio]
-        near = sum(0.9 <= ratio <= 1.1 for ratio in every) / len(every)
-        print(f"R={acceleration}: {near:.0%} of {len(every)} within 10 %, {min(every):.2f} to {max(every):.2f}", flush=True)
+        for title, found in every.items():
+            near = sum(0.9 <= ratio <= 1.1 for ratio in found) / len(found)
+            print(
+                f"R={acceleration}, {title}: {near:.0%} of {len(found)} within 10 %, {min(found):.2f} to {max(found):.2f}",
+                flush=True,
+            )
 
 
 def measured(scan: Acquired, mask: Tensor, grid: Grid, coils: int, typical: Tensor | None) -> Measurement:
