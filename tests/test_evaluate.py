@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import re
 import shutil
@@ -193,10 +194,11 @@ def test_bad_input(trained, run_entry, capsys, tmp_path):
 def test_samples_that_are_not_numbers(trained, run_entry, capsys):
     path = "runs/now/checkpoints/last.ckpt"
     content = torch.load(path, weights_only=True)
-    for value in content["state_dict"].values():
-        value.fill_(float("nan"))
-    torch.save(content, path)
-    assert "the network's output is not a number at evaluation 1, sigma 40" in bad(capsys, run_entry, "evaluate.py", *FAST)
+    for weight, line in ((1e30, "the network's output is not a number at evaluation 1, sigma 40"), (math.nan, "are not finite")):
+        for value in content["state_dict"].values():
+            value.fill_(weight)
+        torch.save(content, path)
+        assert line in bad(capsys, run_entry, "evaluate.py", *FAST)
 
 
 @pytest.mark.slow
