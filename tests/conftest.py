@@ -77,7 +77,7 @@ def run_entry(monkeypatch, cache, tmp_path):
 
 @pytest.fixture(scope="session")
 def trained_once(cache, tmp_path_factory):
-    """The folder of one tiny run, for tests that only read it."""
+    """The folder of one tiny run, for tests that read or copy it."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     environment = os.environ | {"CONDIFF_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "train.py"), *TINY_RUN[:-1], f"hydra.run.dir={folder}"]

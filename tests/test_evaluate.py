@@ -22,10 +22,11 @@ FAST = ["num_samples=3", "steps=2", "accelerator=cpu"]
 
 
 @pytest.fixture
-def trained(run_entry, tmp_path, monkeypatch):
+def trained(trained_once, tmp_path, monkeypatch):
     monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)
     monkeypatch.setattr("condiff.evaluation.suite.CUTS", 4)
-    run_entry("train.py", *TINY_RUN, "trainer.max_epochs=1")
+    shutil.copytree(trained_once, tmp_path / "runs/now")
+    monkeypatch.chdir(tmp_path)
     return Path("runs/now")
 
 
