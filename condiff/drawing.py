@@ -137,7 +137,7 @@ def _read(path: Path, shape: Sequence[int]) -> tuple[Tensor, Cost]:
             counted = [hdf5.attribute(file, name) for name in ("drawn", "evaluations", "seconds")]
             counts = all(isinstance(one, int | float) and 0 <= one < math.inf for one in counted) and counted[0]
             if found is None or list(found.shape[1:]) != list(shape) or not counts:
-                raise DataFault(f"holds other images than {list(shape)}")
+                raise DataFault(f"lacks images of {list(shape)}, or what they cost")
             hdf5.check_memory(4 * found.size)
             images = torch.from_numpy(hdf5.array(found).astype(np.float32))
         if not images.isfinite().all():

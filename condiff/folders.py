@@ -17,6 +17,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
 from condiff.data.parallel import is_first_process
+from condiff.data.writing import demand_no_way_out
 from condiff.errors import InputError
 
 LOCK = ".lock"
@@ -73,12 +74,13 @@ def claimed(folder: Path) -> Iterator[None]:
     A command that ends before anything was trained leaves no folder. Other processes of the same run claim nothing.
 
     Raises:
-        InputError: another process has claimed it.
+        InputError: another process has claimed it, or it holds links out of it.
     """
     if not is_first_process():
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
+    demand_no_way_out(folder, folder)
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(blocking=False)

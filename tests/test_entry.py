@@ -259,10 +259,11 @@ def test_a_run_s_folder_with_links_out_of_it_is_refused(run_entry, capsys, tmp_p
         folder = tmp_path / f"run of {name}"
         folder.mkdir()
         (folder / name).symlink_to(victim)
-        with pytest.raises(SystemExit):
-            run_entry("train.py", "experiment=smoke", f"hydra.run.dir={folder}")
-        assert f"{name}: is a link out of the run; delete it" in capsys.readouterr().err.replace("\n", "")
-        assert victim.read_text() == "thesis" and len([*folder.iterdir()]) == 1
+        for key in ("hydra.run.dir", "run"):
+            with pytest.raises(SystemExit):
+                run_entry("train.py", "experiment=smoke", f"{key}='{folder}'")
+            assert f"{name}: is a link out of the run; delete it" in capsys.readouterr().err.replace("\n", "")
+            assert victim.read_text() == "thesis" and len([*folder.iterdir()]) == 1
 
 
 def test_too_little_memory_is_one_line(capsys):
