@@ -21,6 +21,7 @@ from condiff import archive, registry
 from condiff.data.identity import Fingerprints
 from condiff.data.writing import cache_folder, demand_no_way_out
 from condiff.errors import InputError
+from condiff.renamed import upgraded
 from condiff.systems import DiffusionSystem
 
 SAMPLING = ("sampler", "guidance", "clamp")  # how the run sampled
@@ -135,7 +136,7 @@ def read(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a checkpoint of condiff (no configuration inside); give one made by train.py")
     if not all(isinstance(name, str) and isinstance(weight, Tensor) for name, weight in state.items()):
         raise InputError(f"{path}: its weights are not tensors; was it edited?")
-    return content
+    return content | {"hyper_parameters": upgraded(config)}
 
 
 def patients(path: str | Path) -> list[Fingerprints]:

@@ -11,7 +11,7 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
     "nn": {"torch", "condiff.nn"},
     "mri": {"torch", "numpy", "condiff.mri"},
     "data": {"torch", "numpy", "h5py", "lightning", "nilearn", "scipy", "rich", "filelock"}
-    | {"condiff.data", "condiff.mri", "condiff.seeds"},
+    | {"condiff.data", "condiff.mri", "condiff.renamed", "condiff.seeds"},
     "systems": {"torch", "lightning", "condiff.systems", "condiff.diffusion", "condiff.nn", "condiff.data", "condiff.seeds"},
     "evaluation": {"torch", "numpy", "torchmetrics", "scipy", "matplotlib", "PIL", "rich", "condiff.evaluation"},
     "reconstruction": {
@@ -32,6 +32,7 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
     | {"condiff.evaluation", "condiff.export", "condiff.judging", "condiff.sampling", "condiff.systems"},
     "errors.py": set(),
     "seeds.py": set(),
+    "renamed.py": set(),
     "precision.py": {"torch"},
     "export.py": {"torch", "numpy", "h5py", "nibabel", "PIL", "condiff.data"},
     "tracking.py": {"lightning", "wandb"},
@@ -42,7 +43,8 @@ KNOWS = {  # room or file -> what it may import besides the standard library and
     "judging.py": {"torch", "hydra", "omegaconf", "condiff.checkpoint", "condiff.data", "condiff.evaluation", "condiff.sampling"}
     | {"condiff.seeds", "condiff.systems"},
     "archive.py": {"torch"},
-    "checkpoint.py": {"torch", "omegaconf", "yaml", "condiff.archive", "condiff.data", "condiff.registry", "condiff.systems"},
+    "checkpoint.py": {"torch", "omegaconf", "yaml", "condiff.archive", "condiff.data", "condiff.registry", "condiff.renamed"}
+    | {"condiff.systems"},
     "registry.py": {"torch", "hydra", "condiff.data", "condiff.diffusion", "condiff.mri", "condiff.nn"}
     | {"condiff.signatures", "condiff.systems"},
     "resume.py": {"torch", "hydra", "condiff.checkpoint", "condiff.registry"},

@@ -12,7 +12,7 @@ import math
 import random
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from condiff.data.parallel import cores, tracked, workers_for
 from condiff.data.transforms import sound
 from condiff.data.writing import whole, writing
 from condiff.errors import DataFault, InputError, printable
+from condiff.renamed import first_name
 
 VERSION = 2  # part of the key: raise it when what is prepared changes
 ABANDONED = 3600  # seconds after which an unfinished file is nobody's
@@ -180,16 +181,20 @@ def prepare_one(cache: Cache, volume: Volume) -> None:
 
 
 def spelled(thing: Any) -> Any:
-    """A function, a partial call or a dataclass by name and arguments, the same in every process."""
+    """A function, a partial call or a dataclass by name and arguments: the same in every process, wherever its module moves."""
     if isinstance(thing, functools.partial):
         return spelled(thing.func), spelled(thing.args), spelled(thing.keywords)
     if is_dataclass(thing) and not isinstance(thing, type):
         return type(thing).__qualname__, [(f.name, spelled(getattr(thing, f.name))) for f in fields(thing)]
-    if isinstance(thing, dict):
+    if isinstance(thing, Mapping):
         return [(key, spelled(value)) for key, value in sorted(thing.items())]
-    if isinstance(thing, list | tuple):
+    if isinstance(thing, Sequence) and not isinstance(thing, str):
         return [spelled(value) for value in thing]
-    return f"{thing.__module__}.{thing.__qualname__}" if callable(thing) else repr(thing)
+    if callable(thing):
+        return first_name(f"{thing.__module__}.{thing.__qualname__}")
+    if not isinstance(thing, str | int | float | None):
+        raise TypeError(f"{thing!r}: prepared images cannot be named by a {type(thing).__name__}")  # its repr may hold an address
+    return repr(thing)
 
 
 def _about(path: Path) -> tuple[dict[str, Any], int]:

@@ -1,0 +1,61 @@
+"""What version 0.1 left: its checkpoints, and images that it prepared."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_object, instantiate
+
+from condiff import checkpoint, sampling
+from condiff.data.cache import spelled
+from condiff.diffusion.guidance import classifier_free
+from condiff.diffusion.samplers import dpmpp_2m_sde
+from condiff.renamed import RENAMED, first_name, upgraded
+from tests.conftest import ROOT
+
+FIXTURES = Path(__file__).parent / "fixtures"
+MIRROR = "condiff.data.augment.mirror", [], [("probability", "0.5")]
+AUGMENT = {  # as named in 0.1; codes are kept by it
+    "magnitude": MIRROR,
+    "complex": ("condiff.data.augment.chain", [], [("steps", [MIRROR, ("condiff.data.augment.turn_phase", [], [])])]),
+}
+OLD = FIXTURES / "version-0.1.ckpt"  # experiment=smoke model=acquisition net.channels=[8] …, 8 steps, at commit abe7237
+
+
+def test_a_checkpoint_of_version_0_1_samples_the_same_images():
+    """Those of `python sample.py ckpt=OLD num_samples=1 seed=3 steps=4` of that version."""
+    system = checkpoint.load(OLD)
+    data = checkpoint.data(system, OLD)
+    draws = sampling.plan(list(data.conditioning.contrasts), 1, seed=3, shared_noise=False)
+
+    def guidance(denoise):
+        return classifier_free(denoise, scale=1.5, interval=(0.05, 1.5))
+
+    drawn = sampling.draw(system, data.conditioning, draws, data.transform.shape, dpmpp_2m_sde, guidance, 4)
+    expected = np.load(FIXTURES / "version-0.1.npy")
+    assert np.abs(torch.cat(drawn).numpy() - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_images_are_kept_under_the_names_of_version_0_1(tmp_path):
+    """Of magnitude, complex and codes; the names are those that version 0.1 gave."""
+    names = {"magnitude": "images-cd0ab0a2af02", "complex": "images-6732c0270b55"}
+    for transform, name in names.items():
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            cfg = compose("train", ["data=phantom_small", f"data/transform={transform}", f"data.cache={tmp_path}"])
+        data = instantiate(cfg.data)
+        assert data.ready.folder.name == name
+        assert spelled(data.augment) == AUGMENT[transform]
+
+
+def test_every_new_name_is_there_and_belongs_to_one_old():
+    assert len({*RENAMED.values()}) == len(RENAMED)
+    for old, new in RENAMED.items():
+        assert callable(get_object(new)), new
+        assert first_name(new) == old and upgraded({"a": [{"_target_": old}]}) == {"a": [{"_target_": new}]}
+
+
+def test_what_has_no_name_of_its_own_names_no_images():
+    with pytest.raises(TypeError, match="cannot be named by a object"):
+        spelled({"maps": object()})
