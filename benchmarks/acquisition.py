@@ -25,11 +25,13 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 
-from condiff import checkpoint, export, sampling
+from condiff import sampling
+from condiff.checkpoint import checkpoint
 from condiff.data.datamodule import MRIDataModule, Slices
-from condiff.data.fastmri import read_magnitude
-from condiff.data.phantom import BRAIN, CONTRASTS, TISSUES
+from condiff.data.fastmri.reader import read_magnitude
+from condiff.data.phantom.volumes import BRAIN, CONTRASTS, TISSUES
 from condiff.diffusion.guidance import unguided
+from condiff.files import export
 from condiff.mri.signal import Protocol
 from condiff.nn import UNet
 

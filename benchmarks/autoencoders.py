@@ -16,12 +16,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from condiff import checkpoint, export, judging
+from condiff.checkpoint import checkpoint
+from condiff.evaluation import inputs
+from condiff.evaluation.distances import frechet
 from condiff.evaluation.features import RandomFeatures, in_batches
-from condiff.evaluation.fidelity import frechet
-from condiff.evaluation.measures import standardised
-from condiff.evaluation.reconstruction import psnr, ssim
+from condiff.evaluation.metrics import standardised
+from condiff.files import export
 from condiff.nn import KLAutoencoder
+from condiff.reconstruction.metrics import psnr, ssim
 
 SHOWN = 4
 
@@ -35,7 +37,7 @@ def examined(ckpt: str, picture: Path) -> list[dict]:
         sys.exit(f"{ckpt}: is a model of pixels")
     data.prepare_data()
     data.setup()
-    features = standardised(RandomFeatures(), judging.real(data, data.train, most=512))
+    features = standardised(RandomFeatures(), inputs.real(data, data.train, most=512))
     volumes, strips, codes = [], {}, []
     for part in (data.val, data.test):
         for index, volume in enumerate(part.volumes):

@@ -13,10 +13,10 @@ import h5py
 import numpy as np
 from rich.progress import track
 
-from condiff.data import header
-from condiff.data.fastmri import ACQUISITIONS
+from condiff.data.fastmri import header
+from condiff.data.fastmri.reader import ACQUISITIONS
 from condiff.data.index import index
-from condiff.data.parallel import cores
+from condiff.data.workers import cores
 
 ABOUT = {"coils": 4, "rows": 32, "cols": 16, "readout": 440, "fov": 220, "recon": 220, "thickness": 5, "last": 15, "centre": 8}
 SEQUENCE = {"tr": 6000, "te": 103, "ti": 100, "flip": 150, "field": 2.8936, "sequence": "TurboSpinEcho"}

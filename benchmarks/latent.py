@@ -26,9 +26,10 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-import train
-from condiff import checkpoint, export
-from condiff.entry import CONF
+from condiff.checkpoint import checkpoint
+from condiff.commands import train
+from condiff.commands.cli import CONF
+from condiff.files import export
 
 PICTURED = 4  # samples of each contrast
 TRIED, SKIPPED = 24, 4  # steps of a trial, and of those the first

@@ -16,8 +16,8 @@ from hydra.utils import instantiate
 from rich.console import Console
 from rich.table import Table
 
-from condiff.entry import CONF
-from condiff.precision import fastest
+from condiff.commands.cli import CONF
+from condiff.training.precision import fastest
 
 BATCH, EVALUATIONS = 8, 26
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -24,7 +24,7 @@ from rich.table import Table
 from benchmarks.networks import installed
 from benchmarks.side_by_side import interleaved, ratio, resident
 from condiff.data.cache import Cache, Stack
-from condiff.data.fastmri import Volume, probe, read_kspace, read_magnitude
+from condiff.data.fastmri.reader import Volume, probe, read_kspace, read_magnitude
 from condiff.data.transforms import Complex, Magnitude
 from condiff.mri.fourier import centre_crop, ifft2c, rss
 

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.side_by_side import interleaved, peak_memory, ratio
 from condiff.nn import ContextUNet, UNet
-from condiff.precision import fastest
+from condiff.training.precision import fastest
 
 CLASSES = 4
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

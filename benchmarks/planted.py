@@ -16,13 +16,13 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from condiff.data.anatomy import draw_subject, smooth_field
-from condiff.data.phantom import CONTRASTS, FOV_MM, _acquire, _coil_maps, _phase, _plane, _signals
+from condiff.data.phantom.anatomy import draw_subject, smooth_field
+from condiff.data.phantom.volumes import CONTRASTS, FOV_MM, _acquire, _coil_maps, _phase, _plane, _signals
 from condiff.data.transforms import Magnitude
 from condiff.evaluation.anatomy import blurred, rotated
-from condiff.evaluation.images import Images, flipped
+from condiff.evaluation.evaluate import spaces
 from condiff.evaluation.memorisation import SIGNIFICANT, SPACES, audit, limit
-from condiff.evaluation.suite import spaces
+from condiff.evaluation.sets import Images, flipped
 from condiff.mri.fourier import centre_crop, ifft2c, rss
 from condiff.seeds import derive_seed
 

@@ -22,15 +22,17 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from condiff import checkpoint, judging, sampling
+from condiff import sampling
+from condiff.checkpoint import checkpoint
+from condiff.commands.cli import CONF
 from condiff.diffusion.guidance import unguided
-from condiff.drawing import Cost, counted
-from condiff.entry import CONF
+from condiff.evaluation import inputs
+from condiff.evaluation.distances import feature_distances
+from condiff.evaluation.evaluate import CUTS, quick, score
 from condiff.evaluation.features import fit_once
-from condiff.evaluation.fidelity import feature_distances
-from condiff.evaluation.images import Sets
-from condiff.evaluation.measures import accuracy, distance, standardised
-from condiff.evaluation.suite import CUTS, quick, score
+from condiff.evaluation.metrics import accuracy, distance, standardised
+from condiff.evaluation.sets import Sets
+from condiff.sampling.distributed import Cost, counted
 
 SETTINGS = {  # sampler and its options -> steps
     "ddpm": (20, 50, 200, 1000),
@@ -73,9 +75,9 @@ def draw(system, data, draws: list[sampling.Draw], sampler, steps: int) -> tuple
 
 def judge(data, images: Tensor, draws: list[sampling.Draw], cache: Path) -> dict[str, list]:
     """Value, low and high of each measure for the samples, and for real images in their place."""
-    held_out, training = judging.real(data, data.val, data.test), judging.real(data, data.train)
+    held_out, training = inputs.real(data, data.val, data.test), inputs.real(data, data.train)
     known = data.conditioning.contrasts
-    sets = Sets(judging.generated(data, images, draws), held_out, training, known, conditional=True)
+    sets = Sets(inputs.generated(data, images, draws), held_out, training, known, conditional=True)
     classifier = fit_once(training.pixels, training.contrast, len(known), cache, "Learning contrasts from real images")
     learned = distance("learned", standardised(classifier.features, training), feature_distances, sets)
     found, _ = score([*quick(sets), learned, accuracy(classifier, sets)], sets, None, CUTS)
@@ -84,7 +86,7 @@ def judge(data, images: Tensor, draws: list[sampling.Draw], cache: Path) -> dict
 
 def main(ckpt: str, out: str, each: int = 48) -> None:
     system = checkpoint.load(ckpt).to("cuda" if torch.cuda.is_available() else "cpu")
-    data, _ = judging.prepare(system, ckpt, {})
+    data, _ = inputs.prepare(system, ckpt, {})
     draws = sampling.plan(data.conditioning.contrasts, each, seed=0, shared_noise=False)
     folder, cache = Path(out), Path("~/.cache/condiff/evaluation").expanduser()
     folder.mkdir(parents=True, exist_ok=True)

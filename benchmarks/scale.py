@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from condiff import checkpoint
-from condiff.data.fastmri import Acquired, read_acquired
+from condiff.checkpoint import checkpoint
+from condiff.commands.reconstruct import samples
+from condiff.data.fastmri.reader import Acquired, read_acquired
 from condiff.errors import InputError
 from condiff.mri import masks
 from condiff.mri.maps import low_resolution
 from condiff.reconstruction.measurement import Grid, Measurement, measure
-from reconstruct import samples
 
 MASKS = (masks.random, masks.equispaced, masks.equispaced_fraction, masks.gaussian1d, masks.poisson)
 COILS = (1, 2, 4, 8)

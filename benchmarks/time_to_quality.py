@@ -29,11 +29,11 @@ from torch import Tensor, nn
 from benchmarks.networks import installed
 from benchmarks.samplers import SHOWN, judge
 from condiff import sampling
-from condiff.beginning import fill_in
+from condiff.commands.cli import CONF
 from condiff.data.datamodule import MRIDataModule
-from condiff.entry import CONF
-from condiff.precision import fastest
-from condiff.systems import DiffusionSystem
+from condiff.training import DiffusionSystem
+from condiff.training.build import fill_in
+from condiff.training.precision import fastest
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BATCH = 32  # of samples
@@ -126,7 +126,7 @@ def draw_diffusers(net: nn.Module, data: MRIDataModule, draws: list[sampling.Dra
 WRITE_UP = (  # the context U-Net of 64 features, a chain of 500 as it stands, eps, variance beta, Adam at 1e-4, batches of 8
     "net=context_unet", "schedule=linear", "schedule.num_steps=500", "schedule.reference_steps=500", "parameterization=eps",
     "sampler=ddpm_beta", "sampler.steps=250", "guidance=none", "averaging=constant", "averaging.decay=0",
-    "model.optimizer.lr=1e-4", "model.lr_factor._target_=condiff.systems.learning_rate.constant", "model.lr_factor.warmup=0",
+    "model.optimizer.lr=1e-4", "model.lr_factor._target_=condiff.training.lr_schedules.constant", "model.lr_factor.warmup=0",
     "data.batch_size=8",
 )  # fmt: skip
 HO = "experiment=ho_ddpm", "sampler.steps=250", "model.lr_factor.warmup=500"

@@ -21,10 +21,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from condiff import checkpoint, export, translating
-from condiff.data.phantom import CONTRASTS, FOV_MM
-from condiff.evaluation.reconstruction import psnr, ssim
+from condiff.checkpoint import checkpoint
+from condiff.data.phantom.volumes import CONTRASTS, FOV_MM
+from condiff.files import export
 from condiff.mri.fourier import centre_crop, ifft2c, rss
+from condiff.reconstruction.metrics import psnr, ssim
+from condiff.sampling import translation
 
 SOURCE, STRENGTHS, HEADS = "AXT1", (0.5, 0.7, 0.85), 4
 NAMES = {"T1": "AXT1", "T1W": "AXT1", "T1POST": "AXT1POST", "T2": "AXT2", "T2W": "AXT2", "FLAIR": "AXFLAIR"}
@@ -47,7 +49,7 @@ def pairs(paths: list[Path], data) -> dict[str, Tensor]:
     """The middle slices of NIfTI volumes of one patient, by contrast."""
     found = {}
     for path in paths:
-        images = translating.read(path, data)[0]
+        images = translation.read(path, data)[0]
         middle = torch.linspace(0.45, 0.7, 6).mul(len(images)).long()
         found[NAMES[path.name.split(".")[0].rsplit("_", 1)[-1]]] = images[middle]
     return found
@@ -69,7 +71,7 @@ def main(ckpt: str, out: str, *nifti: str) -> None:
         for target in (name for name in images if name != SOURCE):
             source, truth = images[SOURCE], data.transform.magnitude(images[target])
             cond = [data.conditioning.encode(name).expand(len(source), -1).to(DEVICE) for name in (SOURCE, target)]
-            run = partial(translating.translate, system, source.to(DEVICE), sigmas, *cond, walk, seeds=range(len(source)))
+            run = partial(translation.translate, system, source.to(DEVICE), sigmas, *cond, walk, seeds=range(len(source)))
             made = {"source as it is": source, "inversion": run(None).cpu()}
             made |= {f"strength {strength}": run(strength).cpu() for strength in STRENGTHS}
             for name, image in made.items():

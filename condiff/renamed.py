@@ -7,7 +7,38 @@ no move makes them again.
 
 from typing import Any
 
-RENAMED: dict[str, str] = {}
+RENAMED = {
+    "condiff.averaging.constant": "condiff.training.ema.constant",
+    "condiff.averaging.power": "condiff.training.ema.power",
+    "condiff.callbacks.Checkpoints": "condiff.training.callbacks.Checkpoints",
+    "condiff.callbacks.EMA": "condiff.training.callbacks.EMA",
+    "condiff.callbacks.Quality": "condiff.training.callbacks.Quality",
+    "condiff.callbacks.ReconstructionGrid": "condiff.training.callbacks.ReconstructionGrid",
+    "condiff.callbacks.SampleGrid": "condiff.training.callbacks.SampleGrid",
+    "condiff.callbacks.StopAtLostProcess": "condiff.training.callbacks.StopAtLostProcess",
+    "condiff.callbacks.StopAtNaN": "condiff.training.callbacks.StopAtNaN",
+    "condiff.callbacks.StopAtSignal": "condiff.training.callbacks.StopAtSignal",
+    "condiff.callbacks.StoredAverages": "condiff.training.callbacks.StoredAverages",
+    "condiff.data.fastmri.read_kspace": "condiff.data.fastmri.reader.read_kspace",
+    "condiff.data.fastmri.read_magnitude": "condiff.data.fastmri.reader.read_magnitude",
+    "condiff.data.order.balanced": "condiff.data.index_sampler.balanced",
+    "condiff.data.order.shuffled": "condiff.data.index_sampler.shuffled",
+    "condiff.data.phantom.Phantom": "condiff.data.phantom.volumes.Phantom",
+    "condiff.folders.NewFolder": "condiff.commands.run_folder.NewFolder",
+    "condiff.posthoc.earlier": "condiff.training.posthoc_ema.earlier",
+    "condiff.precision.fastest": "condiff.training.precision.fastest",
+    "condiff.reconstruction.problems.coilwise": "condiff.reconstruction.formulations.coilwise",
+    "condiff.reconstruction.problems.coilwise_components": "condiff.reconstruction.formulations.coilwise_components",
+    "condiff.reconstruction.problems.combined": "condiff.reconstruction.formulations.combined",
+    "condiff.reconstruction.problems.componentwise": "condiff.reconstruction.formulations.componentwise",
+    "condiff.reconstruction.problems.decoded": "condiff.reconstruction.formulations.decoded",
+    "condiff.reconstruction.problems.phased": "condiff.reconstruction.formulations.phased",
+    "condiff.systems.AutoencoderSystem": "condiff.training.AutoencoderSystem",
+    "condiff.systems.DiffusionSystem": "condiff.training.DiffusionSystem",
+    "condiff.systems.learning_rate.constant": "condiff.training.lr_schedules.constant",
+    "condiff.systems.learning_rate.cosine": "condiff.training.lr_schedules.cosine",
+    "condiff.tracking.Wandb": "condiff.training.wandb_logger.Wandb",
+}
 
 
 def first_name(name: str) -> str:

@@ -15,9 +15,10 @@ import pytest
 import torch
 from scipy.special import j1
 
-from condiff.callbacks import StopAtNaN
-from condiff.data import header, identity
-from condiff.data.phantom import Phantom
+from condiff.data import identity
+from condiff.data.fastmri import header
+from condiff.data.phantom.volumes import Phantom
+from condiff.training.callbacks import StopAtNaN
 
 ROOT = Path(__file__).parent.parent
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # workers that share cores slow each other down

@@ -7,10 +7,9 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf, open_dict
 
-from condiff import posthoc
-from condiff.entry import CONF, folder_name
-from condiff.options import check_arguments
-from condiff.systems import DiffusionSystem
+from condiff.commands.cli import CONF, folder_name
+from condiff.commands.options import check_arguments
+from condiff.training import DiffusionSystem, posthoc_ema
 
 GROUPS = {
     path.relative_to(CONF): str(path.relative_to(CONF).parent) for path in sorted(CONF.rglob("*.yaml")) if path.parent != CONF
@@ -35,7 +34,7 @@ def compose(config_name, *overrides):
 def test_every_choice_is_built(path, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setattr(posthoc, "earlier", lambda **where: None)
+    monkeypatch.setattr(posthoc_ema, "earlier", lambda **where: None)
     choice = f"{GROUPS[path]}={path.stem}"
     cfg = compose("train", choice, *EXTRA.get(choice, EXTRA.get(GROUPS[path], [])))
     check_arguments(cfg)

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.faults.mutants import MUTANTS, volume
 from benchmarks.faults.process import Room, run
-from condiff.data.fastmri import probe
+from condiff.data.fastmri.reader import probe
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import h5py
 import pytest
 import torch
 
-from tests.test_latent import BARE, CODEC, SMALL
-from tests.test_training import TINY
+from tests.commands.test_train import TINY
+from tests.training.test_first_stage import BARE, CODEC, SMALL
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
 

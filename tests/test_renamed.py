@@ -8,7 +8,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_object, instantiate
 
-from condiff import checkpoint, sampling
+from condiff import sampling
+from condiff.checkpoint import checkpoint
 from condiff.data.cache import spelled
 from condiff.diffusion.guidance import classifier_free
 from condiff.diffusion.samplers import dpmpp_2m_sde

@@ -4,14 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import ema
-import likelihood
-import prepare
-import reconstruct
-import sample
-import train
 from benchmarks.faults.process import Room, run
-from condiff.data.phantom import Phantom
+from condiff.commands import ema, likelihood, prepare, reconstruct, sample, train
+from condiff.data.phantom.volumes import Phantom
 
 MAIN: dict[str, Callable[[], object]] = {
     "train": train.main,

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.faults.base import Base, Result
 from benchmarks.faults.process import run
-from condiff import checkpoint
+from condiff.checkpoint import checkpoint
 from condiff.errors import InputError
 
 SECONDS = 30

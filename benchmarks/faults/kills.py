@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.faults.base import MAIN, READY, SMALL, Base, Result
 from benchmarks.faults.process import Room, run
-from condiff.data.phantom import Phantom
+from condiff.data.phantom.volumes import Phantom
 
 SECONDS = 240
 

@@ -17,17 +17,17 @@ from torch.utils.data import DataLoader, Dataset
 from condiff.data.augment import Augment
 from condiff.data.cache import Cache, Read, Stack, spelled
 from condiff.data.conditioning import Conditioning
-from condiff.data.fastmri import Volume
+from condiff.data.fastmri.reader import Volume
 from condiff.data.identity import Fingerprints
 from condiff.data.index import NAMED, Index, index
+from condiff.data.index_sampler import Order, Stream
 from condiff.data.latents import Encode, Encoded, Latents, encoded, named
-from condiff.data.order import Order, Stream
-from condiff.data.parallel import cores
-from condiff.data.phantom import Phantom
+from condiff.data.phantom.volumes import Phantom
 from condiff.data.selection import Selection
 from condiff.data.split import Split, split_by_patient
 from condiff.data.statistics import Statistics, measure
 from condiff.data.transforms import Transform
+from condiff.data.workers import cores
 from condiff.errors import InputError, printable
 from condiff.seeds import derive_seed
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from condiff.data.parallel import cores
+from condiff.data.workers import cores
 
 COST = 2**14  # scrypt's N, with r = 8: 16 MB
 BYTES = 16

@@ -17,12 +17,12 @@ from typing import Any
 
 from filelock import FileLock
 
-from condiff.data.fastmri import Volume, probe
-from condiff.data.hdf5 import UNREADABLE
-from condiff.data.header import Header
-from condiff.data.parallel import tracked, workers_for
-from condiff.data.writing import whole, writing
+from condiff.data.fastmri.header import Header
+from condiff.data.fastmri.reader import Volume, probe
+from condiff.data.workers import tracked, workers_for
 from condiff.errors import DataFault, InputError, printable
+from condiff.files.atomic import whole, writing
+from condiff.files.hdf5 import UNREADABLE
 
 VERSION = 2  # of what is read of a file: raise it when that changes
 CHUNK = 512  # files between two savings of the table

@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from condiff.evaluation.features import SIDE, at_most
-from condiff.evaluation.images import FLIPS, Images, flipped
 from condiff.evaluation.memorisation import Neighbours
+from condiff.evaluation.sets import FLIPS, Images, flipped
 
 SHORTLIST = 8  # training images of a contrast that are registered finely
 COARSE_ANGLES, FINE_ANGLES = (-6, 0, 6), (-8, -4, 0, 4, 8)  # degrees

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
 
-from condiff.evaluation.images import Images
+from condiff.evaluation.sets import Images
 
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, finest first
 WINDOW = 11

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from condiff.evaluation.anatomy import edges
-from condiff.evaluation.fidelity import PROJECTIONS
-from condiff.evaluation.images import flipped
+from condiff.evaluation.distances import PROJECTIONS
+from condiff.evaluation.sets import flipped
 
 WIDTH = 1.5  # of the Gaussian before edges are taken, pixels
 COARSE, FINE = 16, 32  # cells a side, of layout and of symmetry

@@ -20,7 +20,7 @@ from scipy.stats import betabinom
 from torch import Tensor
 
 from condiff.evaluation.features import in_batches
-from condiff.evaluation.images import FLIPS, Sets, flipped
+from condiff.evaluation.sets import FLIPS, Sets, flipped
 
 QUANTILE = 0.01
 SIGNIFICANT = 0.05

@@ -16,11 +16,11 @@ import torch
 
 from condiff.data import cache as caching
 from condiff.data.cache import Cache, spelled
-from condiff.data.fastmri import probe, read_kspace, read_magnitude
-from condiff.data.hdf5 import BLOCK, BLOCKS, digest
+from condiff.data.fastmri.reader import probe, read_kspace, read_magnitude
 from condiff.data.index import index
 from condiff.data.transforms import Complex, Magnitude
 from condiff.errors import InputError
+from condiff.files.hdf5 import BLOCK, BLOCKS, digest
 from condiff.mri.maps import espirit, walsh
 from tests.conftest import ROOT, write_raw, write_volume
 
@@ -202,7 +202,7 @@ import sys, time
 from contextlib import contextmanager
 from pathlib import Path
 from condiff.data import cache
-from condiff.data.fastmri import probe, read_magnitude
+from condiff.data.fastmri.reader import probe, read_magnitude
 from condiff.data.transforms import Magnitude
 folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
 whole = cache.whole
@@ -256,7 +256,7 @@ def test_complex_images_are_kept(tmp_path):
 def test_workers_end_with_who_started_them(tmp_path):
     script = """
 import time
-from condiff.data.parallel import workers_for
+from condiff.data.workers import workers_for
 if __name__ == "__main__":
     with workers_for(2) as run:
         list(run(abs, range(4)))

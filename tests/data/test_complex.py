@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from condiff.data.fastmri import read_kspace, read_magnitude
+from condiff.data.fastmri.reader import read_kspace, read_magnitude
 from condiff.data.transforms import Complex, Magnitude
 from condiff.errors import InputError
 from condiff.mri.coils import combine

@@ -9,12 +9,12 @@ from hydra.utils import instantiate
 from torch import nn
 
 from condiff.data.conditioning import PARAMETERS, AcquisitionCondition, periodic, piecewise_linear
-from condiff.data.fastmri import Volume
-from condiff.data.header import Header
+from condiff.data.fastmri.header import Header
+from condiff.data.fastmri.reader import Volume
 from condiff.diffusion.schedules import Karras
 from condiff.errors import InputError
 from condiff.nn import Pixels
-from condiff.systems import DiffusionSystem
+from condiff.training import DiffusionSystem
 
 
 def volume(acquisition, tr, te, ti=100.0, flip=150.0, field=3.0, slices=5, sequence="TurboSpinEcho"):

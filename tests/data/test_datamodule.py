@@ -6,8 +6,8 @@ import torch
 from condiff.data.augment import mirror, turn_phase
 from condiff.data.conditioning import ContrastCondition
 from condiff.data.datamodule import MRIDataModule
-from condiff.data.fastmri import read_magnitude
-from condiff.data.order import shuffled
+from condiff.data.fastmri.reader import read_magnitude
+from condiff.data.index_sampler import shuffled
 from condiff.data.selection import Selection
 from condiff.data.transforms import Magnitude
 from condiff.errors import InputError

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from condiff.data import header
-from condiff.data.fastmri import probe, read_kspace, read_magnitude
+from condiff.data.fastmri import header
+from condiff.data.fastmri.reader import probe, read_kspace, read_magnitude
 from condiff.data.index import index
-from condiff.data.phantom import CONTRASTS
+from condiff.data.phantom.volumes import CONTRASTS
 from condiff.data.transforms import Magnitude, overlap
 from condiff.errors import InputError
 from tests.conftest import TINY, write_raw, write_volume

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from condiff.data import index as indexing
-from condiff.data.fastmri import probe
+from condiff.data.fastmri.reader import probe
 from condiff.data.index import index
 from condiff.errors import InputError
 from tests.conftest import write_raw, write_volume

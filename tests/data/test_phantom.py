@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from condiff.data import phantom
-from condiff.data.anatomy import draw_subject, smooth_field
-from condiff.data.phantom import CONTRASTS, TISSUES, Phantom, _plane
+from condiff.data.phantom import volumes
+from condiff.data.phantom.anatomy import draw_subject, smooth_field
+from condiff.data.phantom.volumes import CONTRASTS, TISSUES, Phantom, _plane
 from condiff.errors import InputError
 from tests.conftest import TINY
 
@@ -53,10 +53,10 @@ def test_interrupted_build_is_not_taken_for_whole(phantom_root, tmp_path, monkey
 
 
 def test_a_disk_that_fills_while_a_volume_is_written(tmp_path, size_limit):
-    phantom = Phantom(patients=1, slices=1, coils=2, matrix=32)
+    volumes = Phantom(patients=1, slices=1, coils=2, matrix=32)
     with pytest.raises(InputError, match=r"data.cache: cannot make the phantom .*free some"), size_limit(10_000):
-        phantom.build(tmp_path)
-    again = phantom.build(tmp_path)
+        volumes.build(tmp_path)
+    again = volumes.build(tmp_path)
     assert {path.suffix for path in again.iterdir()} == {".h5"} and len([*again.iterdir()]) == 4
 
 
@@ -105,5 +105,5 @@ def test_smooth_field_has_unit_variance_and_is_smooth():
 
 
 def test_building_twice_does_nothing(phantom_root, cache, monkeypatch):
-    monkeypatch.setattr(phantom.Phantom, "_write", None)  # would fail if called
+    monkeypatch.setattr(volumes.Phantom, "_write", None)  # would fail if called
     assert TINY.build(cache) == phantom_root

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from condiff.data.fastmri import Volume
+from condiff.data.fastmri.reader import Volume
 from condiff.data.split import split_by_patient
 from condiff.errors import InputError
 

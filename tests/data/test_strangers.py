@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from condiff.data import hdf5, header
 from condiff.data.cache import Cache
-from condiff.data.fastmri import label, probe, read_acquired, read_kspace, read_magnitude
+from condiff.data.fastmri import header
+from condiff.data.fastmri.reader import label, probe, read_acquired, read_kspace, read_magnitude
 from condiff.data.index import index
 from condiff.data.transforms import Complex, Magnitude
 from condiff.errors import DataFault, InputError, printable
+from condiff.files import hdf5
 from tests.conftest import write_raw, write_volume
 
 KSPACE, RSS, XML = "kspace", "reconstruction_rss", "ismrmrd_header"

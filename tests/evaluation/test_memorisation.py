@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from condiff.evaluation.anatomy import Anatomy, blurred, rotated
-from condiff.evaluation.images import FLIPS, Images, Sets, flipped
 from condiff.evaluation.memorisation import audit, by_features, design_effect, limit, nearest, search
+from condiff.evaluation.sets import FLIPS, Images, Sets, flipped
 
 
 def noise(n, seed, size=16):

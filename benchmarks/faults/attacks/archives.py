@@ -163,7 +163,7 @@ ATTACKS |= {
     "file_with_more_before": lambda content, aim: b"x" * 1000 + saved(content),
     "file_twice": lambda content, aim: saved(content) * 2,
     "file_flipped_in_weights": lambda content, aim: flipped(data := saved(content), int(len(data) * 0.6)),
-    "file_flipped_in_pickle": lambda content, aim: flipped(data := saved(content), data.find(b"condiff.systems") + 3),
+    "file_flipped_in_pickle": lambda content, aim: flipped(data := saved(content), data.find(b"condiff.training") + 3),
     "file_flipped_in_directory": lambda content, aim: flipped(data := saved(content), len(data) - 60),
     "file_legacy": lambda content, aim: saved(content, _use_new_zipfile_serialization=False),
     "file_legacy_hostile": lambda content, aim: saved(

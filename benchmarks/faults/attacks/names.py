@@ -31,17 +31,18 @@ os.system builtins.eval builtins.exec subprocess.call subprocess.Popen torch.hub
 torch.utils.collect_env.run lightning.Trainer wandb.init hydra.utils.call hydra.utils.instantiate
 hydra._internal.instantiate._instantiate2.instantiate torch.utils.cpp_extension.load_inline webbrowser.open
 runpy.run_path importlib.import_module pickle.loads codecs.open shutil.rmtree logging.config.dictConfig
-condiff.entry.sys.exit condiff.entry.os.system condiff.checkpoint.pickle.loads condiff.checkpoint.get_object
-condiff.checkpoint.instantiate condiff.data.phantom.os.system condiff.data.phantom.shutil.rmtree
-condiff.data.writing.os.unlink condiff.data.index.os.remove condiff.entry.hydra.utils.get_method
-condiff.export.h5py.File condiff.export.np.save condiff.data.cache.Path condiff.posthoc.torch.load
+condiff.commands.cli.sys.exit condiff.commands.cli.os.system condiff.checkpoint.checkpoint.pickle.loads
+condiff.checkpoint.checkpoint.get_object
+condiff.checkpoint.checkpoint.instantiate condiff.data.phantom.volumes.os.system condiff.data.phantom.volumes.shutil.rmtree
+condiff.files.atomic.os.unlink condiff.data.index.os.remove condiff.commands.cli.hydra.utils.get_method
+condiff.files.export.h5py.File condiff.files.export.np.save condiff.data.cache.Path condiff.training.posthoc_ema.torch.load
 condiff.seeds.derive_seed.__class__ condiff.seeds.derive_seed.__globals__ condiff.seeds.__loader__.exec_module
 condiff.seeds.__spec__.loader.set_data condiff.nn.nn.Module.__subclasses__ condiff.nn.UNet.__init__.__class__
 condiff.nn.UNet.mro condiff.nn.UNet.load_state_dict torch.nn.functional.torch.hub.load
 torch.nn.functional.importlib.import_module torch.optim.optimizer.torch.load torch.nn.modules.module.torch.save
 torch.nn.__loader__.load_module torch.optim.lr_scheduler.warnings.sys.exit torch.nn.Module.__class__
-torch.nn.Module.register_forward_hook condiff.systems.DiffusionSystem.load_from_checkpoint
-condiff.systems.DiffusionSystem.__class__ condiff.tracking.Wandb condiff.callbacks.StoredAverages
+torch.nn.Module.register_forward_hook condiff.training.DiffusionSystem.load_from_checkpoint
+condiff.training.DiffusionSystem.__class__ condiff.training.wandb_logger.Wandb condiff.training.callbacks.StoredAverages
 """
 for number, target in enumerate(FOREIGN.split()):
     for place in PLACES if number < 2 else [[*PLACES][number % len(PLACES)]]:
@@ -49,28 +50,28 @@ for number, target in enumerate(FOREIGN.split()):
 
 HARMFUL = {  # our own, or torch's, which may write, delete, import, or end the process
     "condiff.data.index._write": {
-        "path": {"_target_": "condiff.checkpoint.run_of", "path": "VICTIM/bashrc/x"},
+        "path": {"_target_": "condiff.checkpoint.checkpoint.run_of", "path": "VICTIM/bashrc/x"},
         "columns": ["echo pwned"],
         "rows": [],
     },
-    "condiff.export.save_h5": {"path": "VICTIM/thesis.txt", "images": None, "contrasts": [], "seeds": []},
-    "condiff.export.save_nifti": {"folder": "VICTIM/made", "images": [], "contrasts": [], "seeds": [], "pixel_mm": 1.0},
-    "condiff.export.save_png": {"path": "VICTIM/thesis.txt", "images": []},
-    "condiff.tracking.Wandb": {"project": "x", "save_dir": "VICTIM/wandb"},
+    "condiff.files.export.save_h5": {"path": "VICTIM/thesis.txt", "images": None, "contrasts": [], "seeds": []},
+    "condiff.files.export.save_nifti": {"folder": "VICTIM/made", "images": [], "contrasts": [], "seeds": [], "pixel_mm": 1.0},
+    "condiff.files.export.save_png": {"path": "VICTIM/thesis.txt", "images": []},
+    "condiff.training.wandb_logger.Wandb": {"project": "x", "save_dir": "VICTIM/wandb"},
     "condiff.data.cache.Cache": {"root": "VICTIM/cache", "read": None, "transform": None},
-    "condiff.data.phantom.Phantom.build": {
-        "self": {"_target_": "condiff.data.phantom.Phantom", "patients": 1, "slices": 1, "coils": 1, "matrix": 16},
+    "condiff.data.phantom.volumes.Phantom.build": {
+        "self": {"_target_": "condiff.data.phantom.volumes.Phantom", "patients": 1, "slices": 1, "coils": 1, "matrix": 16},
         "cache": "VICTIM/filled",
     },
-    "condiff.data.parallel._end_after": {"parent": {"_target_": "condiff.data.parallel.workers_for", "workers": 1}},
-    "condiff.data.writing.whole": {"path": "VICTIM/thesis.txt"},
+    "condiff.data.workers._end_after": {"parent": {"_target_": "condiff.data.workers.workers_for", "workers": 1}},
+    "condiff.files.atomic.whole": {"path": "VICTIM/thesis.txt"},
     "condiff.data.index.index": {"root": "/proc/self", "cache": "VICTIM/index"},
-    "condiff.checkpoint.newest": {"root": "/proc/self"},
-    "condiff.checkpoint.load": {"path": "VICTIM/thesis.txt"},
-    "condiff.posthoc.averaged": {"ckpt": "VICTIM/thesis.txt", "std": 0.1},
+    "condiff.checkpoint.checkpoint.newest": {"root": "/proc/self"},
+    "condiff.checkpoint.checkpoint.load": {"path": "VICTIM/thesis.txt"},
+    "condiff.training.posthoc_ema.averaged": {"ckpt": "VICTIM/thesis.txt", "std": 0.1},
     "condiff.evaluation.features.fit_once": {"path": "VICTIM/thesis.txt"},
-    "condiff.entry.entry": {"config_name": "train"},
-    "condiff.callbacks.SampleGrid": {"folder": "VICTIM/grid"},
+    "condiff.commands.cli.entry": {"config_name": "train"},
+    "condiff.training.callbacks.SampleGrid": {"folder": "VICTIM/grid"},
     "lightning.pytorch.callbacks.ModelCheckpoint": {"dirpath": "VICTIM/checkpoints"},
     "lightning.pytorch.loggers.CSVLogger": {"save_dir": "VICTIM/csv"},
     "torch.nn.attention._fa4._fa4_import_module": {"module_path": "runs.pwn.evil"},
@@ -90,17 +91,17 @@ def chained(*parts: dict) -> Attack:
 ATTACKS["harmful_module_written_then_imported"] = chained(
     {
         "_target_": "condiff.data.index._write",
-        "path": {"_target_": "condiff.checkpoint.run_of", "path": "PWN/written.py/x"},
+        "path": {"_target_": "condiff.checkpoint.checkpoint.run_of", "path": "PWN/written.py/x"},
         "columns": ["import os; os.system('touch PWN/y')"],
         "rows": [],
     },
-    {"_target_": "condiff.data.fastmri.sys.path.append", "_args_": ["PWN"]},
+    {"_target_": "condiff.data.fastmri.reader.sys.path.append", "_args_": ["PWN"]},
     {"_target_": "written.x"},
 )
 
 WRONG = {  # what the registry of one place knows, in another
     "net": [
-        {"_target_": "condiff.data.phantom.Phantom", "patients": 1, "slices": 1, "coils": 1, "matrix": 16},
+        {"_target_": "condiff.data.phantom.volumes.Phantom", "patients": 1, "slices": 1, "coils": 1, "matrix": 16},
         {"_target_": "condiff.nn.Pixels"},
         {"_target_": "condiff.diffusion.schedules.Karras"},
         {"_target_": "torch.nn.Linear", "in_features": 4, "out_features": 4},
@@ -133,7 +134,7 @@ WRONG = {  # what the registry of one place knows, in another
         {"_target_": "condiff.diffusion.Denoiser", "_partial_": True},
     ],
     "codec": [
-        {"_target_": "condiff.systems.DiffusionSystem"},
+        {"_target_": "condiff.training.DiffusionSystem"},
         {"_target_": "condiff.data.transforms.Magnitude", "matrix": 32, "downsample": 2},
         {"_target_": "condiff.nn.Pixels", "_partial_": True},
     ],
@@ -146,7 +147,7 @@ WRONG = {  # what the registry of one place knows, in another
         {"_target_": "condiff.diffusion.guidance.chain", "_args_": [{"_target_": "condiff.nn.Pixels"}]},
         {
             "_target_": "condiff.diffusion.guidance.autoguidance",
-            "weaker": {"_target_": "condiff.posthoc.earlier", "ckpt": "VICTIM/thesis.txt", "share": 1, "std": 0.1},
+            "weaker": {"_target_": "condiff.training.posthoc_ema.earlier", "ckpt": "VICTIM/thesis.txt", "share": 1, "std": 0.1},
         },
     ],
     "clamp": [{"_target_": "condiff.diffusion.guidance.classifier_free", "scale": 1e9}, {"_target_": "condiff.nn.Pixels"}],
@@ -157,10 +158,10 @@ WRONG = {  # what the registry of one place knows, in another
     ],
     "augment": [{"_target_": "condiff.diffusion.samplers.heun", "_partial_": True}],
     "order": [{"_target_": "torch.optim.AdamW", "_partial_": True}],
-    "select": [{"_target_": "condiff.data.phantom.Phantom"}],
+    "select": [{"_target_": "condiff.data.phantom.volumes.Phantom"}],
     "read": [
-        {"_target_": "condiff.export.save_h5", "_partial_": True, "images": None},
-        {"_target_": "condiff.data.fastmri.probe", "_partial_": True},
+        {"_target_": "condiff.files.export.save_h5", "_partial_": True, "images": None},
+        {"_target_": "condiff.data.fastmri.reader.probe", "_partial_": True},
     ],
     "data": [
         {"_target_": "condiff.nn.Pixels"},
@@ -170,7 +171,7 @@ WRONG = {  # what the registry of one place knows, in another
     "nested": [
         {"_target_": "condiff.nn.Pixels"},
         [{"_target_": "condiff.nn.Pixels"}],
-        {"_target_": "condiff.data.phantom.Phantom"},
+        {"_target_": "condiff.data.phantom.volumes.Phantom"},
     ],
 }
 for place, parts in WRONG.items():

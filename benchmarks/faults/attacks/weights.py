@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.faults.attacks.table import Aim, Attack, Content, config, put
-from condiff import registry
+from condiff.checkpoint import registry
 
 ATTACKS: dict[str, Attack] = {}
 WEIGHTS = {

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
-from condiff.diffusion.samplers.chain import ancestral, ancestral_beta, consistency
+from condiff.diffusion.samplers.ancestral import ancestral, ancestral_beta, consistency
 from condiff.diffusion.samplers.heun import heun
 from condiff.diffusion.samplers.langevin import annealed_langevin, predictor_corrector
 from condiff.diffusion.samplers.multistep import dpmpp_2m, dpmpp_2m_sde, unipc

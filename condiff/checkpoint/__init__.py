@@ -1,0 +1,1 @@
+"""A checkpoint from anywhere, read as plain values, and what it may construct."""

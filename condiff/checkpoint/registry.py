@@ -1,0 +1,184 @@
+"""What a checkpoint may construct: a table of names for each place in its configuration.
+
+A name is looked up in the table of its slot and never imported, so a file can call nothing else. A network or a transform of your
+own is admitted by its name on the command line, ``trust=[mypackage.MyNet]``, and by nothing in the file.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from hydra.utils import get_object
+
+from condiff import diffusion, nn, training
+from condiff.checkpoint.signatures import misfit
+from condiff.data import augment, conditioning, datamodule, index_sampler, selection, transforms
+from condiff.data.fastmri import reader
+from condiff.data.phantom import volumes
+from condiff.diffusion import denoiser, guidance, losses, samplers, schedules
+from condiff.errors import InputError
+from condiff.mri import maps
+from condiff.training import lr_schedules
+
+LARGEST = 1_000_000  # whole number in a configuration; a seed may be larger
+LONGEST = 256  # entries of a list or a dictionary in it
+WORD = re.compile(r"\w[\w .+-]{0,99}")  # text in it: names of contrasts, no paths
+Table = Mapping[str, Callable]
+
+
+def _of(module: ModuleType, names: str) -> Table:
+    return {f"{module.__name__}.{name}": getattr(module, name) for name in names.split()}
+
+
+PARTIAL = {  # slots whose objects get their last arguments later
+    "parameterization", "optimizer", "lr_factor", "loss", "walk", "guidance", "clamp", "read", "transform", "maps",
+    "conditioning", "features", "order", "augment", "steps",
+}  # fmt: skip
+AUGMENT = _of(augment, "chain mirror turn_phase")
+SLOTS: Mapping[str, Table] = {
+    "model": _of(training, "DiffusionSystem AutoencoderSystem"),
+    "denoiser": _of(diffusion, "Denoiser"),
+    "net": _of(nn, "UNet ContextUNet"),
+    "codec": _of(nn, "Pixels KLAutoencoder"),
+    "perceptual": _of(nn, "PerceptualDistance"),
+    "discriminator": _of(nn, "PatchDiscriminator"),
+    "parameterization": _of(denoiser, "epsilon sample velocity karras flow"),
+    "schedule": _of(
+        schedules,
+        "LogNormal Karras Geometric LinearBeta ScaledLinearBeta CosineBeta SigmoidBeta Flow Consistency",
+    ),
+    "loss": _of(losses, "denoising consistency"),
+    "optimizer": _of(torch.optim, "Adadelta Adagrad Adam AdamW Adamax NAdam RAdam RMSprop Rprop SGD"),
+    "lr_factor": _of(lr_schedules, "constant cosine"),
+    "walk": _of(
+        samplers,
+        "dpmpp_2m dpmpp_2m_sde unipc heun ancestral ancestral_beta predictor_corrector annealed_langevin consistency",
+    ),
+    "guidance": _of(guidance, "unguided classifier_free"),
+    "clamp": _of(guidance, "unguided static_clamp dynamic_clamp magnitude_clamp"),
+    "data": _of(datamodule, "MRIDataModule PhantomDataModule"),
+    "phantom": _of(volumes, "Phantom"),
+    "read": _of(reader, "read_magnitude read_kspace"),
+    "transform": _of(transforms, "Magnitude Complex"),
+    "maps": _of(maps, "espirit walsh low_resolution"),
+    "conditioning": _of(conditioning, "ContrastCondition AcquisitionCondition"),
+    "features": _of(conditioning, "piecewise_linear periodic"),
+    "select": _of(selection, "Selection"),
+    "order": _of(index_sampler, "shuffled balanced"),
+    "augment": AUGMENT,
+    "steps": AUGMENT,  # of augment.chain
+}
+
+
+def build(slot: str, config: Any, path: str | Path, trust: Sequence[str] = (), **given: Any) -> Any:
+    """The object that a configuration describes, for a slot of `SLOTS`; ``given`` arguments come from elsewhere.
+
+    Raises:
+        InputError: as `check` does, or arguments that the object refuses.
+    """
+    if not isinstance(config, dict) or "_target_" not in config:
+        raise InputError(f"{path}: describes no {slot}; made by another version, or edited")
+    check(slot, config, path, trust)
+    return _build(slot, config, path, trust, **given)
+
+
+def check(slot: str, config: Any, path: str | Path, trust: Sequence[str] = ()) -> None:
+    """Raise InputError where a configuration names what its slot does not admit, or holds an absurd number or text."""
+    nodes = list(_nodes(slot, config))
+    for place, key, value in nodes:
+        if isinstance(value, dict) and "_target_" in value:
+            _lookup(place, value["_target_"], path, trust)
+            odd = next((name for name in value if name.startswith("_") and name not in ("_target_", "_partial_")), None)
+            if odd or value.get("_partial_", False) is not (place in PARTIAL):
+                raise InputError(f"{path}: {place} has {odd or '_partial_'!r} as train.py does not write it; refused")
+        problem = _absurd(key, value)
+        if problem:
+            raise InputError(f"{path}: its configuration has {key}={str(value)[:60]!r}, {problem}; refused")
+    for place, _, value in nodes:
+        if isinstance(value, dict) and "_target_" in value:
+            wrong = misfit(_lookup(place, value["_target_"], path, trust), value)
+            if wrong:
+                raise InputError(
+                    f"{path}: its {place} has {wrong}={str(value[wrong])[:60]!r}, which does not fit {value['_target_']}"
+                )
+
+
+def trusted(config: Any, trust: Sequence[str]) -> bool:
+    """Whether a configuration names something that the user admitted."""
+    return any(isinstance(value, dict) and value.get("_target_") in trust for _, _, value in _nodes("", config))
+
+
+def _build(slot: str, config: Any, path: str | Path, trust: Sequence[str], **given: Any) -> Any:
+    if isinstance(config, list):
+        return [_build(slot, value, path, trust) for value in config]
+    if not isinstance(config, dict):
+        return config
+    arguments = {
+        key: _build(_slot(slot, config, key), item, path, trust) for key, item in config.items() if not key.startswith("_")
+    } | given
+    if "_target_" not in config:
+        return arguments
+    target = _lookup(slot, config["_target_"], path, trust)
+    if config.get("_partial_", False):
+        return partial(target, **arguments)
+    try:
+        return target(**arguments)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, AssertionError, RuntimeError) as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{path}: its {slot} cannot be built ({first[:200]}); made by another version, or edited") from None
+
+
+def _lookup(slot: str, name: Any, path: str | Path, trust: Iterable[str]) -> Callable:
+    """The object of a name. Raises InputError where the slot does not admit it."""
+    if isinstance(name, str) and name in trust:
+        try:
+            return get_object(name)
+        except Exception as error:  # the user's own module may fail in any way
+            raise InputError(f"trust={name}: cannot be imported ({error})") from None
+    table = SLOTS.get(slot, {})
+    if not isinstance(name, str) or name not in table:
+        there = f"there are {', '.join(table)}" if table else "nothing is built there"
+        raise InputError(
+            f"{path}: names {str(name)[:100]} for {str(slot)[:40]}, where {there}; refused. "
+            f"If it is your own, add trust=[{str(name)[:100]}]"
+        )
+    return table[name]
+
+
+def _slot(slot: str, config: Mapping[str, Any], key: str) -> str:
+    """The slot of an argument: its name. In a dictionary that is no object's nothing is built, but for a sampler's ``walk``."""
+    return key if "_target_" in config or slot in ("", "sampler") else "a dictionary"
+
+
+def _nodes(slot: str, value: Any, key: Any = "configuration") -> Iterator[tuple[str, Any, Any]]:
+    """(slot, key, value) of a configuration and of all that is in it; entries of a list are in the slot of the list."""
+    yield slot, key, value
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if name not in ("_target_", "_partial_"):
+                yield from _nodes(_slot(slot, value, str(name)), item, name)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _nodes(slot, item, key)
+
+
+def _absurd(key: Any, value: Any) -> str:
+    """What is wrong with a value; nothing where it is fit for use."""
+    if not isinstance(key, str) or not WORD.fullmatch(key):
+        return "and that is no name of a setting"
+    if isinstance(value, str) and value and not WORD.fullmatch(value):
+        return "and text there is a plain word"
+    if isinstance(value, int) and key != "seed" and abs(value) > LARGEST:
+        return f"and whole numbers there are at most {LARGEST}"
+    if isinstance(value, float) and math.isnan(value):
+        return "which is not a number"
+    if isinstance(value, list | tuple | dict) and len(value) > LONGEST:
+        return f"and lists there have at most {LONGEST} entries"
+    return "" if isinstance(value, str | int | float | list | dict | None) else f"and a {type(value).__name__} has no place there"

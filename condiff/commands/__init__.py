@@ -1,0 +1,1 @@
+"""The commands: a screen each, and what stands around every one of them."""

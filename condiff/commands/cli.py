@@ -1,0 +1,236 @@
+"""What every entry point shares: Hydra in front, and bad input told in one line.
+
+Set CONDIFF_TRACEBACK=1 to see where an error came from.
+"""
+
+import functools
+import hashlib
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from condiff.commands.command_line import CONF, check_choices, check_folders, choices, flags_first, group_folder, readable
+from condiff.commands.explain import explain, is_memory
+from condiff.commands.options import OPTIONS, check, check_arguments, check_kind, whole
+from condiff.commands.run_folder import remove_traces
+from condiff.data.workers import is_first_process
+from condiff.errors import InputError
+from condiff.files.atomic import cache_folder
+
+Main = Callable[[DictConfig], float | None]
+BAD_INPUT = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException, OSError)
+QUIET = (  # what Lightning says of choices that were made on purpose
+    "does not have many workers",
+    "Checkpoint directory .* exists",
+    "Experiment logs directory",
+    "You're resuming from a checkpoint that ended before the epoch ended",  # condiff.data.index_sampler.Stream knows where
+    "The .*srun.* command",
+    "isinstance.treespec",
+    "smaller than the logging interval",
+    "The dirpath has changed",
+    "It is recommended to use .self.log..quality",  # one process measures it
+)
+
+
+def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) -> Callable[[Main], Callable[[], None]]:
+    """Decorator: compose ``conf/<config_name>.yaml`` with the command line, run, exit with 1 on bad input.
+
+    What ``main`` returns is what a sweeper minimises. ``arguments`` may rewrite the command line before Hydra reads it.
+    """
+
+    def decorate(main: Main) -> Callable[[], None]:
+        @functools.wraps(main)
+        def task(cfg: DictConfig) -> float | None:
+            with told(config_name):  # here too, before Hydra adds lines of its own
+                with no_traces():
+                    check_options(cfg, config_name)
+                return main(cfg)
+
+        @functools.wraps(main)
+        def run() -> None:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print errors itself, and at length
+            logging.raiseExceptions = False  # a log that cannot be written ends nothing, and is no traceback
+            if not is_first_process():
+                logging.disable(logging.WARNING)  # the first process says it
+            for message in QUIET:
+                warnings.filterwarnings("ignore", f".*{message}")
+            with told(config_name):
+                sys.argv[1:] = flags_first(arguments(readable(sys.argv[1:])))
+                check_choices(sys.argv[1:])
+                check_folders(sys.argv[1:])
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
+
+        return run
+
+    return decorate
+
+
+def folder_name(text: str, longest: int = 150) -> str:
+    """The overrides of a job as a name for its folder: no slashes, and not longer than file systems take."""
+    name = re.sub(r"[^\w.,=\[\]-]", "-", text)
+    return name if len(name) <= longest else f"{name[: longest - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def job_folder(out: str | Path) -> Path:
+    """``out``; in a sweep the folder of this job in it, named by its number and what it sets."""
+    hydra_ = HydraConfig.get()
+    if hydra_.mode != RunMode.MULTIRUN:
+        return Path(out)
+    return Path(out) / folder_name(f"{hydra_.job.num}_{hydra_.job.override_dirname.replace('+', '')}".rstrip("_"))
+
+
+OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+OmegaConf.register_new_resolver("cache_folder", lambda: str(cache_folder()), replace=True)
+
+
+@contextmanager
+def told(config_name: str) -> Iterator[None]:
+    """Bad input ends the program with one line and exit code 1, an interruption with 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted; what is on the disk is whole", file=sys.stderr)
+        sys.exit(130)
+    except (*BAD_INPUT, MemoryError, RuntimeError) as error:
+        if not isinstance(error, BAD_INPUT) and not is_memory(error):
+            raise
+        if os.environ.get("CONDIFF_TRACEBACK") == "1":
+            raise
+        if is_first_process():
+            print(f"error: {explain(error, config_name)}", file=sys.stderr)
+        sys.exit(1)
+
+
+@contextmanager
+def no_traces() -> Iterator[None]:
+    """A command that is refused leaves no folder, though Hydra has made it."""
+    try:
+        yield
+    except InputError:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        if folder.resolve() != Path.cwd() and is_first_process():
+            remove_traces(folder)
+        raise
+
+
+def check_options(cfg: DictConfig, config_name: str) -> None:
+    """Raise InputError for the first option that breaks one of the three rules of `condiff.commands.options`."""
+    words = HydraConfig.get().overrides.task
+    check_kinds(defaults(config_name, *(word for word in words if "=" in word and group_folder(word).is_dir())))
+    check(cfg, OPTIONS[config_name])
+    check_arguments(cfg)
+
+
+@functools.cache
+def defaults(config_name: str, *chosen: str) -> DictConfig:
+    """The configuration of a command line that chooses from groups alone."""
+    return hydra.compose(config_name, list(chosen))
+
+
+def check_kinds(defaults: DictConfig) -> None:
+    """Raise InputError for the first option on the command line that is of another kind than its default."""
+    for override in overrides():
+        key = override.key_or_group
+        if not (override.is_delete() or group_folder(key).is_dir()):
+            check_kind(key, _default(defaults, key), override.value())
+
+
+def _default(defaults: DictConfig, key: str) -> Any:
+    try:
+        return plain(OmegaConf.select(defaults, key))
+    except OmegaConfBaseException:  # it depends on what has no value yet
+        return None
+
+
+def overrides() -> list[Override]:
+    """What the command line sets, parsed; without Hydra's own options."""
+    return OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+
+
+def own_or_other(cfg: DictConfig, own: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the data on the command line. The split is that of the training unless data.seed is among them.
+
+    Raises:
+        InputError: a field is of another kind than the checkpoint's ``own``.
+    """
+    requested = plain(cfg.get("data")) or {}
+    if "_target_" not in requested:
+        check_kinds(OmegaConf.create({"data": dict(own)}))
+    if "data.seed" not in {override.key_or_group for override in overrides()}:
+        requested.pop("seed", None)
+    return requested
+
+
+def plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def as_trained(cfg: DictConfig, own: Mapping[str, Any], keys: Sequence[str]) -> None:
+    """Take over ``keys`` from a checkpoint's configuration, and set in them the fields that the command line gives.
+
+    One that the command line chooses, guidance=none, stays as it is.
+
+    Raises:
+        InputError: a field that the checkpoint's own object lacks, or a value of another kind or out of its range.
+    """
+    given = overrides()
+    chosen = {override.key_or_group for override in given}
+    for key in keys:
+        if key in own and key not in chosen:
+            cfg[key] = own[key]
+            for override in given:
+                if override.key_or_group.startswith(f"{key}."):
+                    _set(cfg, key, override.key_or_group, override.value())
+    check(cfg, OPTIONS[cast(str, HydraConfig.get().job.config_name)])
+
+
+def _set(cfg: DictConfig, group: str, key: str, value: Any) -> None:
+    parent, _, name = key.rpartition(".")
+    fields = plain(OmegaConf.select(cfg, parent))
+    if not isinstance(fields, dict) or name not in fields:
+        has = ", ".join(f"{parent}.{field}" for field in fields or () if not str(field).startswith("_")) or "no fields"
+        others = choices(group, key.removeprefix(f"{group}."))
+        remedy = f"; {key} belongs to {group}={' or '.join(others)}, choose one" if others else ""
+        raise InputError(f"{key}: the {group} that this checkpoint was trained with has {has}{remedy}")
+    check_kind(key, fields[name], value)
+    OmegaConf.update(cfg, key, value)
+
+
+def guide_of(cfg: DictConfig) -> str | None:
+    """The checkpoint of another model that guides a command's own, ``guidance.weaker.ckpt``; None where there is none."""
+    path = OmegaConf.select(cfg, "guidance.weaker.ckpt")
+    return path if path and str(path) != str(cfg.ckpt) else None
+
+
+def check_clamp(cfg: DictConfig, channels: int, latent: bool) -> None:
+    """Raise InputError for a clamp that is not made for images of so many channels, or for codes."""
+    name = str(cfg.clamp.get("_target_", "")).rsplit(".", 1)[-1]
+    if latent and name != "unguided":
+        raise InputError("clamp: limits images, and this model's are codes; use clamp=none")
+    if channels == 2 and name in ("static_clamp", "dynamic_clamp"):
+        raise InputError(
+            "clamp: static and dynamic cut from air at -1, and air is 0 in complex images; use clamp=magnitude or none"
+        )
+    if channels == 1 and name == "magnitude_clamp":
+        raise InputError("clamp=magnitude: is for complex images; use clamp=static, dynamic or none")
+
+
+def require_positive(cfg: DictConfig, *keys: str) -> None:
+    """Raise InputError that names the first of ``keys`` which is no whole number of at least 1."""
+    check(cfg, dict.fromkeys(keys, whole()))

@@ -1,0 +1,144 @@
+"""The words of a command line, made readable to Hydra's grammar: paths are quoted, lists get their brackets."""
+
+import os
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from condiff.errors import InputError
+from condiff.files.atomic import demand_no_way_out
+
+CONF = Path(__file__).parents[2] / "conf"
+TEXTS = {  # options that take a path or a name, in which = and ( and , are letters like others
+    "ckpt", "resume", "init", "teacher", "out", "cache", "data.root", "data.cache", "model.autoencoder", "guidance.weaker.ckpt",
+    "hydra.run.dir", "hydra.sweep.dir", "name", "objective", "source",
+}  # fmt: skip
+LISTS = {"data.contrasts", "slices", "init_slices", "trust"}  # a single one is a list too
+ITEMS = re.compile(r"\s*-?[\w.]+\s*(,\s*-?[\w.]+\s*)*")
+MULTIRUN = {"-m", "--multirun"}
+
+
+def readable(words: Sequence[str]) -> list[str]:
+    """The command line with what Hydra would not read, or not as it is meant.
+
+    Values of `TEXTS` are quoted where Hydra's grammar has another meaning for them. A list without brackets, contrast=A,B, gets
+    them, but for a sweep over its entries (-m). data.transform=complex chooses data/transform/complex.yaml.
+
+    Raises:
+        InputError: an option that is written like a flag, or a run's folder given to --config-path or --config-dir.
+    """
+    sweep = not MULTIRUN.isdisjoint(words)
+    _check_flags(words)
+    return [_readable(word, sweep) if "=" in word and not word.startswith("-") else word for word in words]
+
+
+def flags_first(words: Sequence[str]) -> list[str]:
+    """The command line with Hydra's flags before all options, as it must have them."""
+    given, unknown = get_args_parser().parse_known_args(list(words))
+    options = [*given.overrides, *unknown]
+    return [word for word in words if word not in options] + [word for word in words if word in options]
+
+
+def check_choices(words: Sequence[str]) -> None:
+    """Raise InputError where a group is given what is no name of a file: model=null, sampler=2."""
+    for word in words:
+        group = group_folder(word.lstrip("~"))
+        if "=" not in word or not group.is_dir():
+            continue
+        try:
+            value = OverridesParser.create().parse_override(word).value()
+        except HydraException:
+            continue  # Hydra says it
+        for choice in value.list if isinstance(value, ChoiceSweep) else [value]:
+            if not isinstance(choice, str | list | QuotedString):
+                there = ", ".join(path.stem for path in sorted(group.glob("*.yaml")))
+                raise InputError(f"{word}: no such choice; there are {there}, or leave it out")
+
+
+def check_folders(words: Sequence[str]) -> None:
+    """Raise InputError where the folder of a run that is given holds links out of it. Hydra itself writes there, so before it."""
+    for word in words:
+        if word.startswith(("hydra.run.dir=", "hydra.sweep.dir=")):
+            folder = Path(str(OverridesParser.create().parse_override(word).value()))
+            if folder.is_dir():
+                demand_no_way_out(folder, folder)
+
+
+def reaching(*groups: str) -> Callable[[list[str]], list[str]]:
+    """The command line in which fields of groups can be set that a checkpoint holds and conf/ does not, unless one is chosen."""
+
+    def rewrite(words: list[str]) -> list[str]:
+        open_ = {group for group in groups if not any(word.startswith(f"{group}=") for word in words)}
+        return [f"++{word}" if word.split(".")[0] in open_ and "=" in word else word for word in words]
+
+    return rewrite
+
+
+def group_folder(word: str) -> Path:
+    """The folder of choices that a word names, if there is one: data=phantom, experiment=smoke, data/transform=complex."""
+    return CONF / word.partition("=")[0].lstrip("+")
+
+
+def choices(group: str, field: str) -> list[str]:
+    """Which of a group's files have a field: of data fastmri has root."""
+    return [path.stem for path in sorted((CONF / group).glob("*.yaml")) if _has(OmegaConf.load(path), field.split("."))]
+
+
+def _has(config: Any, names: list[str]) -> bool:
+    if not names or not OmegaConf.is_dict(config):
+        return not names
+    return names[0] in config.keys() and _has(config._get_node(names[0]), names[1:])  # noqa: SIM118, a missing value is no member
+
+
+def _readable(word: str, sweep: bool) -> str:
+    key, _, value = word.partition("=")
+    name, group = key.lstrip("+"), key.replace(".", "/")
+    if name in TEXTS:
+        return f"{key}={_quoted(value, sweep)}"
+    if ITEMS.fullmatch(value) and value != "null":
+        if name in LISTS:
+            return f"{key}={','.join(f'[{one}]' for one in value.split(','))}" if sweep else f"{key}=[{value}]"
+        if name == "contrast" and "," in value and not sweep:
+            return f"{key}=[{value}]"
+    return f"{group}={value}" if "." in key and (CONF / group).is_dir() else word
+
+
+def _quoted(value: str, sweep: bool) -> str:
+    """The value as it stands where Hydra reads it as that text, else in quotes; ``\\=`` and ~/ are understood."""
+    if value in ("", "null") or "${" in value:
+        return value
+    try:
+        override = OverridesParser.create().parse_override(f"x={value}")
+    except HydraException:
+        if sweep and "," in value:
+            return ",".join(_quoted(one, sweep) for one in value.split(","))
+        return _in_quotes(os.path.expanduser(value))
+    if value[0] in "'\"" or (sweep and override.is_sweep_override()):
+        return value
+    text = str(override.value()) if "\\" in value and not override.is_sweep_override() else value
+    return value if override.value() == value else _in_quotes(text)
+
+
+def _in_quotes(text: str) -> str:
+    return QuotedString(text, Quote.single).with_quotes()
+
+
+def _check_flags(words: Sequence[str]) -> None:
+    given, unknown = get_args_parser().parse_known_args(list(words))
+    for word in unknown:
+        if word.startswith("-"):
+            option = word.lstrip("-")
+            raise InputError(f"{word}: options have no dashes; write {option if '=' in option else f'{option}=...'}")
+    folder = given.config_path or given.config_dir
+    path = Path(folder or ".", f"{(given.config_name or 'config').removesuffix('.yaml')}.yaml")
+    if folder and path.is_file() and "overrides" in (config := OmegaConf.load(path)):
+        command = shlex.join([str(word) for word in config.overrides])
+        raise InputError(f"{folder}: is a run, not a folder of configurations; to repeat it: python train.py {command}")

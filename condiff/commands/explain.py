@@ -1,0 +1,87 @@
+"""Errors of Hydra and OmegaConf in one line, with the remedy."""
+
+import difflib
+import re
+import sys
+from collections.abc import Iterator
+
+import hydra
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import InstantiationException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
+
+from condiff.commands.command_line import CONF, choices, group_folder
+from condiff.errors import InputError
+from condiff.files.atomic import FULL
+
+
+def explain(error: Exception, config_name: str) -> str:
+    """The error in one line, with the remedy."""
+    if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        place = next((line.split(": ", 1)[1] for line in str(error).splitlines() if line.startswith("full_key")), "")
+        return explain(error.__cause__, config_name) if isinstance(error.__cause__, InputError) else f"{place}: {error.__cause__}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first = lines[0] if lines else type(error).__name__
+    if is_memory(error):
+        return (
+            f"memory is too small for this ({first[:200]}); set fewer images at once (batch_size, data.batch_size), a smaller "
+            "network or coarser images, or use a larger machine"
+        )
+    if isinstance(error, MissingMandatoryValue | InterpolationToMissingValueError):
+        key = next((line.split(": ", 1)[1] for line in lines if line.startswith("full_key")), first)
+        key = first.rsplit(": ", 1)[-1] if isinstance(error, InterpolationToMissingValueError) else key
+        return f"{key} has no value; give one on the command line, {key}=..."
+    if isinstance(error, OSError) and error.errno in FULL:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; free some space, or choose a folder on another disk (out=, hydra.run.dir=, data.cache=)"
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override)
+    if first.startswith("Could not override"):
+        return _misspelt(first.split("'")[1], config_name)
+    if first.startswith("Ambiguous value for argument"):
+        word = first.split("'", 1)[1].rstrip("'")
+        key, _, value = word.partition("=")
+        hint = f"a sweep needs -m, a list brackets, {key}=[{value}], and one value that has commas quotes, \"{key}='{value}'\""
+        return f"{word}: {hint}"
+    if "Available options in" in str(error):
+        begin = next(i for i, line in enumerate(lines) if line.startswith("Available options")) + 1
+        end = next((i for i, line in enumerate(lines) if line.startswith("Config search path")), len(lines))
+        group, _, choice = re.findall("'([^']*)'", first)[-1].rpartition("/")
+        return f"{group.replace('/', '.')}={choice}: no such choice; there are {', '.join(lines[begin:end])}"
+    return " ".join(lines) if isinstance(error, InputError) else first
+
+
+def is_memory(error: Exception) -> bool:
+    """Whether memory was too small; torch has no type of its own for the processor's."""
+    allocator = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return allocator or isinstance(error, MemoryError | torch.OutOfMemoryError)
+
+
+def _unreadable(word: str) -> str:
+    key, equals, value = word.partition("=")
+    if not equals:
+        return f"cannot read '{word}' on the command line; options look like key=value"
+    return f"cannot read '{word}' on the command line; close its brackets, or put the value in quotes, \"{key}='{value}'\""
+
+
+def _misspelt(key: str, config_name: str) -> str:
+    group, _, field = key.partition(".")
+    groups = [word for word in sys.argv[1:] if "=" in word and group_folder(word).is_dir()]
+    GlobalHydra.instance().clear()  # the program ends
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        known = list(_keys(hydra.compose(config_name, groups)))
+    if group in known and (others := choices(group, field)):
+        choice = others[0] if len(others) == 1 else "..."
+        return f"{key} belongs to {group}={' or '.join(others)}; write {group}={choice} {key}=..."
+    near = difflib.get_close_matches(key, known, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"see conf/{config_name}.yaml for what there is"
+    return f"{key}: no such option; {hint}"
+
+
+def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key in map(str, config):
+        yield f"{prefix}{key}"
+        if OmegaConf.is_dict(config._get_node(key)) and not OmegaConf.is_missing(config, key) and config[key] is not None:
+            yield from _keys(config[key], f"{prefix}{key}.")

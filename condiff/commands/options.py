@@ -1,0 +1,236 @@
+"""What the options of each command must be, checked before anything is spent.
+
+Three rules. A value given on the command line is of the kind of the default that it replaces (`check_kind`); the few
+options of `OPTIONS` lie in a range; and a function is given only arguments that it takes (`check_arguments`).
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from condiff.checkpoint.signatures import misfit
+from condiff.errors import InputError
+
+FREE = {"devices", "trainer.devices", "acceleration", "trainer.precision"}  # of another kind than their default
+MAY_BE_NULL = {"data.volumes_per_contrast", "guidance.interval", "trainer.gradient_clip_val"}  # though their default is not
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a value must be, in words and as a test."""
+
+    expected: str
+    holds: Callable[[Any], bool]
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def whole(low: int = 1, high: float = math.inf) -> Rule:
+    expected = f"a whole number, at least {low}" + (f" and at most {high:.0f}" if high < math.inf else "")
+    return Rule(expected, lambda value: is_number(value) and isinstance(value, int) and low <= value <= high)
+
+
+def number(low: float, high: float = math.inf) -> Rule:
+    expected = f"a number, at least {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
+    return Rule(expected, lambda value: is_number(value) and math.isfinite(value) and low <= value <= high)
+
+
+def above(low: float) -> Rule:
+    return Rule(f"a number above {low:g}", lambda value: is_number(value) and low < value < math.inf)
+
+
+def one_of(*choices: Any) -> Rule:
+    return Rule(" or ".join(map(str, choices)), lambda value: value in choices and not isinstance(value, bool))
+
+
+def maybe(rule: Rule) -> Rule:
+    return Rule(f"{rule.expected}, or null", lambda value: value is None or rule.holds(value))
+
+
+def several(rule: Rule, example: str) -> Rule:
+    """A list of what fits ``rule``: not empty, nothing twice."""
+
+    def holds(value: Any) -> bool:
+        return isinstance(value, list) and bool(value) and all(map(rule.holds, value)) and len({*value}) == len(value)
+
+    return Rule(f"a list such as {example}, not empty, nothing twice", holds)
+
+
+WORD = Rule("a word", lambda value: isinstance(value, str) and bool(value))
+WORDS = several(WORD, "[AXT1,AXT2]")
+CONTRAST = Rule(f"a contrast or {WORDS.expected}", lambda value: WORD.holds(value) or WORDS.holds(value))
+SLICES = several(Rule("", whole(0).holds), "[3,4], counted from 0")
+LEVELS = Rule("two sigmas, the lower first, [0.05,1.5], or null for all", lambda value: value is None or _pair(value))
+DEVICES = Rule(
+    "a whole number of devices, a list of theirs, or auto",
+    lambda value: value == "auto" or whole().holds(value) or (isinstance(value, list) and all(map(whole(0).holds, value))),
+)
+ACCELERATOR = one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+STEPS = whole(1, 10_000)
+BATCH = whole(1, 10_000)
+SEED = whole(0, 2**62)  # samples count up from it, and torch takes 63 bits
+SAMPLING = {"sampler.steps": STEPS, "guidance.interval": LEVELS}
+DRAWING = SAMPLING | {"seed": SEED, "steps": STEPS, "batch_size": BATCH, "accelerator": ACCELERATOR, "devices": DEVICES}
+PARAMETER = maybe(number(0))
+DATA = {
+    "seed": SEED,
+    "data.seed": SEED,
+    "data.matrix": whole(1, 4096),
+    "data.downsample": whole(),
+    "data.contrasts": WORDS,
+    "data.volumes_per_contrast": maybe(whole()),
+    "data.held_out_per_contrast": whole(),
+    "data.batch_size": BATCH,
+    "data.steps_per_epoch": whole(),
+    "data.workers": maybe(whole(0, 1024)),
+    "data.loaders": whole(0, 1024),
+    "data.shard": Rule("k/n, say 3/16", lambda value: isinstance(value, str)),
+    "data.phantom.patients": whole(1, 100_000),
+    "data.phantom.slices": whole(1, 1000),
+    "data.phantom.coils": whole(1, 128),
+    "data.phantom.matrix": whole(1, 4096),
+}
+OPTIONS: dict[str, dict[str, Rule]] = {
+    "train": DATA
+    | SAMPLING
+    | {
+        "trainer.max_epochs": whole(),
+        "trainer.devices": DEVICES,
+        "model.crop": whole(),
+        "model.p_uncond": number(0, 1),
+        "model.p_unknown": number(0, 1),
+        "model.optimizer.lr": number(0),
+        "callbacks.grid.num_samples": whole(1, 1000),
+        "callbacks.grid.steps": STEPS,
+        "callbacks.evaluation.num_samples": whole(2, 100_000),
+    },
+    "prepare": DATA,
+    "sample": DRAWING
+    | {
+        "num_samples": whole(1, 100_000),
+        "contrast": maybe(CONTRAST),
+        **dict.fromkeys(("agent", "sequence", "source"), maybe(WORD)),
+        **dict.fromkeys(("slice", "tr", "te", "ti", "flip", "field"), PARAMETER),
+        "strength": maybe(number(0, 1)),
+        "init_slices": maybe(SLICES),
+        "format": one_of("h5", "nifti"),
+    },
+    "evaluate": DRAWING | {"num_samples": whole(2, 100_000), "real_images": whole(2)},
+    "likelihood": {
+        "seed": SEED,
+        "num_images": whole(2),
+        "steps": whole(2, 10_000),
+        "batch_size": BATCH,
+        "width": above(0),
+        "accelerator": ACCELERATOR,
+    },
+    "ema": {"std": above(0), "step": maybe(whole(0))},
+    "reconstruct": DRAWING
+    | {
+        "samples": whole(1, 10_000),
+        "coils": whole(1, 128),
+        "acceleration": number(1),
+        "mask.centre": number(0, 1),
+        "contrast": maybe(WORD),
+        "volumes": maybe(whole()),
+        "slices": maybe(SLICES),
+        "sigma_data": maybe(above(0)),
+        **dict.fromkeys((f"method.walk.{name}" for name in ("iterations", "repeats", "corrections")), whole()),
+        **dict.fromkeys((f"method.walk.{name}" for name in ("trust", "snr", "zeta", "step", "weight")), number(0)),
+        "method.walk.eta": number(0, 1),
+    },
+}
+
+
+def check(cfg: DictConfig, rules: Mapping[str, Rule]) -> None:
+    """Raise InputError that names the first option which breaks its rule; those that ``cfg`` does not have are passed over."""
+    for key, rule in rules.items():
+        value = OmegaConf.select(cfg, key, default=rule)
+        value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        if value is not rule and not OmegaConf.is_missing(cfg, key) and not rule.holds(value):
+            raise InputError(f"{key}={shown(value)}: give {rule.expected}")
+
+
+def check_arguments(cfg: DictConfig) -> None:
+    """Raise InputError for the first argument that a function of the configuration does not take.
+
+    Such functions are called when work is under way (a walk, a loss), so that Hydra cannot tell before.
+    """
+    for place, node in _functions(cfg, ""):
+        try:
+            function = get_object(node._target_)
+        except Exception as error:  # a module of the user's own may fail in any way
+            raise InputError(f"{place}._target_={node._target_}: cannot be imported ({error})") from None
+        plain = cast(dict[str, Any], OmegaConf.to_container(node, throw_on_missing=False))
+        open_ = {name for name in plain if OmegaConf.is_interpolation(node, name) or OmegaConf.is_missing(node, name)}
+        settings = {name: value for name, value in plain.items() if value is not None and name not in open_}
+        wrong = misfit(function, settings)
+        if wrong:
+            others = ", ".join(f"{place}.{name}" for name in settings if not name.startswith("_") and name != wrong)
+            remedy = f"there {'is' if ',' not in others else 'are'} {others}" if others else "leave it out"
+            raise InputError(f"{place}.{wrong}={shown(settings[wrong])}: does not fit {node._target_}; {remedy}")
+
+
+def _functions(cfg: DictConfig, place: str) -> Iterator[tuple[str, DictConfig]]:
+    """Every place that describes a function to be called later, and its node."""
+    for key in map(str, cfg):
+        node: Any = cfg._get_node(key)
+        if OmegaConf.is_dict(node) and not node._is_none() and not node._is_missing() and not node._is_interpolation():
+            here = f"{place}{key}"
+            if node.get("_partial_") and not OmegaConf.is_missing(node, "_target_"):
+                yield here, node
+            yield from _functions(node, f"{here}.")
+
+
+def check_kind(key: str, default: Any, value: Any) -> None:
+    """Raise InputError where ``value`` is of another kind than the ``default`` that it replaces."""
+    if key in FREE or (value is None and key in MAY_BE_NULL):
+        return
+    if isinstance(default, dict) and isinstance(value, dict):
+        for name in default.keys() & value.keys():
+            check_kind(f"{key}.{name}", default[name], value[name])
+    elif (rule := _kind(default)) and not rule.holds(value):
+        raise InputError(f"{key}={shown(value)}: give {rule.expected}")
+
+
+def _kind(default: Any) -> Rule | None:
+    """What may replace a default; None: anything."""
+    match default:
+        case bool():
+            return Rule("true or false", lambda value: isinstance(value, bool))
+        case int():
+            return Rule("a whole number", lambda value: is_number(value) and isinstance(value, int))
+        case float():
+            return Rule("a number", lambda value: is_number(value) and math.isfinite(value))
+        case {"_target_": target}:
+            return Rule(f"its fields, _target_ is {target}", lambda value: value is None or isinstance(value, dict))
+        case str():
+            return Rule("a word", lambda value: not isinstance(value, list | dict))
+        case [bool(), *_]:
+            return _list("true or false", lambda value: isinstance(value, bool))
+        case [int() | float(), *_]:
+            return _list("numbers", is_number)
+        case [str(), *_]:
+            return _list("words", WORD.holds)
+    return None
+
+
+def _list(of: str, holds: Callable[[Any], bool]) -> Rule:
+    return Rule(f"a list of {of}, not empty", lambda value: isinstance(value, list) and bool(value) and all(map(holds, value)))
+
+
+def _pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(is_number, value)) and 0 <= value[0] < value[1]
+
+
+def shown(value: Any) -> str:
+    """As it is written on a command line."""
+    if isinstance(value, list):
+        return f"[{','.join(map(shown, value))}]"
+    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)

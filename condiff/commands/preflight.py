@@ -1,0 +1,142 @@
+"""What train.py finds out before anything is spent: each raises InputError where the command cannot come to a good end."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from condiff.checkpoint import checkpoint
+from condiff.commands import resume
+from condiff.commands.cli import check_clamp, overrides, plain, require_positive
+from condiff.data.workers import is_first_process
+from condiff.errors import InputError
+
+PRECISIONS = ("32-true", "32", "16-mixed", "16", "bf16-mixed", "bf16")
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
+RISES = "; the learning rate then follows the schedule of the new total, and rises again"
+FIXED = ("model.optimizer._target_", "data.contrasts")  # of a run that is resumed
+log = logging.getLogger(__name__)
+
+
+def check_folder(cfg: DictConfig) -> None:
+    """Where the run's folder has another's checkpoint. A run may be resumed in its folder; a job that was requeued is."""
+    last = Path(cfg.run) / "checkpoints/last.ckpt"
+    own = cfg.resume and checkpoint.run_of(cfg.resume) == Path(cfg.run).resolve()
+    if is_first_process() and last.is_file() and not own and not [*Path(cfg.run).glob("hpc_ckpt*")]:
+        key = "hydra.sweep.dir" if HydraConfig.get().mode == RunMode.MULTIRUN else "hydra.run.dir"
+        raise InputError(f"{key}: {cfg.run} holds a run; go on with it, resume='{last}', or choose another folder")
+
+
+def check_trainer(cfg: DictConfig) -> None:
+    """Where weights or processes would be of a kind that averages and checkpoints are not made for."""
+    precision, strategy = cfg.trainer.precision, cfg.trainer.get("strategy", "auto")
+    if not OmegaConf.is_config(precision) and str(precision) not in PRECISIONS:
+        raise InputError(
+            f"trainer.precision={precision}: weights are kept in 32 bits; choose 32-true, 16-mixed or bf16-mixed, "
+            "or leave it out for the fastest here"
+        )
+    if isinstance(strategy, str) and strategy not in STRATEGIES:
+        raise InputError(
+            f"trainer.strategy={strategy}: each process has a whole model of its own; choose {' or '.join(STRATEGIES)}"
+        )
+
+
+def check_resume(cfg: DictConfig) -> None:
+    """Where the run to resume is finished, or cannot be resumed with these options."""
+    if not cfg.resume:
+        return
+    content = resume.state_of(cfg.resume)
+    done, step, limit = epochs_done(content), content["global_step"], cfg.trainer.get("max_steps", -1)
+    if done >= cfg.trainer.max_epochs:
+        raise InputError(f"resume={cfg.resume}: has had its {done} epochs; ask for more, trainer.max_epochs={2 * done}{RISES}")
+    if 0 <= limit <= step:
+        raise InputError(f"resume={cfg.resume}: has had its {step} steps; ask for more, trainer.max_steps={2 * step}{RISES}")
+    rates = (override.key_or_group for override in overrides())  # the optimizer's state, which is resumed, holds them
+    for key in (*FIXED, *(rate for rate in rates if rate.startswith("model.optimizer."))):
+        there, asked = field(content["hyper_parameters"], key), plain(OmegaConf.select(cfg, key))
+        if there != asked:
+            raise InputError(
+                f"resume={cfg.resume}: was trained with {key}={there}, not {asked}; leave {key} out, or begin a new run"
+            )
+
+
+def field(config: Any, key: str) -> Any:
+    """Of a stranger's configuration, whose text is not resolved."""
+    for name in key.split("."):
+        config = config.get(name) if isinstance(config, dict) else None
+    return config
+
+
+def epochs_done(content: Mapping[str, Any]) -> int:
+    """How many epochs a checkpoint's run has finished; one that was stored within an epoch has not finished that."""
+    loops = content.get("loops", {}).get("fit_loop", {})
+    epochs = loops.get("epoch_progress", {}).get("current", {"started": 0, "processed": content["epoch"] + 1})
+    trained = loops.get("epoch_loop.batch_progress", {}).get("is_last_batch", False) and epochs["started"] > epochs["processed"]
+    return int(epochs["processed"]) + trained
+
+
+def check_objective(cfg: DictConfig) -> None:
+    """Where the objective would not be measured."""
+    every = OmegaConf.select(cfg, "callbacks.evaluation.every_n_epochs", default=0)
+    if cfg.objective.startswith("quality/") and every < 1:
+        raise InputError(f"objective={cfg.objective}: needs callbacks.evaluation.every_n_epochs, at least 1, not {every}")
+
+
+def check_guidance(cfg: DictConfig) -> None:
+    """A guidance that needs what is only now to be trained."""
+    if "weaker" in cfg.guidance:
+        raise InputError("guidance=autoguidance: guides a trained model by an earlier one; give it to sample.py and evaluate.py")
+
+
+def check_data(cfg: DictConfig) -> None:
+    """Warn where an experiment on images of patients would be run on the phantom."""
+    experiment = HydraConfig.get().runtime.choices.get("experiment") or ""
+    if "brain" in experiment and "phantom" in cfg.data._target_.lower():
+        log.warning("experiment=%s: trains on the phantom; for fastMRI add data=fastmri data.root=DIR", experiment)
+
+
+def check_second_stage(cfg: DictConfig) -> None:
+    """What would otherwise be found out when the first is spent, or all is encoded."""
+    require_positive(cfg, "first.trainer.max_epochs", "first.data.batch_size")
+    if not isinstance(cfg.model.variants, int) or cfg.model.variants < 0:
+        raise InputError(f"model.variants={cfg.model.variants}: give a whole number, or 0 for none made beforehand")
+    given = cfg.model.autoencoder
+    if given and not Path(given).is_file():
+        raise InputError(
+            f"model.autoencoder={given}: no such checkpoint; train one, python train.py model=autoencoder, or leave this out"
+        )
+    check_codec(cfg)
+    data = instantiate(cfg.data)
+    channels, known = data.transform.shape[0], data.conditioning
+    check_clamp(cfg, channels, latent=True)
+    codec = (
+        checkpoint.part("codec", checkpoint.read(given), given, cfg.trust)
+        if given
+        else instantiate(cfg.codec, image_channels=channels)
+    )
+    shape = codec.shape(data.transform.shape)
+    fields = {"fields": list(known.fields)} if OmegaConf.is_missing(cfg.net, "fields") else {}
+    net = instantiate(cfg.net, image_channels=shape[0], cond_dim=known.dim, **fields)
+    try:
+        with torch.no_grad():
+            net(torch.zeros(1, *shape), torch.zeros(1), torch.zeros(1, known.dim))
+    except InputError as reason:
+        sides = " x ".join(map(str, data.transform.shape[1:]))
+        raise InputError(
+            f"data: images of {sides} have codes of {shape[1]} x {shape[2]}, of which the network says: {reason}; give images of "
+            "other sides (data.downsample, data.matrix, data.phantom.matrix), or a network of fewer levels (net.channels)"
+        ) from None
+    instantiate(cfg.schedule).steps(cfg.sampler.steps)
+    instantiate(cfg.guided)(net)
+
+
+def check_codec(cfg: DictConfig) -> None:
+    """Where the codec is none that could be trained."""
+    if "image_channels" not in cfg.codec.keys():  # noqa: SIM118, a missing value is no member
+        raise InputError("codec=pixels: has nothing to be trained, and no codes; with this model= use codec=kl_f4 or codec=kl_f8")

@@ -1,0 +1,25 @@
+"""Make a data set ready, once: python prepare.py data.root=DIR [data.transform=complex] [data.shard=3/16] [verify=true]."""
+
+import logging
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from condiff.commands.cli import entry
+from condiff.data.datamodule import sharded
+from condiff.errors import printable
+
+log = logging.getLogger(__name__)
+
+
+@entry("prepare")
+def main(cfg: DictConfig) -> None:
+    data = instantiate(cfg.data)
+    wanted = sharded(data.split().all, cfg.data.shard)
+    if cfg.verify:
+        for volume in data.ready.verify(wanted):
+            log.warning("was damaged, is made again: %s", printable(volume.path))
+    data.prepare_data()
+    failed = data.ready.failures(wanted)
+    print(f"ready       {len(wanted) - len(failed)} of {len(wanted)} volumes in {data.ready.folder}")
+    print(f"skipped     {len(data.index.skipped)} files, with the reasons in {data.index.report}")

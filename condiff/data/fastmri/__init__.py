@@ -1,0 +1,1 @@
+"""fastMRI's files: volumes, their headers and k-space."""

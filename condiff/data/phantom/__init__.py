@@ -1,0 +1,1 @@
+"""The phantom: deformed MNI152 heads as multicoil k-space, in fastMRI's file format."""

@@ -1,0 +1,256 @@
+"""The phantom: a folder of multicoil HDF5 volumes in fastMRI's schema, made from nothing but a seed.
+
+Each volume is another patient in one of four contrasts: `anatomy` gives tissue fractions, `mri.signal`
+what the sequence makes of them, and here come coils, phase, finite k-space and noise. The protocols are
+those of fastMRI's brain set; tissue parameters are for 3 T: white matter as Wansapura et al. 1999 measured,
+grey matter's T1 between their 1331 ms and the 1820 ms of Stanisz et al. 2005, blood's T1 after the latter;
+the rest, and all proton densities, are round figures that give the contrasts radiologists know.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from rich.progress import track
+from torch import Tensor
+
+from condiff.data.fastmri import header
+from condiff.data.phantom.anatomy import draw_subject, smooth_field
+from condiff.errors import InputError
+from condiff.files.atomic import whole_hdf5
+from condiff.mri.fourier import centre_crop, fft2c, ifft2c, rss
+from condiff.mri.signal import Protocol, Tissue, inversion_recovery, spin_echo
+from condiff.seeds import derive_seed
+
+VERSION = 3  # part of the cache key: raise it when the files change
+FOV_MM = 220.0
+LARGEST, ALL = 1 << 30, 1 << 35  # bytes of a volume and of all
+THICKNESS_MM = 5.0
+FIELD_T = 2.8936
+KSPACE_SCALE = 1e-4  # fastMRI's k-space is of this order
+
+TISSUES = {
+    "white": Tissue(830, 72, 0.72),
+    "grey": Tissue(1500, 105, 0.80),
+    "csf": Tissue(4200, 1500, 1.00),
+    "bone": Tissue(900, 10, 0.10),
+    "marrow": Tissue(550, 60, 0.45),
+    "fat": Tissue(380, 90, 0.65),
+    "skin": Tissue(1000, 45, 0.60),
+    "dura": Tissue(1200, 50, 0.70),
+    "vein": Tissue(1900, 60, 0.80),
+    "plexus": Tissue(1800, 250, 0.90),
+}
+BRAIN = ("white", "grey", "csf")  # whose shares of every pixel a volume tells, as ``tissue``
+AGENT = {"skin": 0.4, "dura": 1.5, "vein": 3.0, "plexus": 1.5, "fat": 0.15}  # gadolinium, mmol/l
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """How one contrast is made: the signal equation, its parameters, and the agent given before."""
+
+    signal: Callable[[Tissue, Protocol], float]
+    protocol: Protocol
+    agent: dict[str, float]
+
+
+CONTRASTS = {
+    "AXT1": Contrast(spin_echo, Protocol(446, 9, flip=140), {}),
+    "AXT1POST": Contrast(spin_echo, Protocol(446, 9, flip=140), AGENT),
+    "AXT2": Contrast(spin_echo, Protocol(6000, 103, flip=150), {}),
+    "AXFLAIR": Contrast(inversion_recovery, Protocol(9000, 81, 2500, 150), {}),
+}
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """What there is to make; equal phantoms make equal bytes.
+
+    Args:
+        patients: volumes of each contrast, every one another patient.
+        slices, coils: of each volume.
+        matrix: pixels along the 220 mm field of view; the readout is oversampled twice.
+        seed: of everything random.
+        tr_factors, te_factors: TR and TE of every volume are those of its contrast times one of these.
+    """
+
+    patients: int = 16
+    slices: int = 8
+    coils: int = 4
+    matrix: int = 128
+    seed: int = 0
+    tr_factors: Sequence[float] = (1.0,)
+    te_factors: Sequence[float] = (1.0,)
+
+    def __post_init__(self) -> None:
+        for name in ("patients", "slices", "coils", "matrix"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(f"data.phantom.{name}={value}: give a whole number, at least 1")
+        volume = self._bytes() / (self.patients * len(CONTRASTS))
+        if volume > LARGEST or self._bytes() > ALL:
+            raise InputError(
+                f"data.phantom: a volume of {volume / 2**30:.3g} GiB, {self._bytes() / 2**30:.3g} GiB in all; at most "
+                f"{LARGEST >> 30} and {ALL >> 30} are made"
+            )
+
+    @property
+    def key(self) -> str:
+        """Name of the folder: all that shapes the files, hashed."""
+        return (
+            "phantom-"
+            + hashlib.sha256(
+                repr((VERSION, asdict(replace(self, tr_factors=[*self.tr_factors], te_factors=[*self.te_factors])))).encode()
+            ).hexdigest()[:12]
+        )
+
+    def build(self, cache: Path) -> Path:
+        """The folder with the volumes inside ``cache``, made first where it is not there yet.
+
+        It takes its name only when whole, so an interrupted build is never mistaken for one; the
+        next call goes on from the files that were finished. Two processes that ask at once: one builds.
+
+        Raises:
+            InputError: the folder cannot be written, or the disk is full.
+        """
+        root, partial = cache / self.key, cache / f"{self.key}.partial"
+        if root.exists():
+            return root
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            if self._bytes() > shutil.disk_usage(cache).free:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            with FileLock(cache / f"{self.key}.lock"):
+                if not root.exists():
+                    partial.mkdir(exist_ok=True)
+                    for contrast, patient in track(list(self._volumes()), "Making phantom volumes"):
+                        self._write(partial, contrast, patient)
+                    for unfinished in partial.glob("*.part"):  # of a process that was killed
+                        unfinished.unlink()
+                    os.replace(partial, root)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise InputError(
+                f"data.cache: cannot make the phantom in {cache} ({error}); it needs "
+                f"{self._bytes() / 1e6:.0f} MB: free some, or choose another folder with data.cache=DIR"
+            ) from None
+        return root
+
+    def _volumes(self):
+        return ((contrast, patient) for patient in range(self.patients) for contrast in CONTRASTS)
+
+    def _bytes(self) -> int:
+        pixels = self.patients * len(CONTRASTS) * self.slices * self.matrix**2
+        return pixels * (self.coils * 2 * 8 + 4 + len(BRAIN))
+
+    def _write(self, folder: Path, contrast: str, patient: int) -> None:
+        identity = f"{self.seed}-{contrast}-{patient}"
+        number = derive_seed("phantom", identity)
+        target = folder / f"file_brain_{contrast}_900_{number % 10**7:07d}.h5"
+        if target.exists():
+            return
+        generator = torch.Generator().manual_seed(number)
+        made = self._varied(CONTRASTS[contrast], identity)
+        kspace, tissue = self._acquired(made, generator)
+        image = centre_crop(rss(ifft2c(kspace)), (self.matrix, self.matrix))
+        with whole_hdf5(target) as file:
+            file["kspace"], file["reconstruction_rss"] = kspace.numpy(), image.numpy()
+            file["tissue"] = tissue.numpy()
+            file["ismrmrd_header"] = self._header(contrast, made.protocol, identity).encode()
+            file.attrs["acquisition"] = contrast
+            file.attrs["patient_id"] = hashlib.sha256(f"patient {identity}".encode()).hexdigest()
+            file.attrs["max"], file.attrs["norm"] = image.max().item(), image.norm().item()
+
+    def _acquired(self, contrast: Contrast, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Of a newly drawn patient, noisy multicoil k-space [slices, coils, 2 matrix, matrix] and the truth, `shares`."""
+        subject, signal = draw_subject(generator), _signals(contrast, generator)
+        texture = smooth_field(generator, 1, 25.0)
+        shift = 4 * torch.randn(2, generator=generator)
+        lowest = -22 + 8 * torch.rand((), generator=generator)
+        gap = 9 + 1.5 * torch.rand((), generator=generator)
+        phase, maps = _phase(generator, 2 * self.matrix), _coil_maps(generator, self.coils, 2 * self.matrix)
+        volume, tissue = [], []
+        for index in range(self.slices):
+            points = _plane(2 * self.matrix, shift, lowest + index * gap)
+            tissues = subject(points)
+            image = sum(signal[name] * fraction for name, fraction in tissues.items())
+            image = image * (1 + 0.04 * texture(points)[0])
+            volume.append(_acquire(image * phase * maps, self.matrix))
+            tissue.append(shares(tissues))
+        kspace = torch.stack(volume)
+        level = 0.012 * (1 + 0.3 * torch.rand((), generator=generator))
+        kspace = kspace + level * torch.randn(kspace.shape, dtype=torch.complex64, generator=generator)
+        return KSPACE_SCALE * kspace, torch.stack(tissue)
+
+    def _varied(self, contrast: Contrast, identity: str) -> Contrast:
+        """With a volume's own protocol."""
+        generator = torch.Generator().manual_seed(derive_seed("protocol", identity))
+        tr, te = (
+            factors[int(torch.randint(len(factors), (), generator=generator))] for factors in (self.tr_factors, self.te_factors)
+        )
+        own = contrast.protocol
+        return replace(contrast, protocol=replace(own, tr=own.tr * tr, te=own.te * te))
+
+    def _header(self, contrast: str, protocol: Protocol, identity: str) -> str:
+        return header.TEMPLATE.format(
+            measurement=identity, acquisition=contrast, coils=self.coils, rows=2 * self.matrix, cols=self.matrix,
+            readout=2 * FOV_MM, fov=FOV_MM, recon=FOV_MM, thickness=THICKNESS_MM, last=self.matrix - 1, centre=self.matrix // 2,
+            tr=protocol.tr, te=protocol.te, ti=protocol.ti, flip=protocol.flip, field=FIELD_T, sequence="TurboSpinEcho",
+        )  # fmt: skip
+
+
+def shares(tissues: dict[str, Tensor]) -> Tensor:
+    """Tissue fractions on the fine grid [2M, 2M] -> those of `BRAIN` on the coarse one, [3, M, M], uint8 with 255 for all."""
+    fractions = torch.nn.functional.avg_pool2d(torch.stack([tissues[name] for name in BRAIN])[None], 2)[0]
+    return (255 * fractions).round().to(torch.uint8)
+
+
+def _signals(contrast: Contrast, generator: torch.Generator) -> dict[str, float]:
+    """Signal of each tissue in one patient, whose relaxation times and densities differ by a few percent."""
+    signals = {}
+    for name, tissue in TISSUES.items():
+        t1, t2, pd, agent = (1 + 0.05 * torch.randn(4, generator=generator).clamp(-2, 2)).tolist()
+        own = Tissue(tissue.t1 * t1, tissue.t2 * t2, tissue.pd * pd)
+        signals[name] = contrast.signal(own.enhanced(contrast.agent.get(name, 0.0) * agent), contrast.protocol)
+    return signals
+
+
+def _plane(size: int, shift: Tensor, height: Tensor) -> Tensor:
+    """Points [size, size, 3] of an axial slice; rows run from back to front, as in fastMRI's arrays."""
+    axis = ((torch.arange(size) + 0.5) / size - 0.5) * FOV_MM
+    y, x = torch.meshgrid(axis + shift[0] - 16, axis + shift[1], indexing="ij")
+    return torch.stack([x, y, height.expand_as(x)], dim=-1)
+
+
+def _acquire(images: Tensor, matrix: int) -> Tensor:
+    """Coil images [K, 2M, 2M] on a fine grid -> k-space [K, 2M, M]: readout twice the field of view, low-pass.
+
+    Cropping k-space is what a scanner does: partial volume and Gibbs ringing come with it.
+    """
+    padded = torch.nn.functional.pad(images, (0, 0, matrix, matrix))
+    return centre_crop(fft2c(padded), (2 * matrix, matrix)) / 2
+
+
+def _coil_maps(generator: torch.Generator, coils: int, size: int) -> Tensor:
+    """Smooth complex sensitivities [K, size, size]: loops on a ring about the head, each with its own phase."""
+    v, u = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    angle = 2 * torch.pi * (torch.arange(coils) + torch.rand((), generator=generator)) / coils
+    near_u, near_v = (1.3 * f(angle)[:, None, None] for f in (torch.cos, torch.sin))
+    distance = (u - near_u).square() + (v - near_v).square()
+    ramp = angle[:, None, None] + 0.7 * (near_u * u + near_v * v)
+    return torch.polar(1.5 / (0.6 + distance), ramp)
+
+
+def _phase(generator: torch.Generator, size: int) -> Tensor:
+    """Smooth background phase [size, size], a random polynomial of second order, as a unit complex image."""
+    v, u = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    terms = torch.stack([torch.ones_like(u) * 4, u, v, u * v, u * u - v * v])
+    weights = 0.7 * torch.randn(5, 1, 1, generator=generator)
+    return torch.polar(torch.ones_like(u), (weights * terms).sum(0))

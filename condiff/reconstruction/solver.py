@@ -1,0 +1,113 @@
+"""Solving a measurement: all slices and samples in batches, each with the noise of its own seed."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from condiff.diffusion.denoiser import Denoise
+from condiff.diffusion.inverse import Method
+from condiff.diffusion.noise import SeededNoise
+from condiff.reconstruction.formulations import Pose, Problem
+from condiff.reconstruction.measurement import Measurement
+from condiff.sampling.batch import FRAMES
+from condiff.seeds import derive_seed
+
+
+@dataclass
+class Solver:
+    """A method with all it needs but the measurement.
+
+    Args:
+        denoise: the model, guided or not.
+        method: one of `condiff.diffusion.inverse`.
+        pose: one of `condiff.reconstruction.formulations`.
+        sigmas: its levels [N + 1], the last 0.
+        samples: K, of each slice.
+        batch_size: images at once; halved, for the volumes that follow too, where so many do not fit into memory.
+        seed: of the noise.
+    """
+
+    denoise: Denoise
+    method: Method
+    pose: Pose
+    sigmas: Tensor
+    samples: int
+    batch_size: int
+    seed: int
+
+    def __call__(
+        self,
+        measured: Measurement,
+        places: Sequence[int],
+        streams: Sequence[tuple[str | int, ...]],
+        cond: Tensor | None,
+        on_step: Callable[[float], None] = lambda share: None,
+    ) -> tuple[Tensor, Tensor]:
+        """Complex images [K, S, H, W] of the slices at some places of a measurement, and the first sample of the middle one
+        on its way there [F, H, W].
+
+        Args:
+            streams: what names the noise of each slice: sample k depends on (seed, stream, k) alone.
+            cond: [S, D] or None.
+            on_step: receives the share of the volume's work that was done; negative where it has to be done again.
+
+        Raises:
+            torch.OutOfMemoryError: one image alone does not fit.
+        """
+        items = [(index, k) for index in range(len(places)) for k in range(self.samples)]
+        images: list[Tensor] = []
+        way: list[Tensor] = []
+        begin = 0
+        while begin < len(items):
+            part = items[begin : begin + self.batch_size]
+            solved = self._solved(measured, places, streams, part, cond, lambda steps: on_step(steps / len(items)))
+            if solved is None:
+                torch.cuda.empty_cache()  # not where the error was caught: its traceback held every activation
+                self.batch_size = len(part) // 2
+                continue
+            images.append(solved[0])
+            way = solved[1] or way
+            begin += len(part)
+        return torch.cat(images).unflatten(0, (len(places), self.samples)).transpose(0, 1), torch.stack(way)
+
+    def _solved(
+        self,
+        measured: Measurement,
+        places: Sequence[int],
+        streams: Sequence[tuple[str | int, ...]],
+        items: Sequence[tuple[int, int]],
+        cond: Tensor | None,
+        on_step: Callable[[float], None],
+    ) -> tuple[Tensor, list[Tensor]] | None:
+        """Images [B, H, W] of (slice, sample) pairs, and the states of the first sample of the middle slice, if it is among
+        them; None where they do not fit into memory at once."""
+        done, tick, every = 0.0, len(items) / len(self.sigmas), -(-len(self.sigmas) // FRAMES)
+        shown = items.index((len(places) // 2, 0)) if (len(places) // 2, 0) in items else None
+        states = []
+        try:
+            problem = self.pose(measured, [places[index] for index, _ in items])
+            for step, state in enumerate(self._states(problem, streams, items, cond)):
+                if shown is not None and step % every == 0:
+                    states.append(problem.assemble(state)[shown].cpu())
+                done += tick
+                on_step(tick)
+            images = problem.assemble(state).cpu()
+        except torch.OutOfMemoryError:
+            if len(items) == 1:
+                raise
+            on_step(-done)
+            return None
+        return images, [*states, images[shown]] if shown is not None else []
+
+    def _states(
+        self, problem: Problem, streams: Sequence[tuple[str | int, ...]], items: Sequence[tuple[int, int]], cond: Tensor | None
+    ) -> Iterator[Tensor]:
+        """x after every step."""
+        seeds = [derive_seed("reconstruct", self.seed, *streams[i], k, coil) for i, k in items for coil in range(problem.each)]
+        noise = SeededNoise(seeds)
+        x = self.sigmas[0] * noise.draw(problem.shape).to(problem.y.device)
+        known = None if cond is None else cond[[index for index, _ in items]].repeat_interleave(problem.each, dim=0).to(x)
+        denoise = problem.prior(self.denoise)
+        yield from self.method(denoise, x, self.sigmas, problem.A, problem.y, problem.sigma_y, known, noise=noise)

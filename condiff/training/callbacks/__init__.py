@@ -1,0 +1,22 @@
+"""Lightning callbacks: averaged weights, pictures and measurements of what the model can do so far."""
+
+from condiff.training.callbacks.checkpoints import Checkpoints, StopAtSignal, Stopped
+from condiff.training.callbacks.ema import EMA, StoredAverages
+from condiff.training.callbacks.lost_process import StopAtLostProcess
+from condiff.training.callbacks.nan_guard import StopAtNaN
+from condiff.training.callbacks.reconstruction_grid import ReconstructionGrid
+from condiff.training.callbacks.sample_grid import SampleGrid
+from condiff.training.callbacks.validation_metrics import Quality
+
+__all__ = [
+    "EMA",
+    "Checkpoints",
+    "Quality",
+    "ReconstructionGrid",
+    "SampleGrid",
+    "StopAtLostProcess",
+    "StopAtNaN",
+    "StopAtSignal",
+    "Stopped",
+    "StoredAverages",
+]

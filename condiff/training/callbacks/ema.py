@@ -1,0 +1,103 @@
+"""Averaged weights: the one that samples, and those stored on the way for later choice."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor, nn
+
+from condiff.training.checkpoint_io import store
+from condiff.training.ema import power
+
+Decay = Callable[[int], float]  # updates -> the share of itself that the average keeps
+
+
+class EMA(WeightAveraging):
+    """An average of the weights. Validation, sampling and the checkpoint's ``state_dict`` use it, the raw weights go
+    on in ``current_model_state``. The running statistics of BatchNorm are averaged like the weights; integers are copied.
+
+    Args:
+        decay: `condiff.training.ema.power` or `constant`.
+    """
+
+    def __init__(self, decay: Decay):
+        def update(averages: list[Tensor], currents: list[Tensor], count: Tensor | int) -> None:
+            """Of tensors that are all of one type."""
+            if averages[0].is_floating_point():
+                torch._foreach_lerp_(averages, currents, 1 - decay(int(count) + 1))
+            else:
+                torch._foreach_copy_(averages, currents)
+
+        super().__init__(use_buffers=True, multi_avg_fn=torch.no_grad()(update))
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Lightning copies the model before it moves to its device: let the average follow."""
+        if self._average_model is not None:
+            self._average_model.to(pl_module.device)
+            self._average_model.n_averaged = self._average_model.n_averaged.cpu()  # it is read at every step
+
+
+def batch_statistics(module: nn.Module) -> dict[str, Tensor]:
+    """Running means and variances of batch normalization, by name: part of what is learned, beside the parameters."""
+    return {name: buffer for name, buffer in module.named_buffers() if name.endswith(("running_mean", "running_var"))}
+
+
+class StoredAverages(L.Callback):
+    """Keeps averages of a few widths and stores them now and then, so that ``ema.py`` can make any other of them.
+
+    Each file holds ``step``, ``stds``, one float16 state dict per width, of trained weights and `batch_statistics`, and the
+    other buffers as they were.
+
+    Args:
+        folder: where the files go.
+        stds: relative widths; two are enough to make others of; ``ema.py`` says how nearly.
+        times: how often, evenly over the run; 0 is never.
+    """
+
+    def __init__(self, folder: str | Path, stds: Sequence[float] = (0.05, 0.1), times: int = 8):
+        self.folder, self.stds, self.times = Path(folder), tuple(stds), times
+        self.count = 0
+        self.averages: list[list[Tensor]] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        if self.times < 1 or not trainer.is_global_zero or trainer.global_step == self.count:  # or gradients are accumulated
+            return
+        self.count = trainer.global_step
+        learned = {name: parameter.detach() for name, parameter in pl_module.named_parameters() if parameter.requires_grad}
+        learned |= batch_statistics(pl_module)
+        current = list(learned.values())
+        if not self.averages or len(self.averages[0]) < len(current):  # a run resumed from before has no statistics
+            averages = self.averages or [[] for _ in self.stds]
+            self.averages = [[*average, *(tensor.clone() for tensor in current[len(average) :])] for average in averages]
+        for std, average in zip(self.stds, self.averages, strict=True):
+            torch._foreach_lerp_(average, current, 1 - power(self.count, std))
+        total = int(trainer.estimated_stepping_batches)
+        due = self.count * self.times // total > (self.count - 1) * self.times // total
+        if due:
+            names, others = list(learned), pl_module.state_dict().keys() - learned
+            buffers = {name: buffer.cpu() for name, buffer in pl_module.named_buffers() if name in others}
+            self._store([dict(zip(names, (p.half().cpu() for p in average), strict=True)) for average in self.averages], buffers)
+
+    def _store(self, states: list[dict[str, Tensor]], buffers: dict[str, Tensor]) -> None:
+        if not all(weight.isfinite().all() for state in states for weight in state.values()):
+            return  # diverged; it is told elsewhere
+        content = {"step": self.count, "stds": self.stds, "averages": states, "buffers": buffers}
+        store(content, self.folder / f"step-{self.count:07d}.pt")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count, "averages": self.averages}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.count, self.averages = state_dict["count"], state_dict["averages"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """What a resumed run brings along lies on the CPU; what a folder holds of another run goes, or the two would be mixed."""
+        if not trainer.is_global_zero:
+            self.averages = []  # the first process stores them
+        elif not self.count:
+            for old in self.folder.glob("step-*.pt"):
+                old.unlink()
+        self.averages = [[parameter.to(pl_module.device) for parameter in average] for average in self.averages]

@@ -1,0 +1,51 @@
+"""Pictures of what an autoencoder keeps of an image."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from condiff.files import export
+from condiff.training.callbacks.optional import optional
+
+GAIN = 4.0  # of the differences, to be seen
+
+
+class ReconstructionGrid(L.Callback):
+    """At every validation real images, a row each contrast, beside what the autoencoder makes of them and the difference.
+
+    They stay on this disk. Stands before the averaging callback in the list, so that it runs while the averaged weights
+    are in place.
+
+    Args:
+        folder: where the pictures go.
+        num_images: of each contrast.
+    """
+
+    def __init__(self, folder: str | Path, num_images: int):
+        self.folder, self.num_images = Path(folder), num_images
+
+    @torch.no_grad()
+    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        if not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        with optional("reconstructions", trainer.global_step):
+            self._save(trainer, pl_module)
+
+    def _save(self, trainer: Any, pl_module: Any) -> None:
+        data = trainer.datamodule
+        blocks: dict[str, dict[str, Tensor]] = {"real": {}, "by way of its code": {}, f"difference x {GAIN:g}": {}}
+        for contrast in data.conditioning.contrasts:
+            images = data.val.examples(contrast, self.num_images)
+            if not len(images):
+                continue
+            made = pl_module(images.to(pl_module.device)).cpu()
+            real, again = data.transform.magnitude(images), data.transform.magnitude(made)
+            for title, some in zip(blocks, (real, again, 0.5 + GAIN * (again - real)), strict=True):
+                blocks[title][contrast] = some
+        self.folder.mkdir(parents=True, exist_ok=True)
+        picture = export.grid(blocks)
+        picture.save(self.folder / f"step-{trainer.global_step:06d}.png")
+        picture.save(self.folder / "samples.png")

@@ -1,0 +1,105 @@
+"""Pictures of what the model can do so far."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from condiff import sampling
+from condiff.diffusion.guidance import Guidance
+from condiff.diffusion.samplers import Sampler
+from condiff.files import export
+from condiff.training.callbacks.optional import optional
+
+
+class SampleGrid(L.Callback):
+    """At every validation a grid of samples, a row each contrast, real images beside; at the end a GIF too.
+
+    The same noise every time, so the grids differ by what was learned between them. Stands before the
+    averaging callback in the list, so that it runs while the averaged weights are in place.
+
+    Args:
+        folder: where the pictures go.
+        sampler, guidance, steps: how to sample.
+        num_samples: of each contrast.
+        num_real: real validation images beside them.
+        batch_size: samples drawn at once.
+        seed: of the noise.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        sampler: Sampler,
+        guidance: Guidance,
+        steps: int,
+        num_samples: int,
+        num_real: int,
+        batch_size: int,
+        seed: int = 0,
+    ):
+        self.folder, self.sampler, self.guidance, self.steps = Path(folder), sampler, guidance, steps
+        self.num_samples, self.num_real, self.batch_size, self.seed = num_samples, num_real, batch_size, seed
+        self._drawn: list[Tensor] | None = None
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Before anything is spent: raises InputError for steps or guidance that are not to be had."""
+        pl_module.schedule.steps(self.steps)
+        self.guidance(pl_module)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        with optional("sample grid", trainer.global_step):
+            self._drawn = self._draw(pl_module)
+            self._save_grid(pl_module, f"step-{trainer.global_step:06d}", self._drawn)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """What the last validation drew, as ``samples.png`` and as a film of how it came about."""
+        if not trainer.is_global_zero or self._drawn is None:
+            return
+        with optional("final sample grid", trainer.global_step):
+            self._save_grid(pl_module, "samples", self._drawn)
+            path, ways = self.folder / "denoising.gif", torch.stack([way for way in self._drawn if len(way) > 1], dim=1)
+            export.save_gif(path, [export.grid(self._blocks(pl_module, frame)) for frame in ways])
+            for logger in _with(trainer, "log_video"):
+                logger.log_video("denoising", [str(path)])
+
+    def _draw(self, system: Any) -> list[Tensor]:
+        """Of every sample its states [F, C, H, W], the noise first, or where it is none of the film's the sample [1, C, H, W]."""
+        data = system.trainer.datamodule
+        draws = sampling.plan(self._contrasts(system), self.num_samples, self.seed, shared_noise=False, watched=sampling.MOVING)
+        how = data.transform.shape, self.sampler, self.guidance, self.steps
+        batches = (draws[first : first + self.batch_size] for first in range(0, len(draws), self.batch_size))
+        return [states for batch in batches for states in sampling.draw(system, data.conditioning, batch, *how)]
+
+    def _blocks(self, system: Any, images: Tensor) -> dict[str, dict[str, Tensor]]:
+        """Images of each contrast, as many of one as of another, in every way there is to look at them."""
+        labels = [contrast or "any" for contrast in self._contrasts(system)]
+        views = system.trainer.datamodule.transform.views(images)
+        return {
+            f"generated {title}".strip(): dict(zip(labels, view.chunk(len(labels)), strict=True)) for title, view in views.items()
+        }
+
+    def _contrasts(self, system: Any) -> list[str | None]:
+        return sampling.requested(None, system.trainer.datamodule.conditioning.contrasts, system.conditional)
+
+    def _save_grid(self, system: Any, name: str, drawn: list[Tensor]) -> None:
+        """Samples beside real images to disk; to the loggers samples alone, for a patient's image stays here."""
+        data, blocks = system.trainer.datamodule, self._blocks(system, torch.stack([way[-1] for way in drawn]))
+        real = {c or "any": data.transform.magnitude(data.val.examples(c, self.num_real)) for c in self._contrasts(system)}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        export.grid(blocks | {"real": real}).save(self.folder / f"{name}.png")
+        for logger in _with(system.trainer, "log_image"):
+            logger.log_image(
+                "samples",
+                [export.grid({title: {label: rows[label]} for title, rows in blocks.items()}) for label in real],
+                caption=list(real),
+            )
+
+
+def _with(trainer: L.Trainer, method: str) -> list:
+    """The loggers that can take pictures."""
+    return [logger for logger in trainer.loggers if hasattr(logger, method)]

@@ -1,0 +1,53 @@
+"""How checkpoints reach the disk: beside their target, then renamed, so the one before stays whole until the next is."""
+
+import glob
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from condiff.errors import InputError
+from condiff.files.atomic import whole
+
+
+class CheckpointIO(TorchCheckpointIO):
+    """Lightning's plugin for checkpoint files.
+
+    Args:
+        read: path -> the content that a run is resumed from.
+    """
+
+    def __init__(self, read: Callable[[Any], dict[str, Any]]):
+        super().__init__()
+        self.read = read
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """What ``read`` makes of the file."""
+        return self.read(path)
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None) -> None:
+        """Raises InputError as `store` does."""
+        store(checkpoint, Path(path))
+
+
+def store(content: dict[str, Any], path: Path) -> None:
+    """Write a file of torch's that takes its name when it is complete and on the disk. Raises InputError where it cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for stray in path.parent.glob(f"{glob.escape(path.name)}.*.part"):  # of a process that was killed while it wrote
+            stray.unlink(missing_ok=True)
+        with whole(path) as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:
+        failure = error if isinstance(error, OSError) else error.__context__  # torch replaces the disk's error by its own
+        if not isinstance(failure, OSError):
+            raise
+        kept = "; the one before it is whole" if path.is_file() else ""
+        raise InputError(
+            f"{path}: cannot be written ({failure.strerror}){kept}. Free some space or make it writable, then resume the run"
+        ) from None

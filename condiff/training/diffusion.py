@@ -1,0 +1,124 @@
+"""The diffusion system: a denoiser, the noise levels it learns at, and how it is optimized."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from condiff.data.datamodule import Sample
+from condiff.data.latents import Encoded
+from condiff.diffusion.denoiser import Denoiser
+from condiff.diffusion.losses import Loss, denoising
+from condiff.diffusion.schedules import Schedule
+from condiff.nn import Codec, Pixels
+from condiff.seeds import derive_seed
+from condiff.training.lr_schedules import scheduled
+
+VALIDATION_LEVELS = 8
+
+
+class DiffusionSystem(L.LightningModule):
+    """Trains ``denoiser``; is itself a ``denoise(x, sigma, cond)``.
+
+    Args:
+        denoiser: the network and its parameterization.
+        schedule: noise levels of training, and the grid of sampling.
+        optimizer: parameters -> optimizer.
+        lr_factor: (step, total steps) -> factor on the learning rate.
+        codec: where the diffusion happens: `Pixels`, or an autoencoder's latent space.
+        loss: what the denoiser is trained to do.
+        p_uncond: share of training images whose condition is dropped; with 1 the model is unconditional.
+        p_unknown: share of training images of which a random subset of the condition's fields is known, of any size alike.
+        fields: how many numbers each field of the condition has.
+        seed: of the noise; each step and process has its own, so a resumed run repeats nothing.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        schedule: Schedule,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        lr_factor: Callable[[int, int], float],
+        codec: Codec,
+        loss: Loss = denoising,
+        p_uncond: float = 0.1,
+        p_unknown: float = 0.0,
+        fields: Sequence[int] | None = None,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.denoiser, self.schedule, self.loss = denoiser, schedule, loss
+        self.codec: Codec = codec.requires_grad_(False)
+        self.optimizer, self.lr_factor, self.seed = optimizer, lr_factor, seed
+        self.p_uncond, self.p_unknown, self.fields = p_uncond, p_unknown, tuple(fields or ())
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it ever saw a condition."""
+        return self.p_uncond < 1
+
+    @property
+    def latent(self) -> bool:
+        """Whether the diffusion is of codes, not of images."""
+        return not isinstance(self.codec, Pixels)
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """What costs the time, and is worth compiling."""
+        return [self.denoiser.net]
+
+    def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
+        """x [B, C, H, W] at noise level sigma [B] or [] -> x0."""
+        return self.denoiser(x, sigma, cond)
+
+    def training_step(self, batch: Sample | Encoded, batch_idx: int) -> dict[str, Tensor]:
+        """The loss; beside it each image's own, ``losses`` [B], and its noise level, ``sigma`` [B]."""
+        stream = "train", self.trainer.fit_loop.total_batch_idx + 1, self.global_rank
+        generator = self._generator(*stream)
+        x0 = batch.z if isinstance(batch, Encoded) else self._encoded(batch.image)
+        n = len(x0)
+        keep = torch.rand(n, 1, generator=generator, device=self.device) >= self.p_uncond
+        sigma = self.schedule.sample(n, torch.Generator().manual_seed(derive_seed(self.seed, "sigma", *stream))).to(self.device)
+        eps = torch.randn(x0.shape, generator=generator, device=self.device)
+        if self.p_unknown:
+            keep = keep & self._subset(n, generator)
+        progress = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
+        losses = self.loss(self.denoiser, x0, eps, sigma, batch.cond * keep, progress)
+        loss = losses.mean()
+        self.log("train/loss", loss, prog_bar=True)
+        return {"loss": loss, "losses": losses.detach(), "sigma": sigma}
+
+    def validation_step(self, batch: Sample, batch_idx: int) -> None:
+        """The loss at eight fixed levels, together and one by one: as at the end of training, with the same noise every time."""
+        generator = self._generator("validate", batch_idx)
+        x0, n = self._encoded(batch.image), len(batch.image)
+        image = torch.arange(n)  # heads have slices in the same order: shift, lest a level always meet the same slice
+        level = (image + image // VALIDATION_LEVELS + 5 * batch_idx) % VALIDATION_LEVELS
+        levels = self.schedule.sigma((torch.arange(VALIDATION_LEVELS) + 0.5) / VALIDATION_LEVELS)
+        eps = torch.randn(x0.shape, generator=generator, device=self.device)
+        loss = self.loss(self.denoiser, x0, eps, levels[level].to(self.device), batch.cond * self.conditional, 1.0)
+        self.log("val/loss", loss.mean(), prog_bar=True, batch_size=n, sync_dist=True)
+        for one in level.unique().tolist():
+            mine = loss[(level == one).to(self.device)]
+            self.log(f"val/loss at sigma {levels[one]:.2g}", mine.mean(), batch_size=len(mine), sync_dist=True)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        steps = int(self.trainer.estimated_stepping_batches)
+        return scheduled(self.optimizer(self.denoiser.parameters()), self.lr_factor, steps)
+
+    def _encoded(self, images: Tensor) -> Tensor:
+        """In full precision, as codes that are made beforehand."""
+        with torch.autocast(self.device.type, enabled=False), torch.no_grad():
+            return self.codec.encode(images.float())
+
+    def _subset(self, n: int, generator: torch.Generator) -> Tensor:
+        """Which numbers [n, D] of the conditions are known."""
+        chosen, share = torch.rand(2, n, 1, generator=generator, device=self.device)
+        known = torch.rand(n, len(self.fields), generator=generator, device=self.device) >= share * (chosen < self.p_unknown)
+        return known.repeat_interleave(torch.tensor(self.fields, device=self.device), dim=1)
+
+    def _generator(self, *stream: int | str) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(derive_seed(self.seed, *stream))

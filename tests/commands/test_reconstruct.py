@@ -1,0 +1,393 @@
+"""reconstruct.py and sample.py init=, as their users call them, on the tiny phantom."""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from condiff.checkpoint import checkpoint
+from condiff.commands import reconstruct
+from condiff.data.fastmri.reader import read_acquired
+from condiff.mri.fourier import fit, ifft2c, rss, to_channels
+from condiff.mri.maps import espirit, low_resolution
+from condiff.mri.masks import equispaced_fraction, poisson
+from condiff.reconstruction.formulations import coilwise, combined, phased
+from condiff.reconstruction.measurement import Grid, measure
+from condiff.reconstruction.pipeline import Scan
+from tests.conftest import ROOT, TINY_RUN, bad, write_raw
+
+ARGUMENTS = ["volumes=1", "steps=4", "batch_size=3", "mask.centre=0.3", "acceleration=2", "accelerator=cpu"]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def checkpoint_of(run_entry, kept, tmp_path):
+    """Trains a tiny model once, by name and further arguments."""
+
+    def train(name, *arguments):
+        path = kept / f"{name}.ckpt"
+        if not path.is_file():
+            run_entry("train.py", *TINY_RUN, *arguments, f"hydra.run.dir={name}")
+            path.write_bytes(Path(f"{name}/checkpoints/last.ckpt").read_bytes())
+        return path
+
+    return train
+
+
+@pytest.fixture
+def prior(checkpoint_of):
+    """Of complex images."""
+    return checkpoint_of("complex", "data.transform=complex", "data.downsample=1")
+
+
+@pytest.fixture
+def magnitudes(checkpoint_of):
+    """Of magnitude images."""
+    return checkpoint_of("magnitude")
+
+
+def acquired(tmp_path, **settings):
+    return read_acquired(write_raw(tmp_path / "one.h5", shape=(128, 64), recon_mm=220.0, **settings))
+
+
+def measured(tmp_path, acceleration=3.0, **settings):
+    scan = acquired(tmp_path, **settings)
+    shape = (scan.sampled.shape[0], scan.sampled.shape[1])
+    mask = equispaced_fraction(shape, acceleration, 0.2, torch.Generator().manual_seed(0)) if acceleration > 1 else scan.sampled
+    return scan, measure(scan.kspace, mask, scan.fov_mm, Grid(64, 220.0, 0.99), espirit)
+
+
+def test_all_samples_are_their_own_truth(tmp_path):
+    """R = 1: the combined image meets the data up to their noise, and its 99 % quantile is white."""
+    scan, one = measured(tmp_path, 1.0, noise=1e-3)
+    target, squares = one.target(scan.kspace, espirit)
+    assert torch.quantile(target.abs(), 0.99).item() == pytest.approx(2.0, rel=0.01)
+    y = one.operator([0, 1])(to_channels(target))
+    misfit = (one.kspace - y).abs().square().mean() / (2 * one.sigma_y**2)
+    assert misfit.item() == pytest.approx(3 / 4, rel=0.15)  # of four coils' noise the image took one
+    torch.testing.assert_close(target.abs() * one.brightness, squares, rtol=0.05, atol=0.02 * float(squares.max()))
+
+
+def test_nothing_is_taken_from_what_was_not_sampled(tmp_path):
+    """Other values where the mask is false: the same measurement."""
+    scan, one = measured(tmp_path)
+    mask = equispaced_fraction((64, 64), 3.0, 0.2, torch.Generator().manual_seed(0))
+    spoilt = torch.where(mask, scan.kspace, 17.0 + 0j)
+    other = measure(spoilt, mask, scan.fov_mm, one.grid, espirit)
+    assert torch.equal(one.kspace, other.kspace) and torch.equal(one.maps, other.maps)
+    assert (one.scale, one.sigma_y) == (other.scale, other.sigma_y)
+
+
+def test_simulated_data_are_the_operators_own(tmp_path):
+    """y = A x + noise of the deviation that was measured, nothing where nothing was sampled."""
+    scan, one = measured(tmp_path)
+    target, _ = one.target(scan.kspace, espirit)
+    made = one.simulated(target, torch.Generator().manual_seed(0))
+    left = (made.kspace - one.operator([0, 1])(to_channels(target)))[..., one.mask]
+    assert torch.view_as_real(left).std().item() == pytest.approx(one.sigma_y, rel=0.05)
+    assert made.kspace[..., ~one.mask].abs().max() == 0
+
+
+def test_more_coils_than_are_kept(tmp_path):
+    """Twelve whose noise is correlated, compressed to four: the brightness is still that of all twelve."""
+    path = write_raw(tmp_path / "one.h5", shape=(128, 64), coils=12, noise=1e-3)
+    with h5py.File(path, "r+") as file:
+        blend = np.eye(12) + 0.4 * np.random.default_rng(0).standard_normal((12, 12))
+        file["kspace"][...] = np.einsum("ab,sbrc->sarc", blend, file["kspace"][()])
+    scan = read_acquired(path)
+    one = measure(scan.kspace, scan.sampled, scan.fov_mm, Grid(64, 220.0, 0.99), espirit, coils=4)
+    target, squares = one.target(scan.kspace, espirit)
+    seen = target.abs() > 0.5
+    torch.testing.assert_close((target.abs() * one.brightness)[seen], squares[seen], rtol=0.05, atol=0)
+
+
+def test_own_grid_and_units(prior, run_entry, tmp_path):
+    """All samples, twice the model's resolution: the file's root sum of squares comes back, low-passed, in its units."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    path = write_raw(folder / "one.h5", shape=(128, 64), noise=1e-6)
+    (folder / "one.two.h5").write_bytes(path.read_bytes())  # a name of its own, dots or not
+    arguments = "acceleration=1", "method=zero_filled", "steps=1", "mask.centre=0", f"data.root={folder}", "out=out"
+    run_entry("reconstruct.py", f"ckpt={prior}", *ARGUMENTS[2:3], "accelerator=cpu", *arguments)
+    scan = read_acquired(path)
+    whole = rss(ifft2c(fit(fit(scan.kspace, (32, 32)), (64, 64))))
+    with h5py.File("out/one.h5") as file:
+        found = torch.from_numpy(file["reconstruction"][()])
+    assert Path("out/one.two.h5").is_file() and Path("out/one.two.png").is_file()
+    assert found.shape == whole.shape and (found - whole).norm() < 0.05 * whole.norm()
+
+
+def test_readouts_are_cropped_where_they_are_whole(tmp_path):
+    scan = acquired(tmp_path)
+    assert scan.kspace.shape[-2:] == (64, 64) and scan.full and scan.fov_mm == (220.0, 220.0)
+
+
+def test_problems_of_one_truth(tmp_path):
+    """A real image of smooth phase: each way to pose it meets the data with that image."""
+    scan, one = measured(tmp_path, 1.0, noise=1e-4)
+    target, _ = one.target(scan.kspace, espirit)
+    for pose in (combined, phased, coilwise):
+        problem = pose(one, [0, 1])
+        x = problem.A.adjoint(problem.y)  # all was sampled: the adjoint is the inverse
+        error = (problem.assemble(x).abs() - target.abs()).norm() / target.norm()
+        assert error < 0.1, pose.__name__  # coil by coil the noise adds up
+
+
+def test_reconstruct(prior, run_entry, tmp_path, capsys, phantom_root):
+    run_entry("reconstruct.py", f"ckpt={prior}", *ARGUMENTS, "method=posterior", "samples=3", "keep_samples=true", "out=out")
+    (path,) = Path("out").glob("*.h5")
+    with h5py.File(path) as file:
+        numbers = json.loads(file.attrs["metrics"])
+        assert file["samples"].shape == (3, 2, 32, 32) and file["reconstruction"].shape == (2, 32, 32)
+        np.testing.assert_allclose(file["samples"][()].mean(0), file["combined"][()], rtol=1e-4, atol=1e-6)
+        assert (file["standard_deviation"][()] >= 0).all()
+    assert {path.suffix for path in Path("out").iterdir()} == {".h5", ".png", ".gif", ".json"}
+    assert numbers["evaluations_per_slice"] == 3 * 4
+    assert numbers["acceleration"] == pytest.approx(2, rel=0.1) and 0 < numbers["cg_residual"]["last"] < 0.05
+    assert set(numbers["combined"]) == {"zero_filled", "one", "mean"} and numbers["uncertainty"]["coverage_3"] <= 1
+    before = path.stat().st_mtime_ns
+    capsys.readouterr()
+    run_entry("reconstruct.py", f"ckpt={prior}", *ARGUMENTS, "method=posterior", "samples=3", "keep_samples=true", "out=out")
+    assert path.stat().st_mtime_ns == before and "1 of 1" in capsys.readouterr().out
+    with h5py.File(path) as file, h5py.File(next(phantom_root.glob(path.name))) as source:
+        assert file["reconstruction"].shape == source["reconstruction_rss"].shape
+    assert "made otherwise" in bad(capsys, run_entry, "reconstruct.py", f"ckpt={prior}", *ARGUMENTS, "out=out")
+
+
+@pytest.mark.parametrize(
+    ("method", "each", "models"),
+    [  # evaluations of the network an image in 4 steps
+        ("dds", 4, ("complex", "magnitude")),
+        ("posterior", 4, ("complex",)),
+        ("pula", 4 * 4, ("complex",)),
+        ("dps", 4, ("magnitude",)),
+        ("score_mri", 4 * 2 - 1, ("complex", "magnitude")),
+        pytest.param("score_mri_ssos", (4 * 2 - 1) * 2, ("complex", "magnitude"), marks=pytest.mark.slow),
+        ("csgm", 4 * 3 + 1, ("complex",)),
+        pytest.param("csgm_normalised", 4 * 3 + 1, ("complex",), marks=pytest.mark.slow),
+        ("sense", 0, ("complex",)),
+        ("zero_filled", 0, ("magnitude",)),
+    ],
+)
+def test_every_method(method, each, models, prior, magnitudes, run_entry):
+    """On priors of complex images and of magnitudes; by components a magnitude prior is asked twice."""
+    for name in models:
+        ckpt = {"complex": prior, "magnitude": magnitudes}[name]
+        steps = [] if each else ["steps=1"]
+        run_entry("reconstruct.py", f"ckpt={ckpt}", *ARGUMENTS, f"method={method}", "slices=[1]", f"out={name}", *steps)
+        numbers = json.loads(Path(f"{name}/metrics.json").read_text())["mean"]["all"]
+        twice = 2 if name == "magnitude" and method.startswith("score_mri") else 1
+        assert numbers["evaluations_per_slice"] == each * twice
+        assert np.isfinite(numbers["combined.one.psnr"])
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [pytest.param(name, marks=pytest.mark.slow) for name in ("random", "equispaced", "equispaced_fraction")]
+    + ["poisson", "gaussian1d"],
+)
+def test_every_mask(mask, prior, run_entry):
+    """Asked for threefold, it is about that, and what is reported is what was kept."""
+    simple = ["method=zero_filled", "steps=1", f"mask={mask}", "mask.centre=0.15", "acceleration=3", "simulate=true", "out=out"]
+    run_entry(
+        "reconstruct.py", f"ckpt={prior}", *[word for word in ARGUMENTS if word[:5] not in ("steps", "mask.", "accel")], *simple
+    )
+    numbers = json.loads(Path("out/metrics.json").read_text())["volumes"][0]
+    assert numbers["data"] == "simulated"
+    assert numbers["acceleration"] == pytest.approx(3, rel=0.35 if mask == "equispaced" else 0.15)  # whose centre comes on top
+
+
+def test_a_width_of_its_own(prior, run_entry, tmp_path):
+    """Columns that were never acquired, and a field of view that is not the grid's, as the 213 columns of fastMRI."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    path = write_raw(folder / "one.h5", shape=(64, 27), fov_mm=(440.0, 185.625), last=24)
+    with h5py.File(path, "r+") as file:
+        file["kspace"][..., 25:] = 0
+    run_entry("reconstruct.py", f"ckpt={prior}", *ARGUMENTS, "method=zero_filled", "steps=1", f"data.root={folder}", "out=out")
+    numbers = json.loads(Path("out/metrics.json").read_text())["volumes"][0]
+    with h5py.File("out/one.h5") as file:
+        assert np.isfinite(file["reconstruction"][()]).all() and file["reconstruction"][()].any()
+    assert numbers["combined"]["one"]["psnr"] > 20  # its coils tell nothing of places, so there is nothing to unfold by
+
+
+def test_two_dimensional_mask_and_padded_edges(tmp_path):
+    """Poisson disc of the middle 48 of 64 columns, the rest zero-padded: acceleration counts what could be sampled."""
+    full = acquired(tmp_path)
+    mask = torch.zeros_like(full.sampled)
+    mask[:, 8:56] = poisson((64, 48), 3.0, 0.2, torch.Generator().manual_seed(0))
+    header = replace(full.volume.header, columns=(8, 56))
+    scan = replace(
+        full, kspace=full.kspace * mask, sampled=mask, full=False, volume=replace(full.volume, header=header), margins=None
+    )
+    scanned = Scan(Grid(64, 220.0, 0.99), espirit, 8, None, 8.0, False, 0)(scan, [1], torch.device("cpu"))
+    assert scanned.acceleration == pytest.approx((3.0, 3.0), rel=0.05) and scanned.target is None
+    assert torch.equal(scanned.measured.mask, mask) and scanned.measured.kspace.shape[0] == 1
+    assert not scanned.measured.kspace[..., ~mask].any()
+
+
+def test_maps_are_made_of_the_slices_that_are_asked_for(tmp_path):
+    """Once each, for the measurement and for its target; scale and noise level are the volume's."""
+    scan, sizes = acquired(tmp_path, slices=4), []
+
+    def counted(kspace, **settings):
+        sizes.append(len(kspace))
+        return low_resolution(kspace, **settings)
+
+    every = measure(scan.kspace, scan.sampled, scan.fov_mm, Grid(64, 220.0, 0.99), low_resolution, margins=scan.margins)
+    scanned = Scan(Grid(64, 220.0, 0.99), counted, 8, equispaced_fraction, 1.0, False, 0)
+    one = replace(scanned, mask=lambda shape, acceleration, generator: torch.ones(shape, dtype=torch.bool))(scan, [3], "cpu")
+    assert sizes == [1, 1] and (one.measured.scale, one.measured.sigma_y) == (every.scale, every.sigma_y)
+    assert torch.equal(one.measured.kspace[0], every.kspace[3]) and torch.equal(one.measured.maps[0], every.maps[3])
+
+
+def test_reasons_of_all_processes_reach_the_first(tmp_path, monkeypatch):
+    """By files, whoever ends first; none is left over."""
+    monkeypatch.setattr(reconstruct, "POLL_SECONDS", 0.01)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(reconstruct.gather, tmp_path, 0, 2, {Path("a"): "bad"})
+        assert reconstruct.gather(tmp_path, 1, 2, {Path("b"): "worse"}) == {Path("b"): "worse"}
+        assert first.result(timeout=30) == {Path("a"): "bad", Path("b"): "worse"}
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.slow
+def test_two_processes_reconstruct_as_one(prior, run_entry, cache, tmp_path):
+    environment = os.environ | {"CONDIFF_CACHE": str(cache), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    words = [f"ckpt={prior}", *ARGUMENTS, "volumes=2"]
+    command = [sys.executable, str(ROOT / "reconstruct.py"), *words, "devices=2", "out=two"]
+    subprocess.run(command, cwd=tmp_path, env=environment, timeout=240, check=True)
+    run_entry("reconstruct.py", *words, "out=one")
+    for path in Path("one").glob("*.h5"):
+        with h5py.File(path) as one, h5py.File(Path("two") / path.name) as two:
+            assert one["reconstruction"][()] == pytest.approx(two["reconstruction"][()], rel=1e-4, abs=1e-9)
+    assert len([*Path("two").glob("*.h5")]) == 2
+
+
+def test_wavelets(prior, run_entry):
+    pytest.importorskip("sigpy")
+    found = {}
+    for weight in (1e-3, 0.3):
+        arguments = "method=l1_wavelet", "steps=1", f"method.walk.weight={weight}", "acceleration=1", f"out=weight{weight}"
+        run_entry("reconstruct.py", f"ckpt={prior}", *ARGUMENTS, *arguments)
+        found[weight] = json.loads(Path(f"weight{weight}/metrics.json").read_text())["mean"]["all"]
+    assert found[1e-3]["combined.one.psnr"] > 40 > found[0.3]["combined.one.psnr"]
+    assert found[0.3]["evaluations_per_slice"] == 0
+
+
+def test_a_file_that_is_undersampled_already(prior, run_entry, tmp_path, capsys):
+    """FastMRI's test files: a mask, zeros, no truth; its own samples are taken, whatever acceleration= says."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    path = write_raw(folder / "one.h5", shape=(64, 32))
+    with h5py.File(path, "r+") as file:
+        mask = np.arange(32) % 2 == 0
+        mask[10:22] = True
+        file["kspace"][...] = file["kspace"][()] * mask
+        file["mask"] = mask
+    run_entry("reconstruct.py", f"ckpt={prior}", *ARGUMENTS, f"data.root={folder}", "acceleration=8", "out=out")
+    numbers = json.loads(Path("out/metrics.json").read_text())["volumes"][0]
+    assert numbers["acceleration"] == pytest.approx(32 / mask.sum()) and "combined" not in numbers
+
+
+def test_one_bad_slice_leaves_the_others(prior, run_entry, tmp_path, capsys):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    path = write_raw(folder / "one.h5", shape=(64, 32), slices=3)
+    with h5py.File(path, "r+") as file:
+        file["kspace"][1, 0, 3, 3] = np.nan
+    (folder / "two.h5").write_bytes(b"not HDF5")
+    run_entry("reconstruct.py", f"ckpt={prior}", *ARGUMENTS, "volumes=2", f"data.root={folder}", "out=out")
+    alone = folder / "alone"
+    alone.mkdir()
+    with h5py.File(path) as file, h5py.File(alone / "one.h5", "w") as copy:
+        copy["kspace"], copy["ismrmrd_header"] = file["kspace"][[0, 2]], file["ismrmrd_header"][()]
+        copy.attrs.update(file.attrs)
+    run_entry("reconstruct.py", f"ckpt={prior}", *ARGUMENTS, f"data.root={alone}", "out=alone")
+    with h5py.File("out/one.h5") as file, h5py.File("alone/one.h5") as other:
+        with_bad, without = (json.loads(one.attrs["metrics"]) for one in (file, other))
+        assert (with_bad["sigma_y"], with_bad["scale"]) == (without["sigma_y"], without["scale"])
+    with h5py.File("out/one.h5") as file:
+        empty = [not one.any() for one in file["reconstruction"][()]]
+        assert empty == [False, True, False] and json.loads(file.attrs["metrics"])["bad_slices"] == [1]
+    assert not Path("out/two.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["data.root=nowhere"], "data.root: no folder nowhere"),
+        (["mask.centre=0.0", "mask=random"], "mask.centre"),
+        (["acceleration=1000"], "acceleration=1000"),
+        (["contrast=AXT9"], "AXT9"),
+        (["slices=[70]"], "slices"),
+        (["samples=0"], "samples=0"),
+        (["samples=2.5"], "samples=2.5"),
+        (["acceleration=[4,8]"], "acceleration=[4,8]"),
+        (["acceleration=four"], "acceleration=four"),
+        (["acceleration=null"], "acceleration=null"),
+        (["slices=[-1]"], "slices=[-1]"),
+        (["slices=[]"], "slices=[]"),
+        (["steps=1"], "steps=1"),
+        (["mask.centre=-0.1"], "mask.centre=-0.1"),
+        (["method.walk.trust=-1"], "method.walk.trust=-1"),
+        (["method.walk.eta=2"], "method.walk.eta=2"),
+        (["method=nonsense"], "dds"),
+        (["out=file"], "out=file"),
+    ],
+)
+def test_bad_input(prior, run_entry, capfd, tmp_path, arguments, names):
+    """Named on the last line, or, where it is a volume's own, on the one before."""
+    (tmp_path / "file").touch()
+    out = [] if "out=file" in arguments else ["out=out"]
+    with pytest.raises(SystemExit) as exit_:
+        run_entry("reconstruct.py", f"ckpt={prior}", *ARGUMENTS, *out, *arguments)
+    assert exit_.value.code == 1
+    told = capfd.readouterr()
+    assert names in told.out + told.err and "Traceback" not in told.err
+
+
+def test_nobody_it_was_trained_on(prior, run_entry, capsys):
+    known = checkpoint.patients(prior)
+    run_entry("reconstruct.py", f"ckpt={prior}", *ARGUMENTS, "volumes=null", "steps=1", "method=zero_filled", "out=out")
+    told = capsys.readouterr().out
+    assert f"skipped     {len(known[0].hashes)} of 12" in told
+
+
+def test_translation(magnitudes, run_entry, capsys, tmp_path, phantom_root):
+    volume = next(phantom_root.glob("*_AXT1_*.h5"))
+    run_entry("sample.py", f"ckpt={magnitudes}", f"init={volume}", "contrast=AXT2", "steps=3", "out=a", "accelerator=cpu")
+    run_entry(
+        "sample.py",
+        f"ckpt={magnitudes}",
+        f"init={volume}",
+        "strength=0.5",
+        "steps=4",
+        "out=b",
+        "accelerator=cpu",
+        "init_slices=[1]",
+    )
+    with h5py.File("a/translated.h5") as file:
+        assert file["images"].shape == (2, 1, 16, 16) and file.attrs["source"] == "AXT1"
+    with h5py.File("b/translated.h5") as file:
+        assert set(file["contrast"].asstr()[()]) == {"AXT1POST", "AXT2", "AXFLAIR"}
+    run_entry("sample.py", f"ckpt={magnitudes}", "init=a/translated.h5", "contrast=AXT1", "steps=3", "out=c", "accelerator=cpu")
+    for arguments, names in (
+        (["init=nothing.h5"], "no such file"),
+        ([f"init={volume}", "init_slices=[9]"], "has 2"),
+        (["source=AXT1"], "give its image, init=FILE"),
+        ([f"init={volume}", "strength=3"], "strength=3"),
+    ):
+        assert names in bad(capsys, run_entry, "sample.py", f"ckpt={magnitudes}", *arguments, "accelerator=cpu", "out=d")

@@ -1,0 +1,224 @@
+"""The whole examination of sets whose quality is known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from condiff.errors import InputError
+from condiff.evaluation import table
+from condiff.evaluation.evaluate import examine, quick, score
+from condiff.evaluation.figure import as_image, page, shareable
+from condiff.evaluation.resampling import Score, Scores
+from condiff.evaluation.sets import Images, Sets
+
+NAMES = ["AXT1", "AXT2"]
+COST = {"evaluations_per_image": 1.0, "seconds_per_image": 1.0}
+
+
+def heads(patients, seed, offset=0, slices=6, size=32):
+    """Discs of a patient's own size and place with texture; dark in contrast 0, bright in contrast 1."""
+    generator = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    pixels, contrast, patient = [], [], []
+    for person in range(patients):
+        a, b, cx = 0.5 + 0.3 * torch.rand(3, generator=generator)
+        for kind in (0, 1):
+            for _ in range(slices):
+                texture = 0.1 * torch.randn(size, size, generator=generator)
+                inside = ((x - cx + 0.65) / a) ** 2 + (y / b) ** 2 < 0.6 + 0.4 * torch.rand(1, generator=generator)
+                pixels.append(inside * (0.35 + 0.35 * kind + texture))
+                contrast.append(kind)
+                patient.append(offset + person)
+    return Images(torch.stack(pixels).clamp(min=0), torch.tensor(contrast), torch.tensor(patient))
+
+
+def eyes(patients, seed, offset=0, size=32):
+    """Symmetric heads with two eyes in front; their width, and the place of the eyes, are a patient's own."""
+    generator = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    pixels = []
+    for _ in range(2 * patients):
+        a, b, apart, height = (torch.rand(4, generator=generator) - 0.5).tolist()
+        head = (x / (0.7 + 0.2 * a)) ** 2 + (y / (0.8 + 0.1 * b)) ** 2 < 1
+        eye = (x.abs() - 0.3 - 0.15 * apart) ** 2 + (y - 0.45 - 0.2 * height) ** 2 < 0.02
+        pixels.append(0.6 * head + 0.4 * eye + 0.02 * torch.rand(size, size, generator=generator))
+    return Images(torch.stack(pixels), torch.arange(2 * patients) % 2, offset + torch.arange(2 * patients))
+
+
+@pytest.fixture(scope="module")
+def real():
+    return heads(6, 0), heads(10, 1, offset=100)
+
+
+@pytest.fixture(autouse=True)
+def quick_to_learn(monkeypatch):
+    monkeypatch.setattr("condiff.evaluation.features.STEPS", 50)
+    monkeypatch.setattr("condiff.evaluation.evaluate.CUTS", 10)
+
+
+def of_its_own(images):
+    """As samples: each image a patient of its own."""
+    return Images(images.pixels, images.contrast, torch.arange(len(images)))
+
+
+def judge(samples, real, cache, names=NAMES, conditional=True):
+    return examine(Sets(samples, *real, names, conditional), cache)
+
+
+def test_new_patients_reach_the_floor_and_are_no_copies(real, tmp_path):
+    found = judge(of_its_own(heads(36, 2, slices=1)), real, tmp_path)
+    scores = found.scores["AXT1"]
+    for name in ("learned_frechet", "random_frechet", "spectrum_decibels", "patches_wasserstein"):
+        assert scores[name].samples.value < 2 * scores[name].floor.value < scores[name].ceiling.value, name
+    assert scores["accuracy"].samples.value > 0.9 and scores["usefulness"].samples.value > 0.9
+    assert found.scores["pooled"]["auroc"].samples.value < 0.75
+    assert "no sample is named" in table.summary(found) and not table.private(found)
+    assert table.table(found, COST).row_count > 10
+
+
+def test_a_wrong_contrast_reaches_the_ceiling(real, tmp_path):
+    fresh = heads(6, 2)
+    found = judge(of_its_own(Images(fresh.pixels, 1 - fresh.contrast, fresh.patient)), real, tmp_path)
+    scores = found.scores["AXT1"]
+    for name in ("learned_frechet", "spectrum_decibels"):
+        assert scores[name].samples.value == pytest.approx(scores[name].ceiling.value, rel=0.35), name
+        assert scores[name].samples.value > 3 * scores[name].floor.value
+    assert scores["accuracy"].samples.value < 0.1 and scores["usefulness"].samples.value < 0.1
+    assert scores["accuracy"].ceiling.value < 0.1 < 0.9 < scores["accuracy"].floor.value
+
+
+def test_copies_of_the_training_set_look_perfect_and_are_told(real, tmp_path):
+    """What a distance praises, the audit finds."""
+    found = judge(of_its_own(real[1]), real, tmp_path)
+    assert found.scores["AXT1"]["random_frechet"].samples.value < 2 * found.scores["AXT1"]["random_frechet"].floor.value
+    assert all(verdict.share == 1 for copies in found.copies.values() for verdict in copies.verdicts.values())
+    assert "YES, 120 of 120 samples" in table.summary(found) and table.private(found)
+    assert "in pixels AXT1 100 %, AXT2 100 %, pooled 100 %; in random" in table.summary(found)
+
+
+def test_one_copy_is_named_shown_and_counted(real, tmp_path):
+    """Its number proves nothing, p is that of chance; the summary, the dictionary and the page show it all the same."""
+    fresh = of_its_own(heads(36, 2, slices=1))
+    fresh.pixels[5] = real[1].pixels[17].flip(-2)
+    sets = Sets(fresh, *real, NAMES, True)
+    found = examine(sets, tmp_path)
+    assert min(verdict.p for copies in found.copies.values() for verdict in copies.verdicts.values()) > 0.05
+    assert "YES, 1 of 72 samples" in table.summary(found) and "undecided" in table.summary(found)
+    (named,) = table.as_dict(found)["named"]
+    assert named["sample"] == 5 and set(named["distance_over_limit"]) == {"pixels", "random", "anatomy"}
+    assert all(copies.samples.which[5] == 17 and copies.samples.flip[5] == 2 for copies in found.copies.values())
+    assert table.private(found)
+    shown = np.asarray(as_image(page(found, sets)))
+    other = Sets(fresh, real[0], Images(0 * real[1].pixels, *[getattr(real[1], n) for n in ("contrast", "patient")]), NAMES, True)
+    below = int(0.9 * len(shown))  # where the pair is shown, the training image with it
+    assert not np.array_equal(shown[below:], np.asarray(as_image(page(found, other)))[below:])
+
+
+def test_orientation_and_symmetry_are_measured(real, tmp_path):
+    """Upside-down heads are beyond the floor's 95 % in layout, stitched halves in symmetry; new patients in neither."""
+    fresh = eyes(24, 2)
+    training, held_out = eyes(6, 0), eyes(12, 1, offset=100)
+    upside_down = Images(fresh.pixels.flip(-2), fresh.contrast, fresh.patient)
+    halves = torch.cat([fresh.pixels[..., :16], fresh.pixels.roll(8, 0)[..., 16:]], -1)
+    for pixels, layout, symmetry in ((fresh.pixels, False, False), (upside_down.pixels, True, False), (halves, False, True)):
+        sets = Sets(of_its_own(Images(pixels, fresh.contrast, fresh.patient)), held_out, training, NAMES, True)
+        scores, _ = score(quick(sets), sets, None, 10)
+        found = [scores[f"{name}_wasserstein"] for name in ("layout", "symmetry")]
+        assert [one.samples.value > 1.2 * one.floor.high for one in found] == [layout, symmetry]
+
+
+def test_an_unconditional_model_has_one_row(real, tmp_path):
+    fresh = heads(6, 2)
+    samples = Images(fresh.pixels, torch.full((len(fresh),), -1), torch.arange(len(fresh)))
+    sets = Sets(samples, *real, NAMES, False)
+    found = examine(sets, tmp_path)
+    assert list(found.scores) == ["pooled"] and "accuracy" not in found.scores["pooled"]
+    assert found.scores["pooled"]["random_frechet"].samples.value < found.scores["pooled"]["random_frechet"].ceiling.value
+    assert set(found.copies["pixels"].verdicts) == {"pooled"}
+    page(found, sets)
+    table.table(found, COST)
+
+
+def test_few_images_give_numbers_or_say_why(real, tmp_path):
+    """Four samples a contrast, two in a set: nearest neighbours are not to be had, and nothing is called 0 for it."""
+    fresh = of_its_own(heads(1, 2, slices=4))
+    found = judge(fresh, real, tmp_path)
+    values = found.scores["AXT1"]
+    assert math.isnan(values["random_precision"].samples.value) and math.isfinite(values["random_frechet"].samples.value)
+    assert any("AXT1" in note and "could not be computed" in note and "random_precision" in note for note in found.notes)
+    assert any("fewer images a set than the 56 features for AXT1 (2)" in note for note in found.notes)
+    assert table.as_dict(found)["scores"]["AXT1"]["random_precision"]["samples"] is None
+    assert table.flat(table.as_dict(found) | {"cost": COST}).keys().isdisjoint({"evaluation/AXT1/random_precision"})
+
+
+def test_too_little_to_compare_is_said(real, tmp_path):
+    held_out, training = real
+    with pytest.raises(InputError, match="1 patients of all contrasts to judge by; at least 2"):
+        judge(of_its_own(training), (held_out[held_out.patient == 0], training), tmp_path)
+    with pytest.raises(InputError, match="num_samples: 1 of AXT1"):
+        judge(training[torch.tensor([0, 6])], real, tmp_path)
+
+
+def test_noise_gives_samples_away(real, tmp_path, monkeypatch):
+    """New patients with a little noise in the air: a judge who learned from others sees it, and chance stays chance."""
+    monkeypatch.setattr("condiff.evaluation.features.STEPS", 120)
+    fresh = heads(24, 2, slices=1)
+    noisy = Images(fresh.pixels + 0.3 * torch.rand(fresh.pixels.shape), fresh.contrast, fresh.patient)
+    told = judge(of_its_own(noisy), real, tmp_path).scores["pooled"]["auroc"]
+    assert told.samples.value > 0.95 and 0.2 < told.floor.value < 0.8
+
+
+def test_a_model_of_one_contrast(real, tmp_path):
+    """There is no other contrast to compare with or to learn: that is left open, and the rest is measured."""
+    alone = tuple(images[images.contrast == 0] for images in (heads(12, 2, slices=1), *real))
+    for conditional, row in ((True, "AXT1"), (False, "pooled")):
+        samples = of_its_own(alone[0]) if conditional else Images(alone[0].pixels, alone[0].contrast - 1, torch.arange(12))
+        found = judge(samples, alone[1:], tmp_path, ["AXT1"], conditional)
+        assert list(found.scores) == [row] and "learned_frechet" not in found.scores[row]
+        for name in ("random_frechet", "auroc", "ms_ssim"):
+            values = found.scores[row][name]
+            assert math.isnan(values.ceiling.value) and math.isfinite(values.samples.value), name
+        assert not any("learned" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("better", "value", "expected"),
+    [
+        (-1, 1.0, "green"), (-1, 2.4, "green"), (-1, 4.0, "yellow"), (-1, 9.0, "red"),
+        (0, 1.9, "green"), (0, 4.0, "yellow"), (0, 0.5, "yellow"), (0, 11.0, "red"), (0, -9.0, "red"),
+    ],
+)  # fmt: skip
+def test_colours(better, value, expected):
+    """Floor 2, between 1.5 and 2.5; ceiling 10."""
+    scores = Scores(Score(value, value, value), Score(2, 1.5, 2.5), Score(10, 9, 11))
+    assert table.colour(scores, table.Line("", better)) == expected
+
+
+def test_colours_where_more_is_better():
+    """Floor 0.9, ceiling 0.1; and a ceiling no worse than the floor's 95 % says that the measure is blind."""
+    good, fair, poor = (0.95, 0.1, "green"), (0.7, 0.1, "yellow"), (0.3, 0.1, "red")
+    blind = (0.3, 0.99, "dim"), (0.3, 0.87, "dim")
+    for value, ceiling, expected in (good, fair, poor, *blind, (0.95, math.nan, "green")):
+        scores = Scores(Score(value, value, value), Score(0.9, 0.85, 0.93), Score(ceiling, ceiling, ceiling))
+        assert table.colour(scores, table.Line("", 1)) == expected
+
+
+def test_the_page_and_what_may_be_shared(real, tmp_path):
+    """Of samples that are no copies the shareable page shows them, and nothing of the patients: other patients, same page."""
+    samples = of_its_own(heads(12, 2, slices=1))
+    sets = Sets(samples, *real, NAMES, True)
+    found = examine(sets, tmp_path)
+    strangers = Sets(samples, *(Images(0 * images.pixels, images.contrast, images.patient) for images in real), NAMES, True)
+    pages = [np.asarray(as_image(shareable(found, one))) for one in (sets, strangers)]
+    assert np.array_equal(*pages) and min(pages[0].shape[:2]) > 300
+    assert not np.array_equal(*[np.asarray(as_image(page(found, one))) for one in (sets, strangers)])
+
+
+def test_samples_that_were_not_audited_are_not_shared(real, tmp_path):
+    """Without the training images samples may be patients: the page for the dashboards has none."""
+    sets = Sets(of_its_own(real[1]), *real, NAMES, True)
+    found = examine(sets, tmp_path, audited=False)
+    blank = Images(0 * real[1].pixels, real[1].contrast, torch.arange(len(real[1])))
+    assert np.array_equal(*[np.asarray(as_image(shareable(found, one))) for one in (sets, Sets(blank, *real, NAMES, True))])

@@ -1,0 +1,94 @@
+"""The solver's batches: noise by name, memory that runs out, progress."""
+
+import sys
+
+import pytest
+import torch
+
+from condiff.diffusion.inverse import conjugate_gradients, recorded_residuals
+from condiff.reconstruction.formulations import combined
+from condiff.reconstruction.measurement import Grid, Measurement
+from condiff.reconstruction.pipeline import without_nan
+from condiff.reconstruction.solver import Solver
+
+SIGMAS = torch.tensor([1.0, 0.5, 0.0])
+
+
+def measurement(slices=3):
+    kspace = torch.zeros(slices, 1, 8, 8, dtype=torch.complex64)
+    return Measurement(kspace, torch.ones(8, 8, dtype=torch.bool), kspace + 1, (8, 8), torch.eye(1), torch.eye(1), [], 1.0, 0.1,
+                       Grid(8, 220.0, 0.99))  # fmt: skip
+
+
+def noise_alone(denoise, x, sigmas, A, y, sigma_y, cond, noise):
+    """A method whose answer is its start."""
+    for _ in sigmas:
+        yield x
+
+
+def solver(method=noise_alone, batch_size=2, samples=2):
+    return Solver(lambda x, sigma, cond: x, method, combined, SIGMAS, samples, batch_size, seed=0)
+
+
+def test_a_bad_slice_leaves_the_noise_of_the_others():
+    """Equal bits with and without slice 1, in other batches; another file and another slice have noise of their own."""
+    streams = [("a.h5", 0), ("a.h5", 1), ("a.h5", 2)]
+    every, _ = solver()(measurement(), [0, 1, 2], streams, None)
+    others, _ = solver()(measurement(), [0, 2], [streams[0], streams[2]], None)
+    assert torch.equal(every[:, [0, 2]], others)
+    elsewhere, _ = solver()(measurement(), [0], [("b.h5", 0)], None)
+    assert not torch.equal(elsewhere[:, 0], every[:, 0]) and not torch.equal(every[:, 0], every[:, 1])
+    assert not torch.equal(every[0], every[1])
+
+
+def test_out_of_memory_halves_the_batch_for_good(monkeypatch):
+    """Freed where no traceback holds the activations; later batches are small at once; progress ends at 1."""
+    tried, handled, shares = [], [], []
+
+    def greedy(denoise, x, sigmas, A, y, sigma_y, cond, noise):
+        tried.append(len(x))
+        yield x
+        if len(x) > 2:
+            raise torch.OutOfMemoryError
+        yield x
+        yield x
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: handled.append(sys.exc_info()[1]))
+    solve = solver(greedy, batch_size=8, samples=3)
+    streams = [("a.h5", index) for index in range(3)]
+    images, way = solve(measurement(), [0, 1, 2], streams, None, shares.append)
+    assert tried == [8, 4, 2, 2, 2, 2, 1] and handled == [None, None] and solve.batch_size == 2
+    assert sum(shares) == pytest.approx(1) and images.shape == (3, 3, 8, 8) and len(way) == 4
+    torch.testing.assert_close(images, solver(samples=3)(measurement(), [0, 1, 2], streams, None)[0])
+    tried.clear()
+    solve(measurement(), [0], streams[:1], None)
+    assert tried == [2, 1]
+
+
+def test_one_image_that_does_not_fit():
+    def greedy(*arguments, noise):
+        raise torch.OutOfMemoryError
+        yield
+
+    with pytest.raises(torch.OutOfMemoryError):
+        solver(greedy)(measurement(), [0], [("a.h5", 0)], None)
+
+
+def test_residuals_of_conjugate_gradients():
+    """Against |b - M x| / |b|, of every image of a batch; nothing is kept outside the block."""
+    root = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
+    matrix, b = root @ root.T + 0.1 * torch.eye(6), torch.randn(2, 1, 6, generator=torch.Generator().manual_seed(1))
+    with recorded_residuals() as residuals:
+        x = conjugate_gradients(lambda z: z @ matrix, b, torch.zeros_like(b), 3)
+    conjugate_gradients(lambda z: z @ matrix, b, torch.zeros_like(b), 3)
+    expected = ((b - x @ matrix).norm(dim=-1) / b.norm(dim=-1))[:, 0]
+    assert len(residuals) == 1
+    torch.testing.assert_close(residuals[0], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_json_has_no_nan():
+    assert without_nan({"a": [float("nan"), 1.0], "b": {"c": float("inf")}, "d": "x"}) == {
+        "a": [None, 1.0],
+        "b": {"c": None},
+        "d": "x",
+    }

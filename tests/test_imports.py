@@ -1,0 +1,51 @@
+"""Which room may import which: the rooms stand in the order of `ROOMS`, and every import points down it."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "condiff"
+ROOMS = {  # room -> the libraries that it may import besides the standard one; of rooms it may import its own and those below
+    "commands": {"torch", "numpy", "lightning", "hydra", "omegaconf", "rich", "filelock", "matplotlib"},
+    "training": {"torch", "lightning", "wandb", "hydra", "omegaconf", "filelock"},
+    "reconstruction": {"torch", "numpy", "h5py", "sigpy", "torchmetrics"},
+    "evaluation": {"torch", "numpy", "torchmetrics", "scipy", "matplotlib", "PIL", "rich", "hydra", "omegaconf"},
+    "sampling": {"torch", "numpy", "h5py", "nibabel", "lightning", "rich"},
+    "checkpoint": {"torch", "omegaconf", "yaml", "hydra"},
+    "data": {"torch", "numpy", "h5py", "lightning", "nilearn", "scipy", "rich", "filelock"},
+    "diffusion": {"torch"},
+    "nn": {"torch"},
+    "mri": {"torch", "numpy"},
+    "files": {"torch", "numpy", "h5py", "nibabel", "PIL"},
+    "renamed": set(),
+    "seeds": set(),
+    "errors": set(),
+}
+APART = {("diffusion", "nn"), ("diffusion", "mri"), ("nn", "mri"), ("diffusion", "files"), ("nn", "files"), ("mri", "files")}
+ABOVE = {  # arrows that still point up
+    ("training", "commands"), ("checkpoint", "training"), ("sampling", "training"), ("evaluation", "training"),
+}  # fmt: skip
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports(path):
+    order, here = list(ROOMS), path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for name in imports(path):
+        library, _, rest = name.partition(".")
+        if library == "condiff":
+            room = rest.partition(".")[0]
+            down = order.index(room) >= order.index(here) and (here, room) not in APART
+            assert down or (here, room) in ABOVE, f"{path.name} imports {name}"
+        else:
+            assert library in sys.stdlib_module_names or library in ROOMS[here], f"{path.name} imports {name}"
