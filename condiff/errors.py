@@ -1,5 +1,7 @@
 """Errors that a person can mend: one line that names what was found, what was expected and the remedy."""
 
+import torch
+
 
 class InputError(ValueError):
     """Bad input: a file, a folder or an option. Entry points print its message alone and exit with 1.
@@ -29,3 +31,9 @@ class NotANumber(InputError):
 def printable(text: object) -> str:
     r"""Text for terminals and UTF-8 files: control and format characters, and bytes that were no UTF-8, as \x1b or \udcfc."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def is_memory(error: BaseException) -> bool:
+    """Whether memory was too small; torch has no type of its own for the processor's."""
+    allocator = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return allocator or isinstance(error, MemoryError | torch.OutOfMemoryError)
