@@ -14,7 +14,7 @@ ROOMS = {  # room -> the libraries that it may import besides the standard one; 
     "evaluation": {"torch", "numpy", "torchmetrics", "scipy", "matplotlib", "PIL", "rich", "hydra", "omegaconf"},
     "sampling": {"torch", "numpy", "h5py", "nibabel", "lightning", "rich"},
     "checkpoint": {"torch", "omegaconf", "yaml", "hydra"},
-    "data": {"torch", "numpy", "h5py", "lightning", "nilearn", "scipy", "rich", "filelock"},
+    "data": {"torch", "numpy", "h5py", "lightning", "scipy", "rich", "filelock"},
     "diffusion": {"torch"},
     "nn": {"torch"},
     "mri": {"torch", "numpy"},
