@@ -1,6 +1,6 @@
 """Say how good samples are: python evaluate.py [ckpt=…] [num_samples=…] [sampler=…] [steps=…] [data=…] [logger=wandb]."""
 
-from condiff.commands.evaluate import main
+from condiff.commands.scripts import evaluate as main
 
 if __name__ == "__main__":
     main()

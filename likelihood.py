@@ -1,6 +1,6 @@
 """How probable real images are to a checkpoint, in bits per dimension: python likelihood.py [ckpt=…] [num_images=…] [steps=…]."""
 
-from condiff.commands.likelihood import main
+from condiff.commands.scripts import likelihood as main
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,6 @@
 """Train a diffusion model: python train.py [data=…] [model=…] [schedule=…] [trainer.devices=…] [experiment=…]."""
 
-from condiff.commands.train import main
+from condiff.commands.scripts import train as main
 
 if __name__ == "__main__":
     main()

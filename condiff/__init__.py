@@ -1,3 +1,3 @@
 """Diffusion models of brain MR images: train, sample, and choose the contrast."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -26,10 +26,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from condiff.commands.command_line import CONF, check_choices, check_folders, flags_first, group_folder, readable
+from condiff.commands.command_line import check_choices, check_folders, flags_first, group_folder, readable
 from condiff.commands.explain import explain
 from condiff.commands.options import OPTIONS, check, check_arguments, check_kind, whole
 from condiff.commands.run_folder import remove_traces
+from condiff.configuration import CONF
 from condiff.data.workers import is_first_process
 from condiff.errors import InputError, is_memory
 from condiff.files.atomic import cache_folder

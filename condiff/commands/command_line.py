@@ -13,10 +13,10 @@ from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from condiff.configuration import CONF
 from condiff.errors import InputError
 from condiff.files.atomic import demand_no_way_out
 
-CONF = Path(__file__).parents[2] / "conf"
 TEXTS = {  # options that take a path or a name, in which = and ( and , are letters like others
     "ckpt", "resume", "init", "teacher", "out", "cache", "data.root", "data.cache", "model.autoencoder", "guidance.weaker.ckpt",
     "hydra.run.dir", "hydra.sweep.dir", "name", "objective", "source",

@@ -11,7 +11,8 @@ from hydra.errors import InstantiationException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
-from condiff.commands.command_line import CONF, choices, group_folder
+from condiff.commands.command_line import choices, group_folder
+from condiff.configuration import CONF
 from condiff.errors import InputError, is_memory
 from condiff.files.atomic import FULL
 

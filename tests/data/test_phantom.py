@@ -1,6 +1,7 @@
 """The phantom: fastMRI's schema, the same bytes from the same seed, and the physics of each contrast."""
 
 import dataclasses
+import hashlib
 
 import h5py
 import numpy as np
@@ -8,10 +9,27 @@ import pytest
 import torch
 
 from condiff.data.phantom import volumes
-from condiff.data.phantom.anatomy import draw_subject, smooth_field
+from condiff.data.phantom.anatomy import TEMPLATE, draw_subject, load_template, smooth_field
 from condiff.data.phantom.volumes import CONTRASTS, TISSUES, Phantom, _plane
 from condiff.errors import InputError
 from tests.conftest import TINY
+
+MAPS = {"white": "5a09d2306130e92b", "grey": "89732e8ad5ecdec5", "brain": "e5b5e89e1d10c396", "origin": "b9920f861c997c58"}
+
+
+def test_template():
+    """Its maps are these to the byte, so that a phantom in a cache is what would be made again; and they are small."""
+    with np.load(TEMPLATE) as file:
+        checksums = {name: hashlib.sha256(file[name].tobytes()).hexdigest()[:16] for name in file}
+    assert checksums == MAPS
+    assert TEMPLATE.stat().st_size < 500_000
+
+
+def test_template_lies_in_mni_space():
+    callosum, caudate, air = [0.0, 26.0, 2.0], [12.0, 12.0, 10.0], [0.0, 0.0, 110.0]
+    white, grey, distance = load_template().sample(torch.tensor([callosum, caudate, air]))
+    assert white[0] > 0.8 and grey[1] > 0.8 and white[2] == grey[2] == 0
+    assert max(distance[:2]) < -20 and distance[2] > 30
 
 
 def test_schema(phantom_root):

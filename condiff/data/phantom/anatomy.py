@@ -1,7 +1,7 @@
 """Heads: the MNI152 tissue maps, deformed into as many subjects as asked for.
 
-The grey- and white-matter maps are the ICBM 2009a symmetric templates that ship inside nilearn
-(see NOTICE). Cerebrospinal fluid is what remains of the brain mask; skull and scalp are shells of
+The grey- and white-matter maps are the ICBM 2009a symmetric templates at 2 mm, in mni152.npz (made by
+scripts/make_mni152.py; see NOTICE). Cerebrospinal fluid is what remains of the brain mask; skull and scalp are shells of
 the distance from it; veins, dura and choroid plexus, which take up contrast agent, are drawn from
 the same distances. Millimetres, x to the right, y to the front, z up, origin as in MNI space.
 """
@@ -10,12 +10,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+TEMPLATE = Path(__file__).with_name("mni152.npz")
 RESOLUTION_MM = 2
 FIELD_MM = 260.0  # width of the cube that random fields fill
 
@@ -37,21 +39,20 @@ class Template:
 
 @cache
 def load_template() -> Template:
-    """The template head, read once a process from nilearn's files (no download)."""
-    from nilearn import datasets  # two seconds to import, and only those who build a phantom need it
-    from scipy import ndimage
+    """The template head, read once a process."""
+    from scipy import ndimage  # half a second to import, and only those who build a phantom need it
 
-    white = datasets.load_mni152_wm_template(resolution=RESOLUTION_MM)
-    grey = datasets.load_mni152_gm_template(resolution=RESOLUTION_MM)
-    brain = datasets.load_mni152_brain_mask(resolution=RESOLUTION_MM).get_fdata() > 0
+    with np.load(TEMPLATE) as file:
+        white, grey = (file[name].astype(np.float32) / np.float32(255) for name in ("white", "grey"))
+        brain = np.unpackbits(file["brain"], count=white.size).reshape(white.shape) > 0
+        origin = torch.from_numpy(file["origin"])
     # Bridge the fissures, so that the skull is convex where the brain surface is not.
     ball = ndimage.iterate_structure(ndimage.generate_binary_structure(3, 1), 6)
     padded = np.pad(brain, 12)
     closed = ndimage.binary_closing(padded, ball)[12:-12, 12:-12, 12:-12]
     outside = ndimage.distance_transform_edt(~closed) - ndimage.distance_transform_edt(closed)
-    maps = [white.get_fdata(), grey.get_fdata(), RESOLUTION_MM * ndimage.gaussian_filter(outside, 1)]
-    stack = torch.from_numpy(np.stack(maps).transpose(0, 3, 2, 1).astype(np.float32))
-    return Template(stack[None], torch.from_numpy(white.affine[:3, 3].astype(np.float32)))
+    distance = (RESOLUTION_MM * ndimage.gaussian_filter(outside, 1)).astype(np.float32)
+    return Template(torch.from_numpy(np.stack([white, grey, distance]).transpose(0, 3, 2, 1).copy())[None], origin)
 
 
 @dataclass(frozen=True)

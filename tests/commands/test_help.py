@@ -1,0 +1,73 @@
+"""--help: all that a command line can name is in it, in a page, and torch is not loaded for it."""
+
+import re
+import subprocess
+import sys
+
+import hydra
+import pytest
+from omegaconf import OmegaConf
+
+from condiff.commands.help import help_text
+from condiff.configuration import CONF
+from tests.conftest import ROOT
+
+COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml"))
+
+
+def groups(command):
+    """Group -> its choice by default, as Hydra finds it; None where only another choice has the group."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        choices = hydra.compose(command, return_hydra_config=True).hydra.runtime.choices
+    own = {group: choice for group, choice in choices.items() if not group.startswith("hydra/")}
+    inside = {f"{group}/{folder.name}": None for group in own if own[group] for folder in (CONF / group).glob("*/")}
+    return inside | own
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_choice_of_every_group(command):
+    text = help_text(command)
+    for group, default in groups(command).items():
+        name = re.escape(group.replace("/", "."))
+        words = re.search(rf"^  {name}  .*(?:\n    .*)*", text, re.MULTILINE)[0].split()
+        for choice in (path.stem for path in (CONF / group).glob("*.yaml")):
+            assert f"[{choice}]" in words if choice == default else {choice, f"[{choice}]"} & set(words)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_with_its_comment(command):
+    text, source = help_text(command), (CONF / f"{command}.yaml").read_text()
+    keys = set(OmegaConf.load(CONF / f"{command}.yaml"))
+    for key in keys - {"defaults", "hydra"} - groups(command).keys():
+        line = next(line for line in source.splitlines() if line.startswith(f"{key}:"))
+        assert f"\n  {key}=" in text and line.partition(" # ")[2] in " ".join(text.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_page_that_fits_the_terminal(command, monkeypatch):
+    for columns in (130, 200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = help_text(command).splitlines()
+        assert len(lines) <= 75 and max(map(len, lines)) <= 130
+    monkeypatch.setenv("COLUMNS", "80")
+    groups_and_options = help_text(command).split("\n\n", 1)[1].rsplit("\n\n", 1)[0]
+    assert max(map(len, groups_and_options.splitlines())) <= 80
+
+
+def test_comments_of_choices():
+    text = help_text("train")
+    assert re.search(r"^    smoke +The whole way in under a minute on two cores", text, re.MULTILINE)
+    assert "@package" not in text
+
+
+@pytest.mark.parametrize(("script", "called"), [("/usr/bin/condiff-ema", "condiff-ema"), ("ema.py", "python ema.py")])
+def test_examples_name_the_command_as_it_was_called(script, called, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    assert f"\n  {called} std=0.05" in help_text("ema")
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_torch_is_not_loaded(flag):
+    code = f"import sys, train; sys.argv = ['train.py', 'seed=1', '{flag}']; train.main(); print('torch' in sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    assert printed.startswith("Trains a diffusion model") and printed.endswith("\nFalse\n")
