@@ -35,7 +35,7 @@ from condiff.files.atomic import whole
 from condiff.reconstruction.formulations import Pose
 from condiff.reconstruction.measurement import Grid
 from condiff.reconstruction.pipeline import Scan, numbers_of, reconstruct
-from condiff.reconstruction.solver import Solver
+from condiff.reconstruction.solver import Solver, without_prior
 from condiff.sampling import ANY
 from condiff.training import DiffusionSystem
 
@@ -63,14 +63,13 @@ def main(cfg: DictConfig) -> None:
         denoise = instantiate(cfg.guided)(finite(system))
     sigmas = instantiate(cfg.method.levels).steps(cfg.steps)
     method, pose = instantiate(cfg.method.walk), posed(cfg, system, prior)
+    method = method if cfg.method.needs_prior else without_prior(method)
     solve = Solver(denoise, method, pose, sigmas, cfg.samples, cfg.batch_size, cfg.seed)
     maps, mask = instantiate(cfg.maps), instantiate(cfg.mask)
     scan = Scan(Grid.of(data.transform), maps, cfg.coils, mask, cfg.acceleration, cfg.simulate, cfg.seed)
-    if cfg.method.steps == 1 and (cfg.samples, cfg.steps) != (1, 1):
-        raise InputError(
-            f"samples={cfg.samples} steps={cfg.steps}: this method asks no network and has one answer; leave them out"
-        )
-    if cfg.method.steps != 1 and cfg.steps == 1:
+    if not cfg.method.needs_prior and (cfg.samples, cfg.steps) != (1, 1):
+        raise InputError(f"samples={cfg.samples} steps={cfg.steps}: this method has no prior and one answer; leave them out")
+    if cfg.method.needs_prior and cfg.steps == 1:
         raise InputError("steps=1: this method goes from noise to an image in several; give at least 2")
     root = Path(cfg.data.root).expanduser() if cfg.data.root else data.folder()
     files = wanted(cfg, root, ckpt, fabric.is_global_zero)
@@ -92,7 +91,7 @@ def main(cfg: DictConfig) -> None:
     def one(path: Path, target: Path, tick: Callable[[float], None]) -> None:
         acquired = read_acquired(path)
         contrast, cond, slices = told(cfg, system, data, acquired)
-        images = typical(contrast) if cfg.method.steps != 1 else None
+        images = typical(contrast) if cfg.method.needs_prior else None
         reconstruct(acquired, scan, solve, cond, images, slices, fabric.device, target, cfg.keep_samples, about, tick)
 
     targets = {path: out / path.relative_to(root) for path in files}
@@ -115,7 +114,7 @@ def samples(system: DiffusionSystem, data: MRIDataModule, contrast: str | None, 
 def posed(cfg: DictConfig, system: DiffusionSystem, prior: str) -> Pose:
     """How the method is given its problem. Raises InputError for one that is not sound with a model of codes."""
     pose = instantiate(cfg.method[prior])
-    if not system.latent or cfg.method.steps == 1:  # such a method asks no model
+    if not system.latent or not cfg.method.needs_prior:
         return pose
     if cfg.method.latent is None:
         raise InputError(

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condiff.errors import InputError
-from condiff.nn.blocks import Doubled, norm, zeroed
+from condiff.nn.blocks import ResidualBlock, Upsample2x, norm
 from condiff.nn.codec import Codec
 
 COARSEST = 64  # f at most; images are continued to a multiple of it
@@ -52,13 +52,13 @@ class KLAutoencoder(Codec):
         inside = channels[0]
         for level, width in enumerate(channels):
             down += [nn.AvgPool2d(2)] if level else []
-            down += [Block(width if i else inside, width) for i in range(blocks)]
+            down += [ResidualBlock(width if i else inside, width) for i in range(blocks)]
             inside = width
-        down += [Block(inside, inside), norm(inside), nn.SiLU(), nn.Conv2d(inside, 2 * latent_channels, 3, padding=1)]
-        up: list[nn.Module] = [nn.Conv2d(latent_channels, inside, 3, padding=1), Block(inside, inside)]
+        down += [ResidualBlock(inside, inside), norm(inside), nn.SiLU(), nn.Conv2d(inside, 2 * latent_channels, 3, padding=1)]
+        up: list[nn.Module] = [nn.Conv2d(latent_channels, inside, 3, padding=1), ResidualBlock(inside, inside)]
         for level, width in enumerate(reversed(channels)):
-            up += [Twice()] if level else []
-            up += [Block(width if i else inside, width) for i in range(blocks)]
+            up += [Upsample2x()] if level else []
+            up += [ResidualBlock(width if i else inside, width) for i in range(blocks)]
             inside = width
         up += [norm(inside), nn.SiLU(), nn.Conv2d(inside, image_channels * patch**2, 3, padding=1), nn.PixelShuffle(patch)]
         self.encoder, self.decoder = nn.Sequential(*down), nn.Sequential(*up)
@@ -104,24 +104,3 @@ class KLAutoencoder(Codec):
             )
         self.shift += self.scale * mean.view_as(self.shift).to(self.shift)
         self.scale *= variance.sqrt().view_as(self.scale).to(self.scale)
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions as a residual: [B, C, H, W] -> [B, C', H, W]."""
-
-    def __init__(self, in_channels: int, out_channels: int):
-        super().__init__()
-        self.norm1, self.conv1 = norm(in_channels), nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.norm2, self.conv2 = norm(out_channels), zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
-        self.shortcut = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        return self.shortcut(x) + self.conv2(F.silu(self.norm2(h)))
-
-
-class Twice(nn.Module):
-    """Twice the size, nearest neighbour."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return Doubled.apply(x)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condiff.errors import InputError
-from condiff.nn.blocks import CrossAttention, Doubled, FourierFeatures, ResidualBlock, SelfAttention, norm, zeroed
+from condiff.nn.blocks import CrossAttention, FourierFeatures, ResidualBlock, SelfAttention, Upsample2x, norm, zeroed
 
 POSITIONS = (lambda u, v: u, lambda u, v: v, lambda u, v: 2 * u * u - 1, lambda u, v: 2 * v * v - 1)
 
@@ -67,7 +67,7 @@ class UNet(nn.Module):
             self.down.append(nn.ModuleList(stage(width if i else inside, width, attend) for i in range(depth)))
             inside = width
         self.middle = nn.ModuleList([stage(inside, inside, True), stage(inside, inside, False)])
-        self.narrow = nn.ModuleList()
+        self.narrow, self.upsample = nn.ModuleList(), Upsample2x()
         for width, depth, attend in reversed(levels):
             self.narrow.append(nn.Conv2d(inside, width, 1))
             self.up.append(nn.ModuleList(stage(width, width, attend) for _ in range(depth)))
@@ -95,7 +95,7 @@ class UNet(nn.Module):
         for stage in self.middle:
             h = stage(h, embedding, tokens)
         for level, (narrow, stages) in enumerate(zip(self.narrow, self.up, strict=True)):
-            h = Doubled.apply(narrow(h)) if level else narrow(h)
+            h = self.upsample(narrow(h)) if level else narrow(h)
             for stage in stages.children():
                 h = stage((h + skips.pop()) * 0.5**0.5, embedding, tokens)
         return F.pixel_shuffle(self.head(h), self.patch)

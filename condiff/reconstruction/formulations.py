@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from condiff.diffusion.denoiser import Denoise
-from condiff.diffusion.inverse import LinearOperator
+from condiff.linear import LinearOperator
 from condiff.mri.coils import combine
 from condiff.mri.fourier import fit, ifft2c, rss, to_complex
 from condiff.mri.operators import Phased, coil_by_coil

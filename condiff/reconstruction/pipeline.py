@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from condiff.data.fastmri.reader import Acquired
-from condiff.diffusion.inverse import recorded_residuals
 from condiff.errors import DataFault, InputError
 from condiff.files import export, hdf5
 from condiff.files.atomic import whole_hdf5
+from condiff.linear import recorded_residuals
 from condiff.mri import masks
 from condiff.mri.fourier import centre_crop, fft2c, fit, ifft2c, to_channels, to_complex
 from condiff.reconstruction.measurement import Grid, Measurement, measure

@@ -9,10 +9,20 @@ from torch import Tensor
 from condiff.diffusion.denoiser import Denoise
 from condiff.diffusion.inverse import Method
 from condiff.diffusion.noise import SeededNoise
+from condiff.linear import LinearOperator
 from condiff.reconstruction.formulations import Pose, Problem
 from condiff.reconstruction.measurement import Measurement
 from condiff.sampling.batch import FRAMES
 from condiff.seeds import derive_seed
+
+
+def without_prior(solve: Callable[[LinearOperator, Tensor, float], Tensor]) -> Method:
+    """A classical solver x = solve(A, y, sigma_y), such as `condiff.mri.sense.sense`, as a method of one step."""
+
+    def method(denoise: Denoise, x: Tensor, sigmas: Tensor, A: LinearOperator, y: Tensor, sigma_y: float, *_, **__):  # type: ignore[no-untyped-def]
+        yield solve(A, y, sigma_y)
+
+    return method
 
 
 @dataclass

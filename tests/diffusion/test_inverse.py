@@ -14,6 +14,8 @@ import torch
 from condiff.diffusion import inverse
 from condiff.diffusion.noise import SeededNoise
 from condiff.diffusion.schedules import Karras
+from condiff.linear import conjugate_gradients, proximal
+from condiff.mri.sense import sense, zero_filled
 
 N, COILS, TRUTHS, SAMPLES, SIGMA_Y = 96, 4, 8, 48, 0.02
 GRID, NEAR = Karras(0.02, 10.0), Karras(0.02, 1.0)
@@ -117,13 +119,12 @@ def test_csgm_is_right_after_thousands_of_evaluations():
 def test_linear_methods_by_closed_form():
     """SENSE is the posterior mean of a white prior, zero filling the adjoint."""
     p = problem()
-    start, sigmas = torch.zeros(TRUTHS, 2, 1, N), torch.zeros(2)
-    *_, x = inverse.sense(p.denoise, start, sigmas, p.A, p.y, SIGMA_Y, sigma_data=0.05)
+    x = sense(p.A, p.y, SIGMA_Y, sigma_data=0.05)
     matrix = torch.view_as_real(p.A(torch.eye(2 * N).view(2 * N, 2, 1, N)).flatten(1)).flatten(1).T.double()
     right = torch.view_as_real(p.y.flatten(1)).flatten(1).double() @ matrix
     exact = right @ torch.linalg.inv(matrix.T @ matrix + SIGMA_Y**2 / 0.05**2 * torch.eye(2 * N, dtype=torch.float64))
     torch.testing.assert_close(x.view(TRUTHS, -1).double(), exact, rtol=0, atol=1e-3 * float(exact.abs().max()))
-    *_, x = inverse.zero_filled(p.denoise, start, sigmas, p.A, p.y, SIGMA_Y)
+    x = zero_filled(p.A, p.y, SIGMA_Y)
     torch.testing.assert_close(x, p.A.adjoint(p.y))
 
 
@@ -175,7 +176,7 @@ def test_conjugate_gradients_solve_each_image_alone():
 
     def solve(some, iterations):
         matrix = lambda x: torch.einsum("bij,bj->bi", matrices[some], x)  # noqa: E731
-        return inverse.conjugate_gradients(matrix, b[some], torch.zeros_like(b[some]), iterations, tolerance=1e-6)
+        return conjugate_gradients(matrix, b[some], torch.zeros_like(b[some]), iterations, tolerance=1e-6)
 
     torch.testing.assert_close(solve([0, 1, 2], 200), torch.linalg.solve(matrices, b), rtol=1e-3, atol=1e-3)
     for one in range(3):
@@ -193,7 +194,7 @@ def test_complex_data_are_not_taken_for_bilinear():
     p = problem()
     b = p.A.adjoint(p.y)
     normal = lambda x: x + 100.0 * p.A.adjoint(p.A(x))  # noqa: E731
-    x = inverse.conjugate_gradients(normal, b, torch.zeros_like(b), 60)
+    x = conjugate_gradients(normal, b, torch.zeros_like(b), 60)
     assert (b - normal(x)).norm() < 1e-3 * b.norm()
 
 
@@ -210,7 +211,7 @@ def test_a_perturbed_start_keeps_its_perturbation():
         def __call__(self, x):
             return 0 * p.A(x)
 
-    torch.testing.assert_close(inverse.proximal(Blind(), blind.adjoint(None), start, 50.0, 1), start)
+    torch.testing.assert_close(proximal(Blind(), blind.adjoint(None), start, 50.0, 1), start)
 
 
 def test_a_sample_depends_on_its_own_seed():

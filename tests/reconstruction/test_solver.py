@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from condiff.diffusion.inverse import conjugate_gradients, recorded_residuals
+from condiff.linear import conjugate_gradients, recorded_residuals
 from condiff.reconstruction.formulations import combined
 from condiff.reconstruction.measurement import Grid, Measurement
 from condiff.reconstruction.pipeline import without_nan
