@@ -32,7 +32,7 @@ from condiff.diffusion.samplers import dpmpp_2m
 from condiff.errors import InputError, NotANumber, printable
 from condiff.files import results
 from condiff.files.atomic import whole
-from condiff.reconstruction.formulations import Pose
+from condiff.reconstruction.formulations import Formulation
 from condiff.reconstruction.measurement import Grid
 from condiff.reconstruction.pipeline import Scan, numbers_of, reconstruct
 from condiff.reconstruction.solver import Solver, without_prior
@@ -62,9 +62,9 @@ def main(cfg: DictConfig) -> None:
     with fabric.device:
         denoise = instantiate(cfg.guided)(finite(system))
     sigmas = instantiate(cfg.method.levels).steps(cfg.steps)
-    method, pose = instantiate(cfg.method.walk), posed(cfg, system, prior)
+    method, formulation = instantiate(cfg.method.walk), posed(cfg, system, prior)
     method = method if cfg.method.needs_prior else without_prior(method)
-    solve = Solver(denoise, method, pose, sigmas, cfg.samples, cfg.batch_size, cfg.seed)
+    solve = Solver(denoise, method, formulation, sigmas, cfg.samples, cfg.batch_size, cfg.seed)
     maps, mask = instantiate(cfg.maps), instantiate(cfg.mask)
     scan = Scan(Grid.of(data.transform), maps, cfg.coils, mask, cfg.acceleration, cfg.simulate, cfg.seed)
     if not cfg.method.needs_prior and (cfg.samples, cfg.steps) != (1, 1):
@@ -111,17 +111,17 @@ def samples(system: DiffusionSystem, data: MRIDataModule, contrast: str | None, 
     return data.transform.image(torch.cat([image for some in drawn for image in some]))
 
 
-def posed(cfg: DictConfig, system: DiffusionSystem, prior: str) -> Pose:
+def posed(cfg: DictConfig, system: DiffusionSystem, prior: str) -> Formulation:
     """How the method is given its problem. Raises InputError for one that is not sound with a model of codes."""
-    pose = instantiate(cfg.method[prior])
+    formulation = instantiate(cfg.method[prior])
     if not system.latent or not cfg.method.needs_prior:
-        return pose
+        return formulation
     if cfg.method.latent is None:
         raise InputError(
             f"ckpt={cfg.ckpt}: is a model of codes, and their k-space is no linear function of them, as this method takes it "
             "to be; set method=dps, or give a model of pixels"
         )
-    return instantiate(cfg.method.latent)(pose, system.codec)
+    return instantiate(cfg.method.latent)(formulation, system.codec)
 
 
 def each(fabric: L.Fabric, targets: dict[Path, Path], one: Callable[..., None]) -> dict[Path, str]:

@@ -1,7 +1,7 @@
 """What a model's images are of a measurement: ways to pose it as an inverse problem for priors of complex or magnitude images.
 
-Each takes a `Measurement` and the slices that are wanted, one of which may come several times, and gives a `Problem`. Units
-are the model's, in which air and white are 2 apart: 0 and 2 in complex images, -1 and 1 in magnitudes.
+Each takes a `Measurement` and the slices that are wanted, one of which may come several times, and gives an `InverseProblem`.
+Units are the model's, in which air and white are 2 apart: 0 and 2 in complex images, -1 and 1 in magnitudes.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from condiff.diffusion.denoiser import Denoise
+from condiff.diffusion.inverse import Problem
 from condiff.linear import LinearOperator
 from condiff.mri.coils import combine
 from condiff.mri.fourier import fit, ifft2c, rss, to_complex
@@ -22,8 +23,8 @@ AIR = -1.0  # of magnitude images
 
 
 @dataclass(frozen=True)
-class Problem:
-    """y = A(x) + noise for x [B, *shape].
+class InverseProblem(Problem):
+    """y = A(x) + noise for x [B, *shape], and how x belongs to the slices of a measurement.
 
     Attributes:
         each: x's that belong to one slice; they follow one another.
@@ -31,26 +32,23 @@ class Problem:
         prior: the model's denoiser -> that of x.
     """
 
-    A: LinearOperator
-    y: Tensor
-    sigma_y: float
     shape: tuple[int, int, int]
     assemble: Callable[[Tensor], Tensor]
     prior: Callable[[Denoise], Denoise] = lambda denoise: denoise
     each: int = 1
 
 
-Pose = Callable[[Measurement, Sequence[int]], Problem]
+Formulation = Callable[[Measurement, Sequence[int]], InverseProblem]
 
 
-def combined(measured: Measurement, slices: Sequence[int]) -> Problem:
+def combined(measured: Measurement, slices: Sequence[int]) -> InverseProblem:
     """The complex image of all coils, by a model of such images."""
     size = measured.grid.size
     A, y = measured.operator(slices), measured.kspace[list(slices)]
-    return Problem(A, y, measured.sigma_y, (2, size, size), to_complex)
+    return InverseProblem(A, y, measured.sigma_y, (2, size, size), to_complex)
 
 
-def phased(measured: Measurement, slices: Sequence[int]) -> Problem:
+def phased(measured: Measurement, slices: Sequence[int]) -> InverseProblem:
     """The magnitude, by a model of magnitudes; the phase is that of the calibration region's image, which is smooth."""
     size = measured.grid.size
     sense, y = measured.operator(slices), measured.kspace[list(slices)]
@@ -58,15 +56,15 @@ def phased(measured: Measurement, slices: Sequence[int]) -> Problem:
     phase = torch.polar(torch.ones_like(image.abs()), image.angle())
     A = Phased(sense, phase)
     air = torch.full((len(y), 1, size, size), AIR, device=y.device)
-    return Problem(A, y + A(air), measured.sigma_y, (1, size, size), lambda x: (x - AIR)[:, 0] * phase)
+    return InverseProblem(A, y + A(air), measured.sigma_y, (1, size, size), lambda x: (x - AIR)[:, 0] * phase)
 
 
-def componentwise(measured: Measurement, slices: Sequence[int]) -> Problem:
+def componentwise(measured: Measurement, slices: Sequence[int]) -> InverseProblem:
     """The complex image, real and imaginary parts each by a model of magnitudes, as if they were (Chung & Ye 2022)."""
     return replace(combined(measured, slices), prior=by_components)
 
 
-def coilwise(measured: Measurement, slices: Sequence[int]) -> Problem:
+def coilwise(measured: Measurement, slices: Sequence[int]) -> InverseProblem:
     """Every coil's image by itself; in the end their root sum of squares, with the phase of their combination."""
     size, y = measured.grid.size, measured.kspace[list(slices)]
     coils = y.shape[1]
@@ -82,10 +80,10 @@ def coilwise(measured: Measurement, slices: Sequence[int]) -> Problem:
         return torch.polar(rss(images), combine(images, maps).angle())
 
     sigma_y = measured.sigma_y / float(size_of.mean())
-    return Problem(A, apart / size_of[:, None], sigma_y, (2, size, size), assemble, each=coils)
+    return InverseProblem(A, apart / size_of[:, None], sigma_y, (2, size, size), assemble, each=coils)
 
 
-def coilwise_components(measured: Measurement, slices: Sequence[int]) -> Problem:
+def coilwise_components(measured: Measurement, slices: Sequence[int]) -> InverseProblem:
     """`coilwise`, by a model of magnitudes."""
     return replace(coilwise(measured, slices), prior=by_components)
 
@@ -111,11 +109,11 @@ class Decoded:
         return pull(images)[0]
 
 
-def decoded(pose: Pose, codec: Codec) -> Pose:
+def decoded(formulation: Formulation, codec: Codec) -> Formulation:
     """The same problem for the codes of its images, by a model of those."""
 
-    def of(measured: Measurement, slices: Sequence[int]) -> Problem:
-        problem = pose(measured, slices)
+    def of(measured: Measurement, slices: Sequence[int]) -> InverseProblem:
+        problem = formulation(measured, slices)
         size, shape = (problem.shape[1], problem.shape[2]), codec.shape(problem.shape)
         A = Decoded(problem.A, lambda z: codec.decode(z, size), shape)
         return replace(problem, A=A, shape=shape, assemble=lambda z: problem.assemble(codec.decode(z, size)))

@@ -71,7 +71,9 @@ def judged(method, sigmas):
     p = problem()
     y, generator = p.y.repeat_interleave(SAMPLES, 0), torch.Generator().manual_seed(1)
     noise = lambda x: torch.randn(x.shape, generator=generator)  # noqa: E731 - a generator an image is slow with 576 of them
-    *_, x = method(p.denoise, sigmas[0] * noise(torch.empty(len(y), 2, 1, N)), sigmas, p.A, y, SIGMA_Y, noise=noise)
+    *_, x = method(
+        p.denoise, sigmas[0] * noise(torch.empty(len(y), 2, 1, N)), sigmas, inverse.Problem(p.A, y, SIGMA_Y), noise=noise
+    )
     samples, trace = x.view(TRUTHS, SAMPLES, 2 * N).double(), p.spread.trace()
     spread = samples.var(dim=1).sum() / TRUTHS / trace
     bias = (samples.mean(dim=1) - p.mean).square().sum() / TRUTHS / trace - spread / SAMPLES
@@ -161,7 +163,9 @@ def test_mixture_keeps_the_weights_of_its_modes(y, sigma_y):
         ("posterior", partial(inverse.posterior, sigma_data=1.0), Karras(0.02, 1.0).steps(50)),
     ):
         noise = SeededNoise([0])
-        *_, x = method(denoise, sigmas[0] * noise.draw((1, 2, 4000)), sigmas, First(), measured, sigma_y, noise=noise)
+        *_, x = method(
+            denoise, sigmas[0] * noise.draw((1, 2, 4000)), sigmas, inverse.Problem(First(), measured, sigma_y), noise=noise
+        )
         found[name] = float((x.sum(dim=2) > 0).float().mean())
     assert found["pula"] == pytest.approx(weight(y, sigma_y), abs=0.05)
     assert 0.5 < found["posterior"] < weight(y, sigma_y)
@@ -228,6 +232,6 @@ def test_a_sample_depends_on_its_own_seed():
         def run(seeds, method=method):
             noise = SeededNoise(seeds)
             x = sigmas[0] * noise.draw((2, 1, N))
-            return [*method(p.denoise, x, sigmas, p.A, p.y[:1], SIGMA_Y, noise=noise)][-1]
+            return [*method(p.denoise, x, sigmas, inverse.Problem(p.A, p.y[:1], SIGMA_Y), noise=noise)][-1]
 
         torch.testing.assert_close(run([3, 4])[1], run([4])[0], rtol=1e-3, atol=1e-3)

@@ -29,7 +29,7 @@ from condiff.diffusion.samplers import heun
 from condiff.diffusion.schedules import Karras
 from condiff.errors import InputError
 from condiff.nn import KLAutoencoder
-from condiff.reconstruction.formulations import Problem, decoded
+from condiff.reconstruction.formulations import InverseProblem, decoded
 from condiff.training import first_stage as latents
 from condiff.training.first_stage import codes_of, generator_of, measured
 from tests.conftest import ROOT, TINY_RUN, bad
@@ -140,7 +140,7 @@ def linear_problem(sigma_y=0.3):
     codec = Linear(torch.randn(12, 4, generator=generator), (1, 3, 4))
     truth = torch.randn(1, 1, 1, 4, generator=generator)
     y = Rows()(codec.decode(truth, (3, 4))) + sigma_y * torch.randn(1, 6, generator=generator)
-    whole = Problem(Rows(), y, sigma_y, (1, 3, 4), lambda x: x[:, 0])
+    whole = InverseProblem(Rows(), y, sigma_y, (1, 3, 4), lambda x: x[:, 0])
     problem = decoded(lambda measured, slices: whole, codec)(None, [0])
     forward = codec.matrix[::2]
     covariance = torch.linalg.inv(forward.T @ forward / sigma_y**2 + torch.eye(4))
@@ -168,7 +168,7 @@ def test_a_linear_codec_with_a_gaussian_prior_gives_the_known_posterior(method, 
     generator = torch.Generator().manual_seed(2)
     noise = lambda x: torch.randn(x.shape, generator=generator)  # noqa: E731 - a generator an image is slow
     start = sigmas[0] * noise(torch.empty(2000, *problem.shape))
-    *_, z = method(gaussian, start, sigmas, problem.A, problem.y, problem.sigma_y, noise=noise)
+    *_, z = method(gaussian, start, sigmas, problem, noise=noise)
     found = z.flatten(1)
     assert (found.mean(dim=0) - mean).abs().max() < 0.1 * covariance.diagonal().max().sqrt()
     assert (torch.cov(found.T) - covariance).abs().max() < 0.12 * covariance.abs().max()
@@ -178,10 +178,10 @@ def test_dps_by_way_of_a_decoder_that_is_not_linear():
     """The method goes where the data are, by the decoder's own derivative."""
     codec = SimpleNamespace(shape=lambda image: image, decode=lambda z, size: z + 0.4 * (2 * z).sin())
     truth = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    whole = Problem(lambda x: x, codec.decode(truth, None), 0.01, (1, 8, 8), lambda x: x)
+    whole = InverseProblem(lambda x: x, codec.decode(truth, None), 0.01, (1, 8, 8), lambda x: x)
     problem = decoded(lambda measured, slices: whole, codec)(None, [0])
     noise, sigmas = SeededNoise([*range(4)]), Karras(0.02, 10.0).steps(300)
-    *_, z = inverse.dps(gaussian, 10 * noise.draw(problem.shape), sigmas, problem.A, problem.y, problem.sigma_y, noise=noise)
+    *_, z = inverse.dps(gaussian, 10 * noise.draw(problem.shape), sigmas, problem, noise=noise)
     assert (z - truth).abs().median() < 0.05
 
 

@@ -7,17 +7,15 @@ import torch
 from torch import Tensor
 
 from condiff.diffusion.denoiser import Denoise
+from condiff.diffusion.inverse.problem import Problem
 from condiff.diffusion.noise import Noise
-from condiff.linear import LinearOperator
 
 
 def dps(
     denoise: Denoise,
     x: Tensor,
     sigmas: Tensor,
-    A: LinearOperator,
-    y: Tensor,
-    sigma_y: float,
+    problem: Problem,
     cond: Tensor | None = None,
     zeta: float = 1.0,
     noise: Noise = torch.randn_like,
@@ -33,7 +31,7 @@ def dps(
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             x0 = denoise(x, sigma, cond)
-            gradient = torch.autograd.grad((y - A(x0)).abs().square().flatten(1).sum(1).sqrt().sum(), x)[0]
+            gradient = torch.autograd.grad((problem.y - problem.A(x0)).abs().square().flatten(1).sum(1).sqrt().sum(), x)[0]
         x, x0 = x.detach(), x0.detach()
         sigma_up = sigma_next * (1 - (sigma_next / sigma) ** 2).clamp(min=0).sqrt()
         scale = ((1 + sigma_next**2) * (1 + sigma**2)).sqrt()  # step and gradient are those of x / sqrt(1 + sigma^2)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from condiff.diffusion.denoiser import Denoise
-from condiff.diffusion.inverse.problem import noise_like
+from condiff.diffusion.inverse.problem import Problem, noise_like
 from condiff.diffusion.noise import Noise
-from condiff.linear import LinearOperator, data_weight, inner, proximal
+from condiff.linear import data_weight, inner, proximal
 
 
 @torch.no_grad()
@@ -17,9 +17,7 @@ def pula(
     denoise: Denoise,
     x: Tensor,
     sigmas: Tensor,
-    A: LinearOperator,
-    y: Tensor,
-    sigma_y: float,
+    problem: Problem,
     cond: Tensor | None = None,
     repeats: int = 4,
     step: float = 0.5,
@@ -35,6 +33,7 @@ def pula(
         repeats: steps at each level.
         iterations: of conjugate gradients.
     """
+    A, y, sigma_y = problem.A, problem.y, problem.sigma_y
     back = A.adjoint(y)
     weight = data_weight(sigmas[0] ** 2, sigma_y)
     x = proximal(A, back + sigmas[0] / weight.sqrt() * A.adjoint(noise_like(y, x, noise)), x, weight, iterations)
@@ -53,9 +52,7 @@ def csgm(
     denoise: Denoise,
     x: Tensor,
     sigmas: Tensor,
-    A: LinearOperator,
-    y: Tensor,
-    sigma_y: float,
+    problem: Problem,
     cond: Tensor | None = None,
     repeats: int = 3,
     step: float = 0.5,
@@ -66,6 +63,7 @@ def csgm(
     Stable because eta = step / (1 / sigma^2 + 1 / sigma_y^2), for |A| = 1; what was not measured then moves slowly at
     high noise, which is why it needs thousands of levels. N repeats + 1 evaluations.
     """
+    A, y, sigma_y = problem.A, problem.y, problem.sigma_y
     back = A.adjoint(y)
     for sigma, sigma_next in pairwise(sigmas):
         eta = step / (1 / sigma**2 + 1 / sigma_y**2)
@@ -80,9 +78,7 @@ def csgm_normalised(
     denoise: Denoise,
     x: Tensor,
     sigmas: Tensor,
-    A: LinearOperator,
-    y: Tensor,
-    sigma_y: float,
+    problem: Problem,
     cond: Tensor | None = None,
     repeats: int = 3,
     step: float = 0.05,
@@ -96,7 +92,7 @@ def csgm_normalised(
     Args:
         step: eta / sigma^2.
     """
-    back = A.adjoint(y)
+    A, back = problem.A, problem.A.adjoint(problem.y)
     for sigma, sigma_next in pairwise(sigmas):
         for _ in range(repeats):
             score, data = (denoise(x, sigma, cond) - x) / sigma**2, back - A.adjoint(A(x))

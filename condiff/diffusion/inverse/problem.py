@@ -1,9 +1,38 @@
-"""Noise of a measurement's shape."""
+"""The inverse problem that a method solves, and what a method is."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from condiff.diffusion.denoiser import Denoise
 from condiff.diffusion.noise import Noise
+from condiff.linear import LinearOperator
+
+
+@dataclass(frozen=True)
+class Problem:
+    """y = A(x0) + noise.
+
+    Attributes:
+        A: the operator, from images [B, C, H, W] to data.
+        y: the data, real or complex; [1, ...] where the whole batch shares them.
+        sigma_y: standard deviation of the noise in each real component of y.
+    """
+
+    A: LinearOperator
+    y: Tensor
+    sigma_y: float
+
+
+class Method(Protocol):
+    """Walks x [B, C, H, W] from noise at ``sigmas[0]`` down the grid to a solution of the problem; yields x after each step."""
+
+    def __call__(
+        self, denoise: Denoise, x: Tensor, sigmas: Tensor, problem: Problem, cond: Tensor | None = None, *, noise: Noise = ...
+    ) -> Iterator[Tensor]: ...
 
 
 def noise_like(y: Tensor, x: Tensor, noise: Noise) -> Tensor:

@@ -6,18 +6,16 @@ import torch
 from torch import Tensor
 
 from condiff.diffusion.denoiser import Denoise
+from condiff.diffusion.inverse.problem import Problem
 from condiff.diffusion.noise import Noise
 from condiff.diffusion.samplers import predictor_corrector
-from condiff.linear import LinearOperator
 
 
 def score_mri(
     denoise: Denoise,
     x: Tensor,
     sigmas: Tensor,
-    A: LinearOperator,
-    y: Tensor,
-    sigma_y: float,
+    problem: Problem,
     cond: Tensor | None = None,
     corrections: int = 1,
     snr: float = 0.16,
@@ -27,7 +25,7 @@ def score_mri(
 
     x - A*(A x - y), which for one coil replaces what was measured; the data count as free of noise.
     """
-    back = A.adjoint(y)
+    A, back = problem.A, problem.A.adjoint(problem.y)
     yield from predictor_corrector(
         denoise, x, sigmas, cond, corrections, snr, project=lambda x: x + back - A.adjoint(A(x)), noise=noise
     )

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from condiff.diffusion.denoiser import Denoise
-from condiff.diffusion.inverse.problem import noise_like
+from condiff.diffusion.inverse.problem import Problem, noise_like
 from condiff.diffusion.noise import Noise
-from condiff.linear import LinearOperator, data_weight, proximal
+from condiff.linear import data_weight, proximal
 
 
 @torch.no_grad()
@@ -17,9 +17,7 @@ def dds(
     denoise: Denoise,
     x: Tensor,
     sigmas: Tensor,
-    A: LinearOperator,
-    y: Tensor,
-    sigma_y: float,
+    problem: Problem,
     cond: Tensor | None = None,
     trust: float = 1.0,
     eta: float = 0.85,
@@ -36,6 +34,7 @@ def dds(
         eta: share of the noise that is new at every step.
         iterations: of conjugate gradients.
     """
+    A, y, sigma_y = problem.A, problem.y, problem.sigma_y
     back = A.adjoint(y)
     for sigma, sigma_next in pairwise(sigmas):
         x0 = denoise(x, sigma, cond)
@@ -49,9 +48,7 @@ def posterior(
     denoise: Denoise,
     x: Tensor,
     sigmas: Tensor,
-    A: LinearOperator,
-    y: Tensor,
-    sigma_y: float,
+    problem: Problem,
     cond: Tensor | None = None,
     sigma_data: float = 0.5,
     iterations: int = 10,
@@ -68,6 +65,7 @@ def posterior(
         sigma_data: standard deviation of the images' channels.
         iterations: of conjugate gradients.
     """
+    A, y, sigma_y = problem.A, problem.y, problem.sigma_y
     back = A.adjoint(y)
     x0, variance = torch.zeros_like(x), torch.tensor(sigma_data**2)
     for sigma in sigmas:
