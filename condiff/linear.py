@@ -8,7 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-STIFFEST = 1e4  # condition number that conjugate gradients are asked to cope with: at more noise y counts as noisier than it is
+MAX_CONDITION_NUMBER = (
+    1e4  # condition number that conjugate gradients are asked to cope with: at more noise y counts as noisier than it is
+)
 _residuals: ContextVar[list[Tensor] | None] = ContextVar("_residuals", default=None)
 
 
@@ -55,17 +57,17 @@ def conjugate_gradients(
     return x
 
 
-def proximal(A: LinearOperator, back: Tensor, centre: Tensor, weight: Tensor | float, iterations: int) -> Tensor:
-    """argmin_z |z - centre|^2 + weight |A z - y|^2, with ``back`` = A* y: (1 + weight A* A) z = centre + weight A* y.
+def proximal(A: LinearOperator, back: Tensor, center: Tensor, weight: Tensor | float, iterations: int) -> Tensor:
+    """argmin_z |z - center|^2 + weight |A z - y|^2, with ``back`` = A* y: (1 + weight A* A) z = center + weight A* y.
 
-    The first guess is ``centre``; where that holds a perturbation, so does the answer, however few the iterations.
+    The first guess is ``center``; where that holds a perturbation, so does the answer, however few the iterations.
     """
-    return conjugate_gradients(lambda z: z + weight * A.adjoint(A(z)), centre + weight * back, centre, iterations)
+    return conjugate_gradients(lambda z: z + weight * A.adjoint(A(z)), center + weight * back, center, iterations)
 
 
 def data_weight(variance: Tensor, sigma_y: float) -> Tensor:
     """Of the data against an estimate of that variance."""
-    return (variance / sigma_y**2).clamp(max=STIFFEST)
+    return (variance / sigma_y**2).clamp(max=MAX_CONDITION_NUMBER)
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:

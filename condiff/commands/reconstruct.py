@@ -27,7 +27,7 @@ from condiff.commands.cli import entry, folder_name, guide_of, job_folder, plain
 from condiff.data.datamodule import MRIDataModule
 from condiff.data.fastmri.reader import Acquired, label, read_acquired
 from condiff.data.identity import Fingerprints
-from condiff.diffusion.guidance import finite, unguided
+from condiff.diffusion.guidance import identity, raise_on_nan
 from condiff.diffusion.samplers import dpmpp_2m
 from condiff.errors import InputError, NotANumber, printable
 from condiff.files import results
@@ -60,9 +60,9 @@ def main(cfg: DictConfig) -> None:
     system = system.to(fabric.device)
     prior = PRIORS[data.transform.shape[0]]
     with fabric.device:
-        denoise = instantiate(cfg.guided)(finite(system))
+        denoise = instantiate(cfg.guided)(raise_on_nan(system))
     sigmas = instantiate(cfg.method.levels).steps(cfg.steps)
-    method, formulation = instantiate(cfg.method.walk), posed(cfg, system, prior)
+    method, formulation = instantiate(cfg.method.fn), posed(cfg, system, prior)
     method = method if cfg.method.needs_prior else without_prior(method)
     solve = Solver(denoise, method, formulation, sigmas, cfg.samples, cfg.batch_size, cfg.seed)
     maps, mask = instantiate(cfg.maps), instantiate(cfg.mask)
@@ -79,7 +79,7 @@ def main(cfg: DictConfig) -> None:
         print(f"checkpoint  {ckpt}\nprior       {prior} images of {scan.grid.size} x {scan.grid.size}, {scan.grid.fov_mm:g} mm")
     reasons_of(out, fabric.global_rank).unlink(missing_ok=True)
     fabric.barrier()
-    about = {"method": plain(cfg.method.walk), "steps": cfg.steps, "seed": cfg.seed} | {
+    about = {"method": plain(cfg.method.fn), "steps": cfg.steps, "seed": cfg.seed} | {
         "checkpoint": str(ckpt),
         "told": cfg.contrast,
     }
@@ -107,7 +107,7 @@ def samples(system: DiffusionSystem, data: MRIDataModule, contrast: str | None, 
     draws = sampling.plan([contrast], TYPICAL, seed=0, shared_noise=False)
     batches = [draws[begin : begin + batch_size] for begin in range(0, len(draws), batch_size)]
     shape, steps = data.transform.shape, TYPICAL_STEPS
-    drawn = (sampling.draw(system, data.conditioning, some, shape, dpmpp_2m, unguided, steps) for some in batches)
+    drawn = (sampling.draw(system, data.conditioning, some, shape, dpmpp_2m, identity, steps) for some in batches)
     return data.transform.image(torch.cat([image for some in drawn for image in some]))
 
 

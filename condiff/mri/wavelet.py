@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from condiff.errors import InputError
-from condiff.mri.fourier import fit, to_channels
+from condiff.mri.fourier import center_crop_or_pad, to_channels
 from condiff.mri.operators import Sense
 
 
@@ -22,4 +22,4 @@ def l1_wavelet(A: Sense, y: Tensor, sigma_y: float, weight: float = 0.02, iterat
     for one, maps in zip(y.cpu().numpy(), A.maps.cpu().numpy(), strict=True):
         app = L1WaveletRecon(one, maps, weight, weights=A.mask.float().cpu().numpy(), max_iter=iterations, show_pbar=False)
         images.append(torch.from_numpy(app.run()))
-    return to_channels(fit(torch.stack(images), A.shape)).to(A.maps.device)
+    return to_channels(center_crop_or_pad(torch.stack(images), A.shape)).to(A.maps.device)

@@ -19,7 +19,7 @@ class KLAutoencoder(Codec):
     """Images [B, C, H, W] to Gaussians of codes and back; codes are f times smaller each way, f = patch 2^(levels - 1).
 
     As a codec it takes the Gaussian's mean, standardised: of the codes of the training set every channel has mean 0 and
-    variance 1 (`standardise`). Images of any size: they are continued to the right and below to a multiple of f.
+    variance 1 (`standardize`). Images of any size: they are continued to the right and below to a multiple of f.
 
     Args:
         image_channels: C, 1 for magnitude, 2 for complex.
@@ -42,11 +42,11 @@ class KLAutoencoder(Codec):
     ):
         super().__init__()
         self.latent_channels, self.patch = latent_channels, patch
-        self.multiple = patch * 2 ** (len(channels) - 1)
-        if self.multiple > COARSEST:
+        self.size_multiple = patch * 2 ** (len(channels) - 1)
+        if self.size_multiple > COARSEST:
             raise InputError(
-                f"codec: {len(channels)} levels and patch={patch} make one code of {self.multiple} x {self.multiple} pixels; at "
-                f"most {COARSEST} x {COARSEST} make sense: give fewer codec.channels or a smaller codec.patch"
+                f"channels={tuple(channels)}, patch={patch}: one code would cover {self.size_multiple} x {self.size_multiple} "
+                f"pixels; at most {COARSEST} x {COARSEST} make sense: give fewer channels or a smaller patch"
             )
         down: list[nn.Module] = [nn.PixelUnshuffle(patch), nn.Conv2d(image_channels * patch**2, channels[0], 3, padding=1)]
         inside = channels[0]
@@ -68,17 +68,17 @@ class KLAutoencoder(Codec):
 
     def shape(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
         """[C, H, W] of an image -> [c, h, w] of its code."""
-        h, w = (-(-size // self.multiple) for size in image[1:])
+        h, w = (-(-size // self.size_multiple) for size in image[1:])
         return self.latent_channels, h, w
 
     def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the codes, each [B, c, h, w]."""
-        rows, cols = (-size % self.multiple for size in images.shape[-2:])
+        rows, cols = (-size % self.size_multiple for size in images.shape[-2:])
         padded = F.pad(images, (0, cols, 0, rows), mode="replicate")
         mean, log_variance = self.encoder(padded.contiguous(memory_format=torch.channels_last)).chunk(2, dim=1)
         return mean, log_variance.clamp(-30, 20)
 
-    def expand(self, code: Tensor, size: tuple[int, int]) -> Tensor:
+    def decode_unscaled(self, code: Tensor, size: tuple[int, int]) -> Tensor:
         """A code as the Gaussian has it, not standardised -> [B, C, H, W] with H, W = size."""
         return self.decoder(code)[..., : size[0], : size[1]]
 
@@ -88,9 +88,9 @@ class KLAutoencoder(Codec):
 
     def decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
         """z -> [B, C, H, W] with H, W = size."""
-        return self.expand(z * self.scale + self.shift, size)
+        return self.decode_unscaled(z * self.scale + self.shift, size)
 
-    def standardise(self, mean: Tensor, variance: Tensor) -> None:
+    def standardize(self, mean: Tensor, variance: Tensor) -> None:
         """Take over the mean and variance [c] that all z of the training set have now.
 
         Raises:

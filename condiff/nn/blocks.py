@@ -12,7 +12,7 @@ def norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(32, max(channels // 8, 1)), channels)
 
 
-def zeroed(layer: nn.Module) -> nn.Module:
+def zero_init(layer: nn.Module) -> nn.Module:
     """The layer with weights and bias at zero, so that its branch starts as the identity."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
@@ -39,8 +39,8 @@ class ResidualBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, embedding: int | None = None):
         super().__init__()
         self.norm1, self.conv1 = norm(in_channels), nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.modulation = zeroed(nn.Linear(embedding, 2 * out_channels)) if embedding else None
-        self.norm2, self.conv2 = norm(out_channels), zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        self.modulation = zero_init(nn.Linear(embedding, 2 * out_channels)) if embedding else None
+        self.norm2, self.conv2 = norm(out_channels), zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         same = in_channels == out_channels
         self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 
@@ -60,7 +60,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = max(channels // head_channels, 1)
         self.norm, self.qkv = norm(channels), nn.Conv2d(channels, 3 * channels, 1)
-        self.out = zeroed(nn.Conv2d(channels, channels, 1))
+        self.out = zero_init(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2)
@@ -76,7 +76,7 @@ class CrossAttention(nn.Module):
         self.heads = max(channels // head_channels, 1)
         self.norm, self.q = norm(channels), nn.Conv2d(channels, channels, 1)
         self.kv = nn.Linear(embedding, 2 * channels)
-        self.out = zeroed(nn.Conv2d(channels, channels, 1))
+        self.out = zero_init(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         q = self.q(self.norm(x)).flatten(2).unflatten(1, (self.heads, -1)).transpose(-1, -2)

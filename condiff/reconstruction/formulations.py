@@ -13,9 +13,9 @@ from torch import Tensor
 from condiff.diffusion.denoiser import Denoise
 from condiff.diffusion.inverse import Problem
 from condiff.linear import LinearOperator
-from condiff.mri.coils import combine
-from condiff.mri.fourier import fit, ifft2c, rss, to_complex
-from condiff.mri.operators import Phased, coil_by_coil
+from condiff.mri.coils import sense_combine
+from condiff.mri.fourier import center_crop_or_pad, ifft2c, rss, to_complex
+from condiff.mri.operators import PhaseConstrainedSense, per_coil_fourier
 from condiff.nn import Codec
 from condiff.reconstruction.measurement import Measurement
 
@@ -54,7 +54,7 @@ def phased(measured: Measurement, slices: Sequence[int]) -> InverseProblem:
     sense, y = measured.operator(slices), measured.kspace[list(slices)]
     image = to_complex(sense.adjoint(_calibration(measured) * y))
     phase = torch.polar(torch.ones_like(image.abs()), image.angle())
-    A = Phased(sense, phase)
+    A = PhaseConstrainedSense(sense, phase)
     air = torch.full((len(y), 1, size, size), AIR, device=y.device)
     return InverseProblem(A, y + A(air), measured.sigma_y, (1, size, size), lambda x: (x - AIR)[:, 0] * phase)
 
@@ -68,16 +68,16 @@ def coilwise(measured: Measurement, slices: Sequence[int]) -> InverseProblem:
     """Every coil's image by itself; in the end their root sum of squares, with the phase of their combination."""
     size, y = measured.grid.size, measured.kspace[list(slices)]
     coils = y.shape[1]
-    A = coil_by_coil(measured.mask, (size, size))
+    A = per_coil_fourier(measured.mask, (size, size))
     apart = y.flatten(0, 1)[:, None]
-    middle = fit(ifft2c(_calibration(measured) * apart), (size, size)).flatten(1).abs()
+    middle = center_crop_or_pad(ifft2c(_calibration(measured) * apart), (size, size)).flatten(1).abs()
     brightest = torch.stack([torch.quantile(one, measured.grid.quantile) for one in middle])
     size_of = (brightest / measured.grid.white).clamp(min=1e-6).view(-1, 1, 1)
-    maps = fit(measured.maps[list(slices)], (size, size))
+    maps = center_crop_or_pad(measured.maps[list(slices)], (size, size))
 
     def assemble(x: Tensor) -> Tensor:
         images = (to_complex(x) * size_of).unflatten(0, (-1, coils))
-        return torch.polar(rss(images), combine(images, maps).angle())
+        return torch.polar(rss(images), sense_combine(images, maps).angle())
 
     sigma_y = measured.sigma_y / float(size_of.mean())
     return InverseProblem(A, apart / size_of[:, None], sigma_y, (2, size, size), assemble, each=coils)
@@ -136,4 +136,4 @@ def _calibration(measured: Measurement) -> Tensor:
     """Of the mask, the block about the centre without gaps, under a Hann window."""
     rows, cols = measured.calibration
     windows = [torch.hann_window(n + 2, periodic=False, device=measured.mask.device)[1:-1] for n in (rows, cols)]
-    return fit(windows[0][:, None] * windows[1], (measured.mask.shape[0], measured.mask.shape[1]))
+    return center_crop_or_pad(windows[0][:, None] * windows[1], (measured.mask.shape[0], measured.mask.shape[1]))

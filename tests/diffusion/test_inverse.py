@@ -99,9 +99,9 @@ def test_posterior_is_the_posterior():
         pytest.param(
             inverse.csgm, NEAR.steps(200), 0.15, (1.0, 4.0), (0.95, 1.3), marks=pytest.mark.slow
         ),  # not yet settled; see the slow test
-        pytest.param(inverse.csgm_normalised, Karras(0.02, 2.0).steps(200), 0.15, (0.8, 1.2), (0.3, 0.8), marks=pytest.mark.slow),
+        pytest.param(inverse.csgm_normalized, Karras(0.02, 2.0).steps(200), 0.15, (0.8, 1.2), (0.3, 0.8), marks=pytest.mark.slow),
     ],
-    ids=["posterior 20", "dds", "pula", "dps", "score_mri", "csgm", "csgm_normalised"],
+    ids=["posterior 20", "dds", "pula", "dps", "score_mri", "csgm", "csgm_normalized"],
 )
 def test_methods_land_where_they_are_known_to(method, sigmas, bias, spread, chi2):
     found = judged(method, sigmas)

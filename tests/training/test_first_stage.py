@@ -23,7 +23,7 @@ from condiff.data.conditioning import ContrastCondition
 from condiff.data.datamodule import MEASURED, Slices
 from condiff.data.identity import Fingerprints
 from condiff.diffusion import inverse
-from condiff.diffusion.guidance import unguided
+from condiff.diffusion.guidance import identity
 from condiff.diffusion.noise import SeededNoise
 from condiff.diffusion.samplers import heun
 from condiff.diffusion.schedules import Karras
@@ -89,7 +89,7 @@ def test_samples_of_a_linear_codec_have_its_covariance():
     system = System()
     system.codec = codec
     draws = sampling.plan([None], 4000, seed=0, shared_noise=False)
-    x = torch.cat(sampling.draw(system, ContrastCondition(["AXT1"]), draws, (1, 3, 4), heun, unguided, steps=20))
+    x = torch.cat(sampling.draw(system, ContrastCondition(["AXT1"]), draws, (1, 3, 4), heun, identity, steps=20))
     assert x.shape == (4000, 1, 3, 4)
     found, exact = torch.cov(x.flatten(1).T), codec.matrix @ codec.matrix.T
     assert (found - exact).abs().max() < 0.08 * exact.abs().max()
@@ -377,7 +377,7 @@ def test_codes_of_augmented_images_are_standardised(tmp_path):
     data = SimpleNamespace(train=part, augment=turn_phase, seed=0, cache=tmp_path, ready=ready)
     torch.manual_seed(0)
     codec, device = KLAutoencoder(2, 3, (8, 8), blocks=1), torch.device("cpu")
-    codec.standardise(*measured(codec, data, device))
+    codec.standardize(*measured(codec, data, device))
     (kept,) = tmp_path.glob("codes-*.json")
     before = kept.stat().st_mtime_ns
     measured(codec, data, device)
@@ -398,7 +398,7 @@ def test_complex_images_and_attention_to_the_condition(run_entry):
 
 
 def test_reconstruction(latent, run_entry, capsys):
-    settings = [f"ckpt={latent}", "volumes=1", "mask.centre=0.3", "acceleration=2", CPU, "slices=[0]"]
+    settings = [f"ckpt={latent}", "volumes=1", "mask.center_fraction=0.3", "acceleration=2", CPU, "slices=[0]"]
     run_entry("reconstruct.py", *settings, "method=dps", "steps=3", "out=r")
     assert [*Path("r").rglob("*.h5")] and "volumes     1 of 1" in capsys.readouterr().out
     run_entry("reconstruct.py", *settings, "method=zero_filled", "out=z")  # asks no model

@@ -5,9 +5,9 @@ Each takes ``denoise(x, sigma, cond)``, a start ``x`` [B, C, H, W] of noise at `
 """
 
 from condiff.diffusion.inverse.gradient import dps
-from condiff.diffusion.inverse.langevin import csgm, csgm_normalised, pula
+from condiff.diffusion.inverse.langevin import csgm, csgm_normalized, pula
 from condiff.diffusion.inverse.problem import Method, Problem
 from condiff.diffusion.inverse.projection import score_mri
 from condiff.diffusion.inverse.proximal import dds, posterior
 
-__all__ = ["Method", "Problem", "csgm", "csgm_normalised", "dds", "dps", "posterior", "pula", "score_mri"]
+__all__ = ["Method", "Problem", "csgm", "csgm_normalized", "dds", "dps", "posterior", "pula", "score_mri"]

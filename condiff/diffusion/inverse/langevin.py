@@ -74,7 +74,7 @@ def csgm(
 
 
 @torch.no_grad()
-def csgm_normalised(
+def csgm_normalized(
     denoise: Denoise,
     x: Tensor,
     sigmas: Tensor,

@@ -19,7 +19,7 @@ def dds(
     sigmas: Tensor,
     problem: Problem,
     cond: Tensor | None = None,
-    trust: float = 1.0,
+    prior_weight: float = 1.0,
     eta: float = 0.85,
     iterations: int = 10,
     noise: Noise = torch.randn_like,
@@ -27,10 +27,10 @@ def dds(
     """Decomposed diffusion sampling (Chung et al. 2024): each estimate of x0 is made to agree with the data, then noised again.
 
     One evaluation a step. Their fixed weight of the data is replaced by one that follows the noise, as in DiffPIR (Zhu et
-    al. 2023, eq. 12): the estimate is trusted as if its variance were sigma^2 / trust.
+    al. 2023, eq. 12): the estimate is trusted as if its variance were sigma^2 / prior_weight.
 
     Args:
-        trust: lambda.
+        prior_weight: lambda.
         eta: share of the noise that is new at every step.
         iterations: of conjugate gradients.
     """
@@ -38,7 +38,7 @@ def dds(
     back = A.adjoint(y)
     for sigma, sigma_next in pairwise(sigmas):
         x0 = denoise(x, sigma, cond)
-        z = proximal(A, back, x0, data_weight(sigma**2 / trust, sigma_y), iterations)
+        z = proximal(A, back, x0, data_weight(sigma**2 / prior_weight, sigma_y), iterations)
         x = z + sigma_next * ((1 - eta**2) ** 0.5 * (x - x0) / sigma + eta * noise(x))
         yield x
 

@@ -7,13 +7,13 @@ grid of sampling.
 """
 
 from condiff.diffusion.schedules.base import Schedule
-from condiff.diffusion.schedules.continuous import Consistency, Flow, Geometric, Karras, LogNormal
-from condiff.diffusion.schedules.discrete import BetaChain, CosineBeta, LinearBeta, ScaledLinearBeta, SigmoidBeta, betas_of
+from condiff.diffusion.schedules.continuous import ConsistencyLevels, Flow, Geometric, Karras, LogNormal
+from condiff.diffusion.schedules.discrete import CosineBeta, DiscreteVP, LinearBeta, ScaledLinearBeta, SigmoidBeta, betas_of
 
 __all__ = [
-    "BetaChain",
-    "Consistency",
+    "ConsistencyLevels",
     "CosineBeta",
+    "DiscreteVP",
     "Flow",
     "Geometric",
     "Karras",

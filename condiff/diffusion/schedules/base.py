@@ -36,6 +36,6 @@ class Schedule:
         return float(self.steps(1)[0]) ** -2
 
     @property
-    def signal_left(self) -> float:
+    def terminal_signal(self) -> float:
         """sqrt(alpha_bar_T), the share of the image in x_T: sampling begins without it, so it should be next to 0."""
         return (1 + 1 / self.terminal_snr) ** -0.5

@@ -60,7 +60,7 @@ class LogNormal(Schedule):
 
 
 @dataclass(frozen=True)
-class Consistency(LogNormal):
+class ConsistencyLevels(LogNormal):
     """Levels of a consistency model, whose few steps each end in a clean image: n of them start at the upper n of n + 1."""
 
     def steps(self, n: int) -> Tensor:

@@ -14,7 +14,7 @@ LONGEST_CHAIN = 100_000
 LARGEST_BETA = 0.999  # Nichol & Dhariwal 2021: a beta of 1 has no way back
 
 
-class BetaChain(Schedule):
+class DiscreteVP(Schedule):
     """A DDPM chain of ``num_steps`` discrete levels: sigma_t^2 = (1 - alpha_bar_t) / alpha_bar_t."""
 
     num_steps: int
@@ -25,14 +25,14 @@ class BetaChain(Schedule):
         raise NotImplementedError
 
     @cached_property
-    def table(self) -> Tensor:
+    def sigmas(self) -> Tensor:
         """sigma_t for t = 1 ... T, float64; [T]."""
         alpha_bar = torch.cumprod(1 - self.betas, dim=0)
         return ((1 - alpha_bar) / alpha_bar).sqrt()
 
     def sigma(self, u: Tensor) -> Tensor:
         index = (u * self.num_steps).ceil().long().sub(1).clamp(min=0)
-        return self.table[index].to(u.dtype)
+        return self.sigmas[index].to(u.dtype)
 
     def steps(self, n: int) -> Tensor:
         """``n`` of the chain's own levels, evenly spaced in t with both ends but for rounding, and then 0; [n + 1].
@@ -43,11 +43,11 @@ class BetaChain(Schedule):
         if not 1 <= n <= self.num_steps:
             raise InputError(f"steps={n}: this chain has {self.num_steps} levels; ask for 1 to {self.num_steps} steps")
         index = torch.linspace(self.num_steps - 1, 0, n, dtype=torch.float64).round().long()
-        return torch.cat([self.table[index].float(), torch.zeros(1)])
+        return torch.cat([self.sigmas[index].float(), torch.zeros(1)])
 
 
 @dataclass(frozen=True)
-class LinearBeta(BetaChain):
+class LinearBeta(DiscreteVP):
     """The chain of Ho et al. 2020, section 4: beta linear in t.
 
     The defaults are the paper's at T = 1000. A shorter chain keeps its end points only when betas are
@@ -79,7 +79,7 @@ class LinearBeta(BetaChain):
 
 
 @dataclass(frozen=True)
-class ScaledLinearBeta(BetaChain):
+class ScaledLinearBeta(DiscreteVP):
     """The chain of latent diffusion (Rombach et al. 2022), which calls it linear: sqrt(beta) is linear in t.
 
     The defaults are those of its models of natural images; with Stable Diffusion's 0.00085 and 0.012 a
@@ -104,7 +104,7 @@ class ScaledLinearBeta(BetaChain):
 
 
 @dataclass(frozen=True)
-class CosineBeta(BetaChain):
+class CosineBeta(DiscreteVP):
     """Nichol & Dhariwal 2021, eq. 17: alpha_bar = cos^2((t/T + s) / (1 + s) pi/2), beta at most 0.999."""
 
     num_steps: int = 1000
@@ -121,7 +121,7 @@ class CosineBeta(BetaChain):
 
 
 @dataclass(frozen=True)
-class SigmoidBeta(BetaChain):
+class SigmoidBeta(DiscreteVP):
     """Jabri et al. 2022: alpha_bar falls as a sigmoid does between ``start`` and ``end``, beta at most 0.999."""
 
     num_steps: int = 1000
