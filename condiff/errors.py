@@ -1,7 +1,5 @@
 """Errors that a person can mend: one line that names what was found, what was expected and the remedy."""
 
-import torch
-
 
 class InputError(ValueError):
     """Bad input: a file, a folder or an option. Entry points print its message alone and exit with 1.
@@ -35,5 +33,7 @@ def printable(text: object) -> str:
 
 def is_memory(error: BaseException) -> bool:
     """Whether memory was too small; torch has no type of its own for the processor's."""
+    import torch  # here, for a command's help needs none
+
     allocator = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     return allocator or isinstance(error, MemoryError | torch.OutOfMemoryError)

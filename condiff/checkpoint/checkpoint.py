@@ -100,7 +100,7 @@ class Checkpoint:
         for key in (*SAMPLING, "net"):
             described = self.config.get(key)
             registry.check(key, described, self.path, self.trust)
-            described = described.get("walk") if key == "sampler" and isinstance(described, dict) else described
+            described = described.get("fn") if key == "sampler" and isinstance(described, dict) else described
             if not isinstance(described, dict) or "_target_" not in described:
                 raise InputError(f"{self.path}: its configuration has no {key}; made by another version, or edited")
         registry.check("model", self.config["model"], self.path, self.trust)

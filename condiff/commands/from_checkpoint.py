@@ -46,7 +46,7 @@ def open_checkpoint(cfg: DictConfig, *keys: str) -> tuple[DictConfig, Checkpoint
 def sampling_of(cfg: DictConfig, device: torch.device) -> Sampling:
     """How a command draws samples, as it is configured."""
     with device:  # a guiding model is loaded there
-        return Sampling(instantiate(cfg.sampler.walk), instantiate(cfg.guided), cfg.steps, cfg.batch_size)
+        return Sampling(instantiate(cfg.sampler.fn), instantiate(cfg.guided), cfg.steps, cfg.batch_size)
 
 
 def guide_of(cfg: DictConfig) -> Checkpoint | None:
@@ -88,7 +88,7 @@ def _set(cfg: DictConfig, group: str, key: str, value: Any) -> None:
 def check_clamp(cfg: DictConfig, channels: int, latent: bool) -> None:
     """Raise InputError for a clamp that is not made for images of so many channels, or for codes."""
     name = str(cfg.clamp.get("_target_", "")).rsplit(".", 1)[-1]
-    if latent and name != "unguided":
+    if latent and name != "identity":
         raise InputError("clamp: limits images, and this model's are codes; use clamp=none")
     if channels == 2 and name in ("static_clamp", "dynamic_clamp"):
         raise InputError(

@@ -14,14 +14,14 @@ from condiff.commands.from_checkpoint import guide_of, open_checkpoint, results_
 from condiff.data.fastmri.reader import Acquired, read_acquired
 from condiff.errors import InputError
 from condiff.files import results
-from condiff.reconstruction.formulations import Pose
+from condiff.reconstruction.formulations import Formulation
 from condiff.reconstruction.measurement import Grid
 from condiff.reconstruction.pipeline import Scan, reconstruct
 from condiff.reconstruction.prior import Prior
 from condiff.reconstruction.report import write_report
 from condiff.reconstruction.run import gather, reasons_file, reconstruct_all
 from condiff.reconstruction.select_files import select_files
-from condiff.reconstruction.solver import Solver
+from condiff.reconstruction.solver import Solver, without_prior
 
 ELSEWHERE = ("out", "ckpt", "accelerator", "devices", "batch_size", "volumes")  # options that a volume does not follow from
 
@@ -48,14 +48,14 @@ def main(cfg: DictConfig) -> None:
         print(f"checkpoint  {checkpoint.path}\nprior       {prior.kind} images of {grid.size} x {grid.size}, {grid.fov_mm:g} mm")
     reasons_file(out, fabric.global_rank).unlink(missing_ok=True)
     fabric.barrier()
-    about = {"method": plain(cfg.method.walk), "steps": cfg.steps, "seed": cfg.seed}
+    about = {"method": plain(cfg.method.fn), "steps": cfg.steps, "seed": cfg.seed}
     about |= {"checkpoint": str(checkpoint.path), "told": cfg.contrast}
 
     def one(path: Path, target: Path, tick: Callable[[float], None]) -> None:
         acquired = read_acquired(path)
         slices = slices_of(cfg, acquired)
         contrast, cond = prior.condition(acquired, cfg.contrast, slices)
-        typical = prior.typical(contrast) if cfg.method.steps != 1 else None
+        typical = prior.typical(contrast) if cfg.method.needs_prior else None
         reconstruct(acquired, scan, solve, cond, typical, slices, fabric.device, target, cfg.keep_samples, about, tick)
 
     targets = {path: out / path.relative_to(root) for path in files}
@@ -69,27 +69,26 @@ def main(cfg: DictConfig) -> None:
 def solver_of(cfg: DictConfig, prior: Prior) -> Solver:
     """The method with its prior, levels and noise. Raises InputError for samples or steps that it has no use for."""
     sigmas = instantiate(cfg.method.levels).steps(cfg.steps)
-    solver = Solver(prior.denoise, instantiate(cfg.method.walk), posed(cfg, prior), sigmas, cfg.samples, cfg.batch_size, cfg.seed)
-    if cfg.method.steps == 1 and (cfg.samples, cfg.steps) != (1, 1):
-        raise InputError(
-            f"samples={cfg.samples} steps={cfg.steps}: this method asks no network and has one answer; leave them out"
-        )
-    if cfg.method.steps != 1 and cfg.steps == 1:
+    if not cfg.method.needs_prior and (cfg.samples, cfg.steps) != (1, 1):
+        raise InputError(f"samples={cfg.samples} steps={cfg.steps}: this method has no prior and one answer; leave them out")
+    if cfg.method.needs_prior and cfg.steps == 1:
         raise InputError("steps=1: this method goes from noise to an image in several; give at least 2")
-    return solver
+    method = instantiate(cfg.method.fn)
+    method = method if cfg.method.needs_prior else without_prior(method)
+    return Solver(prior.denoise, method, posed(cfg, prior), sigmas, cfg.samples, cfg.batch_size, cfg.seed)
 
 
-def posed(cfg: DictConfig, prior: Prior) -> Pose:
+def posed(cfg: DictConfig, prior: Prior) -> Formulation:
     """How the method is given its problem. Raises InputError for one that is not sound with a model of codes."""
-    pose = instantiate(cfg.method[prior.kind])
-    if not prior.model.codec.is_latent or cfg.method.steps == 1:  # such a method asks no model
-        return pose
+    formulation = instantiate(cfg.method[prior.kind])
+    if not prior.model.codec.is_latent or not cfg.method.needs_prior:
+        return formulation
     if cfg.method.latent is None:
         raise InputError(
             f"ckpt={cfg.ckpt}: is a model of codes, and their k-space is no linear function of them, as this method takes it "
             "to be; set method=dps, or give a model of pixels"
         )
-    return instantiate(cfg.method.latent)(pose, prior.model.codec)
+    return instantiate(cfg.method.latent)(formulation, prior.model.codec)
 
 
 def files_of(cfg: DictConfig, checkpoint: Checkpoint, say: Callable[[str], None]) -> tuple[list[Path], Path]:

@@ -1,10 +1,10 @@
-"""Starting from images instead of noise: variation, interpolation, translation, inpainting.
+"""Sampling that starts from images instead of noise: SDEdit, interpolation, translation, inpainting.
 
-`variation` and `interpolation` yield what a sampler does on the lower part of a grid, `translation` what the ODE does up
-it and down again. `keep` and `keep_clean` make inpainting of any sampler by holding on to the known part of the image: they
-are functions from a denoiser to a denoiser, as guidance is. `repaint` is a sampler that goes over each step several times, so
-that the two parts agree.
-A mask is 1 where the image is known, 0 where it is to be made, [B, 1, H, W] or what broadcasts to it.
+`sdedit` and `interpolate` run a sampler on the lower part of a grid; `translation` runs the ODE up the grid and down again.
+`replace_known` and `condition_on_known` turn any sampler into inpainting by keeping the known part of the image: they are
+functions from a denoiser to a denoiser, as guidance is. `repaint` is a sampler that repeats each part of the grid, so that the
+known and the new part agree.
+A mask [B, 1, H, W], or what broadcasts to it, is 1 where the image is known and 0 where it is to be made.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from condiff.diffusion.samplers import Sampler, ancestral, heun
 from condiff.errors import InputError
 
 
-def variation(
+def sdedit(
     denoise: Denoise,
     sampler: Sampler,
     image: Tensor,
@@ -27,20 +27,20 @@ def variation(
     cond: Tensor | None = None,
     noise: Noise = torch.randn_like,
 ) -> Iterator[Tensor]:
-    """SDEdit, Meng et al. 2022: noise is added to an image [B, C, H, W] and taken away again.
+    """SDEdit, Meng et al. 2022: adds noise to an image [B, C, H, W] and removes it under ``cond``.
 
     Args:
         sigmas: the whole grid [N + 1].
-        strength: the share of its steps that is walked, the last ones; with 1 next to nothing of the image is left.
+        strength: share of the steps that is run, the last ones; at 1 almost nothing of the image is left.
 
     Raises:
-        InputError: a strength that is no share, or less than one step.
+        InputError: the strength is not in (0, 1], or makes less than one step.
     """
-    grid = _rest(sigmas, strength)
+    grid = _tail(sigmas, strength)
     yield from sampler(denoise, image + grid[0] * noise(image), grid, cond, noise=noise)
 
 
-def interpolation(
+def interpolate(
     denoise: Denoise,
     sampler: Sampler,
     one: Tensor,
@@ -51,21 +51,21 @@ def interpolation(
     cond: Tensor | None = None,
     noise: Noise = torch.randn_like,
 ) -> Iterator[Tensor]:
-    """Between two images, Ho et al. 2020, section 4.3: both are noised, mixed, and denoised together.
+    """Interpolation of two images, Ho et al. 2020, section 4.3: both are noised, mixed, and denoised together.
 
-    Each has noise of its own. Mixed as the images are, noise would lose variance, which the network takes for
-    another level; here the mixture is scaled back to unit variance, so that the level stays what it says.
+    Each has noise of its own. Mixing independent noise lowers its variance; here the mixture is scaled back to unit variance, so
+    that the noise level is that of the grid.
 
     Args:
         weight: of the other image, from 0 to 1.
-        strength: as in `variation`.
+        strength: as in `sdedit`.
 
     Raises:
-        InputError: a weight that is none, and as `variation` does.
+        InputError: the weight is not in [0, 1], and as `sdedit`.
     """
     if not 0 <= weight <= 1:
         raise InputError(f"weight={weight}: give the share of the other image, from 0 to 1")
-    grid = _rest(sigmas, strength)
+    grid = _tail(sigmas, strength)
     size = ((1 - weight) ** 2 + weight**2) ** 0.5
     eps = torch.lerp(noise(one), noise(other), weight) / size
     yield from sampler(denoise, torch.lerp(one, other, weight) + grid[0] * eps, grid, cond, noise=noise)
@@ -76,11 +76,11 @@ def translation(
 ) -> Iterator[Tensor]:
     """Dual diffusion bridges, Su et al. 2023: the ODE up to noise under one condition, and down again under another.
 
-    No noise is drawn; under one and the same condition the image comes back, but for the error of the steps. 4N - 3
+    No noise is drawn; with ``source`` equal to ``target`` the image is recovered up to the error of the steps. 4N - 3
     evaluations; yields the N - 1 steps up and the N down.
 
     Args:
-        image: [B, C, H, W], taken for an image at the smallest level but 0.
+        image: [B, C, H, W], taken to be at the smallest level above 0.
         sigmas: the whole grid [N + 1].
         source, target: conditions [B, D]: what the image is, and what it is to be.
     """
@@ -90,16 +90,16 @@ def translation(
     yield from heun(denoise, x, sigmas, target)
 
 
-def keep(denoise: Denoise, image: Tensor, mask: Tensor) -> Denoise:
-    """The known part is put into every estimate of x0, so a sampler keeps it at the noise level of the rest.
+def replace_known(denoise: Denoise, image: Tensor, mask: Tensor) -> Denoise:
+    """Returns a denoiser that replaces the known part of every estimate of x0.
 
-    The replacement of Song et al. 2021, appendix I.2, here by way of the sampler's own noise.
+    The sampler then gives the known part the noise level of the rest: imputation as in Song et al. 2021, appendix I.2.
     """
     return lambda x, sigma, cond: torch.where(mask > 0, image, denoise(x, sigma, cond))
 
 
-def keep_clean(denoise: Denoise, image: Tensor, mask: Tensor) -> Denoise:
-    """The network always sees the known part without noise: Sohl-Dickstein et al. 2015, section 2.5, with r(x) a delta."""
+def condition_on_known(denoise: Denoise, image: Tensor, mask: Tensor) -> Denoise:
+    """Returns a denoiser whose network gets a known part without noise: Sohl-Dickstein et al. 2015, section 2.5, r(x) a delta."""
 
     def kept(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
         return torch.where(mask > 0, image, denoise(torch.where(mask > 0, image, x), sigma, cond))
@@ -117,10 +117,13 @@ def repaint(
     jump: int = 10,
     noise: Noise = torch.randn_like,
 ) -> Iterator[Tensor]:
-    """RePaint, Lugmayr et al. 2022: DDPM's sampler, which goes back up ``jump`` steps and down again, ``repeats`` times.
+    """RePaint, Lugmayr et al. 2022: DDPM's sampler, with each part of ``jump`` steps run ``repeats`` times.
 
-    To be run on a denoiser that `keep`s something. About N repeats evaluations; yields after each of the N steps
-    when it is passed for the last time.
+    Between the runs noise is added up to the first level of the part. About N * repeats evaluations; yields the N states of the
+    last runs.
+
+    Args:
+        denoise: as `replace_known` returns it.
     """
     n = len(sigmas) - 1
     for begin in range(0, n, jump):
@@ -133,9 +136,9 @@ def repaint(
         yield from states
 
 
-def _rest(sigmas: Tensor, strength: float) -> Tensor:
+def _tail(sigmas: Tensor, strength: float) -> Tensor:
     whole = len(sigmas) - 1
     steps = round(strength * whole)
     if not 0 < strength <= 1 or steps < 1:
-        raise InputError(f"strength={strength}: give the share of {whole} steps to walk, at least one of them, at most all")
+        raise InputError(f"strength={strength}: give the share of the {whole} steps to run, at least one of them, at most all")
     return sigmas[-1 - steps :]

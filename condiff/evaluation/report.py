@@ -50,7 +50,7 @@ class Report:
     def heading(self) -> str:
         """Checkpoint and sampler."""
         of = self.about["settings"]
-        return f"{of['checkpoint']} · {of['sampler']['walk']['_target_'].split('.')[-1]}, {of['steps']} steps"
+        return f"{of['checkpoint']} · {of['sampler']['fn']['_target_'].split('.')[-1]}, {of['steps']} steps"
 
     def save(self, out: Path) -> None:
         """Write evaluation.json, evaluation.png and, where samples resemble training images, copies.csv into a folder."""

@@ -1,4 +1,4 @@
-"""Linear operators of an accelerated scan: from an image [B, C, H, W] in real channels to what was sampled of k-space, and back.
+"""Linear operators of an accelerated scan: from images [B, C, H, W] in real channels to sampled k-space, and back.
 
 Each is a callable with an ``adjoint``, Re <A x, y> = <x, A* y>, and |A x| <= |x|.
 """
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from condiff.mri.fourier import fft2c, fit, ifft2c, to_channels, to_complex
+from condiff.mri.fourier import center_crop_or_pad, fft2c, ifft2c, to_channels, to_complex
 
 
 @dataclass(frozen=True)
 class Sense:
-    """A x = M F S P x: the image padded to the field of view that was measured, seen by coils, sampled (Pruessmann et al. 1999).
+    """A x = M F S P x: padding P to the measured field of view, coil maps S, mask M (Pruessmann et al. 1999).
 
     Args:
         maps: coil maps [B or 1, K, h, w], sum_k |S_k|^2 <= 1, over the measured field of view.
-        mask: [h, w], true where k-space is sampled.
+        mask: [h, w], True where k-space is sampled.
         shape: (H, W) of the images, whose pixels are those of the maps.
     """
 
@@ -27,18 +27,18 @@ class Sense:
 
     def __call__(self, x: Tensor) -> Tensor:
         """[B, 2, H, W] -> k-space [B, K, h, w], zero where it was not sampled."""
-        image = fit(to_complex(x), (self.mask.shape[0], self.mask.shape[1]))
+        image = center_crop_or_pad(to_complex(x), (self.mask.shape[0], self.mask.shape[1]))
         return self.mask * fft2c(self.maps * image[:, None])
 
     def adjoint(self, y: Tensor) -> Tensor:
         """[B, K, h, w] -> [B, 2, H, W]."""
         images = ifft2c(self.mask * y)
-        return to_channels(fit((self.maps.conj() * images).sum(dim=1), self.shape))
+        return to_channels(center_crop_or_pad((self.maps.conj() * images).sum(dim=1), self.shape))
 
 
 @dataclass(frozen=True)
-class Phased:
-    """`Sense` of a real image whose phase is known: A x = sense(x e^(i phase)); its images are [B, 1, H, W].
+class PhaseConstrainedSense:
+    """`Sense` of a real image with known phase: A x = sense(x e^(i phase)); its images are [B, 1, H, W].
 
     Args:
         phase: e^(i phase), [B or 1, H, W].
@@ -56,6 +56,6 @@ class Phased:
         return (to_complex(self.sense.adjoint(y)) * self.phase.conj()).real[:, None]
 
 
-def coil_by_coil(mask: Tensor, shape: tuple[int, int]) -> Sense:
-    """Each coil an image of its own: batches [B K, 2, H, W] to k-space [B K, 1, h, w]."""
+def per_coil_fourier(mask: Tensor, shape: tuple[int, int]) -> Sense:
+    """Returns the operator of single coils, each an image of its own: [B K, 2, H, W] -> k-space [B K, 1, h, w]."""
     return Sense(torch.ones(1, 1, *mask.shape, device=mask.device), mask, shape)

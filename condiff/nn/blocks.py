@@ -1,4 +1,4 @@
-"""Building blocks of the U-Net: residual block, self-attention, resampling, noise-level features."""
+"""Building blocks of networks: residual block, attention, upsampling, noise-level features."""
 
 import math
 
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 
 def norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm with groups of at least 8 channels: no statistics are shared between images."""
+    """Returns GroupNorm with groups of at least 8 channels; its statistics are those of each image alone."""
     return nn.GroupNorm(math.gcd(32, max(channels // 8, 1)), channels)
 
 
-def zeroed(layer: nn.Module) -> nn.Module:
-    """The layer with weights and bias at zero, so that its branch starts as the identity."""
+def zero_init(layer: nn.Module) -> nn.Module:
+    """Returns the layer with weights and bias at zero, so that its residual block starts as the identity."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
@@ -34,32 +34,33 @@ class FourierFeatures(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions; the embedding scales and shifts between them (FiLM, Dhariwal & Nichol 2021)."""
+    """Two 3x3 convolutions; the embedding, if any, scales and shifts between them (FiLM, Dhariwal & Nichol 2021)."""
 
-    def __init__(self, in_channels: int, out_channels: int, embedding: int):
+    def __init__(self, in_channels: int, out_channels: int, embedding: int | None = None):
         super().__init__()
         self.norm1, self.conv1 = norm(in_channels), nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.modulation = zeroed(nn.Linear(embedding, 2 * out_channels))
-        self.norm2, self.conv2 = norm(out_channels), zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        self.modulation = zero_init(nn.Linear(embedding, 2 * out_channels)) if embedding else None
+        self.norm2, self.conv2 = norm(out_channels), zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         same = in_channels == out_channels
         self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """[B, C, H, W], [B, E] -> [B, C', H, W]."""
-        scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        """[B, C, H, W], [B, E] or None -> [B, C', H, W]."""
+        h = self.norm2(self.conv1(F.silu(self.norm1(x))))
+        if self.modulation is not None:
+            scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
+            h = torch.addcmul(shift, h, 1 + scale)
         return self.shortcut(x) + self.conv2(F.silu(h))
 
 
 class SelfAttention(nn.Module):
-    """Attention of every position to every other, as a residual: [B, C, H, W] -> the same."""
+    """Attention of every position to every other, as a residual: [B, C, H, W] -> [B, C, H, W]."""
 
     def __init__(self, channels: int, head_channels: int = 32):
         super().__init__()
         self.heads = max(channels // head_channels, 1)
         self.norm, self.qkv = norm(channels), nn.Conv2d(channels, 3 * channels, 1)
-        self.out = zeroed(nn.Conv2d(channels, channels, 1))
+        self.out = zero_init(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2)
@@ -75,7 +76,7 @@ class CrossAttention(nn.Module):
         self.heads = max(channels // head_channels, 1)
         self.norm, self.q = norm(channels), nn.Conv2d(channels, channels, 1)
         self.kv = nn.Linear(embedding, 2 * channels)
-        self.out = zeroed(nn.Conv2d(channels, channels, 1))
+        self.out = zero_init(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         q = self.q(self.norm(x)).flatten(2).unflatten(1, (self.heads, -1)).transpose(-1, -2)
@@ -84,9 +85,16 @@ class CrossAttention(nn.Module):
         return x + self.out(h.transpose(-1, -2).reshape(x.shape))
 
 
-class Doubled(torch.autograd.Function):
-    """Each pixel of [B, C, H, W] four times, [B, C, 2H, 2W], and the sum of four gradients: as torch's own, whose compiled
-    backward pass fails at some sizes (torch 2.13, inductor on CPUs)."""
+class Upsample2x(nn.Module):
+    """Twice the size, nearest neighbour: [B, C, H, W] -> [B, C, 2H, 2W]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Nearest2x.apply(x)
+
+
+class _Nearest2x(torch.autograd.Function):
+    """Nearest-neighbour upsampling with a backward pass of its own, because the compiled one of torch fails at some sizes
+    (torch 2.13, inductor on CPUs)."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
@@ -94,7 +102,7 @@ class Doubled(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
-        """Nothing to keep."""
+        """Saves nothing."""
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:

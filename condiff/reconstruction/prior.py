@@ -9,7 +9,7 @@ from torch import Tensor
 from condiff.data.fastmri.reader import Acquired
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.denoiser import Denoise
-from condiff.diffusion.guidance import Guidance, finite, unguided
+from condiff.diffusion.guidance import Guidance, identity, raise_on_nan
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import dpmpp_2m
 from condiff.errors import InputError
@@ -25,14 +25,14 @@ class Prior:
 
     model: DiffusionModel
     spec: ImageSpec
-    guidance: Guidance = unguided
+    guidance: Guidance = identity
     batch_size: int = 8
     _typical: dict[str | None, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def denoise(self) -> Denoise:
         """The guided denoiser. It raises NotANumber where its output is not finite."""
-        return self.guidance(finite(self.model))
+        return self.guidance(raise_on_nan(self.model))
 
     @property
     def kind(self) -> str:
@@ -42,7 +42,7 @@ class Prior:
     def typical(self, contrast: str | None) -> Tensor:
         """A few images [N, H, W] of the prior alone, always the same."""
         if contrast not in self._typical:
-            how = Sampling(dpmpp_2m, unguided, TYPICAL_STEPS, self.batch_size)
+            how = Sampling(dpmpp_2m, identity, TYPICAL_STEPS, self.batch_size)
             states = sample(self.model, self.spec, make_requests([contrast], TYPICAL, seed=0), how)
             self._typical[contrast] = self.spec.transform.image(torch.cat(states))
         return self._typical[contrast]

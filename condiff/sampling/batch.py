@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from condiff.data.image_spec import ImageSpec
-from condiff.diffusion.generate import generate, variance_preserving
-from condiff.diffusion.guidance import Guidance, finite
+from condiff.diffusion.generate import generate, to_vp
+from condiff.diffusion.guidance import Guidance, raise_on_nan
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import Sampler
 from condiff.errors import NotANumber
@@ -59,10 +59,10 @@ def sample_batch(
     known = torch.stack([spec.conditioning.encode(item.contrast, item.known, item.extrapolate) for item in requests])
     cond = known.to(model.device) if model.conditional and known.any() else None  # None: there is nothing to guide by
     seeds, frames = [item.seed for item in requests], []
-    walk = generate(how.guidance(finite(model)), how.sampler, sigmas, seeds, code, cond, model.device)
+    walk = generate(how.guidance(raise_on_nan(model)), how.sampler, sigmas, seeds, code, cond, model.device)
     for index, x in enumerate(walk):
         if recorded and index in kept:
-            frames.append(decoded(model, variance_preserving(x[recorded], sigmas[index]), size))
+            frames.append(decoded(model, to_vp(x[recorded], sigmas[index]), size))
         on_step()
     states = [*decoded(model, x, size)[:, None]]
     for position, index in enumerate(recorded):

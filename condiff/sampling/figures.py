@@ -8,7 +8,7 @@ from torch import Tensor
 
 from condiff.data.conditioning import NOTHING
 from condiff.data.image_spec import ImageSpec
-from condiff.diffusion.generate import variance_preserving
+from condiff.diffusion.generate import to_vp
 from condiff.diffusion.model import DiffusionModel
 from condiff.images import Images
 from condiff.sampling.batch import frame_indices
@@ -63,6 +63,6 @@ def process(model: DiffusionModel, spec: ImageSpec, reverse: Tensor, real: Tenso
     sigmas = model.schedule.steps(steps)[torch.tensor(kept)[chosen]].view(-1, 1, 1, 1)
     generator = torch.Generator().manual_seed(derive_seed("process", seed))
     code = model.codec.encode(real)
-    noised = variance_preserving(code + sigmas * torch.randn(code.shape, generator=generator), sigmas)
+    noised = to_vp(code + sigmas * torch.randn(code.shape, generator=generator), sigmas)
     forward = spec.transform.magnitude(model.codec.decode(noised, (real.shape[-2], real.shape[-1])))
     return {"noise level, low to high": {"real ->": forward} | rows}

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from condiff.data.image_spec import ImageSpec
-from condiff.diffusion.editing import translation, variation
-from condiff.diffusion.guidance import finite
+from condiff.diffusion.editing import sdedit, translation
+from condiff.diffusion.guidance import raise_on_nan
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.noise import SeededNoise
 from condiff.errors import InputError
@@ -41,7 +41,7 @@ def translate(
     """The images [N, C, H, W] in another contrast.
 
     Without a strength by dual diffusion bridges, which need the source's contrast (`condiff.diffusion.editing.translation`); with
-    one by SDEdit (`variation`).
+    one by SDEdit (`sdedit`).
 
     Args:
         target: its seed counts up with the images; SDEdit adds noise.
@@ -51,7 +51,7 @@ def translate(
     """
     check_source(model, spec, source, strength)
     sigmas, size = model.schedule.steps(how.steps), (spec.shape[1], spec.shape[2])
-    denoise, encode = how.guidance(finite(model)), spec.conditioning.encode
+    denoise, encode = how.guidance(raise_on_nan(model)), spec.conditioning.encode
     conds = encode(source.contrast), encode(target.contrast, target.known, target.extrapolate)
     parts = []
     for begin in range(0, len(source.images), how.batch_size):
@@ -62,7 +62,7 @@ def translate(
             walk = translation(denoise, x, sigmas, before, after)
         else:
             noise = SeededNoise([target.seed + begin + index for index in range(len(batch))])
-            walk = variation(denoise, how.sampler, x, sigmas, strength, after, noise=noise)
+            walk = sdedit(denoise, how.sampler, x, sigmas, strength, after, noise=noise)
         for state in walk:
             x = state
             on_step()

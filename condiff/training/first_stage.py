@@ -38,7 +38,7 @@ def codec_of(checkpoint: Checkpoint, data: MRIDataModule, device: torch.device) 
         )
     codec.to(device)
     if checkpoint.is_autoencoder:
-        codec.standardise(*measured(codec, data, device))
+        codec.standardize(*measured(codec, data, device))
     return codec
 
 

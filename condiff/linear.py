@@ -1,0 +1,82 @@
+"""Linear operators and least squares: what inverse problems share, with a network as their prior or without one."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+MAX_CONDITION_NUMBER = (
+    1e4  # of 1 + weight A* A: conjugate gradients need many iterations beyond it, so the data's weight is cut there
+)
+_residuals: ContextVar[list[Tensor] | None] = ContextVar("_residuals", default=None)
+
+
+class LinearOperator(Protocol):
+    """A measurement and its adjoint: Re <A x, y> = <x, A* y>."""
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    def adjoint(self, y: Tensor) -> Tensor: ...
+
+
+@contextmanager
+def recorded_residuals() -> Iterator[list[Tensor]]:
+    """Collects the final relative residuals |b - M x| / |b|, [B] each, of the calls of `conjugate_gradients` in the block."""
+    residuals: list[Tensor] = []
+    token = _residuals.set(residuals)
+    try:
+        yield residuals
+    finally:
+        _residuals.reset(token)
+
+
+def conjugate_gradients(
+    matrix: Callable[[Tensor], Tensor], b: Tensor, x: Tensor, iterations: int, tolerance: float = 1e-4
+) -> Tensor:
+    """Returns the solution of M x = b [B, ...], M symmetric positive definite (Hestenes & Stiefel 1952).
+
+    Inner products are real and taken per image, so that an image does not depend on the others in its batch. An image whose
+    residual has fallen to ``tolerance`` |b| is no longer updated.
+
+    Args:
+        matrix: z -> M z.
+        x: first guess.
+    """
+    r = b - matrix(x)
+    p, rr, enough = r, inner(r, r), tolerance**2 * inner(b, b)
+    for _ in range(iterations):
+        going = rr > enough
+        if not going.any():
+            break
+        q = matrix(p)
+        alpha = torch.where(going, rr / inner(p, q).clamp(min=1e-30), 0)
+        x, r = x + alpha * p, r - alpha * q
+        before, rr = rr, inner(r, r)
+        p = r + rr / before.clamp(min=1e-30) * p
+    if (residuals := _residuals.get()) is not None:
+        residuals.append((rr / inner(b, b).clamp(min=1e-30)).sqrt().flatten())
+    return x
+
+
+def proximal(A: LinearOperator, back: Tensor, center: Tensor, weight: Tensor | float, iterations: int) -> Tensor:
+    """Returns argmin_z |z - center|^2 + weight |A z - y|^2, the solution of (1 + weight A* A) z = center + weight A* y.
+
+    The first guess is ``center``. If noise was added to it, by a sampler that draws z, it stays even after few iterations.
+
+    Args:
+        back: A* y.
+    """
+    return conjugate_gradients(lambda z: z + weight * A.adjoint(A(z)), center + weight * back, center, iterations)
+
+
+def data_weight(variance: Tensor, sigma_y: float) -> Tensor:
+    """Returns the weight of the data against an estimate of that variance, at most `MAX_CONDITION_NUMBER`."""
+    return (variance / sigma_y**2).clamp(max=MAX_CONDITION_NUMBER)
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """Returns the real inner product of each image, [B, 1, ...]."""
+    return (a * b).flatten(1).sum(dim=1).view(-1, *[1] * (a.dim() - 1))
