@@ -30,7 +30,7 @@ from condiff.checkpoint import checkpoint
 from condiff.data.datamodule import MRIDataModule, Slices
 from condiff.data.fastmri.reader import read_magnitude
 from condiff.data.phantom.volumes import BRAIN, CONTRASTS, TISSUES
-from condiff.diffusion.guidance import unguided
+from condiff.diffusion.guidance import identity
 from condiff.files import export
 from condiff.mri.signal import Protocol
 from condiff.nn import UNet
@@ -145,7 +145,7 @@ def main(ckpt: str, out: str, each: int = 48) -> None:
     data.prepare_data()
     data.setup()
     net = kept(folder / "reader.pt", data)
-    how = {"sampler": instantiate(config["sampler"]["walk"]), "guidance": unguided}  # guidance exaggerates contrast
+    how = {"sampler": instantiate(config["sampler"]["fn"]), "guidance": identity}  # guidance exaggerates contrast
     rows, strips = [], {}
     for (contrast, name), factors in SWEEPS.items():
         for factor in factors:

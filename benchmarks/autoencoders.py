@@ -58,7 +58,7 @@ def examined(ckpt: str, picture: Path) -> list[dict]:
         one, other = (in_batches(features, torch.cat([pair[i] for pair in mine])) for i in (0, 1))
         halves = [[real for (real, _), there in zip(mine, inside, strict=True) if there == half] for half in (True, False)]
         apart = frechet(*(in_batches(features, torch.cat(half)) for half in halves)) if all(halves) else math.nan
-        row = {"checkpoint": ckpt, "f": codec.multiple, "channels": codec.latent_channels, "contrast": contrast or "all"}
+        row = {"checkpoint": ckpt, "f": codec.size_multiple, "channels": codec.latent_channels, "contrast": contrast or "all"}
         row |= {"volumes": len(mine), "psnr": sum(psnr(*pair) for pair in mine) / len(mine)}
         row |= {"ssim": sum(ssim(*pair) for pair in mine) / len(mine), "frechet": frechet(one, other)}
         row |= {"frechet of halves": apart, "variance": torch.cat(codes).var().item()}

@@ -26,7 +26,7 @@ from benchmarks.side_by_side import interleaved, ratio, resident
 from condiff.data.cache import Cache, Stack
 from condiff.data.fastmri.reader import Volume, probe, read_kspace, read_magnitude
 from condiff.data.transforms import Complex, Magnitude
-from condiff.mri.fourier import centre_crop, ifft2c, rss
+from condiff.mri.fourier import center_crop, ifft2c, rss
 
 SLICES = 64  # a round
 MATRIX = 320
@@ -48,7 +48,7 @@ def each_time(volumes: list[Volume]) -> Callable[[int], object]:
     def read(item: int) -> torch.Tensor:
         path, index = where[item]
         with h5py.File(path) as file:
-            return centre_crop(rss(ifft2c(torch.from_numpy(file["kspace"][index]))), (MATRIX, MATRIX))
+            return center_crop(rss(ifft2c(torch.from_numpy(file["kspace"][index]))), (MATRIX, MATRIX))
 
     return read
 

@@ -23,7 +23,7 @@ from condiff.evaluation.anatomy import blurred, rotated
 from condiff.evaluation.evaluate import spaces
 from condiff.evaluation.memorisation import SIGNIFICANT, SPACES, audit, limit
 from condiff.evaluation.sets import Images, flipped
-from condiff.mri.fourier import centre_crop, ifft2c, rss
+from condiff.mri.fourier import center_crop, ifft2c, rss
 from condiff.seeds import derive_seed
 
 SIDE, SLICES = 64, 8
@@ -46,7 +46,7 @@ def head(seed: int, contrasts: list[str], slices: list[int]) -> Tensor:
         scans = [sum(signal[t] * share for t, share in shares.items()) * grain * receive for shares, grain in tissues]
         kspace = torch.stack([_acquire(scan, SIDE) for scan in scans])
         kspace = kspace + 0.012 * torch.randn(kspace.shape, dtype=torch.complex64, generator=generator)
-        x, _ = transform(centre_crop(rss(ifft2c(kspace)), (SIDE, SIDE)), (FOV_MM / SIDE, FOV_MM / SIDE))
+        x, _ = transform(center_crop(rss(ifft2c(kspace)), (SIDE, SIDE)), (FOV_MM / SIDE, FOV_MM / SIDE))
         images.append(transform.image(x))
     return torch.stack(images)
 

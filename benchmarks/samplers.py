@@ -25,7 +25,7 @@ from torch import Tensor
 from condiff import sampling
 from condiff.checkpoint import checkpoint
 from condiff.commands.cli import CONF
-from condiff.diffusion.guidance import unguided
+from condiff.diffusion.guidance import identity
 from condiff.evaluation import inputs
 from condiff.evaluation.distances import feature_distances
 from condiff.evaluation.evaluate import CUTS, quick, score
@@ -42,7 +42,7 @@ SETTINGS = {  # sampler and its options -> steps
     "dpmpp_sde": (5, 8, 10, 15, 20, 50),
     "unipc": (5, 8, 10, 15, 20, 40),
     "heun": (3, 5, 10, 20),
-    "heun sampler.walk.churn=10": (20,),
+    "heun sampler.fn.churn=10": (20,),
     "predictor_corrector": (25, 100),
     "annealed_langevin": (30, 100),
 }
@@ -56,11 +56,11 @@ SHOWN = {
 BATCH = 32
 
 
-def walk(setting: str):
-    """The sampler that conf/ makes of, say, ``heun sampler.walk.churn=10``."""
+def sampler(setting: str):
+    """The sampler that conf/ makes of, say, ``heun sampler.fn.churn=10``."""
     name, *options = setting.split()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return instantiate(hydra.compose("sample", [f"sampler={name}", "out=x", *options]).sampler.walk)
+        return instantiate(hydra.compose("sample", [f"sampler={name}", "out=x", *options]).sampler.fn)
 
 
 def draw(system, data, draws: list[sampling.Draw], sampler, steps: int) -> tuple[Tensor, Cost]:
@@ -68,7 +68,7 @@ def draw(system, data, draws: list[sampling.Draw], sampler, steps: int) -> tuple
     drawn = partial(sampling.draw, system, data.conditioning, shape=data.transform.shape)
     with counted(cost):
         for first in range(0, len(draws), BATCH):
-            parts += drawn(draws[first : first + BATCH], sampler=sampler, guidance=unguided, steps=steps)
+            parts += drawn(draws[first : first + BATCH], sampler=sampler, guidance=identity, steps=steps)
     cost.seconds = time.monotonic() - begin
     return torch.cat(parts), cost
 
@@ -96,8 +96,8 @@ def main(ckpt: str, out: str, each: int = 48) -> None:
     todo = [(name, steps) for name, all_steps in SETTINGS.items() for steps in all_steps if f"{name} {steps}" not in done]
     for name, steps in track(todo, "Sampling"):
         if exact is None:
-            exact, _ = draw(system, data, draws, walk("heun"), 200)
-        images, cost = draw(system, data, draws, walk(name), steps)
+            exact, _ = draw(system, data, draws, sampler("heun"), 200)
+        images, cost = draw(system, data, draws, sampler(name), steps)
         rmse = (images - exact).square().mean().sqrt().item() if name in ODE else None
         done[f"{name} {steps}"] = {
             "sampler": name, "steps": steps, "evaluations": cost.evaluations / cost.drawn,
@@ -131,7 +131,7 @@ def plot(done: dict) -> plt.Figure:
             mine = [found for found in done.values() if found["sampler"] == name]
             points = sorted((found["evaluations"], *found["scores"][measure][0]) for found in mine)
             x, y, low, high = map(torch.tensor, zip(*points, strict=True))
-            (line,) = axis.plot(x, y, "o-", markersize=3, linewidth=1, label=name.replace("sampler.walk.", ""))
+            (line,) = axis.plot(x, y, "o-", markersize=3, linewidth=1, label=name.replace("sampler.fn.", ""))
             if name in ("dpmpp_sde", "ddpm"):
                 axis.fill_between(x, low, high, alpha=0.15, color=line.get_color())
         value, low, high = done["ddpm 1000"]["scores"][measure][1]

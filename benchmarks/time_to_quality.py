@@ -50,7 +50,7 @@ def condiff(data: MRIDataModule, seconds: float, *overrides: str) -> tuple[Draw,
     _, tried = fit(cfg, data, TRIED)
     steps = int(seconds / tried * TRIED)
     system, took = fit(cfg, data, steps)
-    how = {"sampler": instantiate(cfg.sampler.walk), "guidance": instantiate(cfg.guided), "steps": cfg.sampler.steps}
+    how = {"sampler": instantiate(cfg.sampler.fn), "guidance": instantiate(cfg.guided), "steps": cfg.sampler.steps}
     drawn = partial(sampling.draw, system.eval().to(DEVICE), data.conditioning, shape=data.transform.shape, **how)
     return lambda draws: torch.cat(drawn(draws)), took, steps
 

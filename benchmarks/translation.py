@@ -24,7 +24,7 @@ from torch import Tensor
 from condiff.checkpoint import checkpoint
 from condiff.data.phantom.volumes import CONTRASTS, FOV_MM
 from condiff.files import export
-from condiff.mri.fourier import centre_crop, ifft2c, rss
+from condiff.mri.fourier import center_crop, ifft2c, rss
 from condiff.reconstruction.metrics import psnr, ssim
 from condiff.sampling import translation
 
@@ -40,7 +40,7 @@ def heads(data) -> dict[str, Tensor]:
     for head in range(HEADS):
         for name, contrast in CONTRASTS.items():
             kspace, _ = phantom._acquired(contrast, torch.Generator().manual_seed(10_000 + head))
-            magnitude = centre_crop(rss(ifft2c(kspace)), (phantom.matrix, phantom.matrix))
+            magnitude = center_crop(rss(ifft2c(kspace)), (phantom.matrix, phantom.matrix))
             found[name].append(data.transform(magnitude, (FOV_MM / phantom.matrix,) * 2)[0])
     return {name: torch.cat(images) for name, images in found.items()}
 
@@ -61,7 +61,7 @@ def main(ckpt: str, out: str, *nifti: str) -> None:
     system = checkpoint.load(ckpt).to(DEVICE)
     data = checkpoint.build_data(system.hparams, ckpt)
     sigmas = system.schedule.steps(30)
-    walk = instantiate(system.hparams["sampler"]["walk"])
+    sampler = instantiate(system.hparams["sampler"]["fn"])
     sets = {"phantom": heads(data)}
     for patient in sorted({Path(name).name.rsplit("_", 1)[0] for name in nifti}):
         sets[patient] = pairs([Path(name) for name in nifti if Path(name).name.startswith(f"{patient}_")], data)
@@ -71,7 +71,7 @@ def main(ckpt: str, out: str, *nifti: str) -> None:
         for target in (name for name in images if name != SOURCE):
             source, truth = images[SOURCE], data.transform.magnitude(images[target])
             cond = [data.conditioning.encode(name).expand(len(source), -1).to(DEVICE) for name in (SOURCE, target)]
-            run = partial(translation.translate, system, source.to(DEVICE), sigmas, *cond, walk, seeds=range(len(source)))
+            run = partial(translation.translate, system, source.to(DEVICE), sigmas, *cond, sampler, seeds=range(len(source)))
             made = {"source as it is": source, "inversion": run(None).cpu()}
             made |= {f"strength {strength}": run(strength).cpu() for strength in STRENGTHS}
             for name, image in made.items():

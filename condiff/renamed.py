@@ -1,10 +1,11 @@
 """Names of earlier versions: checkpoints, command lines and prepared images that hold them keep working.
 
-Of every function or class that has moved, `RENAMED` has the name it had in version 0.1 and the one it has now. `upgraded` gives a
-configuration its present names; `first_name` gives a name of now the spelling of 0.1, by which prepared images are kept, so that
-no move makes them again.
+`RENAMED` maps the name that a function or class had in version 0.1 to its present one, `KEYS` and `CHOICES` do the same for the
+configuration. `upgraded` applies them to a checkpoint's configuration and `upgraded_word` to a command line. `first_name` maps a
+present name back: the cache of prepared images is keyed by the names of 0.1, so a rename does not invalidate it.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 RENAMED = {
@@ -24,6 +25,16 @@ RENAMED = {
     "condiff.data.order.balanced": "condiff.data.index_sampler.balanced",
     "condiff.data.order.shuffled": "condiff.data.index_sampler.shuffled",
     "condiff.data.phantom.Phantom": "condiff.data.phantom.volumes.Phantom",
+    "condiff.diffusion.denoiser.epsilon": "condiff.diffusion.denoiser.eps",
+    "condiff.diffusion.denoiser.karras": "condiff.diffusion.denoiser.edm",
+    "condiff.diffusion.denoiser.sample": "condiff.diffusion.denoiser.x0",
+    "condiff.diffusion.denoiser.velocity": "condiff.diffusion.denoiser.v",
+    "condiff.diffusion.guidance.chain": "condiff.diffusion.guidance.compose",
+    "condiff.diffusion.guidance.unguided": "condiff.diffusion.guidance.identity",
+    "condiff.diffusion.inverse.csgm_normalised": "condiff.diffusion.inverse.csgm_normalized",
+    "condiff.diffusion.inverse.sense": "condiff.mri.sense.sense",
+    "condiff.diffusion.inverse.zero_filled": "condiff.mri.sense.zero_filled",
+    "condiff.diffusion.schedules.Consistency": "condiff.diffusion.schedules.ConsistencyLevels",
     "condiff.folders.NewFolder": "condiff.commands.run_folder.NewFolder",
     "condiff.posthoc.earlier": "condiff.training.posthoc_ema.earlier",
     "condiff.precision.fastest": "condiff.training.precision.fastest",
@@ -33,6 +44,7 @@ RENAMED = {
     "condiff.reconstruction.problems.componentwise": "condiff.reconstruction.formulations.componentwise",
     "condiff.reconstruction.problems.decoded": "condiff.reconstruction.formulations.decoded",
     "condiff.reconstruction.problems.phased": "condiff.reconstruction.formulations.phased",
+    "condiff.reconstruction.wavelet.l1_wavelet": "condiff.mri.wavelet.l1_wavelet",
     "condiff.systems.AutoencoderSystem": "condiff.training.AutoencoderSystem",
     "condiff.systems.DiffusionSystem": "condiff.training.DiffusionSystem",
     "condiff.systems.learning_rate.constant": "condiff.training.lr_schedules.constant",
@@ -41,17 +53,62 @@ RENAMED = {
 }
 
 
+KEYS = {  # of the configuration: the key of version 0.1 and the present one; applied from the first to the last
+    "sampler.walk": "sampler.fn",
+    "method.walk": "method.fn",
+    "method.fn.trust": "method.fn.prior_weight",
+    "mask.centre": "mask.center_fraction",
+    "clamp.centre": "clamp.center",
+}
+CHOICES = {"method=csgm_normalised": "method=csgm_normalized"}  # of a group of conf/
+
+
 def first_name(name: str) -> str:
     """The name that a function or class had in version 0.1."""
     return next((old for old, new in RENAMED.items() if new == name), name)
 
 
 def upgraded(config: Any) -> Any:
-    """A configuration, nested containers of plain values, with every ``_target_`` under its present name."""
-    if isinstance(config, list):
-        return [upgraded(item) for item in config]
+    """A checkpoint's configuration, nested containers of plain values, under the present names.
+
+    These are its keys, the ``_target_``s at any depth, and the words in ``overrides``, the command line that it was trained by.
+    """
+    config = _upgraded_targets(config)
     if not isinstance(config, dict):
         return config
-    config = {key: upgraded(value) for key, value in config.items()}
+    for old, new in KEYS.items():
+        config = _with_key(config, old.split("."), new.rpartition(".")[2])
+    words = config.get("overrides")
+    return config | {"overrides": [*map(upgraded_word, words)]} if isinstance(words, list) else config
+
+
+def upgraded_word(word: Any) -> Any:
+    """A word of a command line, ``mask.centre=0.1``, under the present name; what is not text stays as it is."""
+    if not isinstance(word, str) or "=" not in word:
+        return word
+    key, _, value = CHOICES.get(word, word).partition("=")
+    prefix = key[: len(key) - len(key.lstrip("+~"))]
+    name = key[len(prefix) :]
+    for old, new in KEYS.items():
+        if name == old or name.startswith(f"{old}."):
+            name = new + name[len(old) :]
+    return f"{prefix}{name}={RENAMED.get(value, value) if name.endswith('_target_') else value}"
+
+
+def _upgraded_targets(config: Any) -> Any:
+    if isinstance(config, list):
+        return [*map(_upgraded_targets, config)]
+    if not isinstance(config, dict):
+        return config
+    config = {key: _upgraded_targets(value) for key, value in config.items()}
     target = config.get("_target_")
     return config | {"_target_": RENAMED.get(target, target)} if isinstance(target, str) else config
+
+
+def _with_key(config: Any, path: Sequence[str], new: str) -> Any:
+    """The configuration with the last name of a key's path changed, in its place."""
+    if not isinstance(config, dict) or path[0] not in config:
+        return config
+    if len(path) > 1:
+        return config | {path[0]: _with_key(config[path[0]], path[1:], new)}
+    return {new if key == path[0] else key: value for key, value in config.items()}

@@ -42,7 +42,7 @@ def test_every_choice_is_built(path, monkeypatch, tmp_path):
         cfg.net.fields = data.conditioning.fields
     if OmegaConf.is_missing(cfg.codec, "image_channels"):
         cfg.codec.image_channels = data.transform.shape[0]
-        assert instantiate(cfg.codec).multiple in (4, 8)
+        assert instantiate(cfg.codec).size_multiple in (4, 8)
     with open_dict(cfg.model):  # train.py's own
         assert cfg.model.pop("autoencoder", None) is None and cfg.model.pop("variants", 0) >= 0
     system = instantiate(cfg.model)
@@ -51,8 +51,8 @@ def test_every_choice_is_built(path, monkeypatch, tmp_path):
     callbacks = [instantiate(part) for part in cfg.callbacks.values()]
     assert len(callbacks) == {"autoencoder": 8, "autoencoder_gan": 8, "bare": 7}.get(path.stem, 9)
     if isinstance(system, DiffusionSystem):
-        assert callable(instantiate(cfg.sampler.walk)) and callable(instantiate(cfg.guided)(system))
-        assert all(size % system.denoiser.net.multiple == 0 for size in system.codec.shape(data.transform.shape)[1:])
+        assert callable(instantiate(cfg.sampler.fn)) and callable(instantiate(cfg.guided)(system))
+        assert all(size % system.denoiser.net.size_multiple == 0 for size in system.codec.shape(data.transform.shape)[1:])
     trainer = instantiate(cfg.trainer, logger=[instantiate(part) for part in cfg.logger.values()], accelerator="cpu")
     assert trainer.max_epochs == cfg.trainer.max_epochs
 
@@ -60,7 +60,7 @@ def test_every_choice_is_built(path, monkeypatch, tmp_path):
 @pytest.mark.parametrize("path", [path for path, group in GROUPS.items() if group in RECONSTRUCT], ids=str)
 def test_every_reconstruction_is_built(path):
     cfg = compose("reconstruct", f"{GROUPS[path]}={path.stem}", "sigma_data=0.5")
-    for part in (cfg.method.walk, cfg.method.complex, cfg.method.magnitude, cfg.mask, cfg.maps):
+    for part in (cfg.method.fn, cfg.method.complex, cfg.method.magnitude, cfg.mask, cfg.maps):
         assert callable(instantiate(part))
     sigmas = instantiate(cfg.method.levels).steps(cfg.steps)
     assert cfg.steps == cfg.method.steps and len(sigmas) == cfg.steps + 1 and sigmas[-1] == 0

@@ -24,6 +24,7 @@ PAGES = [
 ]
 COMMAND = re.compile(r"(?:python (\w+)\.py|condiff-(\w+))(?= |$)(.*?)(?=&&|$)", re.MULTILINE)
 OF_CHECKPOINT = ("data", "sampler", "guidance", "clamp")  # groups whose fields a checkpoint decides
+CHECKPOINT = next(ROOT.glob("tests/fixtures/*.ckpt"))
 PARSER = OverridesParser.create()
 
 
@@ -102,6 +103,14 @@ def test_every_choice_is_in_a_table(path):
     rows = [row for table in tables for row in table.splitlines() if f"`{group}=`" in row]
     rows += [table for table in tables if f"`{group}=`" in table.splitlines()[0]]
     assert any(re.search(rf"(?<![\w-]){path.stem}(?![\w-])", row) for row in rows), f"{group}={path.stem} is in no table"
+
+
+def test_example_of_the_parts_runs():
+    """The Python of docs/concepts.md, on a small checkpoint, whose condition has 44 numbers."""
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/concepts.md").read_text(), re.DOTALL)
+    names = {}
+    exec(block.replace("RUN/checkpoints/last.ckpt", str(CHECKPOINT)).replace("torch.eye(4)", "torch.eye(44)"), names)
+    assert all(names[name].isfinite().all() for name in ("images", "inpainted", "varied", "between"))
 
 
 def test_readme_is_short():

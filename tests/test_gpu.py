@@ -39,6 +39,6 @@ def test_both_stages_of_a_latent_model(run_entry, precision):
         "volumes=1",
         "slices=[0]",
         "acceleration=2",
-        "mask.centre=0.3",
+        "mask.center_fraction=0.3",
         "out=r",
     )

@@ -7,13 +7,15 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_object, instantiate
+from omegaconf import OmegaConf
 
 from condiff import sampling
 from condiff.checkpoint import checkpoint
+from condiff.commands.command_line import readable
 from condiff.data.cache import spelled
 from condiff.diffusion.guidance import classifier_free
 from condiff.diffusion.samplers import dpmpp_2m_sde
-from condiff.renamed import RENAMED, first_name, upgraded
+from condiff.renamed import KEYS, RENAMED, first_name, upgraded, upgraded_word
 from tests.conftest import ROOT
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -55,6 +57,46 @@ def test_every_new_name_is_there_and_belongs_to_one_old():
     for old, new in RENAMED.items():
         assert callable(get_object(new)), new
         assert first_name(new) == old and upgraded({"a": [{"_target_": old}]}) == {"a": [{"_target_": new}]}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("mask.centre=0.1", "mask.center_fraction=0.1"),
+        ("+sampler.walk.eta=1", "+sampler.fn.eta=1"),
+        ("method.walk.trust=3", "method.fn.prior_weight=3"),
+        ("method=csgm_normalised", "method=csgm_normalized"),
+        ("clamp._target_=condiff.diffusion.guidance.unguided", "clamp._target_=condiff.diffusion.guidance.identity"),
+        ("mask.centred=1", "mask.centred=1"),
+        ("name=mask.centre=1", "name=mask.centre=1"),
+        ("-m", "-m"),
+    ],
+)
+def test_words_of_a_command_line(old, new, capsys):
+    """The present name is used, and told once where it differs."""
+    assert upgraded_word(old) == new
+    assert readable([old])[0] in (new, f"name='{new[5:]}'") and ("note: " in capsys.readouterr().err) is (old != new)
+
+
+def test_every_new_key_stands_in_conf():
+    for new in KEYS.values():
+        group, *path = new.split(".")
+        configs = [OmegaConf.load(file) for file in (ROOT / "conf" / group).glob("*.yaml")]
+        assert any(OmegaConf.select(config, ".".join(path)) is not None for config in configs), new
+
+
+def test_keys_of_a_checkpoint():
+    old = {"sampler": {"walk": {"_target_": "f"}, "steps": 2}, "clamp": {"centre": -1.0}, "overrides": ["sampler.walk.eta=1", 3]}
+    new = {"sampler": {"fn": {"_target_": "f"}, "steps": 2}, "clamp": {"center": -1.0}, "overrides": ["sampler.fn.eta=1", 3]}
+    assert upgraded(old) == new == upgraded(new)
+    assert [*upgraded(old)["sampler"]] == ["fn", "steps"]
+
+
+def test_a_checkpoint_of_version_0_1_is_resumed(run_entry):
+    """For one epoch more; its configuration has ``sampler.walk`` and functions under the names of that version."""
+    epochs = checkpoint.read(OLD)["epoch"] + 1
+    run_entry("train.py", f"resume={OLD}", f"trainer.max_epochs={epochs + 1}", "hydra.run.dir=resumed")
+    assert checkpoint.read("resumed/checkpoints/last.ckpt")["epoch"] == epochs
 
 
 def test_what_has_no_name_of_its_own_names_no_images():

@@ -48,7 +48,7 @@ class Base:
     @property
     def scans(self) -> list[str]:
         """The words of reconstruct.py that choose the volumes; so small they need much of the centre of k-space."""
-        return [f"data.root={self.volumes}", "seen=true", "acceleration=2", "mask.centre=0.3"]
+        return [f"data.root={self.volumes}", "seen=true", "acceleration=2", "mask.center_fraction=0.3"]
 
     def room(self, name: str, own_cache: bool = False) -> Room:
         return Room(self.folder / "rooms" / name, None if own_cache else self.cache)

@@ -64,7 +64,7 @@ def assemble(content: dict[str, Any], path: str | Path, trust: Sequence[str] = (
     for key in (*SAMPLING, "net"):
         described = config.get(key)
         registry.check(key, described, path, trust)
-        described = described.get("walk") if key == "sampler" and isinstance(described, dict) else described
+        described = described.get("fn") if key == "sampler" and isinstance(described, dict) else described
         if not isinstance(described, dict) or "_target_" not in described:
             raise InputError(f"{path}: its configuration has no {key}; made by another version, or edited")
     system = _filled("model", config["model"], content["state_dict"], path, trust)

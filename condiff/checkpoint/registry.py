@@ -36,7 +36,7 @@ def _of(module: ModuleType, names: str) -> Table:
 
 
 PARTIAL = {  # slots whose objects get their last arguments later
-    "parameterization", "optimizer", "lr_factor", "loss", "walk", "guidance", "clamp", "read", "transform", "maps",
+    "parameterization", "optimizer", "lr_factor", "loss", "fn", "guidance", "clamp", "read", "transform", "maps",
     "conditioning", "features", "order", "augment", "steps",
 }  # fmt: skip
 AUGMENT = _of(augment, "chain mirror turn_phase")
@@ -47,20 +47,20 @@ SLOTS: Mapping[str, Table] = {
     "codec": _of(nn, "Pixels KLAutoencoder"),
     "perceptual": _of(nn, "PerceptualDistance"),
     "discriminator": _of(nn, "PatchDiscriminator"),
-    "parameterization": _of(denoiser, "epsilon sample velocity karras flow"),
+    "parameterization": _of(denoiser, "eps x0 v edm flow"),
     "schedule": _of(
         schedules,
-        "LogNormal Karras Geometric LinearBeta ScaledLinearBeta CosineBeta SigmoidBeta Flow Consistency",
+        "LogNormal Karras Geometric LinearBeta ScaledLinearBeta CosineBeta SigmoidBeta Flow ConsistencyLevels",
     ),
     "loss": _of(losses, "denoising consistency"),
     "optimizer": _of(torch.optim, "Adadelta Adagrad Adam AdamW Adamax NAdam RAdam RMSprop Rprop SGD"),
     "lr_factor": _of(lr_schedules, "constant cosine"),
-    "walk": _of(
+    "fn": _of(
         samplers,
         "dpmpp_2m dpmpp_2m_sde unipc heun ancestral ancestral_beta predictor_corrector annealed_langevin consistency",
     ),
-    "guidance": _of(guidance, "unguided classifier_free"),
-    "clamp": _of(guidance, "unguided static_clamp dynamic_clamp magnitude_clamp"),
+    "guidance": _of(guidance, "identity classifier_free"),
+    "clamp": _of(guidance, "identity static_clamp dynamic_clamp magnitude_clamp"),
     "data": _of(datamodule, "MRIDataModule PhantomDataModule"),
     "phantom": _of(volumes, "Phantom"),
     "read": _of(reader, "read_magnitude read_kspace"),
@@ -153,7 +153,7 @@ def _lookup(slot: str, name: Any, path: str | Path, trust: Iterable[str]) -> Cal
 
 
 def _slot(slot: str, config: Mapping[str, Any], key: str) -> str:
-    """The slot of an argument: its name. In a dictionary that is no object's nothing is built, but for a sampler's ``walk``."""
+    """The slot of an argument: its name. In a dictionary that is no object's nothing is built, but for a sampler's ``fn``."""
     return key if "_target_" in config or slot in ("", "sampler") else "a dictionary"
 
 

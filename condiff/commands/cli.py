@@ -221,7 +221,7 @@ def guide_of(cfg: DictConfig) -> str | None:
 def check_clamp(cfg: DictConfig, channels: int, latent: bool) -> None:
     """Raise InputError for a clamp that is not made for images of so many channels, or for codes."""
     name = str(cfg.clamp.get("_target_", "")).rsplit(".", 1)[-1]
-    if latent and name != "unguided":
+    if latent and name != "identity":
         raise InputError("clamp: limits images, and this model's are codes; use clamp=none")
     if channels == 2 and name in ("static_clamp", "dynamic_clamp"):
         raise InputError(

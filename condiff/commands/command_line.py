@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from condiff.data.workers import is_first_process
 from condiff.errors import InputError
 from condiff.files.atomic import demand_no_way_out
+from condiff.renamed import upgraded_word
 
 CONF = Path(__file__).parents[2] / "conf"
 TEXTS = {  # options that take a path or a name, in which = and ( and , are letters like others
@@ -30,12 +33,13 @@ def readable(words: Sequence[str]) -> list[str]:
     """The command line with what Hydra would not read, or not as it is meant.
 
     Values of `TEXTS` are quoted where Hydra's grammar has another meaning for them. A list without brackets, contrast=A,B, gets
-    them, but for a sweep over its entries (-m). data.transform=complex chooses data/transform/complex.yaml.
+    them, but for a sweep over its entries (-m). data.transform=complex chooses data/transform/complex.yaml. Names of version 0.1
+    become the present ones, with a line on the standard error that tells the user.
 
     Raises:
         InputError: an option that is written like a flag, or a run's folder given to --config-path or --config-dir.
     """
-    sweep = not MULTIRUN.isdisjoint(words)
+    words, sweep = [_upgraded(word) for word in words], not MULTIRUN.isdisjoint(words)
     _check_flags(words)
     return [_readable(word, sweep) if "=" in word and not word.startswith("-") else word for word in words]
 
@@ -96,6 +100,14 @@ def _has(config: Any, names: list[str]) -> bool:
     if not names or not OmegaConf.is_dict(config):
         return not names
     return names[0] in config.keys() and _has(config._get_node(names[0]), names[1:])  # noqa: SIM118, a missing value is no member
+
+
+def _upgraded(word: str) -> str:
+    present = upgraded_word(word)
+    if present != word and is_first_process():
+        old, new = word.partition("=")[0], present.partition("=")[0]
+        print(f"note: {old} is now {new}" if old != new else f"note: {word} is now {present}", file=sys.stderr)
+    return present
 
 
 def _readable(word: str, sweep: bool) -> str:

@@ -57,7 +57,7 @@ def main(cfg: DictConfig) -> None:
     about = settings(cfg, ckpt)
     out = folder(cfg, ckpt)
     with fabric.device:  # a guiding model is loaded there
-        how = {"sampler": instantiate(cfg.sampler.walk), "guidance": instantiate(cfg.guided), "steps": cfg.steps}
+        how = {"sampler": instantiate(cfg.sampler.fn), "guidance": instantiate(cfg.guided), "steps": cfg.steps}
     drawn = partial(sampling.draw, system.to(fabric.device), data.conditioning, shape=data.transform.shape, **how)
     system.schedule.steps(cfg.steps), how["guidance"](system)  # complain before anything is spent
     path = out / f"samples-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]}.h5"
@@ -130,7 +130,7 @@ def tell(
     """To the folder everything; to the loggers numbers and no image of a patient, or nothing; to the terminal the table."""
     (out / "evaluation.json").write_text(json.dumps(about, indent=2, allow_nan=False) + "\n")
     of = about["settings"]
-    heading = f"{of['checkpoint']} · {of['sampler']['walk']['_target_'].split('.')[-1]}, {of['steps']} steps"
+    heading = f"{of['checkpoint']} · {of['sampler']['fn']['_target_'].split('.')[-1]}, {of['steps']} steps"
     page(found, sets, heading).savefig(out / "evaluation.png", dpi=80)
     if about["named"]:
         write_copies(out / "copies.csv", about["named"], found, sources)

@@ -136,14 +136,14 @@ OPTIONS: dict[str, dict[str, Rule]] = {
         "samples": whole(1, 10_000),
         "coils": whole(1, 128),
         "acceleration": number(1),
-        "mask.centre": number(0, 1),
+        "mask.center_fraction": number(0, 1),
         "contrast": maybe(WORD),
         "volumes": maybe(whole()),
         "slices": maybe(SLICES),
         "sigma_data": maybe(above(0)),
-        **dict.fromkeys((f"method.walk.{name}" for name in ("iterations", "repeats", "corrections")), whole()),
-        **dict.fromkeys((f"method.walk.{name}" for name in ("trust", "snr", "zeta", "step", "weight")), number(0)),
-        "method.walk.eta": number(0, 1),
+        **dict.fromkeys((f"method.fn.{name}" for name in ("iterations", "repeats", "corrections")), whole()),
+        **dict.fromkeys((f"method.fn.{name}" for name in ("prior_weight", "snr", "zeta", "step", "weight")), number(0)),
+        "method.fn.eta": number(0, 1),
     },
 }
 
@@ -160,7 +160,7 @@ def check(cfg: DictConfig, rules: Mapping[str, Rule]) -> None:
 def check_arguments(cfg: DictConfig) -> None:
     """Raise InputError for the first argument that a function of the configuration does not take.
 
-    Such functions are called when work is under way (a walk, a loss), so that Hydra cannot tell before.
+    Such functions are called when work is under way (a sampler, a loss), so that Hydra cannot tell before.
     """
     for place, node in _functions(cfg, ""):
         try:

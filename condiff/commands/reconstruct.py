@@ -27,15 +27,15 @@ from condiff.commands.cli import entry, folder_name, guide_of, job_folder, plain
 from condiff.data.datamodule import MRIDataModule
 from condiff.data.fastmri.reader import Acquired, label, read_acquired
 from condiff.data.identity import Fingerprints
-from condiff.diffusion.guidance import finite, unguided
+from condiff.diffusion.guidance import identity, raise_on_nan
 from condiff.diffusion.samplers import dpmpp_2m
 from condiff.errors import InputError, NotANumber, printable
 from condiff.files import results
 from condiff.files.atomic import whole
-from condiff.reconstruction.formulations import Pose
+from condiff.reconstruction.formulations import Formulation
 from condiff.reconstruction.measurement import Grid
 from condiff.reconstruction.pipeline import Scan, numbers_of, reconstruct
-from condiff.reconstruction.solver import Solver
+from condiff.reconstruction.solver import Solver, without_prior
 from condiff.sampling import ANY
 from condiff.training import DiffusionSystem
 
@@ -60,17 +60,16 @@ def main(cfg: DictConfig) -> None:
     system = system.to(fabric.device)
     prior = PRIORS[data.transform.shape[0]]
     with fabric.device:
-        denoise = instantiate(cfg.guided)(finite(system))
+        denoise = instantiate(cfg.guided)(raise_on_nan(system))
     sigmas = instantiate(cfg.method.levels).steps(cfg.steps)
-    method, pose = instantiate(cfg.method.walk), posed(cfg, system, prior)
-    solve = Solver(denoise, method, pose, sigmas, cfg.samples, cfg.batch_size, cfg.seed)
+    method, formulation = instantiate(cfg.method.fn), posed(cfg, system, prior)
+    method = method if cfg.method.needs_prior else without_prior(method)
+    solve = Solver(denoise, method, formulation, sigmas, cfg.samples, cfg.batch_size, cfg.seed)
     maps, mask = instantiate(cfg.maps), instantiate(cfg.mask)
     scan = Scan(Grid.of(data.transform), maps, cfg.coils, mask, cfg.acceleration, cfg.simulate, cfg.seed)
-    if cfg.method.steps == 1 and (cfg.samples, cfg.steps) != (1, 1):
-        raise InputError(
-            f"samples={cfg.samples} steps={cfg.steps}: this method asks no network and has one answer; leave them out"
-        )
-    if cfg.method.steps != 1 and cfg.steps == 1:
+    if not cfg.method.needs_prior and (cfg.samples, cfg.steps) != (1, 1):
+        raise InputError(f"samples={cfg.samples} steps={cfg.steps}: this method has no prior and one answer; leave them out")
+    if cfg.method.needs_prior and cfg.steps == 1:
         raise InputError("steps=1: this method goes from noise to an image in several; give at least 2")
     root = Path(cfg.data.root).expanduser() if cfg.data.root else data.folder()
     files = wanted(cfg, root, ckpt, fabric.is_global_zero)
@@ -80,7 +79,7 @@ def main(cfg: DictConfig) -> None:
         print(f"checkpoint  {ckpt}\nprior       {prior} images of {scan.grid.size} x {scan.grid.size}, {scan.grid.fov_mm:g} mm")
     reasons_of(out, fabric.global_rank).unlink(missing_ok=True)
     fabric.barrier()
-    about = {"method": plain(cfg.method.walk), "steps": cfg.steps, "seed": cfg.seed} | {
+    about = {"method": plain(cfg.method.fn), "steps": cfg.steps, "seed": cfg.seed} | {
         "checkpoint": str(ckpt),
         "told": cfg.contrast,
     }
@@ -92,7 +91,7 @@ def main(cfg: DictConfig) -> None:
     def one(path: Path, target: Path, tick: Callable[[float], None]) -> None:
         acquired = read_acquired(path)
         contrast, cond, slices = told(cfg, system, data, acquired)
-        images = typical(contrast) if cfg.method.steps != 1 else None
+        images = typical(contrast) if cfg.method.needs_prior else None
         reconstruct(acquired, scan, solve, cond, images, slices, fabric.device, target, cfg.keep_samples, about, tick)
 
     targets = {path: out / path.relative_to(root) for path in files}
@@ -108,21 +107,21 @@ def samples(system: DiffusionSystem, data: MRIDataModule, contrast: str | None, 
     draws = sampling.plan([contrast], TYPICAL, seed=0, shared_noise=False)
     batches = [draws[begin : begin + batch_size] for begin in range(0, len(draws), batch_size)]
     shape, steps = data.transform.shape, TYPICAL_STEPS
-    drawn = (sampling.draw(system, data.conditioning, some, shape, dpmpp_2m, unguided, steps) for some in batches)
+    drawn = (sampling.draw(system, data.conditioning, some, shape, dpmpp_2m, identity, steps) for some in batches)
     return data.transform.image(torch.cat([image for some in drawn for image in some]))
 
 
-def posed(cfg: DictConfig, system: DiffusionSystem, prior: str) -> Pose:
+def posed(cfg: DictConfig, system: DiffusionSystem, prior: str) -> Formulation:
     """How the method is given its problem. Raises InputError for one that is not sound with a model of codes."""
-    pose = instantiate(cfg.method[prior])
-    if not system.latent or cfg.method.steps == 1:  # such a method asks no model
-        return pose
+    formulation = instantiate(cfg.method[prior])
+    if not system.latent or not cfg.method.needs_prior:
+        return formulation
     if cfg.method.latent is None:
         raise InputError(
             f"ckpt={cfg.ckpt}: is a model of codes, and their k-space is no linear function of them, as this method takes it "
             "to be; set method=dps, or give a model of pixels"
         )
-    return instantiate(cfg.method.latent)(pose, system.codec)
+    return instantiate(cfg.method.latent)(formulation, system.codec)
 
 
 def each(fabric: L.Fabric, targets: dict[Path, Path], one: Callable[..., None]) -> dict[Path, str]:

@@ -20,8 +20,8 @@ from condiff.commands.cli import as_trained, check_clamp, entry, job_folder, pla
 from condiff.commands.command_line import reaching
 from condiff.data.conditioning import NAMES, Known
 from condiff.data.index import table as index_table
-from condiff.diffusion.generate import variance_preserving
-from condiff.diffusion.guidance import finite
+from condiff.diffusion.generate import to_vp
+from condiff.diffusion.guidance import raise_on_nan
 from condiff.errors import InputError
 from condiff.files import export, results
 from condiff.sampling import translation
@@ -94,7 +94,7 @@ def translated(cfg: DictConfig, system, data, contrasts: list[str | None], known
         raise InputError(f"ckpt={cfg.ckpt}: is unconditional, and knows no contrasts to translate between; give another")
     sigmas = system.schedule.steps(cfg.steps)
     with system.device:  # a guiding model is loaded there
-        denoise, walk = instantiate(cfg.guided)(finite(system)), instantiate(cfg.sampler.walk)
+        denoise, sampler = instantiate(cfg.guided)(raise_on_nan(system)), instantiate(cfg.sampler.fn)
     targets = [contrast for contrast in contrasts if contrast != source] if cfg.contrast is None else contrasts
     made: dict[str, Tensor] = {}
     batches = range(0, len(images), cfg.batch_size)
@@ -109,7 +109,7 @@ def translated(cfg: DictConfig, system, data, contrasts: list[str | None], known
                 there = data.conditioning.encode(target, known, cfg.extrapolate).expand(len(some), -1).to(some)
                 seeds = [cfg.seed + begin + index for index in range(len(some))]
                 code = system.codec.encode(some)
-                code = translation.translate(denoise, code, sigmas, here, there, walk, cfg.strength, seeds, tick)
+                code = translation.translate(denoise, code, sigmas, here, there, sampler, cfg.strength, seeds, tick)
                 parts.append(sampling.decoded(system, code, (some.shape[-2], some.shape[-1])))
             made[target or "any"] = torch.cat(parts)
     names = [name for name, some in made.items() for _ in some]
@@ -131,7 +131,7 @@ def translated(cfg: DictConfig, system, data, contrasts: list[str | None], known
 def everything(cfg: DictConfig, fabric: L.Fabric, system, data, draws: list[sampling.Draw]) -> tuple[Tensor, Tensor]:
     """All samples [N, C, H, W], and the way there of the first few of each contrast [F, n, C, H, W]."""
     with fabric.device:  # a guiding model is loaded there
-        how = {"sampler": instantiate(cfg.sampler.walk), "guidance": instantiate(cfg.guided), "steps": cfg.steps}
+        how = {"sampler": instantiate(cfg.sampler.fn), "guidance": instantiate(cfg.guided), "steps": cfg.steps}
     drawn = partial(sampling.draw, system, data.conditioning, shape=data.transform.shape, **how)
     system.schedule.steps(cfg.steps), how["guidance"](system)  # complain before anything is spent
 
@@ -193,7 +193,7 @@ def process(cfg: DictConfig, system, data, first: sampling.Draw, reverse: Tensor
     sigmas = system.schedule.steps(cfg.steps)[torch.tensor(kept)[chosen]].view(-1, 1, 1, 1)
     generator = torch.Generator().manual_seed(derive_seed("process", cfg.seed))
     code = system.codec.encode(real)
-    noised = variance_preserving(code + sigmas * torch.randn(code.shape, generator=generator), sigmas)
+    noised = to_vp(code + sigmas * torch.randn(code.shape, generator=generator), sigmas)
     forward = data.transform.magnitude(system.codec.decode(noised, tuple(real.shape[-2:])))
     return {"noise level, low to high": {"real ->": forward} | rows}
 

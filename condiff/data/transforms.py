@@ -9,8 +9,15 @@ import torch
 from torch import Tensor
 
 from condiff.errors import DataFault, InputError
-from condiff.mri.coils import combine, compression, gram, mix, noise_samples, whitening
-from condiff.mri.fourier import fit, ifft2c, to_channels, to_complex
+from condiff.mri.coils import (
+    apply_coil_matrix,
+    coil_covariance,
+    compression_matrix,
+    noise_samples,
+    prewhitening_matrix,
+    sense_combine,
+)
+from condiff.mri.fourier import center_crop_or_pad, ifft2c, to_channels, to_complex
 from condiff.mri.maps import espirit
 
 VISIBLE = 0.1  # of white: where phase is shown
@@ -134,10 +141,11 @@ class Complex:
         size = self.shape[-1]
         coils = self.virtual_coils(kspace, fov_mm)
         try:
-            images = torch.stack([combine(ifft2c(one), self.maps(one[None])[0]) for one in coils])  # all at once is gigabytes
+            # one slice at a time: all at once is gigabytes
+            images = torch.stack([sense_combine(ifft2c(one), self.maps(one[None])[0]) for one in coils])
         except torch.linalg.LinAlgError as error:
             raise DataFault(f"no coil maps can be made of its k-space ({error})") from None
-        images = fit(images, (size, size))
+        images = center_crop_or_pad(images, (size, size))
         scale = _quantile(images.abs(), self.quantile)
         return sound(to_channels(2 * images / scale)), scale
 
@@ -150,12 +158,12 @@ class Complex:
                 f"its field of view of {fov_mm[0]:g} x {fov_mm[1]:g} mm is {shape[0]} x {shape[1]} pixels of the images"
             )
         try:
-            white = whitening(noise_samples(kspace))
-            kspace = fit(kspace, shape)
-            leading = compression(white @ gram(kspace) @ white.mH, self.coils)
+            white = prewhitening_matrix(noise_samples(kspace))
+            kspace = center_crop_or_pad(kspace, shape)
+            leading = compression_matrix(white @ coil_covariance(kspace) @ white.mH, self.coils)
         except (ValueError, torch.linalg.LinAlgError) as error:
             raise DataFault(f"k-space: {error}") from None
-        return mix(leading @ white, kspace)
+        return apply_coil_matrix(leading @ white, kspace)
 
     def image(self, x: Tensor, scale: float = 1.0) -> Tensor:
         """Back: [B, 2, H, W] -> complex images [B, H, W] in units of ``scale``."""

@@ -5,8 +5,8 @@ A parameterization is what the network F is asked to predict, written as three c
 
     D(x, sigma) = c_skip x + c_out F(c_in x, log(sigma) / 4)
 
-Unit-weight MSE on F is then the usual loss of each: Ho's L_simple (eq. 14) for ``epsilon``, progressive
-distillation's v for ``velocity`` (Salimans & Ho 2022), EDM's for ``karras``, flow matching's for ``flow``.
+Unit-weight MSE on F is then the usual loss of each: Ho's L_simple (eq. 14) for ``eps``, progressive
+distillation's v for ``v`` (Salimans & Ho 2022), EDM's for ``edm``, flow matching's for ``flow``.
 """
 
 from collections.abc import Callable
@@ -19,23 +19,23 @@ Parameterization = Callable[[Tensor], Coefficients]
 Denoise = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # x [B, C, H, W], sigma [] or [B], cond [B, D] or None -> x0
 
 
-def epsilon(sigma: Tensor) -> Coefficients:
+def eps(sigma: Tensor) -> Coefficients:
     """The noise, (x - x0) / sigma: Ho et al. 2020."""
     return torch.ones_like(sigma), -sigma, (1 + sigma**2).rsqrt()
 
 
-def sample(sigma: Tensor) -> Coefficients:
+def x0(sigma: Tensor) -> Coefficients:
     """The clean image x0 itself."""
     return torch.zeros_like(sigma), torch.ones_like(sigma), (1 + sigma**2).rsqrt()
 
 
-def velocity(sigma: Tensor) -> Coefficients:
+def v(sigma: Tensor) -> Coefficients:
     """v = alpha eps - sigma_vp x0 with alpha = 1 / sqrt(1 + sigma^2): Salimans & Ho 2022, appendix D."""
     c_in = (1 + sigma**2).rsqrt()
     return c_in**2, -sigma * c_in, c_in
 
 
-def karras(sigma: Tensor, sigma_data: float = 0.5) -> Coefficients:
+def edm(sigma: Tensor, sigma_data: float = 0.5) -> Coefficients:
     """EDM: input and target of unit variance at every sigma. Karras et al. 2022, table 1."""
     c_in = (sigma_data**2 + sigma**2).rsqrt()
     return (sigma_data * c_in) ** 2, sigma * sigma_data * c_in, c_in
@@ -55,7 +55,7 @@ class Denoiser(nn.Module):
         parameterization: maps sigma to (c_skip, c_out, c_in).
     """
 
-    def __init__(self, net: nn.Module, parameterization: Parameterization = epsilon):
+    def __init__(self, net: nn.Module, parameterization: Parameterization = eps):
         super().__init__()
         self.net = net
         self.parameterization = parameterization

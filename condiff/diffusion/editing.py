@@ -1,10 +1,10 @@
-"""Starting from images instead of noise: variation, interpolation, translation, inpainting.
+"""Sampling that starts from images instead of noise: SDEdit, interpolation, translation, inpainting.
 
-`variation` and `interpolation` yield what a sampler does on the lower part of a grid, `translation` what the ODE does up
-it and down again. `keep` and `keep_clean` make inpainting of any sampler by holding on to the known part of the image: they
-are functions from a denoiser to a denoiser, as guidance is. `repaint` is a sampler that goes over each step several times, so
-that the two parts agree.
-A mask is 1 where the image is known, 0 where it is to be made, [B, 1, H, W] or what broadcasts to it.
+`sdedit` and `interpolate` run a sampler on the lower part of a grid; `translation` runs the ODE up the grid and down again.
+`replace_known` and `condition_on_known` turn any sampler into inpainting by keeping the known part of the image: they are
+functions from a denoiser to a denoiser, as guidance is. `repaint` is a sampler that repeats each part of the grid, so that the
+known and the new part agree.
+A mask [B, 1, H, W], or what broadcasts to it, is 1 where the image is known and 0 where it is to be made.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from condiff.diffusion.samplers import Sampler, ancestral, heun
 from condiff.errors import InputError
 
 
-def variation(
+def sdedit(
     denoise: Denoise,
     sampler: Sampler,
     image: Tensor,
@@ -36,11 +36,11 @@ def variation(
     Raises:
         InputError: a strength that is no share, or less than one step.
     """
-    grid = _rest(sigmas, strength)
+    grid = _tail(sigmas, strength)
     yield from sampler(denoise, image + grid[0] * noise(image), grid, cond, noise=noise)
 
 
-def interpolation(
+def interpolate(
     denoise: Denoise,
     sampler: Sampler,
     one: Tensor,
@@ -58,14 +58,14 @@ def interpolation(
 
     Args:
         weight: of the other image, from 0 to 1.
-        strength: as in `variation`.
+        strength: as in `sdedit`.
 
     Raises:
-        InputError: a weight that is none, and as `variation` does.
+        InputError: a weight that is none, and as `sdedit` does.
     """
     if not 0 <= weight <= 1:
         raise InputError(f"weight={weight}: give the share of the other image, from 0 to 1")
-    grid = _rest(sigmas, strength)
+    grid = _tail(sigmas, strength)
     size = ((1 - weight) ** 2 + weight**2) ** 0.5
     eps = torch.lerp(noise(one), noise(other), weight) / size
     yield from sampler(denoise, torch.lerp(one, other, weight) + grid[0] * eps, grid, cond, noise=noise)
@@ -90,7 +90,7 @@ def translation(
     yield from heun(denoise, x, sigmas, target)
 
 
-def keep(denoise: Denoise, image: Tensor, mask: Tensor) -> Denoise:
+def replace_known(denoise: Denoise, image: Tensor, mask: Tensor) -> Denoise:
     """The known part is put into every estimate of x0, so a sampler keeps it at the noise level of the rest.
 
     The replacement of Song et al. 2021, appendix I.2, here by way of the sampler's own noise.
@@ -98,7 +98,7 @@ def keep(denoise: Denoise, image: Tensor, mask: Tensor) -> Denoise:
     return lambda x, sigma, cond: torch.where(mask > 0, image, denoise(x, sigma, cond))
 
 
-def keep_clean(denoise: Denoise, image: Tensor, mask: Tensor) -> Denoise:
+def condition_on_known(denoise: Denoise, image: Tensor, mask: Tensor) -> Denoise:
     """The network always sees the known part without noise: Sohl-Dickstein et al. 2015, section 2.5, with r(x) a delta."""
 
     def kept(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
@@ -119,7 +119,7 @@ def repaint(
 ) -> Iterator[Tensor]:
     """RePaint, Lugmayr et al. 2022: DDPM's sampler, which goes back up ``jump`` steps and down again, ``repeats`` times.
 
-    To be run on a denoiser that `keep`s something. About N repeats evaluations; yields after each of the N steps
+    Takes the denoiser that `replace_known` returns. About N repeats evaluations; yields after each of the N steps
     when it is passed for the last time.
     """
     n = len(sigmas) - 1
@@ -133,7 +133,7 @@ def repaint(
         yield from states
 
 
-def _rest(sigmas: Tensor, strength: float) -> Tensor:
+def _tail(sigmas: Tensor, strength: float) -> Tensor:
     whole = len(sigmas) - 1
     steps = round(strength * whole)
     if not 0 < strength <= 1 or steps < 1:

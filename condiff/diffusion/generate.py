@@ -22,7 +22,7 @@ def generate(
     """Yield x [B, *shape] at ``sigmas[0]``, ..., ``sigmas[-1] = 0``: the first is noise, the last the samples.
 
     Sample i depends on ``seeds[i]`` and ``cond[i]`` alone, not on the device. It starts from N(0, sigmas[0]^2), as if nothing of
-    the image were left at that level, which `Schedule.signal_left` measures.
+    the image were left at that level, which `Schedule.terminal_signal` measures.
     """
     noise = SeededNoise(seeds)
     x = sigmas[0] * noise.draw(shape).to(device)
@@ -30,6 +30,6 @@ def generate(
     yield from sampler(denoise, x, sigmas, cond, noise=noise)
 
 
-def variance_preserving(x: Tensor, sigma: Tensor) -> Tensor:
+def to_vp(x: Tensor, sigma: Tensor) -> Tensor:
     """x / sqrt(1 + sigma^2): Ho's x_t of the same noise level, whose size one can look at."""
     return x / (1 + sigma**2).sqrt()

@@ -18,12 +18,12 @@ Interval = tuple[float, float]
 EVERYWHERE = (0.0, math.inf)
 
 
-def unguided(denoise: Denoise) -> Denoise:
+def identity(denoise: Denoise) -> Denoise:
     """The denoiser as it is."""
     return denoise
 
 
-def chain(*guidances: Guidance) -> Guidance:
+def compose(*guidances: Guidance) -> Guidance:
     """One guidance after the other: the last has the last word."""
     return lambda denoise: reduce(lambda inner, guidance: guidance(inner), guidances, denoise)
 
@@ -94,23 +94,23 @@ def magnitude_clamp(denoise: Denoise, high: float) -> Denoise:
     return clamped
 
 
-def dynamic_clamp(denoise: Denoise, quantile: float = 0.995, high: float = 1.0, centre: float = 0.0) -> Denoise:
+def dynamic_clamp(denoise: Denoise, quantile: float = 0.995, high: float = 1.0, center: float = 0.0) -> Denoise:
     """Dynamic thresholding, Saharia et al. 2022, section 2.3: |x0| cut at its quantile, then shrunk to ``high`` if more.
 
-    Image by image, so that one does not set another's range; as distances from ``centre``, which stays where it is.
+    Image by image, so that one does not set another's range; as distances from ``center``, which stays where it is.
     """
     if not 0 < quantile <= 1:
         raise InputError(f"clamp.quantile={quantile}: give a share of the pixels, more than 0, at most 1")
 
     def clamped(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
-        far = denoise(x, sigma, cond) - centre
+        far = denoise(x, sigma, cond) - center
         limit = far.flatten(1).abs().float().quantile(quantile, dim=1).clamp(min=high).to(far).view(-1, 1, 1, 1)
-        return centre + far.clamp(-limit, limit) * (high / limit)
+        return center + far.clamp(-limit, limit) * (high / limit)
 
     return clamped
 
 
-def finite(denoise: Denoise) -> Denoise:
+def raise_on_nan(denoise: Denoise) -> Denoise:
     """The denoiser, which says so where it goes wrong. Raises NotANumber at the first output that is none."""
     step = 0
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from condiff.diffusion.denoiser import Denoiser
 
 Loss = Callable[..., Tensor]
-SMALLEST = 1e-4  # in place of a level of 0, which has no logarithm
+MIN_SIGMA = 1e-4  # in place of a level of 0, which has no logarithm
 
 
 def denoising(denoiser: Denoiser, x0: Tensor, eps: Tensor, sigma: Tensor, cond: Tensor | None, progress: float) -> Tensor:
@@ -48,7 +48,7 @@ def consistency(
     stage = min(int(progress * stages), stages - 1) + 1
     lower = sigma * (1 - (1 + 8 * torch.sigmoid(-sigma)) / 2**stage).clamp(min=0)
     with torch.no_grad():
-        target = denoiser(_noised(x0, eps, lower), lower.clamp(min=SMALLEST), cond)
+        target = denoiser(_noised(x0, eps, lower), lower.clamp(min=MIN_SIGMA), cond)
         target = torch.where((lower > 0).view(-1, 1, 1, 1), target, x0)
     difference = denoiser(_noised(x0, eps, sigma), sigma, cond) - target
     _, c_out, _ = denoiser.parameterization(sigma)

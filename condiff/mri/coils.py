@@ -47,7 +47,7 @@ def _power(noise: Tensor) -> Tensor:
     return noise.abs().double().square().mean(dim=1).clamp(min=1e-300).log().mean().exp()
 
 
-def whitening(noise: Tensor) -> Tensor:
+def prewhitening_matrix(noise: Tensor) -> Tensor:
     """W [K, K] such that W n has unit covariance, E|n_k|^2 = 1, for noise n like ``noise`` [K, N].
 
     The inverse of the Cholesky factor of its covariance (Roemer et al. 1990; Pruessmann et al. 1999, appendix A).
@@ -65,15 +65,15 @@ def whitening(noise: Tensor) -> Tensor:
     return inverse.to(torch.complex64)
 
 
-def gram(kspace: Tensor) -> Tensor:
+def coil_covariance(kspace: Tensor) -> Tensor:
     """Inner products [K, K] of the coils of k-space [S, K, H, W], slice by slice, for a volume is large."""
     rows = (one.flatten(1) for one in kspace)
     return sum((row @ row.mH for row in rows), start=kspace.new_zeros(kspace.shape[1], kspace.shape[1]))
 
 
-def compression(products: Tensor, coils: int) -> Tensor:
+def compression_matrix(products: Tensor, coils: int) -> Tensor:
     """U [V, K] that makes at most ``coils`` virtual coils of K, strongest first: the leading left singular vectors
-    of the k-space whose `gram` [K, K] is given (Buehrer et al. 2007; Huang et al. 2008).
+    of the k-space whose `coil_covariance` [K, K] is given (Buehrer et al. 2007; Huang et al. 2008).
 
     Its rows are orthonormal, so white noise stays white.
     """
@@ -81,12 +81,12 @@ def compression(products: Tensor, coils: int) -> Tensor:
     return vectors.mH.to(products.dtype)
 
 
-def mix(matrix: Tensor, kspace: Tensor) -> Tensor:
+def apply_coil_matrix(matrix: Tensor, kspace: Tensor) -> Tensor:
     """New coils [..., V, H, W] from old ones [..., K, H, W] by a matrix [V, K]."""
     return torch.einsum("vk,...khw->...vhw", matrix, kspace)
 
 
-def combine(images: Tensor, maps: Tensor) -> Tensor:
+def sense_combine(images: Tensor, maps: Tensor) -> Tensor:
     """The image of least variance for white noise: sum_k conj(S_k) m_k / sqrt(sum_k |S_k|^2), [..., K, H, W] -> [..., H, W].
 
     Where all maps are zero the image is.

@@ -21,7 +21,7 @@ def ifft2c(kspace: Tensor) -> Tensor:
     return _centred(torch.fft.ifft2, kspace)
 
 
-def centre_crop(x: Tensor, shape: tuple[int, int]) -> Tensor:
+def center_crop(x: Tensor, shape: tuple[int, int]) -> Tensor:
     """The middle of the last two axes; an axis shorter than asked for stays whole.
 
     The crop starts at (n - m) // 2, as fastMRI's does: for odd sizes this matters.
@@ -31,7 +31,7 @@ def centre_crop(x: Tensor, shape: tuple[int, int]) -> Tensor:
     return x[..., top : top + rows, left : left + cols]
 
 
-def fit(x: Tensor, shape: tuple[int, int]) -> Tensor:
+def center_crop_or_pad(x: Tensor, shape: tuple[int, int]) -> Tensor:
     """The last two axes cut or padded with zeros so that the centre sample, n // 2, stays the centre sample.
 
     Of k-space this changes the pixel, of an image the field of view, and neither moves the image. It keeps
@@ -47,9 +47,9 @@ def fit(x: Tensor, shape: tuple[int, int]) -> Tensor:
     return x
 
 
-def crop_readout(kspace: Tensor, rows: int) -> Tensor:
+def remove_readout_oversampling(kspace: Tensor, rows: int) -> Tensor:
     """K-space of the middle ``rows`` of the image's rows: what a scanner samples too densely along the readout is given up."""
-    middle = fit(_along_rows(torch.fft.ifft, kspace), (rows, kspace.shape[-1]))
+    middle = center_crop_or_pad(_along_rows(torch.fft.ifft, kspace), (rows, kspace.shape[-1]))
     return _along_rows(torch.fft.fft, middle)
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from condiff.mri.fourier import fit, ifft2c
+from condiff.mri.fourier import center_crop_or_pad, ifft2c
 
 CALIBRATION = 24, 24  # rows and columns about the centre of k-space
 KERNEL = 6
@@ -34,9 +34,9 @@ def espirit(
     """
     maps = []
     for one in kspace:
-        values, vectors = eigenmaps(fit(one, _inside(calibration, one)), one.shape[-2:], kernel, threshold)
+        values, vectors = eigenmaps(center_crop_or_pad(one, _inside(calibration, one)), one.shape[-2:], kernel, threshold)
         maps.append(vectors * (values > crop))
-    return _gauged(torch.stack(maps))
+    return _normalize_phase(torch.stack(maps))
 
 
 def eigenmaps(centre: Tensor, shape: tuple[int, int], kernel: int = KERNEL, threshold: float = 0.02) -> tuple[Tensor, Tensor]:
@@ -78,26 +78,28 @@ def walsh(kspace: Tensor, calibration: tuple[int, int] = CALIBRATION, window: in
     for _ in range(iterations):
         maps = torch.einsum("scbhw,sbhw->schw", covariance, maps)
         maps = maps / maps.abs().square().sum(dim=1, keepdim=True).sqrt().clamp(min=1e-20)
-    return _gauged(maps)
+    return _normalize_phase(maps)
 
 
 def low_resolution(kspace: Tensor, calibration: tuple[int, int] = CALIBRATION) -> Tensor:
     """The coils' low-resolution images, divided by their root sum of squares."""
-    return _gauged(_low_resolution(kspace, calibration))
+    return _normalize_phase(_low_resolution(kspace, calibration))
 
 
 def _low_resolution(kspace: Tensor, calibration: tuple[int, int]) -> Tensor:
     """Images [S, K, H, W] of the calibration region, under a Hann window."""
     shape = _inside(calibration, kspace)
     rows, cols = (torch.hann_window(n + 2, periodic=n % 2 == 0, device=kspace.device)[1:-1] for n in shape)
-    return ifft2c(fit(fit(kspace, shape) * rows[:, None] * cols, (kspace.shape[-2], kspace.shape[-1])))
+    return ifft2c(
+        center_crop_or_pad(center_crop_or_pad(kspace, shape) * rows[:, None] * cols, (kspace.shape[-2], kspace.shape[-1]))
+    )
 
 
 def _inside(calibration: tuple[int, int], kspace: Tensor) -> tuple[int, int]:
     return min(calibration[0], kspace.shape[-2]), min(calibration[1], kspace.shape[-1])
 
 
-def _gauged(maps: Tensor) -> Tensor:
+def _normalize_phase(maps: Tensor) -> Tensor:
     """Unit norm over coils, the first real and not negative; zero stays zero."""
     first = maps[:, :1]
     phase = torch.where(first.abs() > 0, first / first.abs().clamp(min=1e-30), 1.0)

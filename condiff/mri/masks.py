@@ -1,8 +1,8 @@
 """Which samples of k-space an accelerated scan takes: functions from a shape to a mask, drawn by a generator.
 
-All take ``shape`` (rows, columns; rows are the readout), the ``acceleration`` R asked for, ``centre``, the share of columns (of
-each side, where the mask is two-dimensional) about the centre that is sampled without gaps, and a generator; they give a
-boolean mask [rows, columns]. `acceleration` says what R came out.
+All take ``shape`` (rows, columns; rows are the readout), the acceleration R to aim at, ``center_fraction``, the share of columns
+(of each side, where the mask is two-dimensional) about the center that is sampled without gaps, and a generator. They return a
+boolean mask [rows, columns], whose true R `acceleration` computes.
 """
 
 import torch
@@ -18,31 +18,33 @@ def acceleration(mask: Tensor) -> float:
     return mask.numel() / int(mask.sum())
 
 
-def random(shape: tuple[int, int], acceleration: float, centre: float, generator: torch.Generator) -> Tensor:
+def random(shape: tuple[int, int], acceleration: float, center_fraction: float, generator: torch.Generator) -> Tensor:
     """Columns drawn with one probability, as fastMRI's RandomMaskFunc (Zbontar et al. 2018, section 4.9): R holds on average."""
-    cols, middle = shape[1], _centre(shape[1], centre, acceleration)
+    cols, middle = shape[1], _center(shape[1], center_fraction, acceleration)
     share = _share(cols, acceleration, int(middle.sum()))
     return _columns(shape, middle | (torch.rand(cols, generator=generator) < share))
 
 
-def equispaced(shape: tuple[int, int], acceleration: float, centre: float, generator: torch.Generator) -> Tensor:
+def equispaced(shape: tuple[int, int], acceleration: float, center_fraction: float, generator: torch.Generator) -> Tensor:
     """Every R-th column from a random first, and the centre besides: R comes out smaller than asked for (EquiSpacedMaskFunc)."""
-    middle = _centre(shape[1], centre, acceleration)
+    middle = _center(shape[1], center_fraction, acceleration)
     first = int(torch.randint(round(acceleration), (1,), generator=generator))
     return _columns(shape, middle | _every(shape[1], round(acceleration), first))
 
 
-def equispaced_fraction(shape: tuple[int, int], acceleration: float, centre: float, generator: torch.Generator) -> Tensor:
+def equispaced_fraction(
+    shape: tuple[int, int], acceleration: float, center_fraction: float, generator: torch.Generator
+) -> Tensor:
     """Columns evenly spaced, so that together with the centre R is what was asked for (EquispacedMaskFractionFunc)."""
-    cols, middle = shape[1], _centre(shape[1], centre, acceleration)
+    cols, middle = shape[1], _center(shape[1], center_fraction, acceleration)
     spacing = 1 / _share(cols, acceleration, int(middle.sum()))
     first = float(torch.rand(1, generator=generator)) * spacing
     return _columns(shape, middle | _every(cols, spacing, first))
 
 
-def gaussian1d(shape: tuple[int, int], acceleration: float, centre: float, generator: torch.Generator) -> Tensor:
+def gaussian1d(shape: tuple[int, int], acceleration: float, center_fraction: float, generator: torch.Generator) -> Tensor:
     """Columns drawn without replacement, denser about the centre: a Gaussian whose deviation is a sixth of the width."""
-    cols, middle = shape[1], _centre(shape[1], centre, acceleration)
+    cols, middle = shape[1], _center(shape[1], center_fraction, acceleration)
     wanted = max(round(cols / acceleration) - int(middle.sum()), 1)
     position = (torch.arange(cols) - cols // 2) / (cols / 6)
     density = (-position.square() / 2).exp() * ~middle
@@ -50,17 +52,17 @@ def gaussian1d(shape: tuple[int, int], acceleration: float, centre: float, gener
     return _columns(shape, middle)
 
 
-def poisson(shape: tuple[int, int], acceleration: float, centre: float, generator: torch.Generator) -> Tensor:
+def poisson(shape: tuple[int, int], acceleration: float, center_fraction: float, generator: torch.Generator) -> Tensor:
     """A Poisson disc in both directions whose radius grows away from the centre (Bridson 2007; Vasanawala et al. 2011).
 
     Points come in random order; one is taken where no other lies within its own radius, which grows linearly with the
     distance from the centre. Bisection finds the slope that gives R. It takes two phase encodes, which no 2D scan has.
     """
-    _check(shape[1], centre, acceleration)
+    _check(shape[1], center_fraction, acceleration)
     rows, cols = (torch.linspace(-1, 1, n) for n in shape)
     distance = (rows[:, None].square() + cols.square()).sqrt().clamp(max=1)
     rate = acceleration**0.5  # along each side
-    middle = _centre(shape[0], centre, rate)[:, None] & _centre(shape[1], centre, rate)
+    middle = _center(shape[0], center_fraction, rate)[:, None] & _center(shape[1], center_fraction, rate)
     order = torch.randperm(distance.numel(), generator=generator)
     wanted = distance.numel() / acceleration
     low, high = 0.0, float(max(shape))
@@ -74,7 +76,7 @@ def poisson(shape: tuple[int, int], acceleration: float, centre: float, generato
     return best
 
 
-def calibration(mask: Tensor) -> tuple[int, int]:
+def acs_size(mask: Tensor) -> tuple[int, int]:
     """Rows and columns of the block about the centre that is sampled without gaps; as nearly square as may be, (0, 0) if none."""
     sides = [1, 1]
     if not mask[mask.shape[0] // 2, mask.shape[1] // 2]:
@@ -120,16 +122,16 @@ def _check(n: int, share: float, acceleration: float) -> None:
     if not isinstance(acceleration, int | float) or not 1 <= acceleration <= n:
         raise InputError(f"acceleration={acceleration}: give a number from 1 to that of the lines, {n}")
     if not isinstance(share, int | float) or not 0 <= share <= 1:
-        raise InputError(f"mask.centre={share}: give the share that is sampled without gaps, from 0 to 1")
+        raise InputError(f"mask.center_fraction={share}: give the share that is sampled without gaps, from 0 to 1")
 
 
-def _centre(n: int, share: float, acceleration: float) -> Tensor:
+def _center(n: int, share: float, acceleration: float) -> Tensor:
     """The middle ``share`` of n, where fastMRI's masks have it. Raises InputError where it is no share, or R allows less."""
     _check(n, share, acceleration)
     number = round(n * share)
     if number >= n / acceleration and acceleration > 1:
         raise InputError(
-            f"mask.centre={share}: {number} of {n} lines, and R = {acceleration:g} allows {n / acceleration:.0f}; "
+            f"mask.center_fraction={share}: {number} of {n} lines, and R = {acceleration:g} allows {n / acceleration:.0f}; "
             "ask for a smaller centre or acceleration"
         )
     position, begin = torch.arange(n), (n - number + 1) // 2

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from condiff.mri.fourier import fft2c, fit, ifft2c, to_channels, to_complex
+from condiff.mri.fourier import center_crop_or_pad, fft2c, ifft2c, to_channels, to_complex
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,17 @@ class Sense:
 
     def __call__(self, x: Tensor) -> Tensor:
         """[B, 2, H, W] -> k-space [B, K, h, w], zero where it was not sampled."""
-        image = fit(to_complex(x), (self.mask.shape[0], self.mask.shape[1]))
+        image = center_crop_or_pad(to_complex(x), (self.mask.shape[0], self.mask.shape[1]))
         return self.mask * fft2c(self.maps * image[:, None])
 
     def adjoint(self, y: Tensor) -> Tensor:
         """[B, K, h, w] -> [B, 2, H, W]."""
         images = ifft2c(self.mask * y)
-        return to_channels(fit((self.maps.conj() * images).sum(dim=1), self.shape))
+        return to_channels(center_crop_or_pad((self.maps.conj() * images).sum(dim=1), self.shape))
 
 
 @dataclass(frozen=True)
-class Phased:
+class PhaseConstrainedSense:
     """`Sense` of a real image whose phase is known: A x = sense(x e^(i phase)); its images are [B, 1, H, W].
 
     Args:
@@ -56,6 +56,6 @@ class Phased:
         return (to_complex(self.sense.adjoint(y)) * self.phase.conj()).real[:, None]
 
 
-def coil_by_coil(mask: Tensor, shape: tuple[int, int]) -> Sense:
+def per_coil_fourier(mask: Tensor, shape: tuple[int, int]) -> Sense:
     """Each coil an image of its own: batches [B K, 2, H, W] to k-space [B K, 1, h, w]."""
     return Sense(torch.ones(1, 1, *mask.shape, device=mask.device), mask, shape)

@@ -3,7 +3,8 @@
 from condiff.nn.autoencoder import KLAutoencoder
 from condiff.nn.codec import Codec, Pixels
 from condiff.nn.context_unet import ContextUNet
-from condiff.nn.critics import PatchDiscriminator, PerceptualDistance
+from condiff.nn.discriminator import PatchDiscriminator
+from condiff.nn.perceptual import PerceptualDistance
 from condiff.nn.unet import UNet
 
 __all__ = ["Codec", "ContextUNet", "KLAutoencoder", "PatchDiscriminator", "PerceptualDistance", "Pixels", "UNet"]

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condiff.errors import InputError
-from condiff.nn.blocks import Doubled, norm, zeroed
+from condiff.nn.blocks import ResidualBlock, Upsample2x, norm
 from condiff.nn.codec import Codec
 
 COARSEST = 64  # f at most; images are continued to a multiple of it
@@ -19,7 +19,7 @@ class KLAutoencoder(Codec):
     """Images [B, C, H, W] to Gaussians of codes and back; codes are f times smaller each way, f = patch 2^(levels - 1).
 
     As a codec it takes the Gaussian's mean, standardised: of the codes of the training set every channel has mean 0 and
-    variance 1 (`standardise`). Images of any size: they are continued to the right and below to a multiple of f.
+    variance 1 (`standardize`). Images of any size: they are continued to the right and below to a multiple of f.
 
     Args:
         image_channels: C, 1 for magnitude, 2 for complex.
@@ -42,23 +42,23 @@ class KLAutoencoder(Codec):
     ):
         super().__init__()
         self.latent_channels, self.patch = latent_channels, patch
-        self.multiple = patch * 2 ** (len(channels) - 1)
-        if self.multiple > COARSEST:
+        self.size_multiple = patch * 2 ** (len(channels) - 1)
+        if self.size_multiple > COARSEST:
             raise InputError(
-                f"codec: {len(channels)} levels and patch={patch} make one code of {self.multiple} x {self.multiple} pixels; at "
-                f"most {COARSEST} x {COARSEST} make sense: give fewer codec.channels or a smaller codec.patch"
+                f"channels={tuple(channels)}, patch={patch}: one code would cover {self.size_multiple} x {self.size_multiple} "
+                f"pixels; at most {COARSEST} x {COARSEST} make sense: give fewer channels or a smaller patch"
             )
         down: list[nn.Module] = [nn.PixelUnshuffle(patch), nn.Conv2d(image_channels * patch**2, channels[0], 3, padding=1)]
         inside = channels[0]
         for level, width in enumerate(channels):
             down += [nn.AvgPool2d(2)] if level else []
-            down += [Block(width if i else inside, width) for i in range(blocks)]
+            down += [ResidualBlock(width if i else inside, width) for i in range(blocks)]
             inside = width
-        down += [Block(inside, inside), norm(inside), nn.SiLU(), nn.Conv2d(inside, 2 * latent_channels, 3, padding=1)]
-        up: list[nn.Module] = [nn.Conv2d(latent_channels, inside, 3, padding=1), Block(inside, inside)]
+        down += [ResidualBlock(inside, inside), norm(inside), nn.SiLU(), nn.Conv2d(inside, 2 * latent_channels, 3, padding=1)]
+        up: list[nn.Module] = [nn.Conv2d(latent_channels, inside, 3, padding=1), ResidualBlock(inside, inside)]
         for level, width in enumerate(reversed(channels)):
-            up += [Twice()] if level else []
-            up += [Block(width if i else inside, width) for i in range(blocks)]
+            up += [Upsample2x()] if level else []
+            up += [ResidualBlock(width if i else inside, width) for i in range(blocks)]
             inside = width
         up += [norm(inside), nn.SiLU(), nn.Conv2d(inside, image_channels * patch**2, 3, padding=1), nn.PixelShuffle(patch)]
         self.encoder, self.decoder = nn.Sequential(*down), nn.Sequential(*up)
@@ -68,17 +68,17 @@ class KLAutoencoder(Codec):
 
     def shape(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
         """[C, H, W] of an image -> [c, h, w] of its code."""
-        h, w = (-(-size // self.multiple) for size in image[1:])
+        h, w = (-(-size // self.size_multiple) for size in image[1:])
         return self.latent_channels, h, w
 
     def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the codes, each [B, c, h, w]."""
-        rows, cols = (-size % self.multiple for size in images.shape[-2:])
+        rows, cols = (-size % self.size_multiple for size in images.shape[-2:])
         padded = F.pad(images, (0, cols, 0, rows), mode="replicate")
         mean, log_variance = self.encoder(padded.contiguous(memory_format=torch.channels_last)).chunk(2, dim=1)
         return mean, log_variance.clamp(-30, 20)
 
-    def expand(self, code: Tensor, size: tuple[int, int]) -> Tensor:
+    def decode_unscaled(self, code: Tensor, size: tuple[int, int]) -> Tensor:
         """A code as the Gaussian has it, not standardised -> [B, C, H, W] with H, W = size."""
         return self.decoder(code)[..., : size[0], : size[1]]
 
@@ -88,9 +88,9 @@ class KLAutoencoder(Codec):
 
     def decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
         """z -> [B, C, H, W] with H, W = size."""
-        return self.expand(z * self.scale + self.shift, size)
+        return self.decode_unscaled(z * self.scale + self.shift, size)
 
-    def standardise(self, mean: Tensor, variance: Tensor) -> None:
+    def standardize(self, mean: Tensor, variance: Tensor) -> None:
         """Take over the mean and variance [c] that all z of the training set have now.
 
         Raises:
@@ -104,24 +104,3 @@ class KLAutoencoder(Codec):
             )
         self.shift += self.scale * mean.view_as(self.shift).to(self.shift)
         self.scale *= variance.sqrt().view_as(self.scale).to(self.scale)
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions as a residual: [B, C, H, W] -> [B, C', H, W]."""
-
-    def __init__(self, in_channels: int, out_channels: int):
-        super().__init__()
-        self.norm1, self.conv1 = norm(in_channels), nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.norm2, self.conv2 = norm(out_channels), zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
-        self.shortcut = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        return self.shortcut(x) + self.conv2(F.silu(self.norm2(h)))
-
-
-class Twice(nn.Module):
-    """Twice the size, nearest neighbour."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return Doubled.apply(x)

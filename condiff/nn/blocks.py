@@ -12,7 +12,7 @@ def norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(32, max(channels // 8, 1)), channels)
 
 
-def zeroed(layer: nn.Module) -> nn.Module:
+def zero_init(layer: nn.Module) -> nn.Module:
     """The layer with weights and bias at zero, so that its branch starts as the identity."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
@@ -34,21 +34,22 @@ class FourierFeatures(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions; the embedding scales and shifts between them (FiLM, Dhariwal & Nichol 2021)."""
+    """Two 3x3 convolutions; the embedding, if any, scales and shifts between them (FiLM, Dhariwal & Nichol 2021)."""
 
-    def __init__(self, in_channels: int, out_channels: int, embedding: int):
+    def __init__(self, in_channels: int, out_channels: int, embedding: int | None = None):
         super().__init__()
         self.norm1, self.conv1 = norm(in_channels), nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.modulation = zeroed(nn.Linear(embedding, 2 * out_channels))
-        self.norm2, self.conv2 = norm(out_channels), zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        self.modulation = zero_init(nn.Linear(embedding, 2 * out_channels)) if embedding else None
+        self.norm2, self.conv2 = norm(out_channels), zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         same = in_channels == out_channels
         self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         """[B, C, H, W], [B, E] -> [B, C', H, W]."""
-        scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+        h = self.norm2(self.conv1(F.silu(self.norm1(x))))
+        if self.modulation is not None:
+            scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
+            h = torch.addcmul(shift, h, 1 + scale)
         return self.shortcut(x) + self.conv2(F.silu(h))
 
 
@@ -59,7 +60,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = max(channels // head_channels, 1)
         self.norm, self.qkv = norm(channels), nn.Conv2d(channels, 3 * channels, 1)
-        self.out = zeroed(nn.Conv2d(channels, channels, 1))
+        self.out = zero_init(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2)
@@ -75,7 +76,7 @@ class CrossAttention(nn.Module):
         self.heads = max(channels // head_channels, 1)
         self.norm, self.q = norm(channels), nn.Conv2d(channels, channels, 1)
         self.kv = nn.Linear(embedding, 2 * channels)
-        self.out = zeroed(nn.Conv2d(channels, channels, 1))
+        self.out = zero_init(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         q = self.q(self.norm(x)).flatten(2).unflatten(1, (self.heads, -1)).transpose(-1, -2)
@@ -84,7 +85,14 @@ class CrossAttention(nn.Module):
         return x + self.out(h.transpose(-1, -2).reshape(x.shape))
 
 
-class Doubled(torch.autograd.Function):
+class Upsample2x(nn.Module):
+    """Twice the size, nearest neighbour: [B, C, H, W] -> [B, C, 2H, 2W]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Nearest2x.apply(x)
+
+
+class _Nearest2x(torch.autograd.Function):
     """Each pixel of [B, C, H, W] four times, [B, C, 2H, 2W], and the sum of four gradients: as torch's own, whose compiled
     backward pass fails at some sizes (torch 2.13, inductor on CPUs)."""
 

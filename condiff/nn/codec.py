@@ -18,7 +18,7 @@ class Codec(nn.Module):
         """z -> [B, C, H, W] with H, W = size."""
         raise NotImplementedError
 
-    def standardise(self, mean: Tensor, variance: Tensor) -> None:
+    def standardize(self, mean: Tensor, variance: Tensor) -> None:
         """Take over the mean and variance [c] that all z of the training set have now."""
         raise NotImplementedError
 

@@ -27,7 +27,7 @@ class ContextUNet(nn.Module):
         InputError: an image whose sides are not multiples of 4.
     """
 
-    multiple = 4
+    size_multiple = 4
 
     def __init__(self, image_channels: int, cond_dim: int, features: int = 128, window: int = 7):
         super().__init__()
@@ -51,8 +51,8 @@ class ContextUNet(nn.Module):
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Tensor | None = None) -> Tensor:
         """x [B, C, H, W], c_noise [B], cond [B, D] or None -> [B, C, H, W]."""
-        if any(size % self.multiple for size in x.shape[-2:]):
-            raise InputError(f"an image of {tuple(x.shape[-2:])} pixels: this network needs multiples of {self.multiple}")
+        if any(size % self.size_multiple for size in x.shape[-2:]):
+            raise InputError(f"an image of {tuple(x.shape[-2:])} pixels: this network needs multiples of {self.size_multiple}")
         time = c_noise.to(x)[:, None]
         begin = self.first(x)
         begin = (begin + self.second(begin)) / 1.414

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condiff.errors import InputError
-from condiff.nn.blocks import CrossAttention, Doubled, FourierFeatures, ResidualBlock, SelfAttention, norm, zeroed
+from condiff.nn.blocks import CrossAttention, FourierFeatures, ResidualBlock, SelfAttention, Upsample2x, norm, zero_init
 
 POSITIONS = (lambda u, v: u, lambda u, v: v, lambda u, v: 2 * u * u - 1, lambda u, v: 2 * v * v - 1)
 
@@ -49,7 +49,7 @@ class UNet(nn.Module):
         if len(set(sizes)) > 1:
             raise InputError("net: channels, blocks, attention have {}, {}, {} entries; give one a level".format(*sizes))
         levels = list(zip(channels, blocks, attention, strict=True))
-        self.multiple, self.patch = patch * 2 ** (len(channels) - 1), patch
+        self.size_multiple, self.patch = patch * 2 ** (len(channels) - 1), patch
         embedding = 4 * channels[0]
         self.noise = nn.Sequential(FourierFeatures(channels[0]), nn.Linear(channels[0], embedding))
         self.cond = nn.Linear(cond_dim, embedding, bias=False) if cond_dim and not fields else None
@@ -67,18 +67,18 @@ class UNet(nn.Module):
             self.down.append(nn.ModuleList(stage(width if i else inside, width, attend) for i in range(depth)))
             inside = width
         self.middle = nn.ModuleList([stage(inside, inside, True), stage(inside, inside, False)])
-        self.narrow = nn.ModuleList()
+        self.narrow, self.upsample = nn.ModuleList(), Upsample2x()
         for width, depth, attend in reversed(levels):
             self.narrow.append(nn.Conv2d(inside, width, 1))
             self.up.append(nn.ModuleList(stage(width, width, attend) for _ in range(depth)))
             inside = width
-        self.head = nn.Sequential(norm(inside), nn.SiLU(), zeroed(nn.Conv2d(inside, image_channels * patch**2, 3, padding=1)))
+        self.head = nn.Sequential(norm(inside), nn.SiLU(), zero_init(nn.Conv2d(inside, image_channels * patch**2, 3, padding=1)))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Tensor | None = None) -> Tensor:
         """x [B, C, H, W], c_noise [B], cond [B, D] or None -> [B, C, H, W]."""
-        if any(size % self.multiple for size in x.shape[-2:]):
-            raise InputError(f"an image of {tuple(x.shape[-2:])} pixels: this U-Net needs multiples of {self.multiple}")
+        if any(size % self.size_multiple for size in x.shape[-2:]):
+            raise InputError(f"an image of {tuple(x.shape[-2:])} pixels: this U-Net needs multiples of {self.size_multiple}")
         embedding = self.noise(c_noise)
         if self.cond is not None and cond is not None:
             embedding = embedding + self.cond(cond)
@@ -95,7 +95,7 @@ class UNet(nn.Module):
         for stage in self.middle:
             h = stage(h, embedding, tokens)
         for level, (narrow, stages) in enumerate(zip(self.narrow, self.up, strict=True)):
-            h = Doubled.apply(narrow(h)) if level else narrow(h)
+            h = self.upsample(narrow(h)) if level else narrow(h)
             for stage in stages.children():
                 h = stage((h + skips.pop()) * 0.5**0.5, embedding, tokens)
         return F.pixel_shuffle(self.head(h), self.patch)

@@ -11,9 +11,16 @@ from torch import Tensor
 
 from condiff.data.transforms import Transform
 from condiff.errors import InputError
-from condiff.mri.coils import combine, compression, gram, mix, noise_samples, whitening
-from condiff.mri.fourier import fft2c, fit, ifft2c, rss
-from condiff.mri.masks import calibration
+from condiff.mri.coils import (
+    apply_coil_matrix,
+    coil_covariance,
+    compression_matrix,
+    noise_samples,
+    prewhitening_matrix,
+    sense_combine,
+)
+from condiff.mri.fourier import center_crop_or_pad, fft2c, ifft2c, rss
+from condiff.mri.masks import acs_size
 from condiff.mri.operators import Sense
 from condiff.reconstruction.scale import bias, brightness
 
@@ -77,23 +84,23 @@ class Measurement:
     @property
     def brightness(self) -> Tensor:
         """[S, H, W]: the root sum of squares of the scanner's coils, in their units, where the image is 1."""
-        seen = torch.stack([rss(mix(self.unmixing, one)) for one in self.maps])
-        return self.scale * fit(seen, (self.grid.size, self.grid.size))
+        seen = torch.stack([rss(apply_coil_matrix(self.unmixing, one)) for one in self.maps])
+        return self.scale * center_crop_or_pad(seen, (self.grid.size, self.grid.size))
 
     def target(self, full: Tensor, maps: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
         """Of all samples [S, K, rows, cols] of these slices: complex images [S, H, W], the scanner's root sum of squares."""
         shape, size = (self.mask.shape[0], self.mask.shape[1]), (self.grid.size, self.grid.size)
         combined, squares = [], []
         for one in full:
-            coils = fit(one, shape)
-            white = mix(self.mixing, coils)
-            combined.append(fit(combine(ifft2c(white), maps(white[None])[0]), size) / self.scale)
-            squares.append(fit(rss(ifft2c(coils)), size))
+            coils = center_crop_or_pad(one, shape)
+            white = apply_coil_matrix(self.mixing, coils)
+            combined.append(center_crop_or_pad(sense_combine(ifft2c(white), maps(white[None])[0]), size) / self.scale)
+            squares.append(center_crop_or_pad(rss(ifft2c(coils)), size))
         return torch.stack(combined), torch.stack(squares)
 
     def simulated(self, target: Tensor, generator: torch.Generator) -> "Measurement":
         """The same scan of the images [S, H, W] by these maps, without the model error of a real one."""
-        images = fit(target, (self.mask.shape[0], self.mask.shape[1]))[:, None]
+        images = center_crop_or_pad(target, (self.mask.shape[0], self.mask.shape[1]))[:, None]
         noise = torch.view_as_complex(torch.randn(*self.kspace.shape, 2, generator=generator))
         return replace(self, kspace=self.mask * (fft2c(self.maps * images) + self.sigma_y * noise.to(images)))
 
@@ -128,21 +135,21 @@ def measure(
         raise InputError("mask: samples nothing; ask for a smaller acceleration, or give a file that holds samples")
     kspace = kspace * mask
     shape = grid.matrix(fov_mm)
-    there = fit(mask, shape)
-    rows, cols = calibration(there)
+    there = center_crop_or_pad(mask, shape)
+    rows, cols = acs_size(there)
     if min(rows, cols) < FEWEST:
         raise InputError(
             f"mask: {rows} x {cols} samples lie without gaps about the centre of k-space; coil maps need {FEWEST} x {FEWEST}: "
-            "ask for a larger mask.centre"
+            "ask for a larger mask.center_fraction"
         )
     whole_readouts = torch.equal(mask.any(dim=0), mask.all(dim=0))
     try:
-        white = whitening(noise_samples(kspace, margins * mask[0] if margins is not None and whole_readouts else None))
+        white = prewhitening_matrix(noise_samples(kspace, margins * mask[0] if margins is not None and whole_readouts else None))
     except ValueError as error:
         raise InputError(f"kspace: {error}") from None
-    kspace = fit(kspace, shape)
-    leading = compression(white @ gram(kspace) @ white.mH, coils)
-    kspace = mix(leading @ white, kspace)
+    kspace = center_crop_or_pad(kspace, shape)
+    leading = compression_matrix(white @ coil_covariance(kspace) @ white.mH, coils)
+    kspace = apply_coil_matrix(leading @ white, kspace)
     scale = brightness(kspace, there, (rows, cols), (grid.size, grid.size), grid.quantile) / grid.white or 1.0
     if typical is not None:
         scale /= bias(typical.to(kspace), there, (rows, cols), grid.quantile)

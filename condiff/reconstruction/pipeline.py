@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from condiff.data.fastmri.reader import Acquired
-from condiff.diffusion.inverse import recorded_residuals
 from condiff.errors import DataFault, InputError
 from condiff.files import export, hdf5
 from condiff.files.atomic import whole_hdf5
+from condiff.linear import recorded_residuals
 from condiff.mri import masks
-from condiff.mri.fourier import centre_crop, fft2c, fit, ifft2c, to_channels, to_complex
+from condiff.mri.fourier import center_crop, center_crop_or_pad, fft2c, ifft2c, to_channels, to_complex
 from condiff.reconstruction.measurement import Grid, Measurement, measure
 from condiff.reconstruction.metrics import calibration, similarity
 from condiff.reconstruction.solver import Solver
@@ -88,7 +88,7 @@ class Scan:
         about = acquired.fov_mm, self.grid, self.maps, self.coils
         measured = measure(kspace, sampled.to(device), *about, margins=margins, places=places, typical=typical)
         seconds = (time.monotonic() - begin) / len(slices)
-        fitted = fit(there.to(device), (measured.mask.shape[0], measured.mask.shape[1]))
+        fitted = center_crop_or_pad(there.to(device), (measured.mask.shape[0], measured.mask.shape[1]))
         rates = masks.acceleration(sampled[there]), masks.acceleration(measured.mask[fitted])
         if not acquired.full:
             return Scanned(measured, None, rates, seconds, 0.0)
@@ -203,8 +203,8 @@ def _write(
     rows, cols = (round(grid.fov_mm / fov * n) for fov, n in zip(acquired.fov_mm, acquired.sampled.shape, strict=True))
 
     def own(images: Tensor) -> np.ndarray:
-        resampled = ifft2c(fit(fft2c(images.to(torch.complex64)), (rows, cols)))
-        return every(centre_crop(fit(resampled.abs(), acquired.shape), acquired.shape)).numpy()
+        resampled = ifft2c(center_crop_or_pad(fft2c(images.to(torch.complex64)), (rows, cols)))
+        return every(center_crop(center_crop_or_pad(resampled.abs(), acquired.shape), acquired.shape)).numpy()
 
     with whole_hdf5(path) as file:
         file["reconstruction"] = own(samples.mean(dim=0) * brightness)

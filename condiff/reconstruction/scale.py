@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from condiff.mri.fourier import fft2c, fit, ifft2c, rss
+from condiff.mri.fourier import center_crop_or_pad, fft2c, ifft2c, rss
 
 LOUD = 1e3  # signal to noise, as good as none
 LARGEST = 5_000_000  # pixels that are sorted; of more a part
@@ -27,7 +27,7 @@ def brightness(kspace: Tensor, mask: Tensor, block: tuple[int, int], shape: tupl
     """
     weights = energy_weights(mask, block)
     noise = kspace.shape[1] * weights.square().mean() - 1  # of one coil stays instead of all
-    images = [(fit(rss(ifft2c(weights * one)), shape).square() - noise).clamp(min=0).sqrt() for one in kspace]
+    images = [(center_crop_or_pad(rss(ifft2c(weights * one)), shape).square() - noise).clamp(min=0).sqrt() for one in kspace]
     return _quantile(torch.stack(images), quantile)
 
 
@@ -36,7 +36,12 @@ def bias(images: Tensor, mask: Tensor, block: tuple[int, int], quantile: float) 
 
     Of samples of a prior it says how much of such heads the mask hides.
     """
-    kspace = LOUD / _quantile(images.abs(), quantile) * fft2c(fit(images, (mask.shape[0], mask.shape[1])))[:, None] * mask
+    kspace = (
+        LOUD
+        / _quantile(images.abs(), quantile)
+        * fft2c(center_crop_or_pad(images, (mask.shape[0], mask.shape[1])))[:, None]
+        * mask
+    )
     return brightness(kspace, mask, block, (images.shape[1], images.shape[2]), quantile) / LOUD
 
 
@@ -50,7 +55,7 @@ def energy_weights(mask: Tensor, block: tuple[int, int]) -> Tensor:
     side = 4 * (spacing // 2) + 1
     window = [min(side, 2 * ((n - 1) // 2) + 1) for n in mask.shape]
     sampled, whole = (F.avg_pool2d(part.float()[None], window, 1, [n // 2 for n in window])[0] for part in (mask, inside))
-    centre = fit(torch.ones(block, device=mask.device), (mask.shape[0], mask.shape[1])) > 0
+    centre = center_crop_or_pad(torch.ones(block, device=mask.device), (mask.shape[0], mask.shape[1])) > 0
     return torch.where(centre, 1.0, (whole / sampled.clamp(min=1e-6)).sqrt()) * mask
 
 

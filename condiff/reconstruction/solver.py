@@ -7,12 +7,30 @@ import torch
 from torch import Tensor
 
 from condiff.diffusion.denoiser import Denoise
-from condiff.diffusion.inverse import Method
-from condiff.diffusion.noise import SeededNoise
-from condiff.reconstruction.formulations import Pose, Problem
+from condiff.diffusion.inverse import Method, Problem
+from condiff.diffusion.noise import Noise, SeededNoise
+from condiff.linear import LinearOperator
+from condiff.reconstruction.formulations import Formulation, InverseProblem
 from condiff.reconstruction.measurement import Measurement
 from condiff.sampling.batch import FRAMES
 from condiff.seeds import derive_seed
+
+
+def without_prior(solve: Callable[[LinearOperator, Tensor, float], Tensor]) -> Method:
+    """A classical solver x = solve(A, y, sigma_y), such as `condiff.mri.sense.sense`, as a method of one step."""
+
+    def method(
+        denoise: Denoise,
+        x: Tensor,
+        sigmas: Tensor,
+        problem: Problem,
+        cond: Tensor | None = None,
+        *,
+        noise: Noise = torch.randn_like,
+    ) -> Iterator[Tensor]:
+        yield solve(problem.A, problem.y, problem.sigma_y)
+
+    return method
 
 
 @dataclass
@@ -22,7 +40,7 @@ class Solver:
     Args:
         denoise: the model, guided or not.
         method: one of `condiff.diffusion.inverse`.
-        pose: one of `condiff.reconstruction.formulations`.
+        formulation: one of `condiff.reconstruction.formulations`.
         sigmas: its levels [N + 1], the last 0.
         samples: K, of each slice.
         batch_size: images at once; halved, for the volumes that follow too, where so many do not fit into memory.
@@ -31,7 +49,7 @@ class Solver:
 
     denoise: Denoise
     method: Method
-    pose: Pose
+    formulation: Formulation
     sigmas: Tensor
     samples: int
     batch_size: int
@@ -87,7 +105,7 @@ class Solver:
         shown = items.index((len(places) // 2, 0)) if (len(places) // 2, 0) in items else None
         states = []
         try:
-            problem = self.pose(measured, [places[index] for index, _ in items])
+            problem = self.formulation(measured, [places[index] for index, _ in items])
             for step, state in enumerate(self._states(problem, streams, items, cond)):
                 if shown is not None and step % every == 0:
                     states.append(problem.assemble(state)[shown].cpu())
@@ -102,7 +120,11 @@ class Solver:
         return images, [*states, images[shown]] if shown is not None else []
 
     def _states(
-        self, problem: Problem, streams: Sequence[tuple[str | int, ...]], items: Sequence[tuple[int, int]], cond: Tensor | None
+        self,
+        problem: InverseProblem,
+        streams: Sequence[tuple[str | int, ...]],
+        items: Sequence[tuple[int, int]],
+        cond: Tensor | None,
     ) -> Iterator[Tensor]:
         """x after every step."""
         seeds = [derive_seed("reconstruct", self.seed, *streams[i], k, coil) for i, k in items for coil in range(problem.each)]
@@ -110,4 +132,4 @@ class Solver:
         x = self.sigmas[0] * noise.draw(problem.shape).to(problem.y.device)
         known = None if cond is None else cond[[index for index, _ in items]].repeat_interleave(problem.each, dim=0).to(x)
         denoise = problem.prior(self.denoise)
-        yield from self.method(denoise, x, self.sigmas, problem.A, problem.y, problem.sigma_y, known, noise=noise)
+        yield from self.method(denoise, x, self.sigmas, problem, known, noise=noise)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from condiff.data.conditioning import Conditioning
-from condiff.diffusion.generate import generate, variance_preserving
-from condiff.diffusion.guidance import Guidance, finite
+from condiff.diffusion.generate import generate, to_vp
+from condiff.diffusion.guidance import Guidance, raise_on_nan
 from condiff.diffusion.samplers import Sampler
 from condiff.errors import NotANumber
 from condiff.sampling.requests import Draw
@@ -40,9 +40,9 @@ def draw(
     known = torch.stack([conditioning.encode(item.contrast, item.known, item.extrapolate) for item in draws]).to(system.device)
     cond = known if system.conditional and known.any() else None  # None: there is nothing to guide by
     seeds, ways = [item.seed for item in draws], []
-    for index, x in enumerate(generate(guidance(finite(system)), sampler, sigmas, seeds, code, cond, system.device)):
+    for index, x in enumerate(generate(guidance(raise_on_nan(system)), sampler, sigmas, seeds, code, cond, system.device)):
         if watched and index in kept:
-            ways.append(decoded(system, variance_preserving(x[watched], sigmas[index]), size))
+            ways.append(decoded(system, to_vp(x[watched], sigmas[index]), size))
         on_step()
     states = [*decoded(system, x, size)[:, None]]
     for position, index in enumerate(watched):

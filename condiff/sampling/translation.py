@@ -16,7 +16,7 @@ from condiff.data.fastmri.header import FOV_MM, PIXEL_MM
 from condiff.data.fastmri.reader import label
 from condiff.data.transforms import Magnitude
 from condiff.diffusion.denoiser import Denoise
-from condiff.diffusion.editing import translation, variation
+from condiff.diffusion.editing import sdedit, translation
 from condiff.diffusion.noise import SeededNoise
 from condiff.diffusion.samplers import Sampler
 from condiff.errors import DataFault, InputError, printable
@@ -148,17 +148,17 @@ def translate(
     seeds: Sequence[int],
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """[B, C, H, W] of the target's contrast: by `variation` with a strength, and without one by `translation`.
+    """[B, C, H, W] of the target's contrast: by `sdedit` with a strength, and without one by `translation`.
 
     Args:
         source, target: conditions [B, D].
-        seeds: [B], of the noise that `variation` adds.
+        seeds: [B], of the noise that `sdedit` adds.
     """
     noise = SeededNoise(seeds)
     if strength is None:
         way = translation(denoise, images, sigmas, source, target)
     else:
-        way = variation(denoise, sampler, images, sigmas, strength, target, noise=noise)
+        way = sdedit(denoise, sampler, images, sigmas, strength, target, noise=noise)
     for state in way:
         images = state
         on_step()

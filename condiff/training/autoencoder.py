@@ -63,7 +63,7 @@ class AutoencoderSystem(L.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, C, H, W] -> their reconstructions from the means of their codes."""
-        return self.codec.expand(self.codec.moments(images)[0], (images.shape[-2], images.shape[-1]))
+        return self.codec.decode_unscaled(self.codec.moments(images)[0], (images.shape[-2], images.shape[-1]))
 
     def training_step(self, batch: Sample, batch_idx: int) -> dict[str, Tensor]:
         """The loss; beside it each image's own, ``losses`` [B], with what the critic adds to all."""
@@ -72,7 +72,7 @@ class AutoencoderSystem(L.LightningModule):
         generator = torch.Generator(self.device).manual_seed(derive_seed(self.seed, "train", *stream))
         mean, log_variance = self.codec.moments(images)
         code = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator, device=self.device)
-        made = self.codec.expand(code, (images.shape[-2], images.shape[-1]))
+        made = self.codec.decode_unscaled(code, (images.shape[-2], images.shape[-1]))
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).mean(dim=1)
         distances = self._distance(made, images)
         losses = distances + self.weights["kl"] * divergence

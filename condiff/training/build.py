@@ -143,9 +143,9 @@ def adopt(cfg: DictConfig) -> None:
 def check_noise(schedule: Schedule) -> None:
     """Say what is left of an image at the last noise level; warn where samples would start without something they need."""
     log.info("schedule: up to sigma %.4g, terminal SNR %.2g", schedule.terminal_snr**-0.5, schedule.terminal_snr)
-    if schedule.signal_left > SIGNAL_LEFT:
+    if schedule.terminal_signal > SIGNAL_LEFT:
         log.warning(
             "schedule: sqrt(alpha_bar_T) = %.2f of the image is left at the last noise level, and sampling starts without it; "
             "rescale the betas (schedule.reference_steps=1000) or raise schedule.beta_max or sigma_max",
-            schedule.signal_left,
+            schedule.terminal_signal,
         )

@@ -64,7 +64,7 @@ def stage(
         )
     codec.to(device)
     if "denoiser" not in content["hyper_parameters"]["model"]:
-        codec.standardise(*measured(codec, data, device))
+        codec.standardize(*measured(codec, data, device))
     return codec
 
 

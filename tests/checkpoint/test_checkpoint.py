@@ -22,7 +22,7 @@ MODEL = {
     "denoiser": {
         "_target_": "condiff.diffusion.Denoiser",
         "net": NET,
-        "parameterization": {"_target_": "condiff.diffusion.denoiser.epsilon", "_partial_": True},
+        "parameterization": {"_target_": "condiff.diffusion.denoiser.eps", "_partial_": True},
     },
     "schedule": {"_target_": "condiff.diffusion.schedules.Karras"},
     "optimizer": {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 0.1},
@@ -33,9 +33,9 @@ CONFIG = {
     "model": MODEL,
     "net": NET,
     "data": {"_target_": "condiff.data.datamodule.MRIDataModule", "contrasts": ["AXT1"]},
-    "sampler": {"walk": {"_target_": "condiff.diffusion.samplers.heun", "_partial_": True}, "steps": 20},
-    "guidance": {"_target_": "condiff.diffusion.guidance.unguided", "_partial_": True},
-    "clamp": {"_target_": "condiff.diffusion.guidance.unguided", "_partial_": True},
+    "sampler": {"fn": {"_target_": "condiff.diffusion.samplers.heun", "_partial_": True}, "steps": 20},
+    "guidance": {"_target_": "condiff.diffusion.guidance.identity", "_partial_": True},
+    "clamp": {"_target_": "condiff.diffusion.guidance.identity", "_partial_": True},
     "overrides": [],
 }
 
@@ -138,8 +138,8 @@ def test_arguments_of_the_kinds_that_conf_gives_are_built():
 
 def test_arguments_are_checked_where_an_object_gets_its_last_ones_later():
     """It would complain in the midst of sampling."""
-    with pytest.raises(InputError, match=r"its walk has eta='0.5', which does not fit condiff.diffusion.samplers.heun"):
-        registry.check("walk", {"_target_": "condiff.diffusion.samplers.heun", "_partial_": True, "eta": 0.5}, "x")
+    with pytest.raises(InputError, match=r"its fn has eta='0.5', which does not fit condiff.diffusion.samplers.heun"):
+        registry.check("fn", {"_target_": "condiff.diffusion.samplers.heun", "_partial_": True, "eta": 0.5}, "x")
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_compressed_and_foreign_archives_are_refused(tmp_path, saved):
 @pytest.mark.parametrize("key", ["sampler", "guidance", "clamp"])
 def test_way_of_sampling_that_names_code_is_refused(saved, content, key):
     """Entry points sample as the run did: what that was is looked at before anything is built."""
-    content["hyper_parameters"][key] = {"walk": {"_target_": "os.system", "command": "x"}}
+    content["hyper_parameters"][key] = {"fn": {"_target_": "os.system", "command": "x"}}
     with pytest.raises(InputError, match=r"x.ckpt: names os.system"):
         checkpoint.load(saved())
 

@@ -114,9 +114,9 @@ def test_a_run_is_repeated_by_its_command_line(flags, tmp_path):
 
 GUIDED = {"_target_": "condiff.diffusion.guidance.classifier_free", "_partial_": True}
 RUN = {  # of a training
-    "sampler": {"walk": {"_target_": "condiff.diffusion.samplers.ancestral", "_partial_": True, "eta": 0.0}, "steps": 7},
+    "sampler": {"fn": {"_target_": "condiff.diffusion.samplers.ancestral", "_partial_": True, "eta": 0.0}, "steps": 7},
     "guidance": GUIDED | {"scale": 1.1, "interval": [0.2, 0.7]},
-    "clamp": {"_target_": "condiff.diffusion.guidance.unguided", "_partial_": True},
+    "clamp": {"_target_": "condiff.diffusion.guidance.identity", "_partial_": True},
 }  # fmt: skip
 
 
@@ -126,9 +126,9 @@ RUN = {  # of a training
         ([], {"guidance.scale": 1.1, "guidance.interval": [0.2, 0.7], "steps": 7}),
         (["guidance.scale=2"], {"guidance.scale": 2, "guidance.interval": [0.2, 0.7]}),
         (["guidance.interval=null"], {"guidance.scale": 1.1, "guidance.interval": None}),
-        (["sampler.walk.eta=0.5", "steps=3"], {"sampler.walk.eta": 0.5, "steps": 3, "guidance.scale": 1.1}),
+        (["sampler.fn.eta=0.5", "steps=3"], {"sampler.fn.eta": 0.5, "steps": 3, "guidance.scale": 1.1}),
         (["guidance=classifier_free", "guidance.scale=2"], {"guidance.scale": 2, "guidance.interval": [0.05, 1.5]}),
-        (["guidance=none"], {"guidance._target_": "condiff.diffusion.guidance.unguided", "steps": 7}),
+        (["guidance=none"], {"guidance._target_": "condiff.diffusion.guidance.identity", "steps": 7}),
     ],
 )
 @pytest.mark.parametrize("script", ["sample", "evaluate"])
@@ -150,7 +150,7 @@ def test_the_run_s_own_settings_stay(command, script, words, expected):
         (["guidance.scale=[1,2]"], r"guidance.scale=\[1,2\]: give a number"),
         (["guidance.scale=nan"], "guidance.scale=nan: give a number"),
         (["guidance.interval=[1]"], r"guidance.interval=\[1\]: give two sigmas"),
-        (["sampler.walk.eta=true"], "sampler.walk.eta=true: give a number"),
+        (["sampler.fn.eta=true"], "sampler.fn.eta=true: give a number"),
         (["sampler.steps=10001"], "sampler.steps=10001: give a whole number, at least 1 and at most 10000"),
     ],
 )
@@ -204,7 +204,8 @@ def test_whole_numbers(script, key):
         ("prepare", "verify=often data.workers=-1 data.shard=3 data.order=shuffled"),
         (
             "reconstruct",
-            "slices=[] slices=[1.5] acceleration=four acceleration=[4,8] acceleration=null mask.centre=wide seen=2 maps=walsh",
+            "slices=[] slices=[1.5] acceleration=four acceleration=[4,8] acceleration=null seen=2 maps=walsh "
+            "mask.center_fraction=wide",
         ),
         ("train", "data.contrasts=[] data.contrasts=[AXT1,AXT1] net.channels=[a,b] net.channels=8 net.channels=[] compile=maybe"),
         ("train", "schedule.sigma_max=inf seed=1.5 model.optimizer.lr=fast model.optimizer.lr=-1 model.p_uncond=2"),
@@ -239,8 +240,8 @@ def test_defaults_keep_the_rules(config_name):
     ("words", "message"),
     [
         (["+guidance.scal=2"], r"^guidance.scal=2: does not fit .*classifier_free; there are guidance.scale, guidance.interval$"),
-        (["+sampler.walk.denoise=2"], "^sampler.walk.denoise=2: does not fit .*; leave it out$"),  # is the program's to give
-        (["sampler=heun", "+sampler.walk.x=2"], "^sampler.walk.x=2: does not fit .*heun; there are sampler.walk.churn, "),
+        (["+sampler.fn.denoise=2"], "^sampler.fn.denoise=2: does not fit .*; leave it out$"),  # is the program's to give
+        (["sampler=heun", "+sampler.fn.x=2"], "^sampler.fn.x=2: does not fit .*heun; there are sampler.fn.churn, "),
         (["+model.loss.cut=2"], "^model.loss.cut=2: does not fit .*losses.denoising"),
         (["data.order._target_=no.such"], r"^data.order._target_=no.such: cannot be imported \("),
     ],

@@ -6,7 +6,7 @@ import torch
 from condiff.data.fastmri.reader import read_kspace, read_magnitude
 from condiff.data.transforms import Complex, Magnitude
 from condiff.errors import InputError
-from condiff.mri.coils import combine
+from condiff.mri.coils import sense_combine
 from condiff.mri.fourier import ifft2c
 from condiff.mri.maps import low_resolution
 from tests.conftest import write_raw, write_volume
@@ -85,7 +85,7 @@ def test_combination_is_optimal_for_correlated_noise():
     one, first = images(0)
     inverse = torch.linalg.inv(mixing @ mixing.mH)
     gain = torch.einsum("khw,kj,jhw->hw", maps.conj(), inverse, maps).real.sqrt()
-    truth = combine(ifft2c(clean[0]), maps).abs() / maps.abs().square().sum(0).sqrt() * gain
+    truth = sense_combine(ifft2c(clean[0]), maps).abs() / maps.abs().square().sum(0).sqrt() * gain
     ratio = (one.abs() / truth)[support]
     assert ratio.median().item() == pytest.approx(1, abs=0.05) and ratio.std() < 0.1
     axis = torch.linspace(-1, 1, 64)

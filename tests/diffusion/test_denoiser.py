@@ -26,13 +26,13 @@ class Constant(torch.nn.Module):
 
 def textbook(name, x0, eps, sigma):
     alpha = (1 + sigma**2).rsqrt()
-    if name == "karras":
+    if name == "edm":
         x, s = x0 + sigma * eps, 0.5
         return (x0 - s**2 / (s**2 + sigma**2) * x) * (s**2 + sigma**2).sqrt() / (sigma * s)
-    return {"epsilon": eps, "sample": x0, "velocity": alpha * eps - sigma * alpha * x0, "flow": eps - x0}[name]
+    return {"eps": eps, "x0": x0, "v": alpha * eps - sigma * alpha * x0, "flow": eps - x0}[name]
 
 
-@pytest.mark.parametrize("name", ["epsilon", "sample", "velocity", "karras", "flow"])
+@pytest.mark.parametrize("name", ["eps", "x0", "v", "edm", "flow"])
 def test_target_and_denoised_image(name, case):
     """A network that predicts the textbook's target has no loss, and its denoiser returns x0."""
     x0, eps, sigma = case
@@ -46,7 +46,7 @@ def test_target_and_denoised_image(name, case):
     torch.testing.assert_close(model.loss(x0, eps, sigma), torch.full((B,), 0.01, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("name", ["epsilon", "velocity"])
+@pytest.mark.parametrize("name", ["eps", "v"])
 def test_input_is_the_variance_preserving_image(name, case):
     x0, eps, sigma = case
     net, alpha = Constant(), (1 + sigma**2).rsqrt().view(-1, 1, 1, 1)
@@ -56,11 +56,11 @@ def test_input_is_the_variance_preserving_image(name, case):
     torch.testing.assert_close(net.asked[1], sigma.log() / 4)
 
 
-def test_karras_input_and_target_have_unit_variance():
+def test_edm_input_and_target_have_unit_variance():
     generator = torch.Generator().manual_seed(0)
     x0, eps = 0.5 * torch.randn(1, 1, 400, 400, generator=generator), torch.randn(1, 1, 400, 400, generator=generator)
     for sigma in (0.02, 0.5, 20.0):
-        c_skip, c_out, c_in = denoiser.karras(torch.tensor(sigma))
+        c_skip, c_out, c_in = denoiser.edm(torch.tensor(sigma))
         x = x0 + sigma * eps
         assert (c_in * x).std().item() == pytest.approx(1, abs=0.01)
         assert ((x0 - c_skip * x) / c_out).std().item() == pytest.approx(1, abs=0.01)

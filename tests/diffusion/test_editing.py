@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from condiff.diffusion import samplers
-from condiff.diffusion.editing import interpolation, keep, keep_clean, repaint, translation, variation
+from condiff.diffusion.editing import condition_on_known, interpolate, repaint, replace_known, sdedit, translation
 from condiff.diffusion.schedules import Karras
 from condiff.errors import InputError
 
@@ -34,7 +34,7 @@ def test_variation_starts_where_it_says():
         return denoise(x, sigma)
 
     image = torch.ones(1, 1, 1, 2, dtype=torch.float64)
-    states = list(variation(spy, ddim, image, SIGMAS, 0.25, noise=torch.ones_like))
+    states = list(sdedit(spy, ddim, image, SIGMAS, 0.25, noise=torch.ones_like))
     assert len(states) == len(seen) == 15
     level, x = seen[0]
     assert level == SIGMAS[45] and torch.equal(x, image + SIGMAS[45])
@@ -43,17 +43,17 @@ def test_variation_starts_where_it_says():
 def test_strength_decides_how_much_is_left():
     torch.manual_seed(0)
     image = torch.full((2000, 1, 1, 2), 2.0, dtype=torch.float64)
-    means = [last(variation(denoise, samplers.ancestral, image, SIGMAS, strength)).mean().item() for strength in (0.1, 0.5, 1.0)]
+    means = [last(sdedit(denoise, samplers.ancestral, image, SIGMAS, strength)).mean().item() for strength in (0.1, 0.5, 1.0)]
     assert means[0] == pytest.approx(2, abs=0.1) and means[0] > means[1] > means[2] and abs(means[2]) < 0.1
 
 
 def test_interpolation_ends_at_either_image():
     one, other = torch.full((1, 1, 1, 2), -1.0, dtype=torch.float64), torch.full((1, 1, 1, 2), 1.5, dtype=torch.float64)
-    way = partial(interpolation, denoise, ddim, one, other, sigmas=SIGMAS, strength=0.2, noise=torch.zeros_like)
+    way = partial(interpolate, denoise, ddim, one, other, sigmas=SIGMAS, strength=0.2, noise=torch.zeros_like)
     found = torch.stack([last(way(weight=weight)).mean() for weight in (0.0, 0.25, 0.5, 1.0)])
     assert (found.diff() > 0).all()
     torch.testing.assert_close(found[1] - found[0], (found[3] - found[0]) / 4)  # a linear denoiser interpolates linearly
-    torch.testing.assert_close(found[0], last(variation(denoise, ddim, one, SIGMAS, 0.2, noise=torch.zeros_like)).mean())
+    torch.testing.assert_close(found[0], last(sdedit(denoise, ddim, one, SIGMAS, 0.2, noise=torch.zeros_like)).mean())
 
 
 def test_interpolation_keeps_the_noise_level():
@@ -62,11 +62,11 @@ def test_interpolation_keeps_the_noise_level():
     for weight in (0.0, 0.3, 0.5):
         started = []
         spy = lambda x, sigma, cond: started.append(x) or x  # noqa: B023, E731
-        next(interpolation(spy, ddim, x, x, weight, SIGMAS, 0.5))
+        next(interpolate(spy, ddim, x, x, weight, SIGMAS, 0.5))
         assert started[0].std().item() == pytest.approx(SIGMAS[30].item(), rel=0.02)
 
 
-@pytest.mark.parametrize("how", [keep, keep_clean])
+@pytest.mark.parametrize("how", [replace_known, condition_on_known])
 @pytest.mark.parametrize("sampler", [samplers.ancestral, samplers.dpmpp_2m, samplers.heun])
 def test_known_pixels_come_out_as_they_were(how, sampler):
     torch.manual_seed(0)
@@ -79,7 +79,7 @@ def test_known_pixels_are_noised_like_the_rest():
     """On the way the sampler holds them at the level of its grid: image + sigma eps."""
     torch.manual_seed(0)
     image = torch.full((20_000, 1, 1, 2), 1.2, dtype=torch.float64)
-    states = list(samplers.ancestral(keep(denoise, image, MASK), SIGMAS[0] * torch.randn_like(image), SIGMAS))
+    states = list(samplers.ancestral(replace_known(denoise, image, MASK), SIGMAS[0] * torch.randn_like(image), SIGMAS))
     for index in (10, 30, 50):
         known = states[index - 1][..., 0]
         assert known.mean().item() == pytest.approx(1.2, abs=4 * SIGMAS[index].item() / 20_000**0.5 + 0.05)
@@ -91,7 +91,7 @@ def test_repaint_comes_to_the_exact_conditional():
     torch.manual_seed(0)
     image, sigmas = torch.full((4000, 1, 1, 2), 1.2, dtype=torch.float64), Karras(0.02, 20.0).steps(200).double()
     start = sigmas[0] * torch.randn_like(image)
-    kept = keep(denoise, image, MASK)
+    kept = replace_known(denoise, image, MASK)
     once = last(samplers.ancestral(kept, start, sigmas))[..., 1]
     often = last(repaint(kept, start, sigmas, repeats=20, jump=10))[..., 1]
     assert abs(once.mean().item() - 0.96) > 0.1
@@ -126,10 +126,10 @@ def test_translation_keeps_what_the_conditions_share():
 def test_bad_weight_is_named():
     x = torch.zeros(1, 1, 1, 2)
     with pytest.raises(InputError, match="weight=1.5"):
-        next(interpolation(denoise, ddim, x, x, 1.5, SIGMAS, 0.5))
+        next(interpolate(denoise, ddim, x, x, 1.5, SIGMAS, 0.5))
 
 
 @pytest.mark.parametrize("strength", [0.0, -1.0, 1.5, 0.001])
 def test_bad_strength_is_named(strength):
     with pytest.raises(InputError, match=f"strength={strength}"):
-        next(variation(denoise, ddim, torch.zeros(1, 1, 1, 2), SIGMAS, strength))
+        next(sdedit(denoise, ddim, torch.zeros(1, 1, 1, 2), SIGMAS, strength))

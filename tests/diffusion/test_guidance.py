@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from condiff.diffusion.guidance import autoguidance, chain, classifier_free, dynamic_clamp, finite, static_clamp, unguided
+from condiff.diffusion.guidance import autoguidance, classifier_free, compose, dynamic_clamp, identity, raise_on_nan, static_clamp
 from condiff.errors import InputError
 
 COND = torch.eye(4)[[1, 2]]
@@ -48,7 +48,7 @@ def test_nothing_to_guide_by(counted):
 
 
 def test_unguided_is_the_denoiser(counted):
-    assert unguided(counted) is counted
+    assert identity(counted) is counted
 
 
 def test_autoguidance_goes_away_from_the_weaker(counted):
@@ -73,9 +73,9 @@ def test_they_compose(counted):
     """Classifier-free inside, autoguidance around it, the clamp last: 2, then 0 + 3 (2 - 0) = 6, then 5."""
     zero = lambda x, sigma, cond: torch.zeros_like(x)  # noqa: E731
     guided = partial(classifier_free, scale=2.0), partial(autoguidance, weaker=zero, scale=3.0)
-    assert chain()(counted) is counted
-    assert chain(*guided)(counted)(X, SIGMA, COND).flatten().tolist() == [6.0, 6.0]
-    assert chain(*guided, partial(static_clamp, high=5.0))(counted)(X, SIGMA, COND).flatten().tolist() == [5.0, 5.0]
+    assert compose()(counted) is counted
+    assert compose(*guided)(counted)(X, SIGMA, COND).flatten().tolist() == [6.0, 6.0]
+    assert compose(*guided, partial(static_clamp, high=5.0))(counted)(X, SIGMA, COND).flatten().tolist() == [5.0, 5.0]
 
 
 def test_static_clamp():
@@ -96,14 +96,14 @@ def test_dynamic_clamp_is_each_images_own():
 def test_dynamic_clamp_leaves_its_centre():
     """About air, -1: what is too bright is shrunk, air stays air."""
     x = torch.cat([torch.full((60,), -1.0), torch.linspace(-1, 5, 41)]).view(1, 1, 1, 101)
-    clamped = dynamic_clamp(lambda x, *_: x, quantile=0.99, high=2.0, centre=-1.0)(x, SIGMA, None).flatten()
+    clamped = dynamic_clamp(lambda x, *_: x, quantile=0.99, high=2.0, center=-1.0)(x, SIGMA, None).flatten()
     assert (clamped[:60] == -1).all() and clamped.max().item() == pytest.approx(1)
     assert (clamped[60:].diff() >= 0).all()
 
 
 def test_not_a_number_is_named():
     outputs = iter([X, X, X / 0])
-    guided = finite(lambda *_: next(outputs))
+    guided = raise_on_nan(lambda *_: next(outputs))
     for sigma in (3.0, 2.0):
         guided(X, torch.tensor(sigma), None)
     with pytest.raises(InputError, match="not a number at evaluation 3, sigma 0.5"):
@@ -116,11 +116,11 @@ def test_not_a_number_is_named():
         (partial(classifier_free, scale=-0.5), "guidance.scale=-0.5"),
         (partial(classifier_free, scale=float("nan")), "guidance.scale=nan"),
         (partial(classifier_free, interval=(2.0, 2.0)), r"guidance.interval=\[2.0, 2.0\]: no noise level"),
-        (partial(autoguidance, weaker=unguided, interval=(2.0, 1.0)), r"guidance.interval"),
+        (partial(autoguidance, weaker=identity, interval=(2.0, 1.0)), r"guidance.interval"),
         (partial(static_clamp, low=1.0, high=-1.0), "clamp.low=1.0, clamp.high=-1.0"),
         (partial(dynamic_clamp, quantile=1.5), "clamp.quantile=1.5"),
     ],
 )
 def test_bad_settings_are_named(guidance, names):
     with pytest.raises(InputError, match=names):
-        guidance(unguided)
+        guidance(identity)

@@ -14,6 +14,8 @@ import torch
 from condiff.diffusion import inverse
 from condiff.diffusion.noise import SeededNoise
 from condiff.diffusion.schedules import Karras
+from condiff.linear import conjugate_gradients, proximal
+from condiff.mri.sense import sense, zero_filled
 
 N, COILS, TRUTHS, SAMPLES, SIGMA_Y = 96, 4, 8, 48, 0.02
 GRID, NEAR = Karras(0.02, 10.0), Karras(0.02, 1.0)
@@ -69,7 +71,9 @@ def judged(method, sigmas):
     p = problem()
     y, generator = p.y.repeat_interleave(SAMPLES, 0), torch.Generator().manual_seed(1)
     noise = lambda x: torch.randn(x.shape, generator=generator)  # noqa: E731 - a generator an image is slow with 576 of them
-    *_, x = method(p.denoise, sigmas[0] * noise(torch.empty(len(y), 2, 1, N)), sigmas, p.A, y, SIGMA_Y, noise=noise)
+    *_, x = method(
+        p.denoise, sigmas[0] * noise(torch.empty(len(y), 2, 1, N)), sigmas, inverse.Problem(p.A, y, SIGMA_Y), noise=noise
+    )
     samples, trace = x.view(TRUTHS, SAMPLES, 2 * N).double(), p.spread.trace()
     spread = samples.var(dim=1).sum() / TRUTHS / trace
     bias = (samples.mean(dim=1) - p.mean).square().sum() / TRUTHS / trace - spread / SAMPLES
@@ -95,9 +99,9 @@ def test_posterior_is_the_posterior():
         pytest.param(
             inverse.csgm, NEAR.steps(200), 0.15, (1.0, 4.0), (0.95, 1.3), marks=pytest.mark.slow
         ),  # not yet settled; see the slow test
-        pytest.param(inverse.csgm_normalised, Karras(0.02, 2.0).steps(200), 0.15, (0.8, 1.2), (0.3, 0.8), marks=pytest.mark.slow),
+        pytest.param(inverse.csgm_normalized, Karras(0.02, 2.0).steps(200), 0.15, (0.8, 1.2), (0.3, 0.8), marks=pytest.mark.slow),
     ],
-    ids=["posterior 20", "dds", "pula", "dps", "score_mri", "csgm", "csgm_normalised"],
+    ids=["posterior 20", "dds", "pula", "dps", "score_mri", "csgm", "csgm_normalized"],
 )
 def test_methods_land_where_they_are_known_to(method, sigmas, bias, spread, chi2):
     found = judged(method, sigmas)
@@ -117,13 +121,12 @@ def test_csgm_is_right_after_thousands_of_evaluations():
 def test_linear_methods_by_closed_form():
     """SENSE is the posterior mean of a white prior, zero filling the adjoint."""
     p = problem()
-    start, sigmas = torch.zeros(TRUTHS, 2, 1, N), torch.zeros(2)
-    *_, x = inverse.sense(p.denoise, start, sigmas, p.A, p.y, SIGMA_Y, sigma_data=0.05)
+    x = sense(p.A, p.y, SIGMA_Y, sigma_data=0.05)
     matrix = torch.view_as_real(p.A(torch.eye(2 * N).view(2 * N, 2, 1, N)).flatten(1)).flatten(1).T.double()
     right = torch.view_as_real(p.y.flatten(1)).flatten(1).double() @ matrix
     exact = right @ torch.linalg.inv(matrix.T @ matrix + SIGMA_Y**2 / 0.05**2 * torch.eye(2 * N, dtype=torch.float64))
     torch.testing.assert_close(x.view(TRUTHS, -1).double(), exact, rtol=0, atol=1e-3 * float(exact.abs().max()))
-    *_, x = inverse.zero_filled(p.denoise, start, sigmas, p.A, p.y, SIGMA_Y)
+    x = zero_filled(p.A, p.y, SIGMA_Y)
     torch.testing.assert_close(x, p.A.adjoint(p.y))
 
 
@@ -160,7 +163,9 @@ def test_mixture_keeps_the_weights_of_its_modes(y, sigma_y):
         ("posterior", partial(inverse.posterior, sigma_data=1.0), Karras(0.02, 1.0).steps(50)),
     ):
         noise = SeededNoise([0])
-        *_, x = method(denoise, sigmas[0] * noise.draw((1, 2, 4000)), sigmas, First(), measured, sigma_y, noise=noise)
+        *_, x = method(
+            denoise, sigmas[0] * noise.draw((1, 2, 4000)), sigmas, inverse.Problem(First(), measured, sigma_y), noise=noise
+        )
         found[name] = float((x.sum(dim=2) > 0).float().mean())
     assert found["pula"] == pytest.approx(weight(y, sigma_y), abs=0.05)
     assert 0.5 < found["posterior"] < weight(y, sigma_y)
@@ -175,7 +180,7 @@ def test_conjugate_gradients_solve_each_image_alone():
 
     def solve(some, iterations):
         matrix = lambda x: torch.einsum("bij,bj->bi", matrices[some], x)  # noqa: E731
-        return inverse.conjugate_gradients(matrix, b[some], torch.zeros_like(b[some]), iterations, tolerance=1e-6)
+        return conjugate_gradients(matrix, b[some], torch.zeros_like(b[some]), iterations, tolerance=1e-6)
 
     torch.testing.assert_close(solve([0, 1, 2], 200), torch.linalg.solve(matrices, b), rtol=1e-3, atol=1e-3)
     for one in range(3):
@@ -193,7 +198,7 @@ def test_complex_data_are_not_taken_for_bilinear():
     p = problem()
     b = p.A.adjoint(p.y)
     normal = lambda x: x + 100.0 * p.A.adjoint(p.A(x))  # noqa: E731
-    x = inverse.conjugate_gradients(normal, b, torch.zeros_like(b), 60)
+    x = conjugate_gradients(normal, b, torch.zeros_like(b), 60)
     assert (b - normal(x)).norm() < 1e-3 * b.norm()
 
 
@@ -210,7 +215,7 @@ def test_a_perturbed_start_keeps_its_perturbation():
         def __call__(self, x):
             return 0 * p.A(x)
 
-    torch.testing.assert_close(inverse.proximal(Blind(), blind.adjoint(None), start, 50.0, 1), start)
+    torch.testing.assert_close(proximal(Blind(), blind.adjoint(None), start, 50.0, 1), start)
 
 
 def test_a_sample_depends_on_its_own_seed():
@@ -227,6 +232,6 @@ def test_a_sample_depends_on_its_own_seed():
         def run(seeds, method=method):
             noise = SeededNoise(seeds)
             x = sigmas[0] * noise.draw((2, 1, N))
-            return [*method(p.denoise, x, sigmas, p.A, p.y[:1], SIGMA_Y, noise=noise)][-1]
+            return [*method(p.denoise, x, sigmas, inverse.Problem(p.A, p.y[:1], SIGMA_Y), noise=noise)][-1]
 
         torch.testing.assert_close(run([3, 4])[1], run([4])[0], rtol=1e-3, atol=1e-3)

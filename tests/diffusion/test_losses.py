@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from condiff.diffusion import Denoiser
-from condiff.diffusion.denoiser import karras
+from condiff.diffusion.denoiser import edm
 from condiff.diffusion.losses import consistency, denoising
 
 STD = 0.5
@@ -25,12 +25,12 @@ class Exact(nn.Module):
     def forward(self, x, c_noise, cond):
         sigma = (4 * c_noise).exp().view(-1, 1, 1, 1)
         self.asked.append(sigma.flatten())
-        c_skip, c_out, c_in = karras(sigma, STD)
+        c_skip, c_out, c_in = edm(sigma, STD)
         return (self.estimate(x / c_in, sigma) - c_skip * x / c_in) / c_out
 
 
 def denoiser(estimate):
-    return Denoiser(Exact(estimate), partial(karras, sigma_data=STD))
+    return Denoiser(Exact(estimate), partial(edm, sigma_data=STD))
 
 
 @pytest.fixture

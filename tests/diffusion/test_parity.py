@@ -51,7 +51,7 @@ def compare(sampler, scheduler, sigmas):
 
 
 def levels(chain, timesteps):
-    return torch.cat([chain.table[timesteps].float(), torch.zeros(1)])
+    return torch.cat([chain.sigmas[timesteps].float(), torch.zeros(1)])
 
 
 @pytest.mark.parametrize(("sampler", "variance"), [(samplers.ancestral, "fixed_small"), (samplers.ancestral_beta, "fixed_large")])

@@ -154,7 +154,7 @@ def test_ancestral_is_hos_posterior_at_every_t(sampler, variance):
     for t in range(1, chain.num_steps):
         expected = posterior(t, x0, x_t)
         root, root_previous = expected[3:]
-        step = lambda noise: next(sampler(lambda *_: x0, (x_t / root).view(1), chain.table[[t, t - 1]], noise=noise))  # noqa: B023, E731
+        step = lambda noise: next(sampler(lambda *_: x0, (x_t / root).view(1), chain.sigmas[[t, t - 1]], noise=noise))  # noqa: B023, E731
         middle, above = step(torch.zeros_like).item(), step(torch.ones_like).item()
         assert middle * root_previous == pytest.approx(expected[0], rel=1e-9, abs=1e-12)
         assert ((above - middle) * root_previous) ** 2 == pytest.approx(expected[variance], rel=1e-6)

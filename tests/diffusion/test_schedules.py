@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from condiff.diffusion.schedules import (
-    Consistency,
+    ConsistencyLevels,
     CosineBeta,
     Flow,
     Geometric,
@@ -45,7 +45,7 @@ def test_linear_chain_is_hos():
     alpha_bar = 1.0
     for t in range(1000):  # a second, scalar implementation
         alpha_bar *= 1 - (1e-4 + (0.02 - 1e-4) * t / 999)
-        assert chain.table[t].item() == pytest.approx(math.sqrt((1 - alpha_bar) / alpha_bar), rel=1e-9)
+        assert chain.sigmas[t].item() == pytest.approx(math.sqrt((1 - alpha_bar) / alpha_bar), rel=1e-9)
     assert math.sqrt(alpha_bar) == pytest.approx(0.0064, abs=1e-4)
 
 
@@ -58,19 +58,19 @@ def test_posterior_coefficients_keep_the_clean_image():
         coef2 = (1 - beta).sqrt() * (1 - before) / (1 - a)
         torch.testing.assert_close(coef1 + coef2 * a.sqrt(), before.sqrt(), rtol=1e-9, atol=1e-12)
         alpha = lambda sigma: (1 + sigma**2).rsqrt()  # noqa: E731
-        torch.testing.assert_close(alpha(chain.table), torch.cumprod(1 - chain.betas, 0).sqrt(), rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(alpha(chain.sigmas), torch.cumprod(1 - chain.betas, 0).sqrt(), rtol=1e-6, atol=1e-9)
 
 
 def test_whole_grid_is_the_whole_chain():
     chain = LinearBeta()
-    assert torch.equal(chain.steps(1000)[:-1], chain.table.flip(0).float())
+    assert torch.equal(chain.steps(1000)[:-1], chain.sigmas.flip(0).float())
 
 
 @pytest.mark.parametrize("n", [7, 250, 501, 834, 999])
 def test_steps_of_a_chain_are_as_even_as_whole_numbers_can_be(n):
     """Between two levels there are (T - 1) / (n - 1) of the chain's, rounded down or up."""
     chain = LinearBeta()
-    places = torch.searchsorted(chain.table.float(), chain.steps(n)[:-1].flip(0))
+    places = torch.searchsorted(chain.sigmas.float(), chain.steps(n)[:-1].flip(0))
     assert places[0] == 0 and places[-1] == 999
     assert set(places.diff().tolist()) <= {999 // (n - 1), -(-999 // (n - 1))}
 
@@ -78,7 +78,7 @@ def test_steps_of_a_chain_are_as_even_as_whole_numbers_can_be(n):
 @pytest.mark.parametrize("chain", [LinearBeta, ScaledLinearBeta])
 @pytest.mark.parametrize("steps", [200, 400, 500])
 def test_short_chains_still_end_in_noise(chain, steps):
-    assert chain(steps).signal_left < 1.01 * chain().signal_left
+    assert chain(steps).terminal_signal < 1.01 * chain().terminal_signal
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_short_chains_still_end_in_noise(chain, steps):
 )
 def test_signal_left_at_the_last_level(schedule, left):
     """sqrt(alpha_bar_T) of the seven systems as they were published."""
-    assert schedule.signal_left == pytest.approx(left, rel=0.01)
+    assert schedule.terminal_signal == pytest.approx(left, rel=0.01)
     assert schedule.terminal_snr == pytest.approx(left**2 / (1 - left**2), rel=0.02)
 
 
@@ -102,14 +102,14 @@ def test_sigmoid_is_jabris():
     sigmoid = lambda v: 1 / (1 + math.exp(-v))  # noqa: E731
     for t in (1, 250, 500, 990):
         gamma = (sigmoid(3) - sigmoid(-3 + 6 * t / 1000)) / (sigmoid(3) - sigmoid(-3))
-        assert (1 / (1 + SigmoidBeta().table[t - 1] ** 2)).item() == pytest.approx(gamma, rel=1e-9)
+        assert (1 / (1 + SigmoidBeta().sigmas[t - 1] ** 2)).item() == pytest.approx(gamma, rel=1e-9)
 
 
 def test_cosine_is_nichols():
     chain = CosineBeta()
     f = lambda t: math.cos((t / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2  # noqa: E731
     for t in (1, 100, 500, 900):
-        assert (1 / (1 + chain.table[t - 1] ** 2)).item() == pytest.approx(f(t) / f(0), rel=1e-9)
+        assert (1 / (1 + chain.sigmas[t - 1] ** 2)).item() == pytest.approx(f(t) / f(0), rel=1e-9)
 
 
 def test_lognormal_has_its_moments():
@@ -126,7 +126,7 @@ def test_karras_equation_5():
 
 def test_few_steps_each_start_above_the_smallest_level():
     levels = Karras(0.01, 40.0).steps(5)
-    few = Consistency(sigma_min=0.01, sigma_max=40.0)
+    few = ConsistencyLevels(sigma_min=0.01, sigma_max=40.0)
     assert torch.equal(few.steps(4), torch.cat([levels[:4], torch.zeros(1)]))
     assert few.steps(1).tolist() == [40.0, 0.0]
     with pytest.raises(InputError, match="steps=0"):

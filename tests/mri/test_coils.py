@@ -3,8 +3,15 @@
 import pytest
 import torch
 
-from condiff.mri.coils import combine, compression, gram, mix, noise_samples, whitening
-from condiff.mri.fourier import crop_readout, fft2c, fit, ifft2c, readout_margins
+from condiff.mri.coils import (
+    apply_coil_matrix,
+    coil_covariance,
+    compression_matrix,
+    noise_samples,
+    prewhitening_matrix,
+    sense_combine,
+)
+from condiff.mri.fourier import center_crop_or_pad, fft2c, ifft2c, readout_margins, remove_readout_oversampling
 
 
 def noise(*shape, seed=0):
@@ -14,7 +21,7 @@ def noise(*shape, seed=0):
 def test_prewhitening_gives_identity_covariance():
     mixing = noise(6, 6, seed=1) * 1e-6
     samples = mixing @ noise(6, 100_000)
-    white = whitening(samples) @ samples
+    white = prewhitening_matrix(samples) @ samples
     torch.testing.assert_close(white @ white.mH / 100_000, torch.eye(6, dtype=torch.complex64), rtol=0, atol=1e-4)
 
 
@@ -35,11 +42,11 @@ def test_noise_of_readout_margins(size, coils):
     inside = ((axis[:, None] / 0.9).square() + (axis / 0.7).square() < 1) * (300 * torch.exp(1j * axis)[:, None] + 50)
     image = torch.nn.functional.pad(inside, (0, 0, size // 2, size - size // 2)) * noise(coils, 1, 1, seed=3)
     mixing = torch.eye(coils) + 0.4 * noise(coils, coils, seed=2)
-    kspace = fft2c(image) + mix(mixing, noise(4, coils, 2 * size, size))
-    cropped, margins = crop_readout(kspace, size), readout_margins(kspace, 0.5)
+    kspace = fft2c(image) + apply_coil_matrix(mixing, noise(4, coils, 2 * size, size))
+    cropped, margins = remove_readout_oversampling(kspace, size), readout_margins(kspace, 0.5)
     every_third = torch.arange(size) % 3 == size // 2 % 3
     for mask in (torch.ones(size, dtype=torch.bool), every_third):
-        matrix = whitening(noise_samples(cropped * mask, margins * mask))
+        matrix = prewhitening_matrix(noise_samples(cropped * mask, margins * mask))
         white = (matrix @ mixing) @ (matrix @ mixing).mH
         assert white.diagonal().real.mean().sqrt().item() == pytest.approx(1, abs=0.03 if size > 64 else 0.05)
     assert readout_margins(cropped, 1.0) is None
@@ -55,52 +62,55 @@ def test_margins_with_signal_are_not_noise():
 @pytest.mark.parametrize("samples", [torch.zeros(3, 100), torch.ones(5, 3)])
 def test_noise_that_cannot_be_measured(samples):
     with pytest.raises(ValueError, match="noise cannot be measured"):
-        whitening(samples.to(torch.complex64))
+        prewhitening_matrix(samples.to(torch.complex64))
 
 
 def test_compression_keeps_what_there_is_and_white_noise_white():
     sources = noise(2, 3, 20, 20)  # three sources seen by eight coils
-    kspace = mix(noise(8, 3, seed=2), sources)
-    matrix = compression(gram(kspace), 4)
+    kspace = apply_coil_matrix(noise(8, 3, seed=2), sources)
+    matrix = compression_matrix(coil_covariance(kspace), 4)
     torch.testing.assert_close(matrix @ matrix.mH, torch.eye(4, dtype=torch.complex64), rtol=0, atol=1e-5)
-    virtual = mix(matrix, kspace)
-    torch.testing.assert_close(mix(matrix.mH, virtual), kspace, rtol=1e-3, atol=1e-3)
+    virtual = apply_coil_matrix(matrix, kspace)
+    torch.testing.assert_close(apply_coil_matrix(matrix.mH, virtual), kspace, rtol=1e-3, atol=1e-3)
     power = virtual.abs().square().sum(dim=(0, 2, 3))
     assert (power.diff() <= 0).all() and power[3] < 1e-6 * power[0]
-    assert compression(gram(kspace[:, :2]), 8).shape == (2, 2)
+    assert compression_matrix(coil_covariance(kspace[:, :2]), 8).shape == (2, 2)
 
 
 def test_combination_is_the_image_for_any_maps():
     maps, image = noise(2, 5, 8, 8), noise(2, 8, 8, seed=3)
     norm = maps.abs().square().sum(1).sqrt()
-    torch.testing.assert_close(combine(maps * image[:, None], maps), image * norm)
-    assert combine(maps * image[:, None], torch.zeros_like(maps)).abs().max() == 0
+    torch.testing.assert_close(sense_combine(maps * image[:, None], maps), image * norm)
+    assert sense_combine(maps * image[:, None], torch.zeros_like(maps)).abs().max() == 0
 
 
 @pytest.mark.parametrize(("n", "m"), [(8, 6), (8, 5), (7, 4), (7, 5), (6, 8), (5, 8), (4, 7), (5, 7), (6, 6)])
 def test_fit_keeps_the_centre_and_is_undone(n, m):
     x = torch.arange(1.0, n + 1).expand(3, n)
-    fitted = fit(x, (3, m))
+    fitted = center_crop_or_pad(x, (3, m))
     assert fitted.shape == (3, m) and fitted[0, m // 2] == x[0, n // 2]
     if m >= n:
-        assert torch.equal(fit(fitted, (3, n)), x)
+        assert torch.equal(center_crop_or_pad(fitted, (3, n)), x)
 
 
 @pytest.mark.parametrize("cols", [30, 33, 50])
 def test_crop_commutes_with_the_mask(cols):
     kspace, mask = noise(2, 12, 40), torch.rand(40) < 0.4
-    torch.testing.assert_close(fit(kspace * mask, (12, cols)), fit(kspace, (12, cols)) * fit(mask[None], (1, cols))[0])
+    torch.testing.assert_close(
+        center_crop_or_pad(kspace * mask, (12, cols)),
+        center_crop_or_pad(kspace, (12, cols)) * center_crop_or_pad(mask[None], (1, cols))[0],
+    )
 
 
 def test_readout_crop_is_the_crop_of_the_image():
     kspace = noise(2, 16, 6)
-    whole, cut = ifft2c(kspace), ifft2c(crop_readout(kspace, 8))
-    torch.testing.assert_close(cut, fit(whole, (8, 6)))
+    whole, cut = ifft2c(kspace), ifft2c(remove_readout_oversampling(kspace, 8))
+    torch.testing.assert_close(cut, center_crop_or_pad(whole, (8, 6)))
 
 
 def test_crop_of_kspace_does_not_move_the_object():
     image = torch.zeros(1, 32, 32, dtype=torch.complex64)
     image[0, 16, 16] = 1  # the centre pixel
     for size in (20, 21, 40):
-        moved = ifft2c(fit(fft2c(image), (size, size))).abs()[0]
+        moved = ifft2c(center_crop_or_pad(fft2c(image), (size, size))).abs()[0]
         assert divmod(int(moved.argmax()), size) == (size // 2, size // 2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from condiff.mri.fourier import centre_crop, fft2c, ifft2c, rss, to_channels, to_complex
+from condiff.mri.fourier import center_crop, fft2c, ifft2c, rss, to_channels, to_complex
 
 SIZES = [(8, 8), (7, 8), (9, 5), (213, 64), (1, 3)]
 
@@ -37,8 +37,8 @@ def test_a_point_in_the_centre_is_flat(size):
 
 def test_crop_starts_where_fastmri_starts():
     x = torch.arange(7)[:, None] * torch.ones(5)
-    assert centre_crop(x, (4, 9)).shape == (4, 5)
-    assert centre_crop(x, (4, 5))[:, 0].tolist() == [1, 2, 3, 4]
+    assert center_crop(x, (4, 9)).shape == (4, 5)
+    assert center_crop(x, (4, 5))[:, 0].tolist() == [1, 2, 3, 4]
 
 
 def test_rss_and_channels():

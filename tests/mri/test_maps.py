@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from condiff.mri.coils import combine, compression, gram, mix, noise_samples, whitening
+from condiff.mri.coils import (
+    apply_coil_matrix,
+    coil_covariance,
+    compression_matrix,
+    noise_samples,
+    prewhitening_matrix,
+    sense_combine,
+)
 from condiff.mri.fourier import fft2c, ifft2c
 from condiff.mri.maps import eigenmaps, espirit, low_resolution, walsh
 
@@ -52,7 +59,7 @@ def test_gauge_and_norm(method):
 def test_one_coil_is_its_own_image(method):
     kspace = scene(coils=1)[0]
     image = ifft2c(kspace)
-    torch.testing.assert_close(combine(image, METHODS[method](kspace)), image[:, 0], rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(sense_combine(image, METHODS[method](kspace)), image[:, 0], rtol=1e-3, atol=1e-5)
 
 
 def test_eigenvalue_is_one_where_there_is_signal():
@@ -90,10 +97,10 @@ def test_like_sigpy_on_a_real_brain():
 def test_real_brain_is_explained_by_its_maps():
     """The coil images of the calibration region lie in the span of the maps."""
     kspace = real_brain()
-    matrix = whitening(noise_samples(kspace))
-    matrix = compression(matrix @ gram(kspace) @ matrix.mH, 5) @ matrix
+    matrix = prewhitening_matrix(noise_samples(kspace))
+    matrix = compression_matrix(matrix @ coil_covariance(kspace) @ matrix.mH, 5) @ matrix
     centre = torch.zeros_like(kspace)
     centre[..., 103:127, 78:102] = kspace[..., 103:127, 78:102]
-    images, maps = ifft2c(mix(matrix, centre)), espirit(mix(matrix, kspace))
-    explained = maps * combine(images, maps)[:, None]
+    images, maps = ifft2c(apply_coil_matrix(matrix, centre)), espirit(apply_coil_matrix(matrix, kspace))
+    explained = maps * sense_combine(images, maps)[:, None]
     assert (images - explained).norm() / images.norm() < 0.1

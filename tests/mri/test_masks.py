@@ -63,15 +63,16 @@ def test_seed_makes_the_mask():
 
 def test_calibration_is_the_gapless_block():
     mask = draw(masks.equispaced_fraction)
-    assert masks.calibration(mask)[0] == SHAPE[0] and masks.calibration(mask)[1] in (26, 27, 28)
+    assert masks.acs_size(mask)[0] == SHAPE[0] and masks.acs_size(mask)[1] in (26, 27, 28)
     square = torch.zeros(64, 64, dtype=torch.bool)
     square[26:38, 24:40] = True
-    assert masks.calibration(square) == (12, 16)
-    assert masks.calibration(torch.zeros(8, 8, dtype=torch.bool)) == (0, 0)
+    assert masks.acs_size(square) == (12, 16)
+    assert masks.acs_size(torch.zeros(8, 8, dtype=torch.bool)) == (0, 0)
 
 
 @pytest.mark.parametrize(
-    ("acceleration", "centre", "named"), [(0.5, 0.08, "acceleration"), (500, 0.08, "acceleration"), (16, 0.1, "mask.centre")]
+    ("acceleration", "centre", "named"),
+    [(0.5, 0.08, "acceleration"), (500, 0.08, "acceleration"), (16, 0.1, "mask.center_fraction")],
 )
 def test_what_cannot_be_is_named(acceleration, centre, named):
     with pytest.raises(InputError, match=named):

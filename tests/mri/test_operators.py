@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from condiff.mri.fourier import fft2c, ifft2c, to_channels, to_complex
-from condiff.mri.operators import Phased, Sense, coil_by_coil
+from condiff.mri.operators import PhaseConstrainedSense, Sense, per_coil_fourier
 
 
 def random(*shape, seed=0):
@@ -20,7 +20,7 @@ def sense(field=(40, 30), shape=(24, 24), coils=3, batch=2):
 
 def phased():
     A = sense()
-    return Phased(A, torch.polar(torch.ones(2, 24, 24), torch.randn(2, 24, 24)))
+    return PhaseConstrainedSense(A, torch.polar(torch.ones(2, 24, 24), torch.randn(2, 24, 24)))
 
 
 @pytest.mark.parametrize("field", [(40, 30), (16, 20), (25, 24)])
@@ -61,6 +61,6 @@ def test_one_map_for_the_batch():
 def test_coil_by_coil_is_the_masked_fourier_transform():
     mask = torch.rand(24, 24) < 0.5
     image = random(5, 24, 24)
-    A = coil_by_coil(mask, (24, 24))
+    A = per_coil_fourier(mask, (24, 24))
     torch.testing.assert_close(A(to_channels(image))[:, 0], mask * fft2c(image))
     torch.testing.assert_close(to_complex(A.adjoint(fft2c(image)[:, None])), ifft2c(mask * fft2c(image)))

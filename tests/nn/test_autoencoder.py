@@ -22,7 +22,7 @@ def test_any_size_and_number_of_channels(channels, f, image_channels, size):
     """The code is f times smaller, rounded up; the way back gives the size; both are finite; neighbours do not matter."""
     net, images = autoencoder(image_channels, channels), torch.randn(2, image_channels, *size)
     z = net.encode(images)
-    assert net.multiple == f
+    assert net.size_multiple == f
     assert z.shape[1:] == net.shape(images.shape[1:]) == (3, -(-size[0] // f), -(-size[1] // f))
     again = net.decode(z, size)
     assert again.shape == images.shape and again.isfinite().all()
@@ -35,7 +35,7 @@ def test_standardised_codes_have_mean_0_and_variance_1():
     before = net.decode(net.encode(images), (32, 32))
     for _ in range(2):
         z = net.encode(images)
-        net.standardise(z.mean(dim=(0, 2, 3)), z.var(dim=(0, 2, 3), correction=0))
+        net.standardize(z.mean(dim=(0, 2, 3)), z.var(dim=(0, 2, 3), correction=0))
         z = net.encode(images)
         torch.testing.assert_close(z.mean(dim=(0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-4)
         torch.testing.assert_close(z.var(dim=(0, 2, 3), correction=0), torch.ones(3), rtol=1e-3, atol=0)
@@ -47,7 +47,7 @@ def test_standardised_codes_have_mean_0_and_variance_1():
 
 def test_a_channel_that_says_nothing():
     with pytest.raises(InputError, match=r"channels \[1\] hardly vary; .* lower model.weights.kl"):
-        autoencoder().standardise(torch.zeros(3), torch.tensor([1.0, -1e-17, 0.5]))
+        autoencoder().standardize(torch.zeros(3), torch.tensor([1.0, -1e-17, 0.5]))
 
 
 def test_one_code_of_the_whole_image_is_refused():
@@ -66,7 +66,7 @@ def test_it_can_learn_the_identity():
     optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
     for _ in range(150):
         optimizer.zero_grad()
-        loss = (net.expand(net.moments(images)[0], (16, 16)) - images).square().mean()
+        loss = (net.decode_unscaled(net.moments(images)[0], (16, 16)) - images).square().mean()
         loss.backward()
         optimizer.step()
     assert loss < 0.05 * images.square().mean()

@@ -5,7 +5,7 @@ import torch
 
 from condiff.errors import InputError
 from condiff.nn import UNet
-from condiff.nn.blocks import Doubled
+from condiff.nn.blocks import Upsample2x
 
 
 def tiny(**settings):
@@ -113,7 +113,7 @@ def test_doubling_is_torchs_own_with_its_gradient():
     ours, theirs = (torch.randn(2, 3, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) for _ in range(2))
     ours.requires_grad_(), theirs.requires_grad_()
     weight = torch.randn(2, 3, 10, 8, dtype=torch.float64)
-    one, other = Doubled.apply(ours), torch.nn.functional.interpolate(theirs, scale_factor=2, mode="nearest")
+    one, other = Upsample2x()(ours), torch.nn.functional.interpolate(theirs, scale_factor=2, mode="nearest")
     assert torch.equal(one, other)
     (weight * one).sum().backward(), (weight * other).sum().backward()
     torch.testing.assert_close(ours.grad, theirs.grad)

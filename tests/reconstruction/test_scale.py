@@ -21,7 +21,7 @@ def test_of_the_full_scan(name, coils):
     full = torch.quantile(rss(ifft2c(kspace)), 0.99).item()
     for acceleration in (2, 3, 4, 6, 8):
         mask = getattr(masks, name)((96, 96), acceleration, 0.08, torch.Generator().manual_seed(0))
-        block = masks.calibration(mask)
+        block = masks.acs_size(mask)
         found = brightness(kspace * mask, mask, block, (96, 96), 0.99) / bias(typical, mask, block, 0.99)
         assert found == pytest.approx(full, rel=0.1), acceleration
 
@@ -38,7 +38,7 @@ def test_of_all_samples(shape):
     mask = torch.ones(shape, dtype=torch.bool)
     mask[:, :3] = False
     full = torch.quantile(rss(ifft2c(kspace * mask)), 0.99).item()
-    assert brightness(kspace * mask, mask, masks.calibration(mask), shape, 0.99) == pytest.approx(full, rel=0.01)
+    assert brightness(kspace * mask, mask, masks.acs_size(mask), shape, 0.99) == pytest.approx(full, rel=0.01)
 
 
 def test_extent():

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from condiff.diffusion.inverse import conjugate_gradients, recorded_residuals
+from condiff.linear import conjugate_gradients, recorded_residuals
 from condiff.reconstruction.formulations import combined
 from condiff.reconstruction.measurement import Grid, Measurement
 from condiff.reconstruction.pipeline import without_nan
@@ -20,7 +20,7 @@ def measurement(slices=3):
                        Grid(8, 220.0, 0.99))  # fmt: skip
 
 
-def noise_alone(denoise, x, sigmas, A, y, sigma_y, cond, noise):
+def noise_alone(denoise, x, sigmas, problem, cond, noise):
     """A method whose answer is its start."""
     for _ in sigmas:
         yield x
@@ -45,7 +45,7 @@ def test_out_of_memory_halves_the_batch_for_good(monkeypatch):
     """Freed where no traceback holds the activations; later batches are small at once; progress ends at 1."""
     tried, handled, shares = [], [], []
 
-    def greedy(denoise, x, sigmas, A, y, sigma_y, cond, noise):
+    def greedy(denoise, x, sigmas, problem, cond, noise):
         tried.append(len(x))
         yield x
         if len(x) > 2:

@@ -23,13 +23,13 @@ from condiff.data.conditioning import ContrastCondition
 from condiff.data.datamodule import MEASURED, Slices
 from condiff.data.identity import Fingerprints
 from condiff.diffusion import inverse
-from condiff.diffusion.guidance import unguided
+from condiff.diffusion.guidance import identity
 from condiff.diffusion.noise import SeededNoise
 from condiff.diffusion.samplers import heun
 from condiff.diffusion.schedules import Karras
 from condiff.errors import InputError
 from condiff.nn import KLAutoencoder
-from condiff.reconstruction.formulations import Problem, decoded
+from condiff.reconstruction.formulations import InverseProblem, decoded
 from condiff.training import first_stage as latents
 from condiff.training.first_stage import codes_of, generator_of, measured
 from tests.conftest import ROOT, TINY_RUN, bad
@@ -89,7 +89,7 @@ def test_samples_of_a_linear_codec_have_its_covariance():
     system = System()
     system.codec = codec
     draws = sampling.plan([None], 4000, seed=0, shared_noise=False)
-    x = torch.cat(sampling.draw(system, ContrastCondition(["AXT1"]), draws, (1, 3, 4), heun, unguided, steps=20))
+    x = torch.cat(sampling.draw(system, ContrastCondition(["AXT1"]), draws, (1, 3, 4), heun, identity, steps=20))
     assert x.shape == (4000, 1, 3, 4)
     found, exact = torch.cov(x.flatten(1).T), codec.matrix @ codec.matrix.T
     assert (found - exact).abs().max() < 0.08 * exact.abs().max()
@@ -140,7 +140,7 @@ def linear_problem(sigma_y=0.3):
     codec = Linear(torch.randn(12, 4, generator=generator), (1, 3, 4))
     truth = torch.randn(1, 1, 1, 4, generator=generator)
     y = Rows()(codec.decode(truth, (3, 4))) + sigma_y * torch.randn(1, 6, generator=generator)
-    whole = Problem(Rows(), y, sigma_y, (1, 3, 4), lambda x: x[:, 0])
+    whole = InverseProblem(Rows(), y, sigma_y, (1, 3, 4), lambda x: x[:, 0])
     problem = decoded(lambda measured, slices: whole, codec)(None, [0])
     forward = codec.matrix[::2]
     covariance = torch.linalg.inv(forward.T @ forward / sigma_y**2 + torch.eye(4))
@@ -168,7 +168,7 @@ def test_a_linear_codec_with_a_gaussian_prior_gives_the_known_posterior(method, 
     generator = torch.Generator().manual_seed(2)
     noise = lambda x: torch.randn(x.shape, generator=generator)  # noqa: E731 - a generator an image is slow
     start = sigmas[0] * noise(torch.empty(2000, *problem.shape))
-    *_, z = method(gaussian, start, sigmas, problem.A, problem.y, problem.sigma_y, noise=noise)
+    *_, z = method(gaussian, start, sigmas, problem, noise=noise)
     found = z.flatten(1)
     assert (found.mean(dim=0) - mean).abs().max() < 0.1 * covariance.diagonal().max().sqrt()
     assert (torch.cov(found.T) - covariance).abs().max() < 0.12 * covariance.abs().max()
@@ -178,10 +178,10 @@ def test_dps_by_way_of_a_decoder_that_is_not_linear():
     """The method goes where the data are, by the decoder's own derivative."""
     codec = SimpleNamespace(shape=lambda image: image, decode=lambda z, size: z + 0.4 * (2 * z).sin())
     truth = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    whole = Problem(lambda x: x, codec.decode(truth, None), 0.01, (1, 8, 8), lambda x: x)
+    whole = InverseProblem(lambda x: x, codec.decode(truth, None), 0.01, (1, 8, 8), lambda x: x)
     problem = decoded(lambda measured, slices: whole, codec)(None, [0])
     noise, sigmas = SeededNoise([*range(4)]), Karras(0.02, 10.0).steps(300)
-    *_, z = inverse.dps(gaussian, 10 * noise.draw(problem.shape), sigmas, problem.A, problem.y, problem.sigma_y, noise=noise)
+    *_, z = inverse.dps(gaussian, 10 * noise.draw(problem.shape), sigmas, problem, noise=noise)
     assert (z - truth).abs().median() < 0.05
 
 
@@ -377,7 +377,7 @@ def test_codes_of_augmented_images_are_standardised(tmp_path):
     data = SimpleNamespace(train=part, augment=turn_phase, seed=0, cache=tmp_path, ready=ready)
     torch.manual_seed(0)
     codec, device = KLAutoencoder(2, 3, (8, 8), blocks=1), torch.device("cpu")
-    codec.standardise(*measured(codec, data, device))
+    codec.standardize(*measured(codec, data, device))
     (kept,) = tmp_path.glob("codes-*.json")
     before = kept.stat().st_mtime_ns
     measured(codec, data, device)
@@ -398,7 +398,7 @@ def test_complex_images_and_attention_to_the_condition(run_entry):
 
 
 def test_reconstruction(latent, run_entry, capsys):
-    settings = [f"ckpt={latent}", "volumes=1", "mask.centre=0.3", "acceleration=2", CPU, "slices=[0]"]
+    settings = [f"ckpt={latent}", "volumes=1", "mask.center_fraction=0.3", "acceleration=2", CPU, "slices=[0]"]
     run_entry("reconstruct.py", *settings, "method=dps", "steps=3", "out=r")
     assert [*Path("r").rglob("*.h5")] and "volumes     1 of 1" in capsys.readouterr().out
     run_entry("reconstruct.py", *settings, "method=zero_filled", "out=z")  # asks no model

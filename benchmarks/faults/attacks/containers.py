@@ -46,7 +46,7 @@ for place, more in {
     "hyper_parameters.model.codec": {"_args_": [COMMAND]},
     "hyper_parameters.model.denoiser.net": {"x": COMMAND},
     "hyper_parameters.data": {"augment": COMMAND},
-    "hyper_parameters.sampler.walk": {"x": COMMAND, "_partial_": False},
+    "hyper_parameters.sampler.fn": {"x": COMMAND, "_partial_": False},
     "hyper_parameters.guidance": {"x": COMMAND, "_partial_": False},
     "hyper_parameters.clamp": {"x": COMMAND, "_partial_": False},
     "state_dict": {},

@@ -12,7 +12,7 @@ PLACES = {
     "optimizer": "model.optimizer",
     "lr_factor": "model.lr_factor",
     "nested": "model.fields",
-    "sampler": "sampler.walk",
+    "sampler": "sampler.fn",
     "guidance": "guidance",
     "clamp": "clamp",
     "data": "data",
@@ -130,7 +130,7 @@ WRONG = {  # what the registry of one place knows, in another
     ],
     "parameterization": [
         {"_target_": "condiff.diffusion.losses.denoising", "_partial_": True},
-        {"_target_": "condiff.diffusion.denoiser.epsilon"},
+        {"_target_": "condiff.diffusion.denoiser.eps"},
         {"_target_": "condiff.diffusion.Denoiser", "_partial_": True},
     ],
     "codec": [
@@ -140,11 +140,11 @@ WRONG = {  # what the registry of one place knows, in another
     ],
     "sampler": [
         {"_target_": "condiff.diffusion.losses.denoising", "_partial_": True},
-        {"_target_": "condiff.diffusion.guidance.chain"},
+        {"_target_": "condiff.diffusion.guidance.compose"},
         {"_target_": "condiff.diffusion.samplers.heun"},
     ],
     "guidance": [
-        {"_target_": "condiff.diffusion.guidance.chain", "_args_": [{"_target_": "condiff.nn.Pixels"}]},
+        {"_target_": "condiff.diffusion.guidance.compose", "_args_": [{"_target_": "condiff.nn.Pixels"}]},
         {
             "_target_": "condiff.diffusion.guidance.autoguidance",
             "weaker": {"_target_": "condiff.training.posthoc_ema.earlier", "ckpt": "VICTIM/thesis.txt", "share": 1, "std": 0.1},

@@ -37,12 +37,12 @@ NUMBERS = {
     "data.shard": ["1/1000000000", "0/0", "x"],
     "data.seed": [10**400, -1, "x", None],
     "sampler.steps": [10**9, 0, -1, float("nan"), 10**400],
-    "sampler.walk.eta": [float("nan"), 1e300],
+    "sampler.fn.eta": [float("nan"), 1e300],
     "guidance.scale": [float("nan"), float("inf"), 1e300, [1] * 10**5],
     "guidance.interval": [[float("nan"), 1], [1], [2, 1], "x"],
     "guidance": [{}, None],
     "clamp": [{}],
-    "sampler.walk": [None, {}],
+    "sampler.fn": [None, {}],
     "data.conditioning": ["x", {}],
 }
 for path, values in NUMBERS.items():

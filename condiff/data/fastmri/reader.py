@@ -21,7 +21,7 @@ from condiff.data.fastmri import header
 from condiff.data.fastmri.header import Header
 from condiff.errors import DataFault, printable
 from condiff.files import hdf5
-from condiff.mri.fourier import crop_readout, ifft2c, readout_margins, rss
+from condiff.mri.fourier import ifft2c, readout_margins, remove_readout_oversampling, rss
 
 ACQUISITIONS = ("AXT1", "AXT1PRE", "AXT1POST", "AXT2", "AXFLAIR")
 LARGEST = {"slices": 1024, "coils": 256, "rows": 4096, "columns": 4096}
@@ -170,7 +170,7 @@ def read_kspace(path: Path) -> tuple[Tensor, tuple[float, float]]:
         if found is None:
             raise DataFault("holds no kspace, which complex images are made of; use data.transform=magnitude")
         hdf5.check_memory(8 * found.size)
-        kspace = torch.stack([crop_readout(_checked(one), _rows(about)) for one in _slices(found)])
+        kspace = torch.stack([remove_readout_oversampling(_checked(one), _rows(about)) for one in _slices(found)])
         if not kspace.any():
             raise DataFault(f"its k-space is zero; {REMEDY}")
         return _live_coils(kspace), (about.recon_fov_mm[0], about.fov_mm[1])
@@ -245,7 +245,7 @@ def read_acquired(path: Path) -> Acquired:
     values, fov, margins = _live_coils(values), about.fov_mm, None
     if torch.equal(sampled.any(dim=0), sampled.all(dim=0)):
         rows, margins = _rows(about), readout_margins(values, about.recon_fov_mm[0] / about.fov_mm[0])
-        values, sampled = torch.stack([crop_readout(one, rows) for one in values]), sampled[:1].expand(rows, -1)
+        values, sampled = torch.stack([remove_readout_oversampling(one, rows) for one in values]), sampled[:1].expand(rows, -1)
         fov = about.recon_fov_mm[0], about.fov_mm[1]
     about = replace(about, columns=(left, right))
     volume = Volume(path, acquisition, patient, acquisition, slices=len(every), coils=values.shape[1], header=about)

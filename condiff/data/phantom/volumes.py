@@ -24,7 +24,7 @@ from condiff.data.fastmri import header
 from condiff.data.phantom.anatomy import draw_subject, smooth_field
 from condiff.errors import InputError
 from condiff.files.atomic import whole_hdf5
-from condiff.mri.fourier import centre_crop, fft2c, ifft2c, rss
+from condiff.mri.fourier import center_crop, fft2c, ifft2c, rss
 from condiff.mri.signal import Protocol, Tissue, inversion_recovery, spin_echo
 from condiff.seeds import derive_seed
 
@@ -159,7 +159,7 @@ class Phantom:
         generator = torch.Generator().manual_seed(number)
         made = self._varied(CONTRASTS[contrast], identity)
         kspace, tissue = self._acquired(made, generator)
-        image = centre_crop(rss(ifft2c(kspace)), (self.matrix, self.matrix))
+        image = center_crop(rss(ifft2c(kspace)), (self.matrix, self.matrix))
         with whole_hdf5(target) as file:
             file["kspace"], file["reconstruction_rss"] = kspace.numpy(), image.numpy()
             file["tissue"] = tissue.numpy()
@@ -235,7 +235,7 @@ def _acquire(images: Tensor, matrix: int) -> Tensor:
     Cropping k-space is what a scanner does: partial volume and Gibbs ringing come with it.
     """
     padded = torch.nn.functional.pad(images, (0, 0, matrix, matrix))
-    return centre_crop(fft2c(padded), (2 * matrix, matrix)) / 2
+    return center_crop(fft2c(padded), (2 * matrix, matrix)) / 2
 
 
 def _coil_maps(generator: torch.Generator, coils: int, size: int) -> Tensor:

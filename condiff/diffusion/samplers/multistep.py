@@ -32,8 +32,8 @@ def dpmpp_2m(
     """DPM-Solver++(2M), Lu et al. 2022, algorithm 2."""
     last = None
     for sigma, sigma_next in pairwise(sigmas):
-        before, last = last, Step(x, denoise(x, sigma, cond), sigma, _length(sigma, sigma_next))
-        x = sigma_next / sigma * x - torch.expm1(-last.h) * _ahead(last, before)
+        before, last = last, Step(x, denoise(x, sigma, cond), sigma, _log_step(sigma, sigma_next))
+        x = sigma_next / sigma * x - torch.expm1(-last.h) * _extrapolate_x0(last, before)
         yield x
 
 
@@ -44,9 +44,9 @@ def dpmpp_2m_sde(
     """SDE-DPM-Solver++(2M), Lu et al. 2022, section 5: the same extrapolation on the diffusion SDE."""
     last = None
     for sigma, sigma_next in pairwise(sigmas):
-        before, last = last, Step(x, denoise(x, sigma, cond), sigma, _length(sigma, sigma_next))
+        before, last = last, Step(x, denoise(x, sigma, cond), sigma, _log_step(sigma, sigma_next))
         share = -torch.expm1(-2 * last.h)
-        x = (sigma_next / sigma) ** 2 * x + share * _ahead(last, before)
+        x = (sigma_next / sigma) ** 2 * x + share * _extrapolate_x0(last, before)
         if sigma_next > 0:
             x = x + sigma_next * share.sqrt() * noise(x)
         yield x
@@ -65,25 +65,25 @@ def unipc(
     for sigma, sigma_next in pairwise(sigmas):
         x0 = denoise(x, sigma, cond)
         if last is not None:
-            x = sigma / last.sigma * last.x - torch.expm1(-last.h) * _corrected(x0, last, before)
-        before, last = last, Step(x, x0, sigma, _length(sigma, sigma_next))
-        x = sigma_next / sigma * x - torch.expm1(-last.h) * _ahead(last, before)
+            x = sigma / last.sigma * last.x - torch.expm1(-last.h) * _unic_x0(x0, last, before)
+        before, last = last, Step(x, x0, sigma, _log_step(sigma, sigma_next))
+        x = sigma_next / sigma * x - torch.expm1(-last.h) * _extrapolate_x0(last, before)
         yield x
 
 
-def _length(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+def _log_step(sigma: Tensor, sigma_next: Tensor) -> Tensor:
     """h, in float64 where the grid is on the CPU: the corrector divides differences of small numbers by it."""
     return (sigma / sigma_next).to(torch.float64 if sigma.device.type == "cpu" else sigma.dtype).log()
 
 
-def _ahead(last: Step, before: Step | None) -> Tensor:
+def _extrapolate_x0(last: Step, before: Step | None) -> Tensor:
     """x0 half-way through the step, on the line through the last two estimates."""
     if before is None or last.h.isinf():
         return last.x0
     return last.x0 + last.h / (2 * before.h) * (last.x0 - before.x0)
 
 
-def _corrected(x0: Tensor, last: Step, before: Step | None) -> Tensor:
+def _unic_x0(x0: Tensor, last: Step, before: Step | None) -> Tensor:
     """What the step should have taken for x0, now that the estimate at its end is known: UniC-2, or UniC-1 at first."""
     if before is None:
         return (last.x0 + x0) / 2

@@ -1,10 +1,8 @@
-"""Networks that judge what an autoencoder makes of an image."""
+"""A distance of two images in the features of a random network."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from condiff.nn.blocks import norm
 
 
 class PerceptualDistance(nn.Module):
@@ -32,20 +30,3 @@ class PerceptualDistance(nn.Module):
             mine, its = both.chunk(2)
             apart = apart + (mine - its).abs().flatten(1).mean(dim=1) / self.depth
         return apart
-
-
-class PatchDiscriminator(nn.Module):
-    """Real or not, patch by patch: [B, C, H, W] -> logits [B, 1, h, w] (Isola et al. 2017), GroupNorm for BatchNorm."""
-
-    def __init__(self, image_channels: int, channels: tuple[int, ...] = (32, 64, 128)):
-        super().__init__()
-        layers: list[nn.Module] = []
-        inside = image_channels
-        for level, width in enumerate(channels):
-            layers += [nn.Conv2d(inside, width, 4, stride=2, padding=1), norm(width) if level else nn.Identity()]
-            layers += [nn.LeakyReLU(0.2)]
-            inside = width
-        self.layers = nn.Sequential(*layers, nn.Conv2d(inside, 1, 3, padding=1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images)

@@ -1,0 +1,22 @@
+"""A patch discriminator."""
+
+from torch import Tensor, nn
+
+from condiff.nn.blocks import norm
+
+
+class PatchDiscriminator(nn.Module):
+    """Real or not, patch by patch: [B, C, H, W] -> logits [B, 1, h, w] (Isola et al. 2017), GroupNorm for BatchNorm."""
+
+    def __init__(self, image_channels: int, channels: tuple[int, ...] = (32, 64, 128)):
+        super().__init__()
+        layers: list[nn.Module] = []
+        inside = image_channels
+        for level, width in enumerate(channels):
+            layers += [nn.Conv2d(inside, width, 4, stride=2, padding=1), norm(width) if level else nn.Identity()]
+            layers += [nn.LeakyReLU(0.2)]
+            inside = width
+        self.layers = nn.Sequential(*layers, nn.Conv2d(inside, 1, 3, padding=1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
