@@ -154,3 +154,8 @@ def test_files_that_are_named_exist():
     for page in PAGES:
         for name in re.findall(r"`((?:condiff|conf|tests|benchmarks|docs)/[\w/.]+\.\w+)`", page.read_text()):
             assert Path(ROOT, name).is_file(), f"{page.name} names {name}"
+
+
+def test_every_room_is_in_the_tree():
+    tree = (ROOT / "CONTRIBUTING.md").read_text()
+    assert all(f" {room.parent.name}/ " in tree for room in ROOT.glob("condiff/**/__init__.py") if room.parent.name != "condiff")
