@@ -129,7 +129,7 @@ def _build(slot: str, config: Any, path: str | Path, trust: Sequence[str], **giv
     try:
         return target(**arguments)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {slot}: {str(error)[:300]}") from None
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, AssertionError, RuntimeError) as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"{path}: its {slot} cannot be built ({first[:200]}); made by another version, or edited") from None

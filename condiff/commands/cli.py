@@ -57,7 +57,7 @@ def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) 
     def decorate(main: Main) -> Callable[[], None]:
         @functools.wraps(main)
         def task(cfg: DictConfig) -> float | None:
-            with told(config_name):  # here too, before Hydra adds lines of its own
+            with told(config_name, cfg):  # here too, before Hydra adds lines of its own
                 with no_traces():
                     check_options(cfg, config_name)
                 return main(cfg)
@@ -100,7 +100,7 @@ OmegaConf.register_new_resolver("cache_folder", lambda: str(cache_folder()), rep
 
 
 @contextmanager
-def told(config_name: str) -> Iterator[None]:
+def told(config_name: str, cfg: DictConfig | None = None) -> Iterator[None]:
     """Bad input ends the program with one line and exit code 1, an interruption with 130."""
     try:
         yield
@@ -113,7 +113,7 @@ def told(config_name: str) -> Iterator[None]:
         if os.environ.get("CONDIFF_TRACEBACK") == "1":
             raise
         if is_first_process():
-            print(f"error: {explain(error, config_name)}", file=sys.stderr)
+            print(f"error: {explain(error, config_name, cfg)}", file=sys.stderr)
         sys.exit(1)
 
 

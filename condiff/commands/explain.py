@@ -4,6 +4,7 @@ import difflib
 import re
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import hydra
 import torch
@@ -17,11 +18,13 @@ from condiff.errors import InputError
 from condiff.files.atomic import FULL
 
 
-def explain(error: Exception, config_name: str) -> str:
-    """The error in one line, with the remedy."""
+def explain(error: Exception, config_name: str, cfg: DictConfig | None = None) -> str:
+    """The error in one line, with the remedy; of a function of ``cfg``, with the option in place of its argument."""
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         place = next((line.split(": ", 1)[1] for line in str(error).splitlines() if line.startswith("full_key")), "")
-        return explain(error.__cause__, config_name) if isinstance(error.__cause__, InputError) else f"{place}: {error.__cause__}"
+        if not isinstance(error.__cause__, InputError):
+            return f"{place}: {error.__cause__}"
+        return with_option(str(error.__cause__), cfg, _group(place))
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     first = lines[0] if lines else type(error).__name__
     if is_memory(error):
@@ -50,7 +53,39 @@ def explain(error: Exception, config_name: str) -> str:
         end = next((i for i, line in enumerate(lines) if line.startswith("Config search path")), len(lines))
         group, _, choice = re.findall("'([^']*)'", first)[-1].rpartition("/")
         return f"{group.replace('/', '.')}={choice}: no such choice; there are {', '.join(lines[begin:end])}"
-    return " ".join(lines) if isinstance(error, InputError) else first
+    return with_option(" ".join(lines), cfg) if isinstance(error, InputError) else first
+
+
+def with_option(message: str, cfg: DictConfig | None, place: str = "") -> str:
+    """A message that begins with an argument, ``scale=-1: …``, with the option that sets it, ``guidance.scale=-1: …``.
+
+    That is the one at ``place``, else the only one of that name and value in the functions and classes that ``cfg`` describes.
+    A message that begins with anything else stays as it is.
+    """
+    name, equals, rest = message.partition("=")
+    if cfg is None or not equals or not name.isidentifier() or name in cfg:
+        return message
+    options = dict(_options(cfg, name))
+    if len(options) > 1:
+        there = {option: value for option, value in options.items() if option == f"{place}.{name}"}
+        options = there or {option: value for option, value in options.items() if rest.startswith((f"{value}:", f"{value},"))}
+    return f"{next(iter(options))}={rest}" if len(options) == 1 else message
+
+
+def _options(cfg: DictConfig, name: str, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every option of that name that a node with a ``_target_`` has, and its value."""
+    for key in map(str, cfg):
+        node: Any = cfg._get_node(key)
+        if OmegaConf.is_dict(node) and not node._is_none() and not node._is_missing() and not node._is_interpolation():
+            if "_target_" in node and name in node:
+                yield f"{prefix}{key}.{name}", str(node._get_node(name))
+            yield from _options(node, name, f"{prefix}{key}.")
+
+
+def _group(place: str) -> str:
+    """Of a place that an interpolation copies a group to, ``model.denoiser.net``, the group: ``net``."""
+    names = place.split(".")
+    return next((".".join(names[i:]) for i in reversed(range(len(names))) if (CONF / names[i]).is_dir()), place)
 
 
 def is_memory(error: Exception) -> bool:

@@ -137,5 +137,5 @@ def _tail(sigmas: Tensor, strength: float) -> Tensor:
     whole = len(sigmas) - 1
     steps = round(strength * whole)
     if not 0 < strength <= 1 or steps < 1:
-        raise InputError(f"strength={strength}: give the share of {whole} steps to walk, at least one of them, at most all")
+        raise InputError(f"strength={strength}: give the share of the {whole} steps to run, at least one of them, at most all")
     return sigmas[-1 - steps :]

@@ -78,14 +78,14 @@ def autoguidance(denoise: Denoise, weaker: Denoise, scale: float = 1.0, interval
 def static_clamp(denoise: Denoise, low: float = -1.0, high: float = 1.0) -> Denoise:
     """x0 cut to [low, high], as Ho et al. 2020 do at every step: what lies outside is no image."""
     if not low < high:
-        raise InputError(f"clamp.low={low}, clamp.high={high}: nothing lies between them; give low below high")
+        raise InputError(f"low={low}, high={high}: nothing lies between them; give low below high")
     return lambda x, sigma, cond: denoise(x, sigma, cond).clamp(low, high)
 
 
 def magnitude_clamp(denoise: Denoise, high: float) -> Denoise:
     """Complex x0 [B, 2, H, W] cut to magnitudes of at most ``high``; its phase stays."""
     if not high > 0:
-        raise InputError(f"clamp.high={high}: give a magnitude above 0")
+        raise InputError(f"high={high}: give a magnitude above 0")
 
     def clamped(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
         x0 = denoise(x, sigma, cond)
@@ -100,7 +100,7 @@ def dynamic_clamp(denoise: Denoise, quantile: float = 0.995, high: float = 1.0, 
     Image by image, so that one does not set another's range; as distances from ``center``, which stays where it is.
     """
     if not 0 < quantile <= 1:
-        raise InputError(f"clamp.quantile={quantile}: give a share of the pixels, more than 0, at most 1")
+        raise InputError(f"quantile={quantile}: give a share of the pixels, more than 0, at most 1")
 
     def clamped(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
         far = denoise(x, sigma, cond) - center
@@ -131,10 +131,10 @@ def raise_on_nan(denoise: Denoise) -> Denoise:
 def check(scale: float, interval: Interval | None) -> None:
     """Raise InputError for a negative scale or an interval with nothing in it."""
     if not 0 <= scale < math.inf:
-        raise InputError(f"guidance.scale={scale}: give 0 (unguided by it), 1 (the condition alone) or more; it is 1 + w")
+        raise InputError(f"scale={scale}: give 0 (unguided by it), 1 (the condition alone) or more; it is 1 + w")
     low, high = interval or EVERYWHERE
     if not 0 <= low < high:
-        raise InputError(f"guidance.interval=[{low}, {high}]: no noise level lies in it; give two sigmas, the lower first")
+        raise InputError(f"interval=[{low}, {high}]: no noise level lies in it; give two sigmas, the lower first")
 
 
 def _inside(sigma: Tensor, interval: Interval | None) -> Tensor:

@@ -122,7 +122,7 @@ def _check(n: int, share: float, acceleration: float) -> None:
     if not isinstance(acceleration, int | float) or not 1 <= acceleration <= n:
         raise InputError(f"acceleration={acceleration}: give a number from 1 to that of the lines, {n}")
     if not isinstance(share, int | float) or not 0 <= share <= 1:
-        raise InputError(f"mask.center_fraction={share}: give the share that is sampled without gaps, from 0 to 1")
+        raise InputError(f"center_fraction={share}: give the share that is sampled without gaps, from 0 to 1")
 
 
 def _center(n: int, share: float, acceleration: float) -> Tensor:
@@ -131,8 +131,8 @@ def _center(n: int, share: float, acceleration: float) -> Tensor:
     number = round(n * share)
     if number >= n / acceleration and acceleration > 1:
         raise InputError(
-            f"mask.center_fraction={share}: {number} of {n} lines, and R = {acceleration:g} allows {n / acceleration:.0f}; "
-            "ask for a smaller centre or acceleration"
+            f"center_fraction={share}: {number} of {n} lines, and R = {acceleration:g} allows {n / acceleration:.0f}; "
+            "give a smaller one, or a smaller acceleration"
         )
     position, begin = torch.arange(n), (n - number + 1) // 2
     return (position >= begin) & (position < begin + number)

@@ -17,7 +17,7 @@ def l1_wavelet(A: Sense, y: Tensor, sigma_y: float, weight: float = 0.02, iterat
     try:
         from sigpy.mri.app import L1WaveletRecon
     except ImportError:
-        raise InputError('method=l1_wavelet: needs sigpy; pip install -e ".[sigpy]"') from None
+        raise InputError('the wavelet reconstruction needs sigpy: pip install -e ".[sigpy]"') from None
     images = []
     for one, maps in zip(y.cpu().numpy(), A.maps.cpu().numpy(), strict=True):
         app = L1WaveletRecon(one, maps, weight, weights=A.mask.float().cpu().numpy(), max_iter=iterations, show_pbar=False)

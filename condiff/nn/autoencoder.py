@@ -45,7 +45,7 @@ class KLAutoencoder(Codec):
         self.size_multiple = patch * 2 ** (len(channels) - 1)
         if self.size_multiple > COARSEST:
             raise InputError(
-                f"channels={tuple(channels)}, patch={patch}: one code would cover {self.size_multiple} x {self.size_multiple} "
+                f"channels={channels}, patch={patch}: one code would cover {self.size_multiple} x {self.size_multiple} "
                 f"pixels; at most {COARSEST} x {COARSEST} make sense: give fewer channels or a smaller patch"
             )
         down: list[nn.Module] = [nn.PixelUnshuffle(patch), nn.Conv2d(image_channels * patch**2, channels[0], 3, padding=1)]
@@ -99,8 +99,8 @@ class KLAutoencoder(Codec):
         silent = (variance < SILENT).nonzero()[:, 0].tolist()
         if silent:
             raise InputError(
-                f"the autoencoder's code: channels {silent} hardly vary; train it anew with a lower model.weights.kl or fewer "
-                "codec.latent_channels"
+                f"the autoencoder's code: channels {silent} hardly vary; train it again with a lower weight of the KL divergence "
+                "or fewer latent_channels"
             )
         self.shift += self.scale * mean.view_as(self.shift).to(self.shift)
         self.scale *= variance.sqrt().view_as(self.scale).to(self.scale)

@@ -45,9 +45,8 @@ class UNet(nn.Module):
         fields: tuple[int, ...] = (),
     ):
         super().__init__()
-        sizes = len(channels), len(blocks), len(attention)
-        if len(set(sizes)) > 1:
-            raise InputError("net: channels, blocks, attention have {}, {}, {} entries; give one a level".format(*sizes))
+        if not len(channels) == len(blocks) == len(attention):
+            raise InputError(f"channels={channels}, blocks={blocks}, attention={attention}: give one entry per level to each")
         levels = list(zip(channels, blocks, attention, strict=True))
         self.size_multiple, self.patch = patch * 2 ** (len(channels) - 1), patch
         embedding = 4 * channels[0]

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from condiff.commands.cli import as_trained, job_folder, plain, told
 from condiff.commands.command_line import CONF, check_choices, choices, flags_first, reaching, readable
-from condiff.commands.explain import explain
+from condiff.commands.explain import explain, with_option
 from condiff.commands.options import OPTIONS, check, check_arguments, check_kind
 from condiff.errors import InputError
 from condiff.files.atomic import cache_folder
@@ -317,6 +317,27 @@ def test_one_process_reports(run_entry, capsys, monkeypatch):
         run_entry("sample.py", "steps=0")
     logging.disable(logging.NOTSET)
     assert exit_.value.code == 1 and "".join(capsys.readouterr()) == ""
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "message", "named"),
+    [
+        ("sample", [], "scale=-1: give 0", "guidance.scale=-1: give 0"),
+        ("sample", ["clamp=static"], "low=5.0, high=3.0: nothing", "clamp.low=5.0, high=3.0: nothing"),
+        ("sample", [], "steps=0: at least one", "steps=0: at least one"),  # the command's own
+        ("sample", [], "a/b=c: no such file", "a/b=c: no such file"),
+        ("sample", [], "low=5.0: nothing", "low=5.0: nothing"),  # of no function here
+        (
+            "train",
+            ["codec=kl_f4"],
+            "channels=[32, 64]: too many",
+            "codec.channels=[32, 64]: too many",
+        ),  # and of the network, others
+        ("reconstruct", [], "center_fraction=0.5: 32 of 64 lines", "mask.center_fraction=0.5: 32 of 64 lines"),
+    ],
+)
+def test_an_argument_is_named_as_its_option(script, words, message, named):
+    assert with_option(message, compose(script, *words)) == named
 
 
 def test_every_job_of_a_sweep_has_a_folder(command):

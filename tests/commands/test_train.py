@@ -261,7 +261,7 @@ def test_trains_on_a_fastmri_folder(run_entry, tmp_path, capsys):
         (["data.volumes_per_contrast=99"], r"data.volumes_per_contrast=99: .*set data.volumes_per_contrast=2"),
         (["data.contrasts=[AXT1,AXT9]"], r"no AXT9 volume"),
         (["resume=nowhere.ckpt"], r"nowhere.ckpt: no such checkpoint"),
-        (["net.blocks=[1]"], r"net: channels, blocks, attention have 2, 1, 2 entries"),
+        (["net.blocks=[1]"], r"error: net.channels=\[8, 8\], blocks=\[1\], .*: give one entry per level"),
         (["net.channels=[8,8,8]", "net.blocks=[1,1,1]", "net.attention=[false,false,false]", "net.patch=8"], r"multiples of 32"),
         (["data.batch_size=0"], r"data.batch_size=0: give a whole number"),
         (["trainer.max_epochs=abc"], r"trainer.max_epochs=abc: give a whole number"),

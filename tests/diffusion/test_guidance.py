@@ -113,12 +113,12 @@ def test_not_a_number_is_named():
 @pytest.mark.parametrize(
     ("guidance", "names"),
     [
-        (partial(classifier_free, scale=-0.5), "guidance.scale=-0.5"),
-        (partial(classifier_free, scale=float("nan")), "guidance.scale=nan"),
-        (partial(classifier_free, interval=(2.0, 2.0)), r"guidance.interval=\[2.0, 2.0\]: no noise level"),
-        (partial(autoguidance, weaker=identity, interval=(2.0, 1.0)), r"guidance.interval"),
-        (partial(static_clamp, low=1.0, high=-1.0), "clamp.low=1.0, clamp.high=-1.0"),
-        (partial(dynamic_clamp, quantile=1.5), "clamp.quantile=1.5"),
+        (partial(classifier_free, scale=-0.5), "^scale=-0.5"),
+        (partial(classifier_free, scale=float("nan")), "^scale=nan"),
+        (partial(classifier_free, interval=(2.0, 2.0)), r"^interval=\[2.0, 2.0\]: no noise level"),
+        (partial(autoguidance, weaker=identity, interval=(2.0, 1.0)), r"^interval"),
+        (partial(static_clamp, low=1.0, high=-1.0), "^low=1.0, high=-1.0"),
+        (partial(dynamic_clamp, quantile=1.5), "^quantile=1.5"),
     ],
 )
 def test_bad_settings_are_named(guidance, names):

@@ -72,7 +72,7 @@ def test_calibration_is_the_gapless_block():
 
 @pytest.mark.parametrize(
     ("acceleration", "centre", "named"),
-    [(0.5, 0.08, "acceleration"), (500, 0.08, "acceleration"), (16, 0.1, "mask.center_fraction")],
+    [(0.5, 0.08, "acceleration"), (500, 0.08, "acceleration"), (16, 0.1, "^center_fraction=0.1")],
 )
 def test_what_cannot_be_is_named(acceleration, centre, named):
     with pytest.raises(InputError, match=named):

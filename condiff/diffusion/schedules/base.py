@@ -9,7 +9,7 @@ from condiff.errors import InputError
 def demand(name: str, value: float, low: float, high: float) -> None:
     """Raise InputError where a setting is out of its range, or no number."""
     if not low <= value <= high:
-        raise InputError(f"schedule.{name}={value}: give {low:g} to {high:g}")
+        raise InputError(f"{name}={value}: give {low:g} to {high:g}")
 
 
 class Schedule:

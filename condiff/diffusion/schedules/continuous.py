@@ -13,9 +13,7 @@ LARGEST_SIGMA = 1e6
 
 def _demand_levels(low: float, high: float) -> None:
     if not 0 < low < high <= LARGEST_SIGMA:
-        raise InputError(
-            f"schedule.sigma_min={low}, sigma_max={high}: give two levels above 0, the lower first, up to {LARGEST_SIGMA:g}"
-        )
+        raise InputError(f"sigma_min={low}, sigma_max={high}: give two levels above 0, the lower first, up to {LARGEST_SIGMA:g}")
 
 
 @dataclass(frozen=True)
