@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 MAX_CONDITION_NUMBER = (
-    1e4  # condition number that conjugate gradients are asked to cope with: at more noise y counts as noisier than it is
+    1e4  # of 1 + weight A* A: conjugate gradients need many iterations beyond it, so the data's weight is cut there
 )
 _residuals: ContextVar[list[Tensor] | None] = ContextVar("_residuals", default=None)
 
@@ -24,7 +24,7 @@ class LinearOperator(Protocol):
 
 @contextmanager
 def recorded_residuals() -> Iterator[list[Tensor]]:
-    """Relative residuals |b - M x| / |b| that `conjugate_gradients` ended with inside the block, [B] each, in their order."""
+    """Collects the final relative residuals |b - M x| / |b|, [B] each, of the calls of `conjugate_gradients` in the block."""
     residuals: list[Tensor] = []
     token = _residuals.set(residuals)
     try:
@@ -36,10 +36,14 @@ def recorded_residuals() -> Iterator[list[Tensor]]:
 def conjugate_gradients(
     matrix: Callable[[Tensor], Tensor], b: Tensor, x: Tensor, iterations: int, tolerance: float = 1e-4
 ) -> Tensor:
-    """Solve M x = b for a symmetric positive M, from a first guess x [B, ...] (Hestenes & Stiefel 1952).
+    """Returns the solution of M x = b [B, ...], M symmetric positive definite (Hestenes & Stiefel 1952).
 
-    Inner products are real and of each image alone, so that neighbours in a batch do not matter; an image whose residual
-    is ``tolerance`` of |b| stands still.
+    Inner products are real and taken per image, so that an image does not depend on the others in its batch. An image whose
+    residual has fallen to ``tolerance`` |b| is no longer updated.
+
+    Args:
+        matrix: z -> M z.
+        x: first guess.
     """
     r = b - matrix(x)
     p, rr, enough = r, inner(r, r), tolerance**2 * inner(b, b)
@@ -58,18 +62,21 @@ def conjugate_gradients(
 
 
 def proximal(A: LinearOperator, back: Tensor, center: Tensor, weight: Tensor | float, iterations: int) -> Tensor:
-    """argmin_z |z - center|^2 + weight |A z - y|^2, with ``back`` = A* y: (1 + weight A* A) z = center + weight A* y.
+    """Returns argmin_z |z - center|^2 + weight |A z - y|^2, the solution of (1 + weight A* A) z = center + weight A* y.
 
-    The first guess is ``center``; where that holds a perturbation, so does the answer, however few the iterations.
+    The first guess is ``center``. If noise was added to it, by a sampler that draws z, it stays even after few iterations.
+
+    Args:
+        back: A* y.
     """
     return conjugate_gradients(lambda z: z + weight * A.adjoint(A(z)), center + weight * back, center, iterations)
 
 
 def data_weight(variance: Tensor, sigma_y: float) -> Tensor:
-    """Of the data against an estimate of that variance."""
+    """Returns the weight of the data against an estimate of that variance, at most `MAX_CONDITION_NUMBER`."""
     return (variance / sigma_y**2).clamp(max=MAX_CONDITION_NUMBER)
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
-    """Of each image, [B, 1, ...]."""
+    """Returns the real inner product of each image, [B, 1, ...]."""
     return (a * b).flatten(1).sum(dim=1).view(-1, *[1] * (a.dim() - 1))

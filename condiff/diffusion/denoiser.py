@@ -1,11 +1,11 @@
-"""The denoiser: a raw network made into an estimate of the clean image.
+"""The denoiser: turns a raw network into an estimate of the clean image.
 
-A parameterization is what the network F is asked to predict, written as three coefficients of sigma
+A parameterization is what the network F predicts, written as three coefficients that depend on sigma
 (Karras et al. 2022, eq. 7):
 
     D(x, sigma) = c_skip x + c_out F(c_in x, log(sigma) / 4)
 
-Unit-weight MSE on F is then the usual loss of each: Ho's L_simple (eq. 14) for ``eps``, progressive
+The MSE of F with unit weight is then the usual loss of each: Ho's L_simple (eq. 14) for ``eps``, progressive
 distillation's v for ``v`` (Salimans & Ho 2022), EDM's for ``edm``, flow matching's for ``flow``.
 """
 
@@ -61,13 +61,13 @@ class Denoiser(nn.Module):
         self.parameterization = parameterization
 
     def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
-        """Denoise ``x`` [B, C, H, W] at noise level ``sigma``, [B] or []."""
+        """Returns x0 [B, C, H, W], for ``x`` [B, C, H, W] at noise level ``sigma``, [B] or []."""
         sigma = sigma.to(x).expand(len(x))
         c_skip, c_out, c_in = self._coefficients(sigma)
         return c_skip * x + c_out * self.net(c_in * x, sigma.log() / 4, cond).to(x.dtype)
 
     def loss(self, x0: Tensor, eps: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
-        """Mean squared error of the network on its own target, per image; [B].
+        """Returns the mean squared error of the network on its own target, per image [B].
 
         Args:
             x0, eps: clean images and standard normal noise [B, C, H, W].

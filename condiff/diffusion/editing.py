@@ -27,14 +27,14 @@ def sdedit(
     cond: Tensor | None = None,
     noise: Noise = torch.randn_like,
 ) -> Iterator[Tensor]:
-    """SDEdit, Meng et al. 2022: noise is added to an image [B, C, H, W] and taken away again.
+    """SDEdit, Meng et al. 2022: adds noise to an image [B, C, H, W] and removes it under ``cond``.
 
     Args:
         sigmas: the whole grid [N + 1].
-        strength: the share of its steps that is walked, the last ones; with 1 next to nothing of the image is left.
+        strength: share of the steps that is run, the last ones; at 1 almost nothing of the image is left.
 
     Raises:
-        InputError: a strength that is no share, or less than one step.
+        InputError: the strength is not in (0, 1], or makes less than one step.
     """
     grid = _tail(sigmas, strength)
     yield from sampler(denoise, image + grid[0] * noise(image), grid, cond, noise=noise)
@@ -51,17 +51,17 @@ def interpolate(
     cond: Tensor | None = None,
     noise: Noise = torch.randn_like,
 ) -> Iterator[Tensor]:
-    """Between two images, Ho et al. 2020, section 4.3: both are noised, mixed, and denoised together.
+    """Interpolation of two images, Ho et al. 2020, section 4.3: both are noised, mixed, and denoised together.
 
-    Each has noise of its own. Mixed as the images are, noise would lose variance, which the network takes for
-    another level; here the mixture is scaled back to unit variance, so that the level stays what it says.
+    Each has noise of its own. Mixing independent noise lowers its variance; here the mixture is scaled back to unit variance, so
+    that the noise level is that of the grid.
 
     Args:
         weight: of the other image, from 0 to 1.
         strength: as in `sdedit`.
 
     Raises:
-        InputError: a weight that is none, and as `sdedit` does.
+        InputError: the weight is not in [0, 1], and as `sdedit`.
     """
     if not 0 <= weight <= 1:
         raise InputError(f"weight={weight}: give the share of the other image, from 0 to 1")
@@ -76,11 +76,11 @@ def translation(
 ) -> Iterator[Tensor]:
     """Dual diffusion bridges, Su et al. 2023: the ODE up to noise under one condition, and down again under another.
 
-    No noise is drawn; under one and the same condition the image comes back, but for the error of the steps. 4N - 3
+    No noise is drawn; with ``source`` equal to ``target`` the image is recovered up to the error of the steps. 4N - 3
     evaluations; yields the N - 1 steps up and the N down.
 
     Args:
-        image: [B, C, H, W], taken for an image at the smallest level but 0.
+        image: [B, C, H, W], taken to be at the smallest level above 0.
         sigmas: the whole grid [N + 1].
         source, target: conditions [B, D]: what the image is, and what it is to be.
     """
@@ -91,15 +91,15 @@ def translation(
 
 
 def replace_known(denoise: Denoise, image: Tensor, mask: Tensor) -> Denoise:
-    """The known part is put into every estimate of x0, so a sampler keeps it at the noise level of the rest.
+    """Returns a denoiser that replaces the known part of every estimate of x0.
 
-    The replacement of Song et al. 2021, appendix I.2, here by way of the sampler's own noise.
+    The sampler then gives the known part the noise level of the rest: imputation as in Song et al. 2021, appendix I.2.
     """
     return lambda x, sigma, cond: torch.where(mask > 0, image, denoise(x, sigma, cond))
 
 
 def condition_on_known(denoise: Denoise, image: Tensor, mask: Tensor) -> Denoise:
-    """The network always sees the known part without noise: Sohl-Dickstein et al. 2015, section 2.5, with r(x) a delta."""
+    """Returns a denoiser whose network gets a known part without noise: Sohl-Dickstein et al. 2015, section 2.5, r(x) a delta."""
 
     def kept(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
         return torch.where(mask > 0, image, denoise(torch.where(mask > 0, image, x), sigma, cond))
@@ -117,10 +117,13 @@ def repaint(
     jump: int = 10,
     noise: Noise = torch.randn_like,
 ) -> Iterator[Tensor]:
-    """RePaint, Lugmayr et al. 2022: DDPM's sampler, which goes back up ``jump`` steps and down again, ``repeats`` times.
+    """RePaint, Lugmayr et al. 2022: DDPM's sampler, with each part of ``jump`` steps run ``repeats`` times.
 
-    Takes the denoiser that `replace_known` returns. About N repeats evaluations; yields after each of the N steps
-    when it is passed for the last time.
+    Between the runs noise is added up to the first level of the part. About N * repeats evaluations; yields the N states of the
+    last runs.
+
+    Args:
+        denoise: as `replace_known` returns it.
     """
     n = len(sigmas) - 1
     for begin in range(0, n, jump):

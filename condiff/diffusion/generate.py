@@ -1,4 +1,4 @@
-"""Generation: noise from seeds, walked down a grid by a sampler."""
+"""Generation: noise from seeds, denoised by a sampler."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,10 +19,10 @@ def generate(
     cond: Tensor | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[Tensor]:
-    """Yield x [B, *shape] at ``sigmas[0]``, ..., ``sigmas[-1] = 0``: the first is noise, the last the samples.
+    """Yields x [B, *shape] at ``sigmas[0]``, ..., ``sigmas[-1] = 0``: the first is noise, the last the samples.
 
-    Sample i depends on ``seeds[i]`` and ``cond[i]`` alone, not on the device. It starts from N(0, sigmas[0]^2), as if nothing of
-    the image were left at that level, which `Schedule.terminal_signal` measures.
+    Sample i depends on ``seeds[i]`` and ``cond[i]`` alone, not on the device. It starts from N(0, sigmas[0]^2), which
+    neglects the part of the image that is left at that level (`Schedule.terminal_signal`).
     """
     noise = SeededNoise(seeds)
     x = sigmas[0] * noise.draw(shape).to(device)
@@ -31,5 +31,5 @@ def generate(
 
 
 def to_vp(x: Tensor, sigma: Tensor) -> Tensor:
-    """x / sqrt(1 + sigma^2): Ho's x_t of the same noise level, whose size one can look at."""
+    """x / sqrt(1 + sigma^2): Ho's x_t at the same noise level, in a range that can be displayed."""
     return x / (1 + sigma**2).sqrt()

@@ -1,6 +1,6 @@
 """Guidance: functions from a denoiser to a denoiser.
 
-Each returns a denoiser with the same signature, so they compose and any sampler runs them unchanged.
+The returned denoiser has the same signature, so guidances compose and every sampler accepts them.
 """
 
 import math
@@ -19,12 +19,12 @@ EVERYWHERE = (0.0, math.inf)
 
 
 def identity(denoise: Denoise) -> Denoise:
-    """The denoiser as it is."""
+    """Returns the denoiser unchanged."""
     return denoise
 
 
 def compose(*guidances: Guidance) -> Guidance:
-    """One guidance after the other: the last has the last word."""
+    """Returns a guidance that applies ``guidances`` in their order."""
     return lambda denoise: reduce(lambda inner, guidance: guidance(inner), guidances, denoise)
 
 
@@ -32,11 +32,11 @@ def classifier_free(denoise: Denoise, scale: float = 1.0, interval: Interval | N
     """D_uncond + scale (D_cond - D_uncond), Ho & Salimans 2022 with scale = 1 + w.
 
     Scale 0 is unconditional, 1 conditional, more is guided. Outside ``interval`` (of sigma, low exclusive; None: everywhere)
-    the conditional denoiser is used alone (Kynkäänniemi et al. 2024), as it is for scale 1 and the other for scale 0, where
-    the second evaluation would be thrown away. Without a condition there is nothing to guide by.
+    the conditional denoiser is used alone (Kynkäänniemi et al. 2024). Scales 0 and 1 take one evaluation, for the other one has
+    no weight. Without a condition nothing is guided.
 
     Raises:
-        InputError: a negative scale or an interval with nothing in it.
+        InputError: a negative scale or an empty interval.
     """
     check(scale, interval)
 
@@ -55,14 +55,14 @@ def classifier_free(denoise: Denoise, scale: float = 1.0, interval: Interval | N
 
 
 def autoguidance(denoise: Denoise, weaker: Denoise, scale: float = 1.0, interval: Interval | None = None) -> Denoise:
-    """D_weaker + scale (D - D_weaker), Karras et al. 2024: away from the mistakes that a worse model makes more of.
+    """D_weaker + scale (D - D_weaker), Karras et al. 2024: away from the errors of a weaker model.
 
     Args:
-        weaker: an earlier or a smaller model of the same images; it is given the same condition.
+        weaker: an earlier or a smaller model of the same images; it gets the same condition.
         scale, interval: as in `classifier_free`.
 
     Raises:
-        InputError: a negative scale or an interval with nothing in it.
+        InputError: a negative scale or an empty interval.
     """
     check(scale, interval)
 
@@ -76,14 +76,14 @@ def autoguidance(denoise: Denoise, weaker: Denoise, scale: float = 1.0, interval
 
 
 def static_clamp(denoise: Denoise, low: float = -1.0, high: float = 1.0) -> Denoise:
-    """x0 cut to [low, high], as Ho et al. 2020 do at every step: what lies outside is no image."""
+    """Clips x0 to [low, high], the range of images, at every step: Ho et al. 2020."""
     if not low < high:
-        raise InputError(f"low={low}, high={high}: nothing lies between them; give low below high")
+        raise InputError(f"low={low}, high={high}: the range is empty; give low below high")
     return lambda x, sigma, cond: denoise(x, sigma, cond).clamp(low, high)
 
 
 def magnitude_clamp(denoise: Denoise, high: float) -> Denoise:
-    """Complex x0 [B, 2, H, W] cut to magnitudes of at most ``high``; its phase stays."""
+    """Clips the magnitude of complex x0 [B, 2, H, W] to ``high`` and keeps its phase."""
     if not high > 0:
         raise InputError(f"high={high}: give a magnitude above 0")
 
@@ -95,9 +95,9 @@ def magnitude_clamp(denoise: Denoise, high: float) -> Denoise:
 
 
 def dynamic_clamp(denoise: Denoise, quantile: float = 0.995, high: float = 1.0, center: float = 0.0) -> Denoise:
-    """Dynamic thresholding, Saharia et al. 2022, section 2.3: |x0| cut at its quantile, then shrunk to ``high`` if more.
+    """Dynamic thresholding, Saharia et al. 2022, section 2.3: clips |x0| at its quantile and rescales it to ``high`` if above.
 
-    Image by image, so that one does not set another's range; as distances from ``center``, which stays where it is.
+    Per image, so that images do not change each other; |x0| is the distance from ``center``, which is not changed.
     """
     if not 0 < quantile <= 1:
         raise InputError(f"quantile={quantile}: give a share of the pixels, more than 0, at most 1")
@@ -111,7 +111,7 @@ def dynamic_clamp(denoise: Denoise, quantile: float = 0.995, high: float = 1.0, 
 
 
 def raise_on_nan(denoise: Denoise) -> Denoise:
-    """The denoiser, which says so where it goes wrong. Raises NotANumber at the first output that is none."""
+    """Returns a denoiser that raises NotANumber at the first output that is not finite."""
     step = 0
 
     def checked(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
@@ -129,12 +129,12 @@ def raise_on_nan(denoise: Denoise) -> Denoise:
 
 
 def check(scale: float, interval: Interval | None) -> None:
-    """Raise InputError for a negative scale or an interval with nothing in it."""
+    """Raises InputError for a negative scale or an empty interval."""
     if not 0 <= scale < math.inf:
-        raise InputError(f"scale={scale}: give 0 (unguided by it), 1 (the condition alone) or more; it is 1 + w")
+        raise InputError(f"scale={scale}: give 0 (unconditional), 1 (conditional, no guidance) or more; it is 1 + w")
     low, high = interval or EVERYWHERE
     if not 0 <= low < high:
-        raise InputError(f"interval=[{low}, {high}]: no noise level lies in it; give two sigmas, the lower first")
+        raise InputError(f"interval=[{low}, {high}]: no noise level is in it; give two sigmas, the lower first")
 
 
 def _inside(sigma: Tensor, interval: Interval | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""How probable an image is to a denoiser: the variational bound, and the density of the probability-flow ODE.
+"""Likelihood of images under a denoiser: the variational bound, and the density of the probability-flow ODE.
 
 Both are in bits per dimension of an image quantized to bins of ``width``, in the network's units: 2 / 255 for
 8-bit images in [-1, 1]. A density p(x) stands for the probability p(x) width^D of a bin.
@@ -19,7 +19,7 @@ class Bound(NamedTuple):
     """An upper bound on bits per dimension, as the sum of its parts.
 
     Attributes:
-        prior: L_T [B], what is left of the image at the last level.
+        prior: L_T [B], of the part of the image that is left at the last level.
         terms: L_{t-1} [B, T - 1], from the highest level down.
         reconstruction: L_0 [B], the image given x_1.
     """
@@ -46,7 +46,7 @@ def variational_bound(
 
     With variance beta-tilde the divergence of two Gaussians of one step from sigma_t to sigma_s is
     (1/sigma_s^2 - 1/sigma_t^2) |x0 - D(x_t)|^2 / 2 (Kingma et al. 2021, eq. 14). The last step is Ho's discrete
-    decoder (eq. 13) with a Gaussian of variance sigma_1^2 around D(x_1); much below ``width``, sigma_1 loosens it.
+    decoder (eq. 13) with a Gaussian of variance sigma_1^2 around D(x_1); a sigma_1 much below ``width`` loosens the bound.
     The prior is Ho's, N(0, 1 + sigma_T^2); `generate` and `flow_bits` have N(0, sigma_T^2), 1 / (4 sigma_T^4) nats per
     dimension away.
 
@@ -75,10 +75,10 @@ def _prior(x0: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _log_probability(z: Tensor, width: Tensor) -> Tensor:
-    """log of the probability that a standard normal variable lies within ``width`` / 2 of z, in both tails."""
+    """Returns the log probability that a standard normal variable is within ``width`` / 2 of z, exact in both tails."""
     device, dtype = z.device, z.dtype
     z, width = z.abs().cpu().double(), width.cpu().double()  # not every device has float64
-    upper, lower = torch.special.log_ndtr(width / 2 - z), torch.special.log_ndtr(-width / 2 - z)  # the lower tail has no 1 - p
+    upper, lower = torch.special.log_ndtr(width / 2 - z), torch.special.log_ndtr(-width / 2 - z)  # no 1 - p in the tail
     return (upper + torch.log(-torch.expm1(lower - upper))).to(device, dtype)
 
 
@@ -92,9 +92,9 @@ def flow_bits(
 ) -> Tensor:
     """Bits per dimension [B] by the probability-flow ODE, Song et al. 2021, appendix D.2, in 2 N - 2 evaluations.
 
-    The image is dequantized with uniform noise, followed up the grid of N levels by Heun's method, and the
-    divergence of its velocity, estimated with one Rademacher probe an image (Hutchinson 1989), summed on the way.
-    On Gaussian images 40 levels of `Karras` are 0.04 bits short, 80 0.01, 160 0.002.
+    The image is dequantized with uniform noise and integrated up the grid of N levels by Heun's method. The divergence of the
+    velocity is estimated with one Rademacher probe per image (Hutchinson 1989) and summed along the path.
+    On Gaussian images the result is too small by 0.04 bits with 40 levels of `Karras`, by 0.01 with 80 and 0.002 with 160.
 
     Args:
         sigmas: as in `variational_bound`, at least two above 0.
@@ -109,7 +109,7 @@ def flow_bits(
             (along,) = torch.autograd.grad((v * probe).sum(), x)
         return v.detach(), (along * probe).flatten(1).sum(dim=1)
 
-    volume = x.new_zeros(len(x))  # log of how much the flow widens
+    volume = x.new_zeros(len(x))  # log of the change of volume along the flow
     for sigma, higher in pairwise(sigmas[:-1].flip(0)):
         step = (higher / sigma).log()
         v, divergence = velocity(x, sigma)

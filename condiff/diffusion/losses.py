@@ -1,7 +1,7 @@
-"""Losses: what a denoiser is trained to do with an image, its noise and a noise level; one number for each image.
+"""Losses: functions that return one number per image [B].
 
 Each takes ``(denoiser, x0, eps, sigma, cond, progress)``: clean images and standard normal noise [B, C, H, W],
-noise levels [B], the condition [B, D] or None, and how much of the training is over, from 0 to 1.
+noise levels [B], the condition [B, D] or None, and the share of the training that is over, from 0 to 1.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from torch import Tensor
 from condiff.diffusion.denoiser import Denoiser
 
 Loss = Callable[..., Tensor]
-MIN_SIGMA = 1e-4  # in place of a level of 0, which has no logarithm
+MIN_SIGMA = 1e-4  # used for a level of 0, whose logarithm the network cannot get
 
 
 def denoising(denoiser: Denoiser, x0: Tensor, eps: Tensor, sigma: Tensor, cond: Tensor | None, progress: float) -> Tensor:
@@ -30,20 +30,20 @@ def consistency(
     stages: int = 8,
     huber: float = 0.03,
 ) -> Tensor:
-    """The same estimate of x0 along each path of the noise: easy consistency tuning of a trained model, Geng et al. 2024.
+    """Easy consistency tuning of a trained model, Geng et al. 2024: one estimate of x0 along each path of the noise.
 
-    The estimate at sigma is drawn to the estimate at a lower level r on the same path, which it does not
-    move: r = sigma (1 - n(sigma) / 2^stage) with n = 1 + 8 sigmoid(-sigma), section 3. In the first stage r is
-    0 or near, which is denoising; each stage halves the distance. Differences are measured in the network's own
-    target, with a pseudo-Huber norm (Song & Dhariwal 2024), which forgives the few that are far off.
+    The estimate at sigma is trained to equal the estimate at a lower level r on the same path, through which no gradient flows:
+    r = sigma (1 - n(sigma) / 2^stage) with n = 1 + 8 sigmoid(-sigma), section 3. In the first stage r is 0 or close to it, which
+    is denoising; each stage halves the distance. Differences are those of the network's own target, with a pseudo-Huber norm
+    (Song & Dhariwal 2024), which is robust to outliers.
 
     The weight differs from Geng et al.'s 1 / (sigma - r) = 2^stage / (sigma n(sigma)). Here it is 1 / c_out, which falls as
     1 / sigma below sigma_data and is constant above, so high levels weigh more than theirs. The factor 2^stage does not
     change Adam's steps unless gradients are clipped.
 
     Args:
-        stages: by how many halvings the distance shrinks over the training.
-        huber: c of the norm, in units of the target's deviation.
+        stages: number of halvings of the distance over the training.
+        huber: c of the norm, in units of the target's standard deviation.
     """
     stage = min(int(progress * stages), stages - 1) + 1
     lower = sigma * (1 - (1 + 8 * torch.sigmoid(-sigma)) / 2**stage).clamp(min=0)

@@ -1,4 +1,4 @@
-"""Noise that belongs to the image: each has its own seed, and owes nothing to its neighbours."""
+"""Noise with one seed per image, independent of the batch."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ Noise = Callable[[Tensor], Tensor]  # x -> standard normal noise of its shape
 class SeededNoise:
     """Standard normal noise for a batch whose i-th image draws from a generator seeded by ``seeds[i]``.
 
-    Drawn on the CPU, so that an image is the same alone, in a batch, on another device or process.
+    Drawn on the CPU, so that an image is the same alone, in a batch, on another device or in another process.
     """
 
     def __init__(self, seeds: Sequence[int]):

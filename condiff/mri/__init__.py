@@ -1,1 +1,1 @@
-"""MR physics: Fourier transforms, coils, signal equations. Torch only; images are complex tensors here."""
+"""MR physics: Fourier transforms, coils, masks, signal equations, classical reconstruction. Images are complex tensors."""

@@ -1,4 +1,4 @@
-"""Coils: their noise made white, fewer of them, and their images combined into one."""
+"""Coils: prewhitening, compression and combination."""
 
 import torch
 from torch import Tensor
@@ -10,11 +10,11 @@ LOUDER = 1.1  # times the power of the outermost samples: margins above are not 
 
 
 def noise_samples(kspace: Tensor, margins: Tensor | None = None) -> Tensor:
-    """Samples [K, N] of k-space [S, K, rows, cols] that are next to nothing but noise; fastMRI has no noise scans.
+    """Returns samples [K, N] of k-space [S, K, rows, cols] that are almost pure noise; fastMRI has no noise scans.
 
     The outer columns of the readout's ``margins`` (`condiff.mri.fourier.readout_margins`): air, far from the centre of k-space,
-    whose signal rings into the air. Without margins, or where they hold signal, the outermost samples of k-space; these
-    hold some signal too. Positions that no coil has sampled (zero-padded, undersampled) do not count.
+    whose signal rings into the air. Without margins, or if they hold signal, the outermost samples of k-space, which
+    hold some signal too. Positions that no coil has sampled (zero-padded, undersampled) are left out.
     """
     outermost = _outermost(kspace)
     if margins is None:
@@ -48,31 +48,31 @@ def _power(noise: Tensor) -> Tensor:
 
 
 def prewhitening_matrix(noise: Tensor) -> Tensor:
-    """W [K, K] such that W n has unit covariance, E|n_k|^2 = 1, for noise n like ``noise`` [K, N].
+    """Returns W [K, K] such that W n has unit covariance, E|n_k|^2 = 1, for noise n like ``noise`` [K, N].
 
     The inverse of the Cholesky factor of its covariance (Roemer et al. 1990; Pruessmann et al. 1999, appendix A).
 
     Raises:
-        ValueError: fewer samples than coils, or coils that are silent.
+        ValueError: fewer samples than coils, or a coil without signal.
     """
     noise = noise.to(torch.complex128)
     covariance = noise @ noise.mH / noise.shape[1]
     power = covariance.diagonal().real
     if noise.shape[1] < len(noise) or power.min() <= 0:
-        raise ValueError("its coils' noise cannot be measured: a coil is silent, or next to nothing was sampled")
+        raise ValueError("its coils' noise cannot be measured: a coil has no signal, or almost nothing was sampled")
     covariance = covariance + 1e-9 * power.mean() * torch.eye(len(noise), device=noise.device)
     inverse = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), torch.eye(len(noise)).to(covariance), upper=False)
     return inverse.to(torch.complex64)
 
 
 def coil_covariance(kspace: Tensor) -> Tensor:
-    """Inner products [K, K] of the coils of k-space [S, K, H, W], slice by slice, for a volume is large."""
+    """Returns the inner products [K, K] of the coils of k-space [S, K, H, W]; slice by slice, to save memory."""
     rows = (one.flatten(1) for one in kspace)
     return sum((row @ row.mH for row in rows), start=kspace.new_zeros(kspace.shape[1], kspace.shape[1]))
 
 
 def compression_matrix(products: Tensor, coils: int) -> Tensor:
-    """U [V, K] that makes at most ``coils`` virtual coils of K, strongest first: the leading left singular vectors
+    """Returns U [V, K] that makes at most ``coils`` virtual coils of K, strongest first: the leading left singular vectors
     of the k-space whose `coil_covariance` [K, K] is given (Buehrer et al. 2007; Huang et al. 2008).
 
     Its rows are orthonormal, so white noise stays white.
@@ -82,14 +82,14 @@ def compression_matrix(products: Tensor, coils: int) -> Tensor:
 
 
 def apply_coil_matrix(matrix: Tensor, kspace: Tensor) -> Tensor:
-    """New coils [..., V, H, W] from old ones [..., K, H, W] by a matrix [V, K]."""
+    """Returns new coils [..., V, H, W]: a matrix [V, K] times the coils [..., K, H, W]."""
     return torch.einsum("vk,...khw->...vhw", matrix, kspace)
 
 
 def sense_combine(images: Tensor, maps: Tensor) -> Tensor:
-    """The image of least variance for white noise: sum_k conj(S_k) m_k / sqrt(sum_k |S_k|^2), [..., K, H, W] -> [..., H, W].
+    """Returns sum_k conj(S_k) m_k / sqrt(sum_k |S_k|^2), [..., K, H, W] -> [..., H, W]: least variance for white noise.
 
-    Where all maps are zero the image is.
+    The image is zero where all maps are.
     """
     weight = maps.abs().square().sum(dim=-3).sqrt()
     return (maps.conj() * images).sum(dim=-3) / weight.clamp(min=1e-12)

@@ -1,4 +1,4 @@
-"""Centred orthonormal Fourier transforms, and the doors between complex and two-channel images.
+"""Centred orthonormal Fourier transforms, and conversion between complex and two-channel images.
 
 The centre of an axis of length n is index n // 2 in both domains, as in fastMRI and ISMRMRD.
 """
@@ -22,9 +22,9 @@ def ifft2c(kspace: Tensor) -> Tensor:
 
 
 def center_crop(x: Tensor, shape: tuple[int, int]) -> Tensor:
-    """The middle of the last two axes; an axis shorter than asked for stays whole.
+    """Returns the middle of the last two axes; an axis that is shorter than ``shape`` is kept.
 
-    The crop starts at (n - m) // 2, as fastMRI's does: for odd sizes this matters.
+    The crop starts at (n - m) // 2, as in fastMRI, which matters for odd sizes.
     """
     rows, cols = (min(n, m) for n, m in zip(x.shape[-2:], shape, strict=True))
     top, left = (x.shape[-2] - rows) // 2, (x.shape[-1] - cols) // 2
@@ -32,10 +32,10 @@ def center_crop(x: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 def center_crop_or_pad(x: Tensor, shape: tuple[int, int]) -> Tensor:
-    """The last two axes cut or padded with zeros so that the centre sample, n // 2, stays the centre sample.
+    """Returns x with its last two axes cropped or zero-padded such that the centre sample, n // 2, stays the centre sample.
 
-    Of k-space this changes the pixel, of an image the field of view, and neither moves the image. It keeps
-    columns whole, so a mask over them can be fitted before or after.
+    In k-space this changes the pixel size, in an image the field of view; the image does not move. Columns stay whole, so a
+    mask over columns can be applied before or after.
     """
     for axis, size in zip(AXES, shape, strict=True):
         n = x.shape[axis]
@@ -48,16 +48,16 @@ def center_crop_or_pad(x: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 def remove_readout_oversampling(kspace: Tensor, rows: int) -> Tensor:
-    """K-space of the middle ``rows`` of the image's rows: what a scanner samples too densely along the readout is given up."""
+    """Returns k-space of the middle ``rows`` rows of the image."""
     middle = center_crop_or_pad(_along_rows(torch.fft.ifft, kspace), (rows, kspace.shape[-1]))
     return _along_rows(torch.fft.fft, middle)
 
 
 def readout_margins(kspace: Tensor, inside: float) -> Tensor | None:
-    """Rows outside the field of view of an oversampled readout, [S, K, rows, cols] -> [S, K, M, cols]; columns stay k-space.
+    """Returns the rows outside the field of view of a readout, [S, K, rows, cols] -> [S, K, M, cols]; columns stay k-space.
 
-    No head reaches there, so it is the noise scan that files of fastMRI have. Under a Hann window along the readout, against
-    the ringing of the head's edge, and scaled so that white noise keeps its variance. None without oversampling.
+    They show air, so they replace the noise scan that fastMRI files lack. A Hann window along the readout suppresses ringing of
+    the head's edge; it is scaled such that white noise keeps its variance. None without oversampling.
 
     Args:
         inside: share of the rows that the field of view takes.

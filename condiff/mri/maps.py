@@ -1,8 +1,8 @@
 """Coil maps from the fully sampled centre of k-space, by three methods with one signature.
 
-Each takes k-space [S, K, H, W] of which the middle ``calibration`` rows and columns are sampled, and gives
+Each takes k-space [S, K, H, W] of which the middle ``calibration`` rows and columns are sampled, and returns
 maps [S, K, H, W] with sum_k |S_k|^2 = 1 and S_0 real and not negative: the phase of the combined image is
-then that of the first coil, which is safe where that is the first *virtual* coil and sees everything.
+then that of the first coil, which is safe for the first *virtual* coil, whose sensitivity has no zeros.
 """
 
 import math
@@ -25,12 +25,12 @@ def espirit(
     threshold: float = 0.02,
     crop: float = 0.0,
 ) -> Tensor:
-    """ESPIRiT (Uecker et al. 2014): the eigenvectors, pixel by pixel, of the projection onto what neighbours in k-space say.
+    """ESPIRiT (Uecker et al. 2014): pixelwise eigenvectors of the projection onto the row space of the calibration matrix.
 
     Args:
-        kernel: side of the neighbourhood; made smaller where the calibration region has not 2.5 times as many lines.
-        threshold: singular values of the calibration matrix below that share of the largest are noise.
-        crop: maps are zero where the eigenvalue is below; with 0 nowhere.
+        kernel: side of the neighbourhood in k-space; reduced if the calibration region has less than 2.5 times as many lines.
+        threshold: singular values of the calibration matrix below this share of the largest count as noise.
+        crop: maps are zero where the eigenvalue is below it.
     """
     maps = []
     for one in kspace:
@@ -67,11 +67,11 @@ def eigenmaps(centre: Tensor, shape: tuple[int, int], kernel: int = KERNEL, thre
 def walsh(kspace: Tensor, calibration: tuple[int, int] = CALIBRATION, window: int = 5, iterations: int = 10) -> Tensor:
     """Walsh et al. 2000: the leading eigenvector of the coils' covariance in a window about every pixel, by power iteration.
 
-    Of the low-resolution images, so that it needs no more than the calibration region.
+    It is computed from the low-resolution images and needs the calibration region alone.
     """
     images = _low_resolution(kspace, calibration)
     products = images[:, :, None] * images[:, None].conj()  # [S, K, K, H, W]
-    flat = torch.view_as_real(products.flatten(0, 2)).permute(0, 3, 1, 2)  # pooling knows no complex numbers
+    flat = torch.view_as_real(products.flatten(0, 2)).permute(0, 3, 1, 2)  # pooling is not defined for complex numbers
     pooled = F.avg_pool2d(flat, window, stride=1, padding=window // 2, count_include_pad=False)
     covariance = torch.view_as_complex(pooled.permute(0, 2, 3, 1).contiguous()).reshape(products.shape)
     maps = images.sum(dim=(-2, -1), keepdim=True).expand_as(images)
@@ -82,12 +82,12 @@ def walsh(kspace: Tensor, calibration: tuple[int, int] = CALIBRATION, window: in
 
 
 def low_resolution(kspace: Tensor, calibration: tuple[int, int] = CALIBRATION) -> Tensor:
-    """The coils' low-resolution images, divided by their root sum of squares."""
+    """Returns the coils' low-resolution images, divided by their root sum of squares."""
     return _normalize_phase(_low_resolution(kspace, calibration))
 
 
 def _low_resolution(kspace: Tensor, calibration: tuple[int, int]) -> Tensor:
-    """Images [S, K, H, W] of the calibration region, under a Hann window."""
+    """Returns images [S, K, H, W] of the calibration region, under a Hann window."""
     shape = _inside(calibration, kspace)
     rows, cols = (torch.hann_window(n + 2, periodic=n % 2 == 0, device=kspace.device)[1:-1] for n in shape)
     return ifft2c(
@@ -100,7 +100,7 @@ def _inside(calibration: tuple[int, int], kspace: Tensor) -> tuple[int, int]:
 
 
 def _normalize_phase(maps: Tensor) -> Tensor:
-    """Unit norm over coils, the first real and not negative; zero stays zero."""
+    """Returns maps of unit norm over coils, the first coil real and not negative; zeros stay zeros."""
     first = maps[:, :1]
     phase = torch.where(first.abs() > 0, first / first.abs().clamp(min=1e-30), 1.0)
     norm = maps.abs().square().sum(dim=1, keepdim=True).sqrt()

@@ -1,4 +1,4 @@
-"""Which samples of k-space an accelerated scan takes: functions from a shape to a mask, drawn by a generator.
+"""Sampling masks of accelerated scans: functions from a shape to a random mask.
 
 All take ``shape`` (rows, columns; rows are the readout), the acceleration R to aim at, ``center_fraction``, the share of columns
 (of each side, where the mask is two-dimensional) about the center that is sampled without gaps, and a generator. They return a
@@ -14,19 +14,19 @@ BISECTIONS = 12  # of the slope of the Poisson disc's radius
 
 
 def acceleration(mask: Tensor) -> float:
-    """True R: positions for each that is sampled."""
+    """Returns the true R: the number of positions over the number of samples."""
     return mask.numel() / int(mask.sum())
 
 
 def random(shape: tuple[int, int], acceleration: float, center_fraction: float, generator: torch.Generator) -> Tensor:
-    """Columns drawn with one probability, as fastMRI's RandomMaskFunc (Zbontar et al. 2018, section 4.9): R holds on average."""
+    """Columns of equal probability, as fastMRI's RandomMaskFunc (Zbontar et al. 2018, section 4.9): R holds on average."""
     cols, middle = shape[1], _center(shape[1], center_fraction, acceleration)
     share = _share(cols, acceleration, int(middle.sum()))
     return _columns(shape, middle | (torch.rand(cols, generator=generator) < share))
 
 
 def equispaced(shape: tuple[int, int], acceleration: float, center_fraction: float, generator: torch.Generator) -> Tensor:
-    """Every R-th column from a random first, and the centre besides: R comes out smaller than asked for (EquiSpacedMaskFunc)."""
+    """Every R-th column from a random first, plus the center: the true R is smaller (fastMRI's EquiSpacedMaskFunc)."""
     middle = _center(shape[1], center_fraction, acceleration)
     first = int(torch.randint(round(acceleration), (1,), generator=generator))
     return _columns(shape, middle | _every(shape[1], round(acceleration), first))
@@ -35,7 +35,7 @@ def equispaced(shape: tuple[int, int], acceleration: float, center_fraction: flo
 def equispaced_fraction(
     shape: tuple[int, int], acceleration: float, center_fraction: float, generator: torch.Generator
 ) -> Tensor:
-    """Columns evenly spaced, so that together with the centre R is what was asked for (EquispacedMaskFractionFunc)."""
+    """Columns evenly spaced such that with the center the true R is ``acceleration`` (fastMRI's EquispacedMaskFractionFunc)."""
     cols, middle = shape[1], _center(shape[1], center_fraction, acceleration)
     spacing = 1 / _share(cols, acceleration, int(middle.sum()))
     first = float(torch.rand(1, generator=generator)) * spacing
@@ -43,7 +43,7 @@ def equispaced_fraction(
 
 
 def gaussian1d(shape: tuple[int, int], acceleration: float, center_fraction: float, generator: torch.Generator) -> Tensor:
-    """Columns drawn without replacement, denser about the centre: a Gaussian whose deviation is a sixth of the width."""
+    """Columns drawn without replacement, with Gaussian density: its standard deviation is a sixth of the width."""
     cols, middle = shape[1], _center(shape[1], center_fraction, acceleration)
     wanted = max(round(cols / acceleration) - int(middle.sum()), 1)
     position = (torch.arange(cols) - cols // 2) / (cols / 6)
@@ -55,8 +55,8 @@ def gaussian1d(shape: tuple[int, int], acceleration: float, center_fraction: flo
 def poisson(shape: tuple[int, int], acceleration: float, center_fraction: float, generator: torch.Generator) -> Tensor:
     """A Poisson disc in both directions whose radius grows away from the centre (Bridson 2007; Vasanawala et al. 2011).
 
-    Points come in random order; one is taken where no other lies within its own radius, which grows linearly with the
-    distance from the centre. Bisection finds the slope that gives R. It takes two phase encodes, which no 2D scan has.
+    Points come in random order; one is taken if no other lies within its radius, which grows linearly with the distance from
+    the centre. Bisection finds the slope that gives R. For 3D scans: it needs two phase-encoding directions.
     """
     _check(shape[1], center_fraction, acceleration)
     rows, cols = (torch.linspace(-1, 1, n) for n in shape)
@@ -77,7 +77,7 @@ def poisson(shape: tuple[int, int], acceleration: float, center_fraction: float,
 
 
 def acs_size(mask: Tensor) -> tuple[int, int]:
-    """Rows and columns of the block about the centre that is sampled without gaps; as nearly square as may be, (0, 0) if none."""
+    """Returns rows and columns of the ACS: the block about the centre without gaps, as square as possible; (0, 0) if none."""
     sides = [1, 1]
     if not mask[mask.shape[0] // 2, mask.shape[1] // 2]:
         return 0, 0
@@ -94,7 +94,7 @@ def acs_size(mask: Tensor) -> tuple[int, int]:
 
 
 def _disc(radius: Tensor, order: Tensor) -> Tensor:
-    """Points in that order, each taken where none is within ``radius`` [rows, cols] of it."""
+    """Returns a mask of the points, in ``order``, that have no earlier one within their ``radius`` [rows, cols]."""
     rows, cols = radius.shape
     free = torch.ones(rows, cols, dtype=torch.bool).numpy()
     taken = torch.zeros(rows, cols, dtype=torch.bool).numpy()
@@ -118,15 +118,15 @@ def _disc(radius: Tensor, order: Tensor) -> Tensor:
 
 
 def _check(n: int, share: float, acceleration: float) -> None:
-    """Raise InputError for what no mask of n lines can be."""
+    """Raises InputError for an acceleration or a share that a mask of n lines cannot have."""
     if not isinstance(acceleration, int | float) or not 1 <= acceleration <= n:
-        raise InputError(f"acceleration={acceleration}: give a number from 1 to that of the lines, {n}")
+        raise InputError(f"acceleration={acceleration}: give a number from 1 to the number of lines, {n}")
     if not isinstance(share, int | float) or not 0 <= share <= 1:
         raise InputError(f"center_fraction={share}: give the share that is sampled without gaps, from 0 to 1")
 
 
 def _center(n: int, share: float, acceleration: float) -> Tensor:
-    """The middle ``share`` of n, where fastMRI's masks have it. Raises InputError where it is no share, or R allows less."""
+    """Returns the middle ``share`` of n lines [n], as in fastMRI's masks. Raises InputError if it is invalid or R allows less."""
     _check(n, share, acceleration)
     number = round(n * share)
     if number >= n / acceleration and acceleration > 1:
@@ -139,7 +139,7 @@ def _center(n: int, share: float, acceleration: float) -> Tensor:
 
 
 def _share(n: int, acceleration: float, centre: int) -> float:
-    """Of the n - centre other lines, so many are to be sampled."""
+    """Returns the share of the n - centre other lines that is sampled."""
     return (n / acceleration - centre) / (n - centre) if centre < n else 1.0
 
 

@@ -1,4 +1,4 @@
-"""Linear operators of an accelerated scan: from an image [B, C, H, W] in real channels to what was sampled of k-space, and back.
+"""Linear operators of an accelerated scan: from images [B, C, H, W] in real channels to sampled k-space, and back.
 
 Each is a callable with an ``adjoint``, Re <A x, y> = <x, A* y>, and |A x| <= |x|.
 """
@@ -13,11 +13,11 @@ from condiff.mri.fourier import center_crop_or_pad, fft2c, ifft2c, to_channels, 
 
 @dataclass(frozen=True)
 class Sense:
-    """A x = M F S P x: the image padded to the field of view that was measured, seen by coils, sampled (Pruessmann et al. 1999).
+    """A x = M F S P x: padding P to the measured field of view, coil maps S, mask M (Pruessmann et al. 1999).
 
     Args:
         maps: coil maps [B or 1, K, h, w], sum_k |S_k|^2 <= 1, over the measured field of view.
-        mask: [h, w], true where k-space is sampled.
+        mask: [h, w], True where k-space is sampled.
         shape: (H, W) of the images, whose pixels are those of the maps.
     """
 
@@ -38,7 +38,7 @@ class Sense:
 
 @dataclass(frozen=True)
 class PhaseConstrainedSense:
-    """`Sense` of a real image whose phase is known: A x = sense(x e^(i phase)); its images are [B, 1, H, W].
+    """`Sense` of a real image with known phase: A x = sense(x e^(i phase)); its images are [B, 1, H, W].
 
     Args:
         phase: e^(i phase), [B or 1, H, W].
@@ -57,5 +57,5 @@ class PhaseConstrainedSense:
 
 
 def per_coil_fourier(mask: Tensor, shape: tuple[int, int]) -> Sense:
-    """Each coil an image of its own: batches [B K, 2, H, W] to k-space [B K, 1, h, w]."""
+    """Returns the operator of single coils, each an image of its own: [B K, 2, H, W] -> k-space [B K, 1, h, w]."""
     return Sense(torch.ones(1, 1, *mask.shape, device=mask.device), mask, shape)

@@ -1,4 +1,4 @@
-"""Reconstructions without a prior, and with one that is white: plain functions of the operator A and the data y."""
+"""Classical reconstruction: plain functions of the operator A and the data y."""
 
 import torch
 from torch import Tensor
@@ -7,12 +7,12 @@ from condiff.linear import LinearOperator, data_weight, proximal
 
 
 def zero_filled(A: LinearOperator, y: Tensor, sigma_y: float) -> Tensor:
-    """A* y: what was not measured is zero. sigma_y is not used."""
+    """Returns A* y, in which missing samples are zero. sigma_y is not used."""
     return A.adjoint(y)
 
 
 def sense(A: LinearOperator, y: Tensor, sigma_y: float, sigma_data: float = 0.5, iterations: int = 30) -> Tensor:
-    """CG-SENSE (Pruessmann et al. 2001), regularized by a white prior of variance sigma_data^2.
+    """Returns the CG-SENSE reconstruction (Pruessmann et al. 2001), regularized by a white prior of variance sigma_data^2.
 
     Args:
         sigma_y: standard deviation of the noise in each real component of y.

@@ -1,4 +1,4 @@
-"""Signal equations: what a sequence makes of a tissue. Times in ms, concentrations in mmol/l.
+"""Signal equations of pulse sequences. Times in ms, concentrations in mmol/l.
 
 Longitudinal and transverse relaxation as in Bernstein, King & Zhou, Handbook of MRI Pulse
 Sequences (2004), sections 14.1 (spin echo, inversion recovery).
@@ -19,7 +19,7 @@ class Tissue:
     pd: float
 
     def enhanced(self, concentration: float) -> "Tissue":
-        """With a contrast agent of that concentration: 1/T1' = 1/T1 + r1 c."""
+        """Returns the tissue with a contrast agent: 1/T1' = 1/T1 + r1 c."""
         return replace(self, t1=1 / (1 / self.t1 + RELAXIVITY_R1 * concentration / 1000))
 
 

@@ -9,7 +9,9 @@ from condiff.mri.operators import Sense
 
 
 def l1_wavelet(A: Sense, y: Tensor, sigma_y: float, weight: float = 0.02, iterations: int = 100) -> Tensor:
-    """argmin |y - A x|^2 / 2 + weight |W x|_1, W Daubechies-4 wavelets (Lustig et al. 2007). sigma_y is not used.
+    """Returns argmin |y - A x|^2 / 2 + weight |W x|_1, W Daubechies-4 wavelets (Lustig et al. 2007).
+
+    sigma_y is not used.
 
     Raises:
         InputError: sigpy is not installed.

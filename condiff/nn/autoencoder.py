@@ -1,6 +1,6 @@
-"""The autoencoder whose codes a latent diffusion model is of (Rombach et al. 2022, section 3.1), small, fully convolutional.
+"""KL autoencoder for latent diffusion (Rombach et al. 2022, section 3.1), small and fully convolutional.
 
-As in the U-Net, a stem of p x p patches spares the work at full resolution.
+As in the U-Net, a stem of p x p patches avoids convolutions at full resolution.
 """
 
 import torch
@@ -11,21 +11,21 @@ from condiff.errors import InputError
 from condiff.nn.blocks import ResidualBlock, Upsample2x, norm
 from condiff.nn.codec import Codec
 
-COARSEST = 64  # f at most; images are continued to a multiple of it
-SILENT = 1e-6  # variance of a channel that the KL divergence has switched off
+COARSEST = 64  # largest f
+SILENT = 1e-6  # variance of a channel that the KL divergence has collapsed
 
 
 class KLAutoencoder(Codec):
-    """Images [B, C, H, W] to Gaussians of codes and back; codes are f times smaller each way, f = patch 2^(levels - 1).
+    """Maps images [B, C, H, W] to Gaussians of codes and back; codes are f times smaller each way, f = patch 2^(levels - 1).
 
-    As a codec it takes the Gaussian's mean, standardised: of the codes of the training set every channel has mean 0 and
-    variance 1 (`standardize`). Images of any size: they are continued to the right and below to a multiple of f.
+    As a codec it uses the mean of the Gaussian, scaled such that every channel has mean 0 and variance 1 over the training set
+    (`standardize`). Images have any size: their last rows and columns are replicated up to a multiple of f.
 
     Args:
         image_channels: C, 1 for magnitude, 2 for complex.
         latent_channels: of the code.
         channels: width of each level, from fine to coarse.
-        blocks: residual blocks of each level, on either way.
+        blocks: residual blocks of each level, in the encoder and in the decoder.
         patch: side of the patches of the stem.
     """
 
@@ -72,14 +72,14 @@ class KLAutoencoder(Codec):
         return self.latent_channels, h, w
 
     def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the codes, each [B, c, h, w]."""
+        """Returns mean and log variance of the codes, each [B, c, h, w]."""
         rows, cols = (-size % self.size_multiple for size in images.shape[-2:])
         padded = F.pad(images, (0, cols, 0, rows), mode="replicate")
         mean, log_variance = self.encoder(padded.contiguous(memory_format=torch.channels_last)).chunk(2, dim=1)
         return mean, log_variance.clamp(-30, 20)
 
     def decode_unscaled(self, code: Tensor, size: tuple[int, int]) -> Tensor:
-        """A code as the Gaussian has it, not standardised -> [B, C, H, W] with H, W = size."""
+        """A code before standardization -> [B, C, H, W] with H, W = size."""
         return self.decoder(code)[..., : size[0], : size[1]]
 
     def encode(self, images: Tensor) -> Tensor:
@@ -91,10 +91,10 @@ class KLAutoencoder(Codec):
         return self.decode_unscaled(z * self.scale + self.shift, size)
 
     def standardize(self, mean: Tensor, variance: Tensor) -> None:
-        """Take over the mean and variance [c] that all z of the training set have now.
+        """Rescales codes, given the mean and variance [c] of all z of the training set.
 
         Raises:
-            InputError: a channel that says nothing.
+            InputError: a dead channel.
         """
         silent = (variance < SILENT).nonzero()[:, 0].tolist()
         if silent:

@@ -1,4 +1,4 @@
-"""Building blocks of the U-Net: residual block, self-attention, resampling, noise-level features."""
+"""Building blocks of networks: residual block, attention, upsampling, noise-level features."""
 
 import math
 
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 
 def norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm with groups of at least 8 channels: no statistics are shared between images."""
+    """Returns GroupNorm with groups of at least 8 channels; its statistics are those of each image alone."""
     return nn.GroupNorm(math.gcd(32, max(channels // 8, 1)), channels)
 
 
 def zero_init(layer: nn.Module) -> nn.Module:
-    """The layer with weights and bias at zero, so that its branch starts as the identity."""
+    """Returns the layer with weights and bias at zero, so that its residual block starts as the identity."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
@@ -45,7 +45,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
-        """[B, C, H, W], [B, E] -> [B, C', H, W]."""
+        """[B, C, H, W], [B, E] or None -> [B, C', H, W]."""
         h = self.norm2(self.conv1(F.silu(self.norm1(x))))
         if self.modulation is not None:
             scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
@@ -54,7 +54,7 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Attention of every position to every other, as a residual: [B, C, H, W] -> the same."""
+    """Attention of every position to every other, as a residual: [B, C, H, W] -> [B, C, H, W]."""
 
     def __init__(self, channels: int, head_channels: int = 32):
         super().__init__()
@@ -93,8 +93,8 @@ class Upsample2x(nn.Module):
 
 
 class _Nearest2x(torch.autograd.Function):
-    """Each pixel of [B, C, H, W] four times, [B, C, 2H, 2W], and the sum of four gradients: as torch's own, whose compiled
-    backward pass fails at some sizes (torch 2.13, inductor on CPUs)."""
+    """Nearest-neighbour upsampling with a backward pass of its own, because the compiled one of torch fails at some sizes
+    (torch 2.13, inductor on CPUs)."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class _Nearest2x(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
-        """Nothing to keep."""
+        """Saves nothing."""
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
-"""Codecs: where the diffusion happens. Pixels, the identity, is the one for image space."""
+"""Codecs: maps between images and the space of the diffusion. `Pixels` is the identity."""
 
 from torch import Tensor, nn
 
 
 class Codec(nn.Module):
-    """An image and its code: what the diffusion sees, and the way back."""
+    """Encodes images for the diffusion, and decodes."""
 
     def shape(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
         """[C, H, W] of an image -> [c, h, w] of its code."""
@@ -19,21 +19,21 @@ class Codec(nn.Module):
         raise NotImplementedError
 
     def standardize(self, mean: Tensor, variance: Tensor) -> None:
-        """Take over the mean and variance [c] that all z of the training set have now."""
+        """Rescales codes, given the mean and variance [c] of all z of the training set."""
         raise NotImplementedError
 
 
 class Pixels(Codec):
-    """Diffusion in image space: nothing to encode."""
+    """The identity: diffusion in image space."""
 
     def shape(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
-        """The same."""
+        """Returns the shape unchanged."""
         return image
 
     def encode(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] -> the same."""
+        """Returns the images unchanged."""
         return images
 
     def decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
-        """[B, C, H, W] -> the same."""
+        """Returns z unchanged."""
         return z

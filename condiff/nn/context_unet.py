@@ -1,10 +1,10 @@
-"""The context U-Net of the MNIST program this project descends from, at any size.
+"""The context U-Net of Pearce's Conditional_Diffusion_MNIST, for images of any size.
 
-Built from its description: plain double convolutions with BatchNorm, a bottleneck pooled over windows of 7 x 7
-(the whole image for MNIST's 28 x 28), and a decoder that the condition multiplies and the time is added to, at two
-places. Two things are mended. Windows at the border may be cut, so any size divisible by 4 goes in. And the
-condition is the one-hot vector itself; the original feeds its negative, so to load its weights negate those of
-the first layer of both condition embeddings.
+Built from its description: double convolutions with BatchNorm, a bottleneck pooled over windows of 7 x 7 (the
+whole image for MNIST's 28 x 28), and a decoder that is multiplied by the condition and shifted by the time, at two
+places. Two things differ. Windows at the border may be cut, so any size divisible by 4 works. And the condition is
+the one-hot vector itself; the original uses its negative, so to load its weights negate those of the first layer of
+both condition embeddings.
 """
 
 import torch

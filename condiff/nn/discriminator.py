@@ -1,4 +1,4 @@
-"""A patch discriminator."""
+"""Patch discriminator for the adversarial loss of an autoencoder."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,7 @@ from condiff.nn.blocks import norm
 
 
 class PatchDiscriminator(nn.Module):
-    """Real or not, patch by patch: [B, C, H, W] -> logits [B, 1, h, w] (Isola et al. 2017), GroupNorm for BatchNorm."""
+    """PatchGAN: [B, C, H, W] -> logits [B, 1, h, w], one per patch (Isola et al. 2017), with GroupNorm instead of BatchNorm."""
 
     def __init__(self, image_channels: int, channels: tuple[int, ...] = (32, 64, 128)):
         super().__init__()

@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 
 class PerceptualDistance(nn.Module):
-    """How far two images [B, C, H, W] are apart, [B], in the features of a network that nobody trained.
+    """The distance [B] of two images [B, C, H, W] in the features of an untrained network.
 
-    Random convolutions keep what structure there is, and a loss on them makes images sharper than one on pixels does
-    (Liu et al. 2021, A Generic Perceptual Loss for Modeling Structured Output Dependencies); no weights are to be had
-    for brains, and none are downloaded. Its weights follow from ``seed`` and lie in no checkpoint.
+    Random convolutions preserve structure, and a loss on them makes images sharper than a loss on pixels (Liu et al. 2021, A
+    Generic Perceptual Loss for Modeling Structured Output Dependencies); no pretrained weights exist for brains. The weights
+    follow from ``seed`` and are not stored in checkpoints.
     """
 
     def __init__(self, image_channels: int, channels: tuple[int, ...] = (16, 32, 64), seed: int = 0):
@@ -22,11 +22,11 @@ class PerceptualDistance(nn.Module):
             self.register_buffer(f"weight{level}", weight, persistent=False)
             inside = width
 
-    def forward(self, one: Tensor, other: Tensor) -> Tensor:
-        both, apart = torch.cat([one, other]), one.new_zeros(len(one))
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        both, distance = torch.cat([a, b]), a.new_zeros(len(a))
         for level in range(self.depth):
             both = F.avg_pool2d(both, 2) if level else both
             both = F.leaky_relu(F.conv2d(both, getattr(self, f"weight{level}"), padding=1), 0.2)
-            mine, its = both.chunk(2)
-            apart = apart + (mine - its).abs().flatten(1).mean(dim=1) / self.depth
-        return apart
+            features_a, features_b = both.chunk(2)
+            distance = distance + (features_a - features_b).abs().flatten(1).mean(dim=1) / self.depth
+        return distance

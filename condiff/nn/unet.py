@@ -1,9 +1,9 @@
 """The U-Net of Ho et al. 2020 as Dhariwal & Nichol 2021 improved it, with a patch stem.
 
-Residual blocks with GroupNorm, conditioned by scale and shift on the noise level and the condition;
-attention at the lowest resolutions; skip connections, added, from every block on the way down. With
-``patch = p`` each p x p patch becomes a pixel with p^2 channels (space to depth), so that the whole
-network works at 1/p of the resolution: much cheaper, and at small budgets better.
+Residual blocks with GroupNorm, conditioned by scale and shift on the noise level and the condition; attention at
+the lowest resolutions; skip connections, added, from every block of the encoder. With ``patch = p`` each p x p
+patch becomes a pixel with p^2 channels (space to depth), so that the network works at 1/p of the resolution: much
+cheaper, and better where training is short.
 """
 
 import torch
@@ -23,12 +23,12 @@ class UNet(nn.Module):
         image_channels: C of the image, 1 for magnitude, 2 for complex.
         cond_dim: D of the condition, 0 for none.
         channels: width of each level, from fine to coarse.
-        blocks: for each level, residual blocks on the way down, and as many on the way up.
-        attention: for each level, whether its blocks attend; the middle always does.
+        blocks: for each level, residual blocks of the encoder, and as many of the decoder.
+        attention: for each level, whether its blocks have self-attention; the middle always has.
         patch: side of the patches of the stem.
-        fields: the numbers in each field of the condition. Where given, blocks that attend also attend to the
-            fields, a token each (Rombach et al. 2022, section 3.3); otherwise the condition is added to the
-            features of the noise level.
+        fields: the number of entries in each field of the condition. If given, blocks with self-attention have
+            cross-attention to the fields, one token each (Rombach et al. 2022, section 3.3); otherwise the condition is
+            added to the features of the noise level.
 
     Raises:
         InputError: an image whose sides are not multiples of ``patch * 2 ** (levels - 1)``.
@@ -101,15 +101,17 @@ class UNet(nn.Module):
 
 
 def positions(x: Tensor, patch: int) -> Tensor:
-    """Where each patch lies, [B, 4, H / patch, W / patch]: a head sits in the middle of its image, and a
-    convolution alone has to learn that from the borders."""
+    """Returns the position of each patch as four channels, [B, 4, H / patch, W / patch].
+
+    Heads are in the middle of their images; without these channels a convolution has to learn that from the borders.
+    """
     rows, cols = (torch.linspace(-1, 1, size // patch, device=x.device, dtype=x.dtype) for size in x.shape[-2:])
     v, u = torch.meshgrid(rows, cols, indexing="ij")
     return torch.stack([f(u, v) for f in POSITIONS]).expand(len(x), -1, -1, -1)
 
 
 class Stage(nn.Module):
-    """A residual block, then attention within the image, then to the tokens of the condition; or neither."""
+    """A residual block, then optional attention within the image, then optional attention to the tokens of the condition."""
 
     def __init__(self, block: ResidualBlock, attention: nn.Module, cross: CrossAttention | None):
         super().__init__()
@@ -121,9 +123,9 @@ class Stage(nn.Module):
 
 
 class Tokens(nn.Module):
-    """The condition's fields as tokens, and one more that is always there: [B, D] -> [B, fields + 1, E].
+    """The condition's fields as tokens, and one token for no field: [B, D] -> [B, fields + 1, E].
 
-    A field of zeros, which is unknown, has a token of its own too.
+    An unknown field, which is all zeros, has a token too: its name.
     """
 
     def __init__(self, fields: tuple[int, ...], dim: int):

@@ -1,7 +1,7 @@
-"""Inverse problems, y = A(x0) + noise, with a denoiser as the prior: generators that walk x down a grid of noise levels.
+"""Inverse problems, y = A(x0) + noise, with a denoiser as the prior.
 
-Each takes ``denoise(x, sigma, cond)``, a start ``x`` [B, C, H, W] of noise at ``sigmas[0]``, the decreasing grid ``sigmas``
-[N + 1] whose last is 0, as samplers do, and besides them the `Problem`. Each yields x after every step; the last is the answer.
+Methods are generators, as samplers are: each takes ``denoise(x, sigma, cond)``, noise ``x`` [B, C, H, W] at ``sigmas[0]``, the
+decreasing grid ``sigmas`` [N + 1] that ends with 0, and the `Problem`. Each yields x after every step; the last is the solution.
 """
 
 from condiff.diffusion.inverse.gradient import dps

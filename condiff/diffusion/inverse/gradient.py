@@ -1,4 +1,4 @@
-"""Methods that follow the gradient of the data's misfit through the network."""
+"""Methods that follow the gradient of the data misfit through the network."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -20,12 +20,12 @@ def dps(
     zeta: float = 1.0,
     noise: Noise = torch.randn_like,
 ) -> Iterator[Tensor]:
-    """Diffusion posterior sampling (Chung et al. 2023), algorithm 1: DDPM's step less zeta grad |y - A denoise(x)|, not squared.
+    """Diffusion posterior sampling (Chung et al. 2023), algorithm 1: DDPM's step minus zeta grad |y - A denoise(x)|.
 
-    One evaluation a step and one backward pass through the network; sigma_y is not used.
+    The norm is not squared. One evaluation and one backward pass through the network per step; sigma_y is not used.
 
     Args:
-        zeta: for images of variance one; the write-ups scan it over decades.
+        zeta: step size for images of unit variance; publications tune it over several orders of magnitude.
     """
     for sigma, sigma_next in pairwise(sigmas):
         with torch.enable_grad():

@@ -1,4 +1,4 @@
-"""Langevin dynamics of the posterior."""
+"""Langevin dynamics with the score of the posterior."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -24,10 +24,10 @@ def pula(
     iterations: int = 10,
     noise: Noise = torch.randn_like,
 ) -> Iterator[Tensor]:
-    """Preconditioned unadjusted Langevin (Blumenthal et al. 2025), the exact likelihood at every level: the reference.
+    """Preconditioned unadjusted Langevin (Blumenthal et al. 2025), with the exact likelihood at every level.
 
-    x + step M g + sqrt(2 step) M^(1/2) n, g the gradient of log p(y | x) p_sigma(x), M = (A* A / sigma_y^2 + 1 / sigma^2)^-1.
-    N repeats evaluations.
+    The reference among these methods. Its step is x + step M g + sqrt(2 step) M^(1/2) n, where g is the gradient of
+    log p(y | x) p_sigma(x) and M = (A* A / sigma_y^2 + 1 / sigma^2)^-1. N * repeats evaluations.
 
     Args:
         repeats: steps at each level.
@@ -60,8 +60,8 @@ def csgm(
 ) -> Iterator[Tensor]:
     """Annealed Langevin dynamics (Jalal et al. 2021) with the exact likelihood: x + eta (score + A*(y - A x) / sigma_y^2) + ...
 
-    Stable because eta = step / (1 / sigma^2 + 1 / sigma_y^2), for |A| = 1; what was not measured then moves slowly at
-    high noise, which is why it needs thousands of levels. N repeats + 1 evaluations.
+    eta = step / (1 / sigma^2 + 1 / sigma_y^2) keeps it stable for |A| = 1. Components that were not measured then move slowly at
+    high noise, so it needs thousands of levels. N * repeats + 1 evaluations.
     """
     A, y, sigma_y = problem.A, problem.y, problem.sigma_y
     back = A.adjoint(y)
@@ -85,12 +85,13 @@ def csgm_normalized(
     share: float = 5.0,
     noise: Noise = torch.randn_like,
 ) -> Iterator[Tensor]:
-    """As its authors' programs have it: the data's gradient is given ``share`` times the length of the score.
+    """`csgm` as in the authors' code: the gradient of the data is rescaled to ``share`` times the length of the score.
 
-    Its length then says nothing of the noise, and sigma_y is not used. N repeats + 1 evaluations.
+    The rescaled gradient no longer depends on the noise level of the data: sigma_y is not used. N * repeats + 1 evaluations.
 
     Args:
         step: eta / sigma^2.
+        share: length of the data's gradient over that of the score.
     """
     A, back = problem.A, problem.A.adjoint(problem.y)
     for sigma, sigma_next in pairwise(sigmas):

@@ -1,4 +1,4 @@
-"""The inverse problem that a method solves, and what a method is."""
+"""Two nouns: the problem y = A(x0) + noise, and a method that solves it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Problem:
 
 
 class Method(Protocol):
-    """Walks x [B, C, H, W] from noise at ``sigmas[0]`` down the grid to a solution of the problem; yields x after each step."""
+    """Yields x [B, C, H, W] after each step, from noise at ``sigmas[0]`` down the grid to a solution of the problem."""
 
     def __call__(
         self, denoise: Denoise, x: Tensor, sigmas: Tensor, problem: Problem, cond: Tensor | None = None, *, noise: Noise = ...
@@ -36,6 +36,6 @@ class Method(Protocol):
 
 
 def noise_like(y: Tensor, x: Tensor, noise: Noise) -> Tensor:
-    """Noise of the shape of y, for every image of x, with unit deviation in each real component."""
+    """Returns noise of the shape of y for each image of x, of unit standard deviation in each real component."""
     y = y.expand(len(x), *y.shape[1:])
     return torch.view_as_complex(noise(torch.view_as_real(y))) if y.is_complex() else noise(y)

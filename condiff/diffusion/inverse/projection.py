@@ -1,4 +1,4 @@
-"""Methods that put the data back after every step."""
+"""Methods that replace the measured part after every step."""
 
 from collections.abc import Iterator
 
@@ -21,9 +21,9 @@ def score_mri(
     snr: float = 0.16,
     noise: Noise = torch.randn_like,
 ) -> Iterator[Tensor]:
-    """Score-MRI (Chung & Ye 2022), algorithm 2: predictor and corrector, after each of which the data are put back.
+    """Score-MRI (Chung & Ye 2022), algorithm 2: predictor-corrector sampling, with a projection after each step.
 
-    x - A*(A x - y), which for one coil replaces what was measured; the data count as free of noise.
+    The projection x - A*(A x - y) replaces the measured samples for a single coil. The data are taken to be free of noise.
     """
     A, back = problem.A, problem.A.adjoint(problem.y)
     yield from predictor_corrector(

@@ -1,4 +1,4 @@
-"""Methods whose every step solves a least-squares problem exactly."""
+"""Methods whose every step solves a regularized least-squares problem."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -24,13 +24,13 @@ def dds(
     iterations: int = 10,
     noise: Noise = torch.randn_like,
 ) -> Iterator[Tensor]:
-    """Decomposed diffusion sampling (Chung et al. 2024): each estimate of x0 is made to agree with the data, then noised again.
+    """Decomposed diffusion sampling (Chung et al. 2024): a proximal step from each estimate of x0 to the data, then new noise.
 
-    One evaluation a step. Their fixed weight of the data is replaced by one that follows the noise, as in DiffPIR (Zhu et
-    al. 2023, eq. 12): the estimate is trusted as if its variance were sigma^2 / prior_weight.
+    One evaluation per step. The paper's fixed weight of the data is replaced by one that depends on the noise level, as in
+    DiffPIR (Zhu et al. 2023, eq. 12), which takes the variance of the estimate to be sigma^2 / prior_weight.
 
     Args:
-        prior_weight: lambda.
+        prior_weight: DiffPIR's lambda; a smaller one gives the data more weight.
         eta: share of the noise that is new at every step.
         iterations: of conjugate gradients.
     """
@@ -54,12 +54,12 @@ def posterior(
     iterations: int = 10,
     noise: Noise = torch.randn_like,
 ) -> Iterator[Tensor]:
-    """Samples of p(x0 | y): at every level the proximal step is drawn instead of minimised, and all noise is new.
+    """Samples of p(x0 | y): at every level the proximal step draws from the Gaussian that it would minimize; all noise is new.
 
-    One evaluation a step. Split Gibbs sampling (Vono et al. 2019) down the levels, as in DAPS (Zhang et al. 2025), with the data
-    step exact: p(x0 | x) is taken for N(denoise(x), r^2), 1 / r^2 = 1 / sigma^2 + 1 / sigma_data^2, and its product with the
-    likelihood, a Gaussian too, is drawn by perturbing both and solving (Papandreou & Yuille 2010). Before the first level
-    sigma is infinite and the estimate 0: x starts from the data, and the grid may begin at sigma of the order of sigma_data.
+    One evaluation per step. Split Gibbs sampling (Vono et al. 2019) down the levels, as in DAPS (Zhang et al. 2025), with an
+    exact data step: p(x0 | x) is approximated by N(denoise(x), r^2), 1 / r^2 = 1 / sigma^2 + 1 / sigma_data^2. Its product with
+    the likelihood is Gaussian, and is sampled by perturbing both and solving (Papandreou & Yuille 2010). Before the first level
+    sigma counts as infinite and the estimate as 0, so x starts from the data and the grid may begin at sigma near sigma_data.
 
     Args:
         sigma_data: standard deviation of the images' channels.

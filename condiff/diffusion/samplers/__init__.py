@@ -1,10 +1,10 @@
-"""Samplers: generators that walk a noisy image down a grid of noise levels.
+"""Samplers: generators that integrate from noise to an image, down a grid of noise levels.
 
 Each takes a denoiser ``denoise(x, sigma, cond)``, a start ``x`` [B, C, H, W] at noise level ``sigmas[0]``
-and the decreasing grid ``sigmas`` [N + 1] whose last is 0, and yields the image after every step; the
-last one yielded is the sample. Guidance changes the denoiser, not the sampler. ``noise(x)`` draws standard
-normal noise of the shape of x; `condiff.diffusion.noise` has one that gives each image its own seed.
-The grid may lie on the CPU whatever the device of x: then no step waits for the device.
+and the decreasing grid ``sigmas`` [N + 1] that ends with 0. It yields the image after every step; the
+last one is the sample. Guidance changes the denoiser, not the sampler. ``noise(x)`` draws standard
+normal noise of the shape of x; `condiff.diffusion.noise.SeededNoise` gives each image its own seed.
+The grid may be on the CPU whatever the device of x; comparing its levels then needs no synchronization.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""One step from each level of a chain to the next: denoise, then add back the noise of the level below."""
+"""Ancestral sampling: each step denoises and adds the noise of the next level."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -51,7 +51,7 @@ def ancestral_beta(
 def consistency(
     denoise: Denoise, x: Tensor, sigmas: Tensor, cond: Tensor | None = None, noise: Noise = torch.randn_like
 ) -> Iterator[Tensor]:
-    """Song et al. 2023, algorithm 1: for a consistency model, whose every estimate of x0 is a sample already."""
+    """Song et al. 2023, algorithm 1: for a consistency model, whose every estimate of x0 is a sample."""
     for sigma, sigma_next in pairwise(sigmas):
         x = denoise(x, sigma, cond)
         if sigma_next > 0:

@@ -25,8 +25,8 @@ def heun(
     """Karras et al. 2022, algorithm 2 (algorithm 1 without churn): second order, 2N - 1 evaluations.
 
     Args:
-        churn: S_churn, how much noise is added and taken away again on the way, in all N steps together.
-        churn_interval: S_tmin, S_tmax, the noise levels where that is done.
+        churn: S_churn, the noise that is added and removed again in all N steps together.
+        churn_interval: S_tmin, S_tmax, the noise levels at which it is added.
         churn_noise: S_noise, standard deviation of the noise added.
     """
     gamma = min(churn / (len(sigmas) - 1), math.sqrt(2) - 1)

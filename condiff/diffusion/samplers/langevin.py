@@ -1,4 +1,4 @@
-"""Langevin dynamics: steps along the score, (x0 - x) / sigma^2, with noise of their own."""
+"""Langevin dynamics: steps along the score, (x0 - x) / sigma^2, plus noise."""
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -21,13 +21,13 @@ def predictor_corrector(
     project: Callable[[Tensor], Tensor] = lambda x: x,
     noise: Noise = torch.randn_like,
 ) -> Iterator[Tensor]:
-    """Song et al. 2021, algorithms 2 and 4: a reverse-diffusion step, then Langevin steps at the level it leads to.
+    """Song et al. 2021, algorithms 2 and 4: a reverse-diffusion step, then Langevin steps at the next level.
 
-    N (1 + corrections) - corrections evaluations: after the step to sigma = 0 nothing is left to correct.
+    N (1 + corrections) - corrections evaluations: there is no correction at sigma = 0.
 
     Args:
         corrections: Langevin steps at each level.
-        snr: r, which sets their length to 2 (r |z| / |score|)^2, image by image.
+        snr: r, which sets their length to 2 (r |z| / |score|)^2, per image.
         project: applied to x after every step of either kind.
     """
     for sigma, sigma_next in pairwise(sigmas):
@@ -56,7 +56,7 @@ def annealed_langevin(
 ) -> Iterator[Tensor]:
     """Song & Ermon 2020, algorithm 1: x + alpha score + sqrt(2 alpha) z, ending in the denoised image.
 
-    N repeats + 1 evaluations. Their 2019 paper writes alpha / 2 for alpha.
+    N * repeats + 1 evaluations. Their 2019 paper writes alpha / 2 for alpha.
 
     Args:
         repeats: T, the steps at each level.
@@ -69,5 +69,5 @@ def annealed_langevin(
 
 
 def _norm(x: Tensor) -> Tensor:
-    """Of each image, [B, 1, ...]: one in a batch does not set another's step."""
+    """Returns the norm of each image, [B, 1, ...]."""
     return x.flatten(1).norm(dim=1).view(-1, *[1] * (x.dim() - 1))

@@ -1,4 +1,4 @@
-"""Multistep solvers: second order at one evaluation a step, by remembering the one before.
+"""Multistep solvers: second order at one evaluation per step, by reusing the previous evaluation.
 
 In variance-exploding coordinates the half log-SNR of the papers is lambda = -log(sigma), a step is
 h = log(sigma / sigma_next), and alpha is 1 throughout. The first step and the one to sigma = 0, where h is
@@ -17,7 +17,7 @@ from condiff.diffusion.noise import Noise
 
 
 class Step(NamedTuple):
-    """A step taken: from x at sigma, where the denoiser said x0, over h = log(sigma / sigma_next)."""
+    """A step from x at sigma, with the estimate x0 there, over h = log(sigma / sigma_next)."""
 
     x: Tensor
     x0: Tensor
@@ -58,8 +58,8 @@ def unipc(
 ) -> Iterator[Tensor]:
     """UniPC of order 2 for data prediction, Zhao et al. 2023, with B(h) = e^h - 1.
 
-    Its predictor is `dpmpp_2m`. Its corrector goes over the last step again with the evaluation at its end,
-    which the next step needs in any case: it costs nothing.
+    The predictor is `dpmpp_2m`. The corrector repeats the last step with the evaluation at its end, which the next step needs
+    anyway, so it costs no evaluation.
     """
     before = last = None
     for sigma, sigma_next in pairwise(sigmas):
@@ -77,14 +77,14 @@ def _log_step(sigma: Tensor, sigma_next: Tensor) -> Tensor:
 
 
 def _extrapolate_x0(last: Step, before: Step | None) -> Tensor:
-    """x0 half-way through the step, on the line through the last two estimates."""
+    """Returns x0 half-way through the step, extrapolated linearly from the last two estimates."""
     if before is None or last.h.isinf():
         return last.x0
     return last.x0 + last.h / (2 * before.h) * (last.x0 - before.x0)
 
 
 def _unic_x0(x0: Tensor, last: Step, before: Step | None) -> Tensor:
-    """What the step should have taken for x0, now that the estimate at its end is known: UniC-2, or UniC-1 at first."""
+    """Returns the x0 that the last step should have used, given the estimate at its end: UniC-2, or UniC-1 for the first step."""
     if before is None:
         return (last.x0 + x0) / 2
     r, phi_1 = before.h / last.h, torch.expm1(-last.h)

@@ -35,7 +35,7 @@ class Karras(Schedule):
 
 @dataclass(frozen=True)
 class LogNormal(Schedule):
-    """Karras et al. 2022, table 1: log sigma is normal in training, the grid of sampling is `Karras`."""
+    """Karras et al. 2022, table 1: log sigma is normal in training; sampling uses the grid of `Karras`."""
 
     mean: float = -1.2
     std: float = 1.2
@@ -59,7 +59,7 @@ class LogNormal(Schedule):
 
 @dataclass(frozen=True)
 class ConsistencyLevels(LogNormal):
-    """Levels of a consistency model, whose few steps each end in a clean image: n of them start at the upper n of n + 1."""
+    """Levels of a consistency model: each step ends in a clean image, so n steps start at the upper n of n + 1 levels."""
 
     def steps(self, n: int) -> Tensor:
         return torch.cat([super().steps(n + 1)[:n] if n > 0 else super().steps(n), torch.zeros(1)])

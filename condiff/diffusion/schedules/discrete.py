@@ -11,7 +11,7 @@ from condiff.diffusion.schedules.base import Schedule, demand
 from condiff.errors import InputError
 
 LONGEST_CHAIN = 100_000
-LARGEST_BETA = 0.999  # Nichol & Dhariwal 2021: a beta of 1 has no way back
+LARGEST_BETA = 0.999  # Nichol & Dhariwal 2021: beta = 1 has no inverse
 
 
 class DiscreteVP(Schedule):
@@ -35,10 +35,10 @@ class DiscreteVP(Schedule):
         return self.sigmas[index].to(u.dtype)
 
     def steps(self, n: int) -> Tensor:
-        """``n`` of the chain's own levels, evenly spaced in t with both ends but for rounding, and then 0; [n + 1].
+        """Returns ``n`` of the chain's own levels, evenly spaced in t up to rounding and with both ends, then 0; [n + 1].
 
         Raises:
-            InputError: no steps, or more than the chain has levels.
+            InputError: n is less than 1 or more than the number of levels.
         """
         if not 1 <= n <= self.num_steps:
             raise InputError(f"steps={n}: this chain has {self.num_steps} levels; ask for 1 to {self.num_steps} steps")
@@ -50,14 +50,14 @@ class DiscreteVP(Schedule):
 class LinearBeta(DiscreteVP):
     """The chain of Ho et al. 2020, section 4: beta linear in t.
 
-    The defaults are the paper's at T = 1000. A shorter chain keeps its end points only when betas are
-    rescaled by 1000 / T (Nichol & Dhariwal 2021), which is what happens here: without it
-    sqrt(alpha_bar_T) is 0.36 at T = 200, and sampling starts from noise the network never saw.
+    The defaults are the paper's at T = 1000. For other T, betas are rescaled by 1000 / T (Nichol & Dhariwal 2021), which keeps
+    the end points of the chain. Without it sqrt(alpha_bar_T) would be 0.36 at T = 200: sampling would start from a noise level
+    that the network was not trained on.
 
     Args:
         num_steps: T.
         beta_min, beta_max: beta_1 and beta_T of a chain of ``reference_steps``.
-        reference_steps: with ``num_steps`` here, the betas are taken as they stand.
+        reference_steps: the chain length that the betas are for; equal to ``num_steps``, they are used as they are.
     """
 
     num_steps: int = 1000
@@ -80,10 +80,10 @@ class LinearBeta(DiscreteVP):
 
 @dataclass(frozen=True)
 class ScaledLinearBeta(DiscreteVP):
-    """The chain of latent diffusion (Rombach et al. 2022), which calls it linear: sqrt(beta) is linear in t.
+    """The chain of latent diffusion (Rombach et al. 2022), there called linear: sqrt(beta) is linear in t.
 
-    The defaults are those of its models of natural images; with Stable Diffusion's 0.00085 and 0.012 a
-    share of 0.068 of the image is left at T. Betas are rescaled as in `LinearBeta`.
+    The defaults are those of the paper's models of natural images; with Stable Diffusion's 0.00085 and 0.012,
+    sqrt(alpha_bar_T) is 0.068. Betas are rescaled as in `LinearBeta`.
     """
 
     num_steps: int = 1000
@@ -122,7 +122,7 @@ class CosineBeta(DiscreteVP):
 
 @dataclass(frozen=True)
 class SigmoidBeta(DiscreteVP):
-    """Jabri et al. 2022: alpha_bar falls as a sigmoid does between ``start`` and ``end``, beta at most 0.999."""
+    """Jabri et al. 2022: alpha_bar is a sigmoid between ``start`` and ``end``, beta at most 0.999."""
 
     num_steps: int = 1000
     start: float = -3.0
@@ -143,5 +143,5 @@ class SigmoidBeta(DiscreteVP):
 
 
 def betas_of(alpha_bar: Tensor) -> Tensor:
-    """beta_t for t = 1 ... T of a curve alpha_bar at t = 0 ... T; [T]."""
+    """Returns beta_t for t = 1 ... T [T], from alpha_bar at t = 0 ... T."""
     return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=LARGEST_BETA)
