@@ -4,15 +4,22 @@ Each takes ``(denoiser, x0, eps, sigma, cond, progress)``: clean images and stan
 noise levels [B], the condition [B, D] or None, and the share of the training that is over, from 0 to 1.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from condiff.diffusion.denoiser import Denoiser
 
-Loss = Callable[..., Tensor]
 MIN_SIGMA = 1e-4  # used for a level of 0, whose logarithm the network cannot get
+
+
+class Loss(Protocol):
+    """Returns one number per image [B]."""
+
+    def __call__(
+        self, denoiser: Denoiser, x0: Tensor, eps: Tensor, sigma: Tensor, cond: Tensor | None, progress: float
+    ) -> Tensor: ...
 
 
 def denoising(denoiser: Denoiser, x0: Tensor, eps: Tensor, sigma: Tensor, cond: Tensor | None, progress: float) -> Tensor:

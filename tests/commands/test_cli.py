@@ -5,7 +5,6 @@ import errno
 import functools
 import logging
 import re
-import shlex
 from pathlib import Path
 
 import hydra
@@ -17,13 +16,13 @@ from hydra.types import RunMode
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 
-from condiff.commands.cli import as_trained, check_kinds, job_folder, plain, told
+from condiff.commands.cli import as_trained, job_folder, plain, told
 from condiff.commands.command_line import CONF, check_choices, choices, flags_first, reaching, readable
 from condiff.commands.explain import explain, with_option
 from condiff.commands.options import OPTIONS, check, check_arguments, check_kind
 from condiff.errors import InputError
 from condiff.files.atomic import cache_folder
-from tests.conftest import ROOT, bad
+from tests.conftest import bad
 
 AWKWARD = [
     "runs/a/last.ckpt", "eq/epoch=1-step=8.ckpt", "with space/last.ckpt", "two  spaces (1)/a,b.ckpt", "Köpfe/ü.ckpt",
@@ -361,26 +360,6 @@ def test_cache_folder(monkeypatch):
     assert str(cache_folder()) == compose("train").data.cache == compose("evaluate").cache == "/x/condiff"
     monkeypatch.setenv("CONDIFF_CACHE", "/c")
     assert cache_folder() == Path("/c")
-
-
-def documented():
-    """Every command of an entry point in README and docs."""
-    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        for block in re.findall(r"```\w*\n(.*?)```", path.read_text(), re.DOTALL):
-            for script, rest in re.findall(r"python (\w+)\.py *(.*?)(?=&&|$)", block.replace("\\\n", " "), re.MULTILINE):
-                yield pytest.param(script, shlex.split(rest, comments=True), id=f"{path.stem}: {script}.py {rest}"[:90])
-
-
-@pytest.mark.parametrize(("script", "words"), documented())
-def test_documented_commands(command, script, words):
-    """They compose, and every value is of its option's kind; a sweep without the options that it sweeps over."""
-    words = [word for word in readable([word for word in words if word != "…"]) if not word.startswith(("-", "hydra"))]
-    words = [word for word in words if not PARSER.parse_override(word).is_sweep_override()]
-    if script in ("sample", "evaluate", "likelihood"):
-        words = reaching("data", *RUN)(words)
-    cfg = command(script, *words)
-    check_kinds(compose(script, *(word for word in words if (CONF / word.split("=")[0]).is_dir())))
-    check(cfg, OPTIONS[script])
 
 
 def test_a_full_disk_is_one_line():
