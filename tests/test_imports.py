@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "condiff"
 ROOMS = {  # room -> the libraries that it may import besides the standard one; of rooms it may import its own and those below
     "commands": {"torch", "numpy", "lightning", "hydra", "omegaconf", "rich", "filelock", "matplotlib"},
-    "training": {"torch", "lightning", "wandb", "hydra", "omegaconf", "filelock"},
+    "training": {"torch", "lightning", "wandb", "hydra", "omegaconf", "filelock", "matplotlib"},
     "reconstruction": {"torch", "numpy", "h5py", "sigpy", "torchmetrics"},
     "evaluation": {"torch", "numpy", "torchmetrics", "scipy", "matplotlib", "PIL", "rich", "hydra", "omegaconf"},
     "sampling": {"torch", "numpy", "h5py", "nibabel", "lightning", "rich"},
@@ -20,6 +20,7 @@ ROOMS = {  # room -> the libraries that it may import besides the standard one; 
     "mri": {"torch", "numpy"},
     "files": {"torch", "numpy", "h5py", "nibabel", "PIL"},
     "renamed": set(),
+    "progress": {"lightning", "rich"},
     "seeds": set(),
     "errors": set(),
 }

@@ -29,9 +29,10 @@ from condiff.commands.command_line import CONF, check_choices, check_folders, ch
 from condiff.commands.explain import explain, is_memory
 from condiff.commands.options import OPTIONS, check, check_arguments, check_kind, whole
 from condiff.commands.run_folder import remove_traces
-from condiff.data.workers import is_first_process
+from condiff.commands.sweep import JobFailed, job_number
 from condiff.errors import InputError
 from condiff.files.atomic import cache_folder
+from condiff.progress import is_first_process
 
 Main = Callable[[DictConfig], float | None]
 BAD_INPUT = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException, OSError)
@@ -57,7 +58,7 @@ def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) 
     def decorate(main: Main) -> Callable[[], None]:
         @functools.wraps(main)
         def task(cfg: DictConfig) -> float | None:
-            with told(config_name):  # here too, before Hydra adds lines of its own
+            with failing_alone(), told(config_name):  # here too, before Hydra adds lines of its own
                 with no_traces():
                     check_options(cfg, config_name)
                 return main(cfg)
@@ -96,6 +97,7 @@ def job_folder(out: str | Path) -> Path:
 
 
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+OmegaConf.register_new_resolver("job_number", job_number, replace=True)
 OmegaConf.register_new_resolver("cache_folder", lambda: str(cache_folder()), replace=True)
 
 
@@ -115,6 +117,17 @@ def told(config_name: str) -> Iterator[None]:
         if is_first_process():
             print(f"error: {explain(error, config_name)}", file=sys.stderr)
         sys.exit(1)
+
+
+@contextmanager
+def failing_alone() -> Iterator[None]:
+    """Of a sweep with a table one job may have bad input, and the others go on."""
+    try:
+        yield
+    except SystemExit as ended:
+        if ended.code != 1 or HydraConfig.get().mode != RunMode.MULTIRUN or "sweep" not in (HydraConfig.get().callbacks or ()):
+            raise
+        raise JobFailed from None
 
 
 @contextmanager

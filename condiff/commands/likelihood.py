@@ -19,8 +19,8 @@ from condiff.diffusion.likelihood import Bound, flow_bits, variational_bound
 from condiff.diffusion.noise import SeededNoise
 from condiff.errors import InputError
 from condiff.evaluation import inputs
-from condiff.evaluation.features import shown
 from condiff.files import results
+from condiff.progress import tracked
 from condiff.seeds import derive_seed
 
 COLUMNS = ("bound", "prior", "terms", "reconstruction", "flow")
@@ -68,7 +68,8 @@ def bits(
     images = part.examples(contrast, cfg.num_images)
     known = data.conditioning.encode(contrast if system.conditional else None)
     bounds, flows = [], []
-    for begin in shown(range(0, len(images), cfg.batch_size), title):
+    begins = range(0, len(images), cfg.batch_size)
+    for begin in tracked(begins, title, len(begins)):
         x0 = system.codec.encode(images[begin : begin + cfg.batch_size].to(system.device))
         cond = known.to(system.device).expand(len(x0), -1)
         noise = SeededNoise([derive_seed("likelihood", cfg.seed, begin + i) for i in range(len(x0))])

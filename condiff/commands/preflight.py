@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from condiff.checkpoint import checkpoint
 from condiff.commands import resume
 from condiff.commands.cli import check_clamp, overrides, plain, require_positive
-from condiff.data.workers import is_first_process
 from condiff.errors import InputError
+from condiff.progress import is_first_process
 
 PRECISIONS = ("32-true", "32", "16-mixed", "16", "bf16-mixed", "bf16")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")

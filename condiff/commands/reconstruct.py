@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
 
@@ -32,6 +30,7 @@ from condiff.diffusion.samplers import dpmpp_2m
 from condiff.errors import InputError, NotANumber, printable
 from condiff.files import results
 from condiff.files.atomic import whole
+from condiff.progress import shown
 from condiff.reconstruction.formulations import Pose
 from condiff.reconstruction.measurement import Grid
 from condiff.reconstruction.pipeline import Scan, numbers_of, reconstruct
@@ -128,17 +127,16 @@ def posed(cfg: DictConfig, system: DiffusionSystem, prior: str) -> Pose:
 def each(fabric: L.Fabric, targets: dict[Path, Path], one: Callable[..., None]) -> dict[Path, str]:
     """Reconstruct this process's share of the volumes, where they are not done yet; return the reasons of those that failed."""
     mine, left = [*targets][fabric.global_rank :: fabric.world_size], {}
-    with Progress(disable=not fabric.is_global_zero) as progress:
-        bar = progress.add_task("Reconstructing", total=len(mine))
+    with shown("Reconstructing", len(mine)) as advance:
         for index, path in enumerate(mine):
             try:
                 if numbers_of(targets[path]) is None:
-                    one(path, targets[path], partial(progress.advance, bar))
+                    one(path, targets[path], advance)
             except (InputError, NotANumber, torch.linalg.LinAlgError) as reason:
                 left[path] = str(reason).removeprefix(f"{printable(path)}: ")
             except (torch.OutOfMemoryError, MemoryError):
                 left[path] = "one image does not fit into memory; set fewer coils"
-            progress.update(bar, completed=index + 1)
+            advance(to=index + 1)
     return left
 
 

@@ -11,7 +11,6 @@ import lightning as L
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from rich.progress import Progress
 from torch import Tensor
 
 from condiff import sampling
@@ -24,6 +23,7 @@ from condiff.diffusion.generate import variance_preserving
 from condiff.diffusion.guidance import finite
 from condiff.errors import InputError
 from condiff.files import export, results
+from condiff.progress import shown as progress_shown
 from condiff.sampling import translation
 from condiff.sampling.distributed import Cost, counted, rounds
 from condiff.seeds import derive_seed
@@ -98,9 +98,8 @@ def translated(cfg: DictConfig, system, data, contrasts: list[str | None], known
     targets = [contrast for contrast in contrasts if contrast != source] if cfg.contrast is None else contrasts
     made: dict[str, Tensor] = {}
     batches = range(0, len(images), cfg.batch_size)
-    with Progress() as progress:
-        each = 2 * cfg.steps - 1 if cfg.strength is None else round(cfg.strength * cfg.steps)
-        tick = partial(progress.advance, progress.add_task("Translating", total=len(targets) * len(batches) * each))
+    each = 2 * cfg.steps - 1 if cfg.strength is None else round(cfg.strength * cfg.steps)
+    with progress_shown("Translating", len(targets) * len(batches) * each) as tick:
         for target in targets:
             parts = []
             for begin in batches:

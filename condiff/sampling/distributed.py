@@ -7,20 +7,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import lightning as L
 import numpy as np
 import torch
-from rich.progress import Progress
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from condiff.diffusion import Denoiser
 from condiff.errors import DataFault, InputError
 from condiff.files import export, hdf5
+from condiff.progress import shown
 from condiff.sampling.requests import Draw
 
 T = TypeVar("T")
@@ -36,8 +35,7 @@ def rounds(
     ``pick`` is given the index of a draw and its states [F, C, H, W]. The first process shows the progress.
     """
     begins = range(0, len(draws), batch_size * fabric.world_size)
-    with Progress(disable=not fabric.is_global_zero) as progress:
-        tick = partial(progress.advance, progress.add_task("Sampling", total=len(begins) * (steps + 1)))
+    with shown("Sampling", len(begins) * (steps + 1)) as tick:
         for begin in begins:
             mine = range(begin, min(begin + batch_size * fabric.world_size, len(draws)))[fabric.global_rank :: fabric.world_size]
             states = drawn([draws[index] for index in mine], on_step=tick) if mine else ()

@@ -21,7 +21,7 @@ def good(trained_once):
     for config in (content["hyper_parameters"]["net"], content["hyper_parameters"]["model"]["denoiser"]["net"]):
         config |= net
     system = registry.build("model", content["hyper_parameters"]["model"], "x")
-    optimizer, averages = content["optimizer_states"][0], content["callbacks"]["StoredAverages"]
+    optimizer, averages = content["optimizer_states"][0], content["callbacks"]["PostHocEMASnapshots"]
     optimizer["state"] = dict(list(optimizer["state"].items())[:2])
     averages["averages"] = [average[:2] for average in averages["averages"]]
     few = dict(list(content["current_model_state"].items())[:2])
