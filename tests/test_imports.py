@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "condiff"
 ROOMS = {  # room -> the libraries that it may import besides the standard one; of rooms it may import its own and those below
     "commands": {"torch", "lightning", "hydra", "omegaconf", "rich", "filelock"},
     "model": {"torch", "numpy", "hydra"},
-    "training": {"torch", "lightning", "wandb", "hydra", "omegaconf", "filelock"},
+    "training": {"torch", "lightning", "wandb", "hydra", "omegaconf", "filelock", "matplotlib"},
     "reconstruction": {"torch", "numpy", "h5py", "torchmetrics", "lightning", "rich"},
     "evaluation": {"torch", "numpy", "torchmetrics", "scipy", "matplotlib", "PIL", "rich"},
     "sampling": {"torch", "numpy", "lightning", "rich"},
@@ -23,6 +23,7 @@ ROOMS = {  # room -> the libraries that it may import besides the standard one; 
     "files": {"torch", "numpy", "h5py", "nibabel", "PIL"},
     "configuration": {"hydra", "omegaconf"},
     "linear": {"torch"},
+    "progress": {"lightning", "rich"},
     "renamed": set(),
     "seeds": set(),
     "errors": {"torch"},

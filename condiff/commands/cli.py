@@ -30,10 +30,11 @@ from condiff.commands.command_line import check_choices, check_folders, flags_fi
 from condiff.commands.explain import explain
 from condiff.commands.options import OPTIONS, check, check_arguments, check_kind, whole
 from condiff.commands.run_folder import remove_traces
+from condiff.commands.sweep import JobFailed, job_number
 from condiff.configuration import CONF
-from condiff.data.workers import is_first_process
 from condiff.errors import InputError, is_memory
 from condiff.files.atomic import cache_folder
+from condiff.progress import is_first_process
 
 Main = Callable[[DictConfig], float | None]
 BAD_INPUT = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException, OSError)
@@ -59,7 +60,7 @@ def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) 
     def decorate(main: Main) -> Callable[[], None]:
         @functools.wraps(main)
         def task(cfg: DictConfig) -> float | None:
-            with told(config_name):  # here too, before Hydra adds lines of its own
+            with failing_alone(), told(config_name, cfg):  # here too, before Hydra adds lines of its own
                 with no_traces():
                     check_options(cfg, config_name)
                 return main(cfg)
@@ -99,11 +100,12 @@ def job_folder(out: str | Path) -> Path:
 
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 OmegaConf.register_new_resolver("overrides", lambda: stored_overrides(), replace=True)
+OmegaConf.register_new_resolver("job_number", job_number, replace=True)
 OmegaConf.register_new_resolver("cache_folder", lambda: str(cache_folder()), replace=True)
 
 
 @contextmanager
-def told(config_name: str) -> Iterator[None]:
+def told(config_name: str, cfg: DictConfig | None = None) -> Iterator[None]:
     """Bad input ends the program with one line and exit code 1, an interruption with 130."""
     try:
         yield
@@ -116,8 +118,19 @@ def told(config_name: str) -> Iterator[None]:
         if os.environ.get("CONDIFF_TRACEBACK") == "1":
             raise
         if is_first_process():
-            print(f"error: {explain(error, config_name)}", file=sys.stderr)
+            print(f"error: {explain(error, config_name, cfg)}", file=sys.stderr)
         sys.exit(1)
+
+
+@contextmanager
+def failing_alone() -> Iterator[None]:
+    """Let the other jobs of a sweep with a table go on where one has bad input."""
+    try:
+        yield
+    except SystemExit as ended:
+        if ended.code != 1 or HydraConfig.get().mode != RunMode.MULTIRUN or "sweep" not in (HydraConfig.get().callbacks or ()):
+            raise
+        raise JobFailed from None
 
 
 @contextmanager

@@ -15,9 +15,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from condiff.configuration import CONF
-from condiff.data.workers import is_first_process
 from condiff.errors import InputError
 from condiff.files.atomic import demand_no_way_out
+from condiff.progress import is_first_process
 from condiff.renamed import upgraded_word
 
 TEXTS = {  # options that take a path or a name, in which = and ( and , are letters like others

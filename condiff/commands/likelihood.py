@@ -6,7 +6,6 @@ from pathlib import Path
 import lightning as L
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.progress import Progress
 
 from condiff.checkpoint import results_folder
 from condiff.commands.cli import entry, job_folder
@@ -16,6 +15,7 @@ from condiff.commands.from_checkpoint import open_checkpoint
 from condiff.errors import InputError
 from condiff.evaluation.likelihood import Bits, bits_per_dimension, picture, summary
 from condiff.files import results
+from condiff.progress import shown
 
 
 @entry("likelihood", reaching("data"))
@@ -38,9 +38,7 @@ def main(cfg: DictConfig) -> None:
             if len(images) < 2:
                 print(f"skipped     {title}: a mean and its error take at least 2 images, there are {len(images)}")
                 continue
-            with Progress() as progress:
-                bar = progress.add_task(title, total=-(-len(images) // cfg.batch_size))
-                tick = lambda bar=bar: progress.advance(bar)  # noqa: E731
+            with shown(title, -(-len(images) // cfg.batch_size)) as tick:
                 bits[title] = bits_per_dimension(model, data.spec, images, contrast, *settings, tick)
     if not bits:
         raise InputError(

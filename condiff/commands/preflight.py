@@ -15,8 +15,8 @@ from condiff.checkpoint import Checkpoint, run_folder
 from condiff.commands import resume
 from condiff.commands.cli import overrides, plain, require_positive
 from condiff.commands.from_checkpoint import check_clamp
-from condiff.data.workers import is_first_process
 from condiff.errors import InputError
+from condiff.progress import is_first_process
 from condiff.training.build import Origin, demand_trainable
 
 PRECISIONS = ("32-true", "32", "16-mixed", "16", "bf16-mixed", "bf16")

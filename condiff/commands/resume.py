@@ -41,9 +41,11 @@ STATE = {  # of Lightning's checkpoint, besides ours
 }  # fmt: skip
 OWN: Mapping[str, Mapping[str, type]] = {  # states of callbacks
     "EMA": {"latest_update_step": int},
-    "StoredAverages": {"count": int, "averages": list},
+    "PostHocEMASnapshots": {"count": int, "averages": list},
+    "Throughput": {"seconds": float},
     "Checkpoints": {"best_model_score": Tensor},
 }
+RENAMED = {"StoredAverages": "PostHocEMASnapshots"}  # callbacks of version 0.1
 RATE = {"base_lrs": list, "last_epoch": int, "_step_count": int, "_last_lr": list, "_initial_step": int, "_is_initial": bool}
 MOST, LONGEST = 100, 300  # words, and characters of one
 PROGRESS = {"ready", "started", "processed", "completed"}  # of a loop
@@ -120,7 +122,8 @@ def state(content: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
     ]
     if not all(count is None or 0 <= _number(count) <= kept["global_step"] for count in averaged):
         raise InputError(f"{path}: its averages count more steps than the training; was it edited?")
-    states = {key: (value, OWN.get(str(key).partition("{")[0])) for key, value in kept["callbacks"].items()}
+    callbacks = {RENAMED.get(str(key), key): value for key, value in kept["callbacks"].items()}
+    states = {key: (value, OWN.get(str(key).partition("{")[0])) for key, value in callbacks.items()}
     kept["callbacks"] = {
         key: {name: value[name] for name in kinds} for key, (value, kinds) in states.items() if kinds and _is_of(value, kinds)
     }

@@ -16,18 +16,12 @@ from filelock import FileLock, Timeout
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
-from condiff.data.workers import is_first_process
 from condiff.errors import InputError
 from condiff.files.atomic import demand_no_way_out
+from condiff.progress import is_first_process
 
 LOCK = ".lock"
-TRACES = {
-    LOCK,
-    "train.log",
-    "config.yaml",
-    "splits.csv",
-    "hparams.yaml",
-}  # what a command leaves that was refused before it trained
+TRACES = {LOCK, "train.log", "config.yaml", "splits.csv"}  # what a command leaves that was refused before it trained
 STARTED = time.time() - 60  # of this process, and clocks of file systems differ
 SWEEP = "multirun.yaml"  # Hydra's own, in the folder of a sweep
 

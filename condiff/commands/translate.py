@@ -1,12 +1,10 @@
 """Images of a file made into other contrasts, sample.py init=FILE: translated.h5 and translated.png."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from rich.progress import Progress
 from torch import Tensor
 
 from condiff.data import image_files
@@ -15,6 +13,7 @@ from condiff.diffusion.model import DiffusionModel
 from condiff.errors import InputError
 from condiff.files import export, results
 from condiff.images import SHOWN
+from condiff.progress import shown
 from condiff.sampling import SampleRequest, Sampling
 from condiff.sampling.translation import Source, check_source, steps_of, translate
 
@@ -35,9 +34,7 @@ def translate_file(
         request for request in requests[:: cfg.num_samples] if cfg.contrast is not None or request.contrast != source.contrast
     ]
     batches = -(-len(source.images) // how.batch_size)
-    with Progress() as progress:
-        bar = progress.add_task("Translating", total=len(targets) * batches * steps_of(how, cfg.strength))
-        tick = partial(progress.advance, bar)
+    with shown("Translating", len(targets) * batches * steps_of(how, cfg.strength)) as tick:
         seeded = (SampleRequest(target.contrast, cfg.seed, target.known, target.extrapolate) for target in targets)
         made = {target.label: translate(model, spec, source, target, how, cfg.strength, tick) for target in seeded}
     results.keep(out, settings)

@@ -26,10 +26,11 @@ from torch import Tensor
 from condiff.data.fastmri.reader import Volume
 from condiff.data.image_spec import Read
 from condiff.data.transforms import sound
-from condiff.data.workers import cores, tracked, workers_for
+from condiff.data.workers import cores, workers_for
 from condiff.errors import DataFault, InputError, printable
 from condiff.files.atomic import whole, writing
 from condiff.files.hdf5 import UNREADABLE
+from condiff.progress import tracked
 from condiff.renamed import first_name
 
 VERSION = 2  # part of the key: raise it when what is prepared changes

@@ -19,10 +19,11 @@ from filelock import FileLock
 
 from condiff.data.fastmri.header import Header
 from condiff.data.fastmri.reader import Volume, probe
-from condiff.data.workers import tracked, workers_for
+from condiff.data.workers import workers_for
 from condiff.errors import DataFault, InputError, printable
 from condiff.files.atomic import whole, writing
 from condiff.files.hdf5 import UNREADABLE
+from condiff.progress import tracked
 
 VERSION = 2  # of what is read of a file: raise it when that changes
 CHUNK = 512  # files between two savings of the table

@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 
 from condiff.data.augment import Augment
 from condiff.data.cache import Stack
-from condiff.data.workers import tracked
 from condiff.files.atomic import whole, writing
+from condiff.progress import tracked
 from condiff.seeds import derive_seed
 
 VERSION = 1  # part of every name: raise it when the same weights make other codes

@@ -1,4 +1,4 @@
-"""A function applied to many things by several processes, or by this one, with a progress bar."""
+"""A function applied to many things by several processes, or by this one."""
 
 import os
 import threading
@@ -8,28 +8,12 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
-from typing import TypeVar
 
 import torch
-from lightning.pytorch.utilities import rank_zero_only
-from rich import get_console
-from rich.progress import track
 
 from condiff.errors import InputError
 
-T = TypeVar("T")
 Run = Callable[[Callable, Iterable], Iterator]
-
-
-def tracked(items: Iterable[T], title: str, total: int) -> Iterable[T]:
-    """With a progress bar, where somebody looks and this is the first process."""
-    silent = not is_first_process() or not get_console().is_terminal
-    return track(items, title, total, transient=True, disable=silent)
-
-
-def is_first_process() -> bool:
-    """Of those that train or sample together, on all machines: Lightning knows how each kind of cluster numbers them."""
-    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
 def cores() -> list[int]:

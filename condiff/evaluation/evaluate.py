@@ -20,12 +20,13 @@ from condiff.evaluation.distances import (
     spectrum_distance,
     wasserstein,
 )
-from condiff.evaluation.features import SIDE, Classifier, RandomFeatures, at_most, fit_once, shown
+from condiff.evaluation.features import SIDE, Classifier, RandomFeatures, at_most, fit_once
 from condiff.evaluation.layout import asymmetry, layout
 from condiff.evaluation.memorisation import Copies, Neighbours, by_features, search
 from condiff.evaluation.metrics import accuracy, contrasts_apart, distance, diversity, mean, realism, standardised, usefulness
 from condiff.evaluation.resampling import Measure, Scores, compare, cuts
 from condiff.evaluation.sets import Images, Sets
+from condiff.progress import tracked
 
 CUTS = 40
 FEWEST = 2  # held-out patients of a contrast: one to compare with the other
@@ -61,7 +62,7 @@ def examine(sets: Sets, cache: Path, audited: bool = True) -> Examination:
     check(sets)
     measures = quick(sets) + thorough(sets, cache)
     scores, compared = {}, {}
-    for name, contrast in shown([*sets.rows.items()], "Comparing"):
+    for name, contrast in tracked(sets.rows.items(), "Comparing", len(sets.rows)):
         scores[name], compared[name] = score(measures, sets, contrast, CUTS)
     copies = {name: search(nearest, sets) for name, nearest in spaces(sets.training)} if audited else {}
     rows = {name: sets.samples.of(contrast) for name, contrast in sets.rows.items()}

@@ -8,7 +8,6 @@ weights are random numbers sees texture and layout of any kind and was never tau
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -16,9 +15,9 @@ from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
-from rich import get_console
-from rich.progress import track
 from torch import Tensor, nn
+
+from condiff.progress import tracked
 
 T = TypeVar("T")
 SIDE = 64  # classifiers look at images of at most this many pixels a side
@@ -93,7 +92,7 @@ def fit(pixels: Tensor, labels: Tensor, classes: int, title: str, side: int = SI
         optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
         rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, STEPS)
         chance = 1 / torch.bincount(labels, minlength=classes)[labels]
-        for _ in shown(range(STEPS), title):
+        for _ in tracked(range(STEPS), title, STEPS):
             chosen = torch.multinomial(chance, BATCH, replacement=True)
             loss = F.cross_entropy(net(_varied(pixels[chosen])), labels[chosen])
             optimizer.zero_grad()
@@ -101,11 +100,6 @@ def fit(pixels: Tensor, labels: Tensor, classes: int, title: str, side: int = SI
             optimizer.step()
             rate.step()
     return net.eval()
-
-
-def shown(items: Sequence[T], title: str) -> Iterable[T]:
-    """The items, with a progress bar where somebody watches."""
-    return track(items, title, transient=True, disable=not get_console().is_terminal)
 
 
 def _varied(pixels: Tensor) -> Tensor:

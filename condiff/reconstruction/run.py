@@ -3,15 +3,14 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
 import lightning as L
 import torch
-from rich.progress import Progress
 
 from condiff.errors import InputError, NotANumber, printable
 from condiff.files.atomic import whole
+from condiff.progress import shown
 from condiff.reconstruction.pipeline import numbers_of
 
 POLL_SECONDS = 1.0
@@ -25,17 +24,16 @@ def reconstruct_all(fabric: L.Fabric, targets: Mapping[Path, Path], reconstruct:
         reconstruct: (file, target, share of the work done -> None).
     """
     files, failed = [*targets][fabric.global_rank :: fabric.world_size], {}
-    with Progress(disable=not fabric.is_global_zero) as progress:
-        bar = progress.add_task("Reconstructing", total=len(files))
+    with shown("Reconstructing", len(files)) as advance:
         for index, path in enumerate(files):
             try:
                 if numbers_of(targets[path]) is None:
-                    reconstruct(path, targets[path], partial(progress.advance, bar))
+                    reconstruct(path, targets[path], advance)
             except (InputError, NotANumber, torch.linalg.LinAlgError) as reason:
                 failed[path] = str(reason).removeprefix(f"{printable(path)}: ")
             except (torch.OutOfMemoryError, MemoryError):
                 failed[path] = "one image does not fit into memory; set fewer coils"
-            progress.update(bar, completed=index + 1)
+            advance(to=index + 1)
     return failed
 
 

@@ -1,15 +1,14 @@
 """Samples drawn by all processes together, a batch each at a time."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import lightning as L
 import torch
-from rich.progress import Progress
 from torch import Tensor
 
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.model import DiffusionModel
+from condiff.progress import shown
 from condiff.sampling.batch import Sampling, sample_batch
 from condiff.sampling.requests import SampleRequest
 
@@ -23,8 +22,7 @@ def sample_distributed(
     """
     size = how.batch_size * fabric.world_size
     begins = range(0, len(requests), size)
-    with Progress(disable=not fabric.is_global_zero) as progress:
-        tick = partial(progress.advance, progress.add_task("Sampling", total=len(begins) * (how.steps + 1)))
+    with shown("Sampling", len(begins) * (how.steps + 1)) as tick:
         for begin in begins:
             indices = range(begin, min(begin + size, len(requests)))[fabric.global_rank :: fabric.world_size]
             states = sample_batch(model, spec, [requests[index] for index in indices], how, tick) if indices else []

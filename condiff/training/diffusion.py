@@ -1,5 +1,6 @@
 """The training of a diffusion model: its loss, the optimizer and the schedule of the learning rate."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 
 import lightning as L
@@ -19,6 +20,7 @@ from condiff.seeds import derive_seed
 from condiff.training.lr_schedules import scheduled
 
 VALIDATION_LEVELS = 8
+log = logging.getLogger(__name__)
 
 
 class DiffusionSystem(L.LightningModule):
@@ -90,18 +92,29 @@ class DiffusionSystem(L.LightningModule):
         return {"loss": loss, "losses": losses.detach(), "sigma": sigma}
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
-        """The loss at eight fixed levels, together and one by one: as at the end of training, with the same noise every time."""
+        """The loss at eight fixed levels, together and one by one: as at the end of training, with the same noise every time.
+
+        ``val/loss_sigma_1`` is the loss at the lowest level, ``val/loss_sigma_8`` that at the highest.
+        """
         generator = self._generator("validate", batch_idx)
         x0, n = self._encoded(batch.image), len(batch.image)
         image = torch.arange(n)  # heads have slices in the same order: shift, lest a level always meet the same slice
         level = (image + image // VALIDATION_LEVELS + 5 * batch_idx) % VALIDATION_LEVELS
-        levels = self.model.schedule.sigma((torch.arange(VALIDATION_LEVELS) + 0.5) / VALIDATION_LEVELS)
+        levels = self._validation_levels()
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
         loss = self.loss(self.model.denoiser, x0, eps, levels[level].to(self.device), batch.cond * self.model.conditional, 1.0)
         self.log("val/loss", loss.mean(), prog_bar=True, batch_size=n, sync_dist=True)
         for one in level.unique().tolist():
             mine = loss[(level == one).to(self.device)]
-            self.log(f"val/loss at sigma {levels[one]:.2g}", mine.mean(), batch_size=len(mine), sync_dist=True)
+            self.log(f"val/loss_sigma_{one + 1}", mine.mean(), batch_size=len(mine), sync_dist=True)
+
+    def on_fit_start(self) -> None:
+        levels = ", ".join(f"{sigma:.2g}" for sigma in self._validation_levels().tolist())
+        log.info("val/loss_sigma_1 to val/loss_sigma_%d: validation loss at sigma %s", VALIDATION_LEVELS, levels)
+
+    def _validation_levels(self) -> Tensor:
+        """Noise levels [8], ascending: the middles of eight equal shares of the training's."""
+        return self.model.schedule.sigma((torch.arange(VALIDATION_LEVELS) + 0.5) / VALIDATION_LEVELS)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         steps = int(self.trainer.estimated_stepping_batches)

@@ -81,7 +81,7 @@ def earlier(ckpt: str | Path, share: float, std: float, trust: Sequence[str] = (
 
 
 def stored(ckpt: str | Path) -> dict[int, Path]:
-    """The files that `StoredAverages` left beside a checkpoint, by step. Raises InputError for none."""
+    """The files that `PostHocEMASnapshots` left beside a checkpoint, by step. Raises InputError for none."""
     folder = run_folder(ckpt) / "averages"
     files = {int(path.stem[5:]): path for path in sorted(folder.glob("step-*.pt")) if STEP.fullmatch(path.stem)}
     if not files:

@@ -22,7 +22,7 @@ def good(trained_once):
         config |= net
     denoiser = registry.build("denoiser", content["hyper_parameters"]["model"]["denoiser"], "x")
     state = {f"model.denoiser.{name}": weight for name, weight in denoiser.state_dict().items()}
-    optimizer, averages = content["optimizer_states"][0], content["callbacks"]["StoredAverages"]
+    optimizer, averages = content["optimizer_states"][0], content["callbacks"]["PostHocEMASnapshots"]
     optimizer["state"] = dict(list(optimizer["state"].items())[:2])
     averages["averages"] = [average[:2] for average in averages["averages"]]
     few = dict(list(content["current_model_state"].items())[:2])

@@ -34,8 +34,8 @@ def terminate(self, trainer, *_):
 
 
 def losses(run):
-    with open(f"runs/{run}/metrics.csv") as file:
-        return {int(row["step"]): float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]}
+    with open(f"runs/{run}/metrics_train.csv") as file:
+        return {int(row["step"]): float(row["train/loss"]) for row in csv.DictReader(file)}
 
 
 def last(run):
@@ -63,7 +63,7 @@ def test_sigterm_stores_the_last_weights_and_names_the_command_that_goes_on(run_
     assert epochs_done(last("cut")) == 1
     run_entry("train.py", f"resume={ckpt}", "hydra.run.dir=runs/on")
     whole = losses("now")
-    assert sorted(whole) == list(range(6)) and losses("on") == {5: whole[5]}
+    assert sorted(whole) == list(range(1, 7)) and losses("on") == {6: whole[6]}
     assert same_weights(last("on"), last("now")) and last("on")["global_step"] == 6
     assert "has had its 2 epochs" in bad(capsys, run_entry, "train.py", f"resume={tmp_path}/runs/now/checkpoints/last.ckpt")
 
@@ -87,7 +87,7 @@ def test_every_checkpoint_resumes_to_an_equal_end(run_entry, tmp_path, how, end)
     assert stored and last("now")["global_step"] == end
     for step in [step for step in stored if step < end]:
         run_entry("train.py", f"resume=runs/now/checkpoints/at-{step}.ckpt", f"hydra.run.dir=runs/{step}")
-        assert losses(step) == {at: loss for at, loss in losses("now").items() if at >= step}, step
+        assert losses(step) == {at: loss for at, loss in losses("now").items() if at > step}, step
         assert same_weights(last(step), last("now")) and last(step)["epoch"] == last("now")["epoch"], step
 
 
@@ -140,8 +140,8 @@ def test_a_folder_belongs_to_one_command(tmp_path, monkeypatch):
     assert not run.exists()  # nothing was trained
     with claimed(Path("runs/other")):  # a lock that a killed process has left blocks nothing
         FileLock("runs/other/.lock")
-        Path("runs/other/metrics.csv").touch()
-    assert Path("runs/other/metrics.csv").exists()
+        Path("runs/other/metrics_train.csv").touch()
+    assert Path("runs/other/metrics_train.csv").exists()
     Path("runs/new/sweep/job").mkdir(parents=True)
     for name in ("multirun.yaml", ".lock", "job/train.log", "job/.lock"):
         Path("runs/new/sweep", name).touch()

@@ -17,8 +17,8 @@ from tests.conftest import TINY_RUN as TINY
 
 
 def losses(folder):
-    with open(Path(folder) / "metrics.csv") as file:
-        return {int(row["step"]): float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]}
+    with open(Path(folder) / "metrics_train.csv") as file:
+        return {int(row["step"]): float(row["train/loss"]) for row in csv.DictReader(file)}
 
 
 @pytest.fixture
@@ -28,9 +28,20 @@ def trained(run_entry, tmp_path):
 
 
 def test_run_folder(trained, capsys):
-    for name in ("config.yaml", "metrics.csv", "checkpoints/last.ckpt", "checkpoints/best.ckpt", "samples/denoising.gif"):
+    left = {path.name for path in trained.iterdir()} - {"train.log", ".lock"}
+    assert left == {
+        "config.yaml",
+        "splits.csv",
+        "metrics_train.csv",
+        "metrics_validation.csv",
+        "checkpoints",
+        "averages",
+        "samples",
+    }
+    for name in ("config.yaml", "checkpoints/last.ckpt", "checkpoints/best.ckpt", "samples/denoising.gif"):
         assert (trained / name).stat().st_size > 0
-    assert {p.name for p in (trained / "samples").glob("*.png")} == {"step-000003.png", "step-000006.png", "samples.png"}
+    pictures = {"step-000003.png", "step-000006.png", "samples.png", "curves.png"}
+    assert {p.name for p in (trained / "samples").glob("*.png")} == pictures
 
 
 def test_resumed_run_equals_an_uninterrupted_one(run_entry, tmp_path):
@@ -43,7 +54,7 @@ def test_resumed_run_equals_an_uninterrupted_one(run_entry, tmp_path):
     run_entry("train.py", *TINY, *keep)
     run_entry("train.py", "resume=runs/now/checkpoints/at-3.ckpt", "hydra.run.dir=runs/again")
     whole, resumed = losses("runs/now"), losses("runs/again")
-    assert sorted(whole) == list(range(6)) and sorted(resumed) == [3, 4, 5]
+    assert sorted(whole) == list(range(1, 7)) and sorted(resumed) == [4, 5, 6]
     assert all(whole[step] == resumed[step] for step in resumed)
     one, other = (torch.load(tmp_path / f"runs/{run}/checkpoints/last.ckpt", weights_only=True) for run in ("now", "again"))
     for kind in ("state_dict", "current_model_state"):
@@ -315,7 +326,7 @@ def test_two_processes(run_entry, cache, tmp_path):
         )
 
     two("train.py", *TINY, "trainer.devices=2", "trainer.max_epochs=1")
-    assert sorted(losses(tmp_path / "runs/now")) == [0, 1, 2]
+    assert sorted(losses(tmp_path / "runs/now")) == [1, 2, 3]
     drawing = ["num_samples=1", "contrast=[AXT1,AXT2,AXFLAIR]", "steps=4", "accelerator=cpu"]
     two("sample.py", *drawing, "devices=2", "out=two")
     run_entry("sample.py", *drawing, "out=one")

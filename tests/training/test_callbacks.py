@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from condiff.errors import InputError
 from condiff.training import ema, posthoc_ema
-from condiff.training.callbacks import EMA, StoredAverages
+from condiff.training.callbacks import EMA, PostHocEMASnapshots
 from condiff.training.callbacks.validation_metrics import finite
 
 STD = partial(ema.power, std=0.1)
@@ -97,7 +97,7 @@ def test_average_of_constant_weights_is_exact():
 
 def stored_run(folder, module, steps):
     """What a run leaves in its folder, with averages of widths 0.05 and 0.1 stored at every eighth of 100 steps."""
-    callback = StoredAverages(folder / "averages")
+    callback = PostHocEMASnapshots(folder / "averages")
     for step in steps:
         trainer = SimpleNamespace(global_step=step, estimated_stepping_batches=100, is_global_zero=True)
         callback.on_train_batch_end(trainer, module)
@@ -137,7 +137,7 @@ def test_variances_stay_positive_where_shares_are_negative(tmp_path):
 
 
 def test_a_run_stored_without_statistics_goes_on():
-    callback, module = StoredAverages("x", times=1), nn.BatchNorm1d(2)
+    callback, module = PostHocEMASnapshots("x", times=1), nn.BatchNorm1d(2)
     callback.load_state_dict({"count": 4, "averages": [[torch.zeros(2), torch.zeros(2)] for _ in range(2)]})
     callback.on_train_batch_end(SimpleNamespace(global_step=5, estimated_stepping_batches=100, is_global_zero=True), module)
     assert all(len(average) == 4 and torch.equal(average[3], torch.ones(2)) for average in callback.averages)

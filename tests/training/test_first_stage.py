@@ -206,7 +206,7 @@ def latent(run_entry, kept, autoencoder):
     if not path.is_file():
         run_entry("train.py", *BARE, *SMALL, "model=latent", f"model.autoencoder={autoencoder}", "hydra.run.dir=runs/second")
         path.write_bytes(Path("runs/second/checkpoints/last.ckpt").read_bytes())
-        (path.parent / "metrics.csv").write_bytes(Path("runs/second/metrics.csv").read_bytes())
+        (path.parent / "metrics_train.csv").write_bytes(Path("runs/second/metrics_train.csv").read_bytes())
     return path
 
 
@@ -274,8 +274,8 @@ def test_both_stages_from_one_command(variants, run_entry, cache, capsys):
     assert first["hyper_parameters"]["data"]["downsample"] == 1 and first["epoch"] == 0
     second = Checkpoint.read(run / "checkpoints/last.ckpt")
     assert second.codec().is_latent and second.config["variants"] == variants
-    with open(run / "metrics.csv") as file:
-        losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+    with open(run / "metrics_train.csv") as file:
+        losses = [float(row["train/loss"]) for row in csv.DictReader(file)]
     assert losses and all(math.isfinite(loss) for loss in losses)
     made = (run / "autoencoder/checkpoints/last.ckpt").stat().st_mtime_ns
     assert f"{run} holds a run; go on with it, resume='{run.resolve()}/" in bad(capsys, run_entry, *command)

@@ -42,7 +42,7 @@ condiff.nn.UNet.mro condiff.nn.UNet.load_state_dict torch.nn.functional.torch.hu
 torch.nn.functional.importlib.import_module torch.optim.optimizer.torch.load torch.nn.modules.module.torch.save
 torch.nn.__loader__.load_module torch.optim.lr_scheduler.warnings.sys.exit torch.nn.Module.__class__
 torch.nn.Module.register_forward_hook condiff.training.DiffusionSystem.load_from_checkpoint
-condiff.training.DiffusionSystem.__class__ condiff.training.wandb_logger.Wandb condiff.training.callbacks.StoredAverages
+condiff.training.DiffusionSystem.__class__ condiff.training.wandb_logger.Wandb condiff.training.callbacks.PostHocEMASnapshots
 """
 for number, target in enumerate(FOREIGN.split()):
     for place in PLACES if number < 2 else [[*PLACES][number % len(PLACES)]]:

@@ -41,7 +41,7 @@ def no_averages(content: Content, aim: Aim) -> Content:
     """A run that counts no averages is new, and a new run clears its folder of averages."""
     config(content)["overrides"] = [*config(content)["overrides"], f"callbacks.averages.folder={aim.victim}/other_run"]
     for key, state in content.setdefault("callbacks", {}).items():
-        if key.startswith("StoredAverages"):
+        if key.startswith("PostHocEMASnapshots"):
             state |= {"count": 0, "averages": [], "folder": str(aim.victim / "other_run")}
     return content
 

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from rich.progress import track
 from torch import Tensor
 
 from condiff.data.fastmri import header
@@ -26,6 +25,7 @@ from condiff.errors import InputError
 from condiff.files.atomic import whole_hdf5
 from condiff.mri.fourier import center_crop, fft2c, ifft2c, rss
 from condiff.mri.signal import Protocol, Tissue, inversion_recovery, spin_echo
+from condiff.progress import tracked
 from condiff.seeds import derive_seed
 
 VERSION = 3  # part of the cache key: raise it when the files change
@@ -129,7 +129,8 @@ class Phantom:
             with FileLock(cache / f"{self.key}.lock"):
                 if not root.exists():
                     partial.mkdir(exist_ok=True)
-                    for contrast, patient in track(list(self._volumes()), "Making phantom volumes"):
+                    volumes = list(self._volumes())
+                    for contrast, patient in tracked(volumes, "Making phantom volumes", len(volumes)):
                         self._write(partial, contrast, patient)
                     for unfinished in partial.glob("*.part"):  # of a process that was killed
                         unfinished.unlink()

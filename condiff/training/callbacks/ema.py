@@ -1,6 +1,7 @@
 """Averaged weights: the one that samples, and those stored on the way for later choice."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,23 @@ class EMA(WeightAveraging):
                 torch._foreach_copy_(averages, currents)
 
         super().__init__(use_buffers=True, multi_avg_fn=torch.no_grad()(update))
+        self._in_place = False  # the averaged weights: while validation runs
+
+    def _swap_models(self, pl_module: L.LightningModule) -> None:
+        super()._swap_models(pl_module)
+        self._in_place = not self._in_place
+
+    @contextmanager
+    def averaged(self, pl_module: L.LightningModule) -> Iterator[None]:
+        """The module has its averaged weights, whether or not validation has put them in place already."""
+        swap = self._average_model is not None and not self._in_place
+        if swap:
+            self._swap_models(pl_module)
+        try:
+            yield
+        finally:
+            if swap:
+                self._swap_models(pl_module)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Lightning copies the model before it moves to its device: let the average follow."""
@@ -40,12 +58,20 @@ class EMA(WeightAveraging):
             self._average_model.n_averaged = self._average_model.n_averaged.cpu()  # it is read at every step
 
 
+@contextmanager
+def averaged_weights(trainer: L.Trainer, pl_module: L.LightningModule) -> Iterator[None]:
+    """The module has the weights that it is validated with: averaged where the trainer has an `EMA`."""
+    averaging = next((callback for callback in trainer.callbacks if isinstance(callback, EMA)), None)  # type: ignore[attr-defined]
+    with averaging.averaged(pl_module) if averaging else nullcontext():
+        yield
+
+
 def batch_statistics(module: nn.Module) -> dict[str, Tensor]:
     """Running means and variances of batch normalization, by name: part of what is learned, beside the parameters."""
     return {name: buffer for name, buffer in module.named_buffers() if name.endswith(("running_mean", "running_var"))}
 
 
-class StoredAverages(L.Callback):
+class PostHocEMASnapshots(L.Callback):
     """Keeps averages of a few widths and stores them now and then, so that ``ema.py`` can make any other of them.
 
     Each file holds ``step``, ``stds``, one float16 state dict per width, of trained weights and `batch_statistics`, and the

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from condiff.files import export
+from condiff.training.callbacks.ema import averaged_weights
 from condiff.training.callbacks.optional import optional
 
 GAIN = 4.0  # of the differences, to be seen
@@ -16,8 +17,7 @@ GAIN = 4.0  # of the differences, to be seen
 class ReconstructionGrid(L.Callback):
     """At every validation real images, a row each contrast, beside what the autoencoder makes of them and the difference.
 
-    They stay on this disk. Stands before the averaging callback in the list, so that it runs while the averaged weights
-    are in place.
+    They stay on this disk. Averaged weights make the reconstructions.
 
     Args:
         folder: where the pictures go.
@@ -31,7 +31,7 @@ class ReconstructionGrid(L.Callback):
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
-        with optional("reconstructions", trainer.global_step):
+        with optional("reconstructions", trainer.global_step), averaged_weights(trainer, pl_module):
             self._save(trainer, pl_module)
 
     def _save(self, trainer: Any, pl_module: Any) -> None:

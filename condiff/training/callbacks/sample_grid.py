@@ -11,14 +11,14 @@ from condiff.diffusion.guidance import Guidance
 from condiff.diffusion.samplers import Sampler
 from condiff.files import export
 from condiff.sampling import ANIMATED, Sampling, make_requests, resolve_contrasts, sample
+from condiff.training.callbacks.ema import averaged_weights
 from condiff.training.callbacks.optional import optional
 
 
 class SampleGrid(L.Callback):
     """At every validation a grid of samples, a row each contrast, real images beside; at the end a GIF too.
 
-    The same noise every time, so the grids differ by what was learned between them. Stands before the
-    averaging callback in the list, so that it runs while the averaged weights are in place.
+    The same noise every time, so the grids differ by what was learned between them. Averaged weights draw them.
 
     Args:
         folder: where the pictures go.
@@ -51,7 +51,7 @@ class SampleGrid(L.Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
-        with optional("sample grid", trainer.global_step):
+        with optional("sample grid", trainer.global_step), averaged_weights(trainer, pl_module):
             self._drawn = self._draw(pl_module)
             self._save_grid(pl_module, f"step-{trainer.global_step:06d}", self._drawn)
 

@@ -16,6 +16,7 @@ from condiff.evaluation import inputs
 from condiff.evaluation.evaluate import check_patients, quick, score
 from condiff.evaluation.sets import Images, Sets
 from condiff.sampling import Sampling, make_requests, resolve_contrasts, sample
+from condiff.training.callbacks.ema import averaged_weights
 from condiff.training.callbacks.optional import optional
 
 CUTS = 10
@@ -24,11 +25,10 @@ VALIDATION = 1024  # kept in memory, as the former are
 log = logging.getLogger(__name__)
 
 
-class Quality(L.Callback):
+class ValidationMetrics(L.Callback):
     """Every few epochs and at the last, samples against the validation patients: random features, spectrum, patches.
 
-    Logs ``quality/<contrast or pooled>/<measure>``. Stands before the averaging callback in the list, so
-    that it runs while the averaged weights are in place.
+    Logs ``quality/<contrast or pooled>/<measure>`` of what the averaged weights draw.
 
     Args:
         sampler, guidance, steps: how to sample.
@@ -66,7 +66,7 @@ class Quality(L.Callback):
         epoch, last = trainer.current_epoch + 1, trainer.current_epoch + 1 == trainer.max_epochs
         due = self.every_n_epochs > 0 and (last or epoch % self.every_n_epochs == 0)
         if due and trainer.is_global_zero and not trainer.sanity_checking:
-            with optional("quality", trainer.global_step):
+            with optional("quality", trainer.global_step), averaged_weights(trainer, pl_module):
                 for name, value in self._measure(trainer.datamodule, pl_module.model).items():
                     pl_module.log(name, value, rank_zero_only=True, batch_size=1)
 

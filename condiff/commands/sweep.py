@@ -1,0 +1,104 @@
+"""The table of a sweep: ``sweep.csv`` in its folder, a row per job, the best first."""
+
+import csv
+import io
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from condiff.files.atomic import whole
+from condiff.progress import is_first_process
+
+TABLE = "sweep.csv"
+STUDY = "study.db"  # of Optuna, in the sweep's folder
+EARLIER = "CONDIFF_EARLIER_JOBS"  # of the study that a sweep continues; read by every process of it
+COLUMNS = ["job", "folder", "objective", "status"]
+Row = dict[str, Any]
+
+
+class JobFailed(Exception):
+    """A job of a sweep had bad input, which it has reported; the others go on."""
+
+
+def job_number(number: int) -> int:
+    """The number of a job, counted on from those of the study that its sweep continues."""
+    return number + int(os.environ.get(EARLIER, 0))
+
+
+class SweepTable(Callback):
+    """Hydra callback: adds every job to ``sweep.csv`` when it ends, and prints the table when the last has ended.
+
+    A job that failed counts as infinity; the command then exits with 1, after all others have run.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        os.environ[EARLIER] = str(len(read(folder)) if (folder / STUDY).is_file() else 0)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        if config.hydra.mode != RunMode.MULTIRUN or not is_first_process():
+            return
+        failed = job_return.status == JobStatus.FAILED
+        value = math.inf if failed else job_return._return_value
+        row = {
+            "job": job_number(config.hydra.job.num),
+            "folder": config.hydra.runtime.output_dir,
+            "objective": value,
+            "status": "failed" if failed else "diverged" if value == math.inf else "completed",
+        }
+        add(Path(config.hydra.sweep.dir), row | dict(word.lstrip("+").split("=", 1) for word in job_return.overrides or ()))
+        if failed and isinstance(job_return._return_value, JobFailed):
+            job_return.status, job_return.return_value = JobStatus.COMPLETED, math.inf
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        rows = read(folder)
+        if not rows or not is_first_process():
+            return
+        show(rows)
+        print(f"best        {rows[0]['folder']}\ntable       {folder / TABLE}")
+        if any(row["status"] == "failed" for row in rows):
+            sys.exit(1)
+
+
+def add(folder: Path, row: Row) -> None:
+    """Add a row to the table of a sweep; jobs may end at the same time."""
+    with FileLock(folder / ".sweep.lock"):
+        others = [other for other in read(folder) if other["folder"] != row["folder"]]
+        rows = sorted([*others, row], key=lambda one: float(one["objective"] or math.inf))
+        text = io.StringIO()
+        writer = csv.DictWriter(
+            text, list(dict.fromkeys([*COLUMNS, *(name for one in rows for name in one)])), lineterminator="\n"
+        )
+        writer.writeheader()
+        writer.writerows(rows)
+        with whole(folder / TABLE) as file:
+            file.write(text.getvalue().encode())
+
+
+def read(folder: Path) -> list[Row]:
+    """The rows of a sweep's table, the best first; empty where there is none."""
+    if not (folder / TABLE).is_file():
+        return []
+    with open(folder / TABLE, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def show(rows: list[Row]) -> None:
+    """Print job, objective, status, and the overrides that differ between jobs."""
+    differing = [name for name in rows[0] if name not in COLUMNS and len({row[name] for row in rows}) > 1]
+    table = Table("job", "objective", "status", *differing, box=None)
+    for row in rows:
+        objective = f"{float(row['objective']):.5g}" if row["objective"] else ""
+        table.add_row(row["job"], objective, row["status"], *(row[name] for name in differing))
+    Console(soft_wrap=True).print(table)

@@ -1,0 +1,72 @@
+"""Progress of long work: a bar in a terminal; in a file, such as the log of a SLURM job, a line a minute.
+
+The first process of several shows it, the others are silent.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+from lightning.pytorch.utilities import rank_zero_only
+from rich import get_console
+from rich.progress import Progress
+
+T = TypeVar("T")
+Advance = Callable[..., None]  # (steps=1, to=None): so many steps are done; or ``to`` of the total are
+INTERVAL = 60.0  # seconds between lines
+log = logging.getLogger(__name__)
+
+
+def is_first_process() -> bool:
+    """Of those that train or sample together, on all machines: Lightning knows how each kind of cluster numbers them."""
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
+
+
+def is_terminal() -> bool:
+    """Whether the output is a terminal or a notebook, where a bar can move."""
+    return get_console().is_terminal or get_console().is_jupyter
+
+
+def time_left(seconds: float, done: float, total: float) -> str:
+    """``0:12:34 left``, from the seconds that ``done`` of ``total`` took; empty where that is unknown."""
+    if not 0 < done <= total < float("inf"):
+        return ""
+    return f"{timedelta(seconds=round(seconds * (total - done) / done))} left"
+
+
+@contextmanager
+def shown(title: str, total: int) -> Iterator[Advance]:
+    """Show the progress of ``total`` steps. Gives a function to call after each: ``advance()``, or ``advance(to=done)``."""
+    if not is_first_process():
+        yield lambda steps=1, to=None: None
+    elif is_terminal():
+        with Progress(transient=True) as bars:
+            task = bars.add_task(title, total=total)
+            yield lambda steps=1, to=None: bars.update(task, advance=None if to is not None else steps, completed=to)
+    else:
+        yield _lines(title, total)
+
+
+def tracked(items: Iterable[T], title: str, total: int) -> Iterator[T]:
+    """The items, while their progress is shown."""
+    with shown(title, total) as advance:
+        for item in items:
+            yield item
+            advance()
+
+
+def _lines(title: str, total: int) -> Advance:
+    begin = latest = time.monotonic()
+    done = 0.0
+
+    def advance(steps: float = 1, to: float | None = None) -> None:
+        nonlocal done, latest
+        done, now = done + steps if to is None else to, time.monotonic()
+        if now - latest >= INTERVAL:
+            latest = now
+            log.info("%s  %d/%d  %s", title, done, total, time_left(now - begin, done, total))
+
+    return advance
