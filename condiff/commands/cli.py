@@ -25,8 +25,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from condiff.commands import CONF
-from condiff.commands.command_line import check_choices, check_folders, choices, flags_first, group_folder, readable
+from condiff.commands.command_line import CONF, check_choices, check_folders, choices, flags_first, group_folder, readable
 from condiff.commands.explain import explain, is_memory
 from condiff.commands.options import OPTIONS, check, check_arguments, check_kind, whole
 from condiff.commands.run_folder import remove_traces

@@ -12,8 +12,7 @@ from hydra.errors import InstantiationException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
-from condiff.commands import CONF
-from condiff.commands.command_line import choices, group_folder
+from condiff.commands.command_line import CONF, choices, group_folder
 from condiff.errors import InputError
 from condiff.files.atomic import FULL
 
