@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from condiff import sampling
 from condiff.checkpoint import checkpoint
-from condiff.data.datamodule import MRIDataModule, Slices
+from condiff.data.datamodule import MRIDataModule
+from condiff.data.datasets import Slices
 from condiff.data.fastmri.reader import read_magnitude
 from condiff.data.phantom.volumes import BRAIN, CONTRASTS, TISSUES
 from condiff.diffusion.guidance import unguided
@@ -71,7 +72,7 @@ class Reader(nn.Module):
 def reader(data: MRIDataModule) -> Reader:
     """One that has learned from the training volumes' own truth."""
     torch.manual_seed(0)
-    images, wanted = data.transform.magnitude(data.train.images()), truth(data.train, data.transform.shape[-1])
+    images, wanted = data.spec.transform.magnitude(data.train.images()), truth(data.train, data.spec.shape[-1])
     net = Reader().to(DEVICE)
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
@@ -153,9 +154,11 @@ def main(ckpt: str, out: str, each: int = 48) -> None:
             known = {key: getattr(of, key) for key in ("tr", "te", "flip")} | {"slice": SLICE}
             draws = sampling.plan([contrast], each, seed=0, shared_noise=True, known=known)
             batches = [draws[first : first + BATCH] for first in range(0, each, BATCH)]
-            shape, steps = data.transform.shape, config["sampler"]["steps"]
-            drawn = [torch.cat(sampling.draw(system, data.conditioning, some, shape, steps=steps, **how)) for some in batches]
-            images = data.transform.magnitude(torch.cat(drawn))
+            shape, steps = data.spec.shape, config["sampler"]["steps"]
+            drawn = [
+                torch.cat(sampling.draw(system, data.spec.conditioning, some, shape, steps=steps, **how)) for some in batches
+            ]
+            images = data.spec.transform.magnitude(torch.cat(drawn))
             strips.setdefault(f"{contrast}, {name} {of.tr if name == 'tr' else of.te:.0f} ms", images[:6])
             real = phantom(data, contrast, name, factor)
             for pair in PAIRS:
@@ -178,8 +181,8 @@ def phantom(data: MRIDataModule, contrast: str, name: str, factor: float) -> Ten
     """Magnitudes of phantom volumes that nobody was trained on, made with that protocol alone."""
     factors = {"tr_factors": (1.0,), "te_factors": (1.0,), f"{name}_factors": (factor,)}
     root = replace(data.phantom, patients=4, seed=1000, **factors).build(data.cache)
-    stacks = [data.transform(*read_magnitude(path))[0] for path in sorted(root.glob(f"*_{contrast}_*.h5"))]
-    return data.transform.magnitude(torch.cat(stacks))
+    stacks = [data.spec.transform(*read_magnitude(path))[0] for path in sorted(root.glob(f"*_{contrast}_*.h5"))]
+    return data.spec.transform.magnitude(torch.cat(stacks))
 
 
 def tell(rows: list[dict]) -> None:

@@ -44,12 +44,12 @@ def examined(ckpt: str, picture: Path) -> list[dict]:
             images = part.images((part.volume == index).nonzero()[:, 0])
             z = torch.cat([codec.encode(some) for some in images.split(8)])
             made = torch.cat([codec.decode(some, images.shape[-2:]) for some in z.split(8)])
-            pair = data.transform.magnitude(images), data.transform.magnitude(made)
+            pair = data.spec.transform.magnitude(images), data.spec.transform.magnitude(made)
             volumes.append((volume.contrast, volume.patient, *pair))
             codes.append(z)
             strips.setdefault(volume.contrast, [one[len(one) // 2][None] for one in pair])
     rows = []
-    for contrast in (*data.conditioning.contrasts, None):
+    for contrast in (*data.spec.contrasts, None):
         mine = [(real, made) for name, _, real, made in volumes if contrast in (None, name)]
         if not mine:
             continue

@@ -127,8 +127,8 @@ def picture(runs: dict[str, Path]) -> Image.Image:
         data = checkpoint.data(checkpoint.load(ckpt), ckpt)
         with h5py.File(next((run / "evaluation").glob("samples-*.h5"))) as file:
             images, contrasts = torch.from_numpy(file["images"][()]), file["contrast"].asstr()[()]
-        halves = F.avg_pool2d(data.transform.magnitude(images)[:, None], 2)[:, 0]
-        blocks[name] = {contrast: halves[contrasts == contrast][:PICTURED] for contrast in data.conditioning.contrasts}
+        halves = F.avg_pool2d(data.spec.transform.magnitude(images)[:, None], 2)[:, 0]
+        blocks[name] = {contrast: halves[contrasts == contrast][:PICTURED] for contrast in data.spec.contrasts}
     return export.grid(blocks)
 
 

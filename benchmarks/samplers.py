@@ -65,7 +65,7 @@ def walk(setting: str):
 
 def draw(system, data, draws: list[sampling.Draw], sampler, steps: int) -> tuple[Tensor, Cost]:
     cost, begin, parts = Cost(drawn=len(draws)), time.monotonic(), []
-    drawn = partial(sampling.draw, system, data.conditioning, shape=data.transform.shape)
+    drawn = partial(sampling.draw, system, data.spec.conditioning, shape=data.spec.shape)
     with counted(cost):
         for first in range(0, len(draws), BATCH):
             parts += drawn(draws[first : first + BATCH], sampler=sampler, guidance=unguided, steps=steps)
@@ -76,7 +76,7 @@ def draw(system, data, draws: list[sampling.Draw], sampler, steps: int) -> tuple
 def judge(data, images: Tensor, draws: list[sampling.Draw], cache: Path) -> dict[str, list]:
     """Value, low and high of each measure for the samples, and for real images in their place."""
     held_out, training = inputs.real(data, data.val, data.test), inputs.real(data, data.train)
-    known = data.conditioning.contrasts
+    known = data.spec.contrasts
     sets = Sets(inputs.generated(data, images, draws), held_out, training, known, conditional=True)
     classifier = fit_once(training.pixels, training.contrast, len(known), cache, "Learning contrasts from real images")
     learned = distance("learned", standardised(classifier.features, training), feature_distances, sets)
@@ -87,7 +87,7 @@ def judge(data, images: Tensor, draws: list[sampling.Draw], cache: Path) -> dict
 def main(ckpt: str, out: str, each: int = 48) -> None:
     system = checkpoint.load(ckpt).to("cuda" if torch.cuda.is_available() else "cpu")
     data, _ = inputs.prepare(system, ckpt, {})
-    draws = sampling.plan(data.conditioning.contrasts, each, seed=0, shared_noise=False)
+    draws = sampling.plan(data.spec.contrasts, each, seed=0, shared_noise=False)
     folder, cache = Path(out), Path("~/.cache/condiff/evaluation").expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "samplers.json"

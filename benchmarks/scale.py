@@ -74,7 +74,7 @@ def others(scans: list[Acquired], grid: Grid) -> list[Tensor]:
 def drawn(scans: list[Acquired], ckpt: str) -> list[Tensor]:
     system = checkpoint.load(ckpt)
     data = checkpoint.data(system, ckpt)
-    images = {contrast: samples(system, data, contrast, 4) for contrast in data.conditioning.contrasts}
+    images = {contrast: samples(system, data, contrast, 4) for contrast in data.spec.contrasts}
     return [images[scan.volume.contrast] for scan in scans]
 
 

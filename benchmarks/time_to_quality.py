@@ -51,7 +51,7 @@ def condiff(data: MRIDataModule, seconds: float, *overrides: str) -> tuple[Draw,
     steps = int(seconds / tried * TRIED)
     system, took = fit(cfg, data, steps)
     how = {"sampler": instantiate(cfg.sampler.walk), "guidance": instantiate(cfg.guided), "steps": cfg.sampler.steps}
-    drawn = partial(sampling.draw, system.eval().to(DEVICE), data.conditioning, shape=data.transform.shape, **how)
+    drawn = partial(sampling.draw, system.eval().to(DEVICE), data.spec.conditioning, shape=data.spec.shape, **how)
     return lambda draws: torch.cat(drawn(draws)), took, steps
 
 
@@ -73,7 +73,7 @@ def diffusers_script(data: MRIDataModule, seconds: float) -> tuple[Draw, float, 
 
     torch.manual_seed(0)
     net = UNet2DModel(
-        data.transform.shape[-1], 1, 1, layers_per_block=2, block_out_channels=(128, 128, 256, 256, 512, 512), num_class_embeds=4,
+        data.spec.shape[-1], 1, 1, layers_per_block=2, block_out_channels=(128, 128, 256, 256, 512, 512), num_class_embeds=4,
         down_block_types=("DownBlock2D",) * 4 + ("AttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "AttnUpBlock2D") + ("UpBlock2D",) * 4,
     ).to(DEVICE)  # fmt: skip
@@ -113,8 +113,8 @@ def draw_diffusers(net: nn.Module, data: MRIDataModule, draws: list[sampling.Dra
 
     walk = DDIMScheduler(num_train_timesteps=1000, beta_schedule="linear", clip_sample_range=3.0, timestep_spacing="trailing")
     walk.set_timesteps(20)
-    kind = torch.stack([data.conditioning.encode(draw.contrast) for draw in draws]).argmax(1).to(DEVICE)
-    noise = [torch.randn(data.transform.shape, generator=torch.Generator().manual_seed(draw.seed)) for draw in draws]
+    kind = torch.stack([data.spec.conditioning.encode(draw.contrast) for draw in draws]).argmax(1).to(DEVICE)
+    noise = [torch.randn(data.spec.shape, generator=torch.Generator().manual_seed(draw.seed)) for draw in draws]
     x = torch.stack(noise).to(DEVICE)
     for t in walk.timesteps:
         with torch.autocast(DEVICE, torch.bfloat16, enabled="bf16" in fastest()):
@@ -149,7 +149,7 @@ def main(out: str, each: int = 48) -> None:
         data = instantiate(hydra.compose("train", ["run=unused"]).data)
     data.prepare_data()
     data.setup()
-    draws = sampling.plan(data.conditioning.contrasts, each, seed=0, shared_noise=False)
+    draws = sampling.plan(data.spec.contrasts, each, seed=0, shared_noise=False)
     for title, (recipe, minutes) in RECIPES.items():
         if title in done or (recipe is diffusers_script and not installed("diffusers")):
             continue

@@ -41,7 +41,7 @@ def heads(data) -> dict[str, Tensor]:
         for name, contrast in CONTRASTS.items():
             kspace, _ = phantom._acquired(contrast, torch.Generator().manual_seed(10_000 + head))
             magnitude = centre_crop(rss(ifft2c(kspace)), (phantom.matrix, phantom.matrix))
-            found[name].append(data.transform(magnitude, (FOV_MM / phantom.matrix,) * 2)[0])
+            found[name].append(data.spec.transform(magnitude, (FOV_MM / phantom.matrix,) * 2)[0])
     return {name: torch.cat(images) for name, images in found.items()}
 
 
@@ -69,15 +69,15 @@ def main(ckpt: str, out: str, *nifti: str) -> None:
     for title, images in sets.items():
         shown = {}
         for target in (name for name in images if name != SOURCE):
-            source, truth = images[SOURCE], data.transform.magnitude(images[target])
-            cond = [data.conditioning.encode(name).expand(len(source), -1).to(DEVICE) for name in (SOURCE, target)]
+            source, truth = images[SOURCE], data.spec.transform.magnitude(images[target])
+            cond = [data.spec.conditioning.encode(name).expand(len(source), -1).to(DEVICE) for name in (SOURCE, target)]
             run = partial(translation.translate, system, source.to(DEVICE), sigmas, *cond, walk, seeds=range(len(source)))
             made = {"source as it is": source, "inversion": run(None).cpu()}
             made |= {f"strength {strength}": run(strength).cpu() for strength in STRENGTHS}
             for name, image in made.items():
-                found = data.transform.magnitude(image)
+                found = data.spec.transform.magnitude(image)
                 rows.append({"set": title, "target": target, "by": name, "psnr": psnr(truth, found), "ssim": ssim(truth, found)})
-            shown[target] = {name: data.transform.magnitude(image)[1:8:2] for name, image in made.items()} | {
+            shown[target] = {name: data.spec.transform.magnitude(image)[1:8:2] for name, image in made.items()} | {
                 "truth": truth[1:8:2]
             }
         names = list(next(iter(shown.values())))

@@ -29,3 +29,11 @@ class NotANumber(InputError):
 def printable(text: object) -> str:
     r"""Text for terminals and UTF-8 files: control and format characters, and bytes that were no UTF-8, as \x1b or \udcfc."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def is_memory(error: BaseException) -> bool:
+    """Whether memory was too small; torch has no type of its own for the processor's."""
+    import torch  # slow to import, and the help of a command does without it
+
+    allocator = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return allocator or isinstance(error, MemoryError | torch.OutOfMemoryError)

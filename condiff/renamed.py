@@ -55,3 +55,20 @@ def upgraded(config: Any) -> Any:
     config = {key: upgraded(value) for key, value in config.items()}
     target = config.get("_target_")
     return config | {"_target_": RENAMED.get(target, target)} if isinstance(target, str) else config
+
+
+def upgraded_checkpoint(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a checkpoint, its configuration and the names of its weights as they are now.
+
+    Up to version 0.1 the weights of a diffusion model were called ``denoiser.…`` and ``codec.…``, now ``model.denoiser.…``.
+    """
+    content = content | {"hyper_parameters": upgraded(content["hyper_parameters"])}
+    if "denoiser" not in content["hyper_parameters"]["model"]:
+        return content
+    states = {key: content[key] for key in ("state_dict", "current_model_state") if isinstance(content.get(key), dict)}
+    return content | {key: upgraded_weights(state) for key, state in states.items()}
+
+
+def upgraded_weights(state: dict[str, Any]) -> dict[str, Any]:
+    """The weights of a diffusion model under their present names."""
+    return {f"model.{key}" if str(key).startswith(("denoiser.", "codec.")) else key: weight for key, weight in state.items()}

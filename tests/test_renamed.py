@@ -8,12 +8,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_object, instantiate
 
-from condiff import sampling
-from condiff.checkpoint import checkpoint
+from condiff.checkpoint import Checkpoint
 from condiff.data.cache import spelled
 from condiff.diffusion.guidance import classifier_free
 from condiff.diffusion.samplers import dpmpp_2m_sde
 from condiff.renamed import RENAMED, first_name, upgraded
+from condiff.sampling import Sampling, make_requests, sample
 from tests.conftest import ROOT
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -27,14 +27,14 @@ OLD = FIXTURES / "version-0.1.ckpt"  # experiment=smoke model=acquisition net.ch
 
 def test_a_checkpoint_of_version_0_1_samples_the_same_images():
     """Those of `python sample.py ckpt=OLD num_samples=1 seed=3 steps=4` of that version."""
-    system = checkpoint.load(OLD)
-    data = checkpoint.data(system, OLD)
-    draws = sampling.plan(list(data.conditioning.contrasts), 1, seed=3, shared_noise=False)
+    checkpoint = Checkpoint.read(OLD)
+    spec = checkpoint.spec()
+    requests = make_requests(spec.contrasts, 1, seed=3)
 
     def guidance(denoise):
         return classifier_free(denoise, scale=1.5, interval=(0.05, 1.5))
 
-    drawn = sampling.draw(system, data.conditioning, draws, data.transform.shape, dpmpp_2m_sde, guidance, 4)
+    drawn = sample(checkpoint.model(), spec, requests, Sampling(dpmpp_2m_sde, guidance, steps=4))
     expected = np.load(FIXTURES / "version-0.1.npy")
     assert np.abs(torch.cat(drawn).numpy() - expected).max() < 1e-4 * np.abs(expected).max()
 

@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any
 
 import torch
-from hydra.utils import get_object
 
-from condiff import diffusion, nn, training
+from condiff import diffusion, nn
 from condiff.checkpoint.signatures import misfit
 from condiff.data import augment, conditioning, datamodule, index_sampler, selection, transforms
 from condiff.data.fastmri import reader
@@ -23,7 +23,6 @@ from condiff.data.phantom import volumes
 from condiff.diffusion import denoiser, guidance, losses, samplers, schedules
 from condiff.errors import InputError
 from condiff.mri import maps
-from condiff.training import lr_schedules
 
 LARGEST = 1_000_000  # whole number in a configuration; a seed may be larger
 LONGEST = 256  # entries of a list or a dictionary in it
@@ -41,7 +40,6 @@ PARTIAL = {  # slots whose objects get their last arguments later
 }  # fmt: skip
 AUGMENT = _of(augment, "chain mirror turn_phase")
 SLOTS: Mapping[str, Table] = {
-    "model": _of(training, "DiffusionSystem AutoencoderSystem"),
     "denoiser": _of(diffusion, "Denoiser"),
     "net": _of(nn, "UNet ContextUNet"),
     "codec": _of(nn, "Pixels KLAutoencoder"),
@@ -54,7 +52,6 @@ SLOTS: Mapping[str, Table] = {
     ),
     "loss": _of(losses, "denoising consistency"),
     "optimizer": _of(torch.optim, "Adadelta Adagrad Adam AdamW Adamax NAdam RAdam RMSprop Rprop SGD"),
-    "lr_factor": _of(lr_schedules, "constant cosine"),
     "walk": _of(
         samplers,
         "dpmpp_2m dpmpp_2m_sde unipc heun ancestral ancestral_beta predictor_corrector annealed_langevin consistency",
@@ -74,6 +71,11 @@ SLOTS: Mapping[str, Table] = {
     "steps": AUGMENT,  # of augment.chain
 }
 
+DESCRIBED = {  # slots of the training's own objects, which a checkpoint describes and nothing builds from it
+    "model": ("condiff.training.DiffusionSystem", "condiff.training.AutoencoderSystem"),
+    "lr_factor": ("condiff.training.lr_schedules.constant", "condiff.training.lr_schedules.cosine"),
+}
+
 
 def build(slot: str, config: Any, path: str | Path, trust: Sequence[str] = (), **given: Any) -> Any:
     """The object that a configuration describes, for a slot of `SLOTS`; ``given`` arguments come from elsewhere.
@@ -87,12 +89,18 @@ def build(slot: str, config: Any, path: str | Path, trust: Sequence[str] = (), *
     return _build(slot, config, path, trust, **given)
 
 
+def complete(slot: str, config: Any, path: str | Path, trust: Sequence[str] = (), **arguments: Any) -> Any:
+    """`build` of a slot whose object gets its last arguments later, with them."""
+    return _called(build(slot, config, path, trust), slot, path, **arguments)
+
+
 def check(slot: str, config: Any, path: str | Path, trust: Sequence[str] = ()) -> None:
     """Raise InputError where a configuration names what its slot does not admit, or holds an absurd number or text."""
     nodes = list(_nodes(slot, config))
     for place, key, value in nodes:
         if isinstance(value, dict) and "_target_" in value:
-            _lookup(place, value["_target_"], path, trust)
+            if not _is_described(place, value["_target_"]):
+                _lookup(place, value["_target_"], path, trust)
             odd = next((name for name in value if name.startswith("_") and name not in ("_target_", "_partial_")), None)
             if odd or value.get("_partial_", False) is not (place in PARTIAL):
                 raise InputError(f"{path}: {place} has {odd or '_partial_'!r} as train.py does not write it; refused")
@@ -100,7 +108,7 @@ def check(slot: str, config: Any, path: str | Path, trust: Sequence[str] = ()) -
         if problem:
             raise InputError(f"{path}: its configuration has {key}={str(value)[:60]!r}, {problem}; refused")
     for place, _, value in nodes:
-        if isinstance(value, dict) and "_target_" in value:
+        if isinstance(value, dict) and "_target_" in value and not _is_described(place, value["_target_"]):
             wrong = misfit(_lookup(place, value["_target_"], path, trust), value)
             if wrong:
                 raise InputError(
@@ -124,10 +132,13 @@ def _build(slot: str, config: Any, path: str | Path, trust: Sequence[str], **giv
     if "_target_" not in config:
         return arguments
     target = _lookup(slot, config["_target_"], path, trust)
-    if config.get("_partial_", False):
-        return partial(target, **arguments)
+    built = partial(target, **arguments)
+    return built if config.get("_partial_", False) else _called(built, slot, path)
+
+
+def _called(function: Callable, slot: str, path: str | Path, **arguments: Any) -> Any:
     try:
-        return target(**arguments)
+        return function(**arguments)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, AssertionError, RuntimeError) as error:
@@ -139,12 +150,13 @@ def _lookup(slot: str, name: Any, path: str | Path, trust: Iterable[str]) -> Cal
     """The object of a name. Raises InputError where the slot does not admit it."""
     if isinstance(name, str) and name in trust:
         try:
-            return get_object(name)
+            return resolve_name(name)
         except Exception as error:  # the user's own module may fail in any way
             raise InputError(f"trust={name}: cannot be imported ({error})") from None
     table = SLOTS.get(slot, {})
     if not isinstance(name, str) or name not in table:
-        there = f"there are {', '.join(table)}" if table else "nothing is built there"
+        names = [*table, *DESCRIBED.get(slot, ())]
+        there = f"there are {', '.join(names)}" if names else "nothing is built there"
         raise InputError(
             f"{path}: names {str(name)[:100]} for {str(slot)[:40]}, where {there}; refused. "
             f"If it is your own, add trust=[{str(name)[:100]}]"
@@ -182,3 +194,7 @@ def _absurd(key: Any, value: Any) -> str:
     if isinstance(value, list | tuple | dict) and len(value) > LONGEST:
         return f"and lists there have at most {LONGEST} entries"
     return "" if isinstance(value, str | int | float | list | dict | None) else f"and a {type(value).__name__} has no place there"
+
+
+def _is_described(slot: str, name: Any) -> bool:
+    return isinstance(name, str) and name in DESCRIBED.get(slot, ())

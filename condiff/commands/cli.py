@@ -10,10 +10,10 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -21,16 +21,18 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from condiff.commands.command_line import CONF, check_choices, check_folders, choices, flags_first, group_folder, readable
-from condiff.commands.explain import explain, is_memory
+from condiff.commands.command_line import check_choices, check_folders, flags_first, group_folder, readable
+from condiff.commands.explain import explain
 from condiff.commands.options import OPTIONS, check, check_arguments, check_kind, whole
 from condiff.commands.run_folder import remove_traces
+from condiff.configuration import CONF
 from condiff.data.workers import is_first_process
-from condiff.errors import InputError
+from condiff.errors import InputError, is_memory
 from condiff.files.atomic import cache_folder
 
 Main = Callable[[DictConfig], float | None]
@@ -96,6 +98,7 @@ def job_folder(out: str | Path) -> Path:
 
 
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+OmegaConf.register_new_resolver("overrides", lambda: stored_overrides(), replace=True)
 OmegaConf.register_new_resolver("cache_folder", lambda: str(cache_folder()), replace=True)
 
 
@@ -163,72 +166,18 @@ def overrides() -> list[Override]:
     return OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
 
 
-def own_or_other(cfg: DictConfig, own: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of the data on the command line. The split is that of the training unless data.seed is among them.
-
-    Raises:
-        InputError: a field is of another kind than the checkpoint's ``own``.
-    """
-    requested = plain(cfg.get("data")) or {}
-    if "_target_" not in requested:
-        check_kinds(OmegaConf.create({"data": dict(own)}))
-    if "data.seed" not in {override.key_or_group for override in overrides()}:
-        requested.pop("seed", None)
-    return requested
+def stored_overrides() -> list[str]:
+    """What the command line asks for, but for what belongs to this command alone; a resumed run takes it again."""
+    return [word for word in HydraConfig.get().overrides.task if not word.startswith(("resume=", "trust="))]
 
 
 def plain(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def as_trained(cfg: DictConfig, own: Mapping[str, Any], keys: Sequence[str]) -> None:
-    """Take over ``keys`` from a checkpoint's configuration, and set in them the fields that the command line gives.
-
-    One that the command line chooses, guidance=none, stays as it is.
-
-    Raises:
-        InputError: a field that the checkpoint's own object lacks, or a value of another kind or out of its range.
-    """
-    given = overrides()
-    chosen = {override.key_or_group for override in given}
-    for key in keys:
-        if key in own and key not in chosen:
-            cfg[key] = own[key]
-            for override in given:
-                if override.key_or_group.startswith(f"{key}."):
-                    _set(cfg, key, override.key_or_group, override.value())
-    check(cfg, OPTIONS[cast(str, HydraConfig.get().job.config_name)])
-
-
-def _set(cfg: DictConfig, group: str, key: str, value: Any) -> None:
-    parent, _, name = key.rpartition(".")
-    fields = plain(OmegaConf.select(cfg, parent))
-    if not isinstance(fields, dict) or name not in fields:
-        has = ", ".join(f"{parent}.{field}" for field in fields or () if not str(field).startswith("_")) or "no fields"
-        others = choices(group, key.removeprefix(f"{group}."))
-        remedy = f"; {key} belongs to {group}={' or '.join(others)}, choose one" if others else ""
-        raise InputError(f"{key}: the {group} that this checkpoint was trained with has {has}{remedy}")
-    check_kind(key, fields[name], value)
-    OmegaConf.update(cfg, key, value)
-
-
-def guide_of(cfg: DictConfig) -> str | None:
-    """The checkpoint of another model that guides a command's own, ``guidance.weaker.ckpt``; None where there is none."""
-    path = OmegaConf.select(cfg, "guidance.weaker.ckpt")
-    return path if path and str(path) != str(cfg.ckpt) else None
-
-
-def check_clamp(cfg: DictConfig, channels: int, latent: bool) -> None:
-    """Raise InputError for a clamp that is not made for images of so many channels, or for codes."""
-    name = str(cfg.clamp.get("_target_", "")).rsplit(".", 1)[-1]
-    if latent and name != "unguided":
-        raise InputError("clamp: limits images, and this model's are codes; use clamp=none")
-    if channels == 2 and name in ("static_clamp", "dynamic_clamp"):
-        raise InputError(
-            "clamp: static and dynamic cut from air at -1, and air is 0 in complex images; use clamp=magnitude or none"
-        )
-    if channels == 1 and name == "magnitude_clamp":
-        raise InputError("clamp=magnitude: is for complex images; use clamp=static, dynamic or none")
+def instantiate_group(group: DictConfig) -> list[Any]:
+    """The objects of a group; an experiment may set fields of a callback that is not there."""
+    return [instantiate(part) for part in group.values() if "_target_" in part]
 
 
 def require_positive(cfg: DictConfig, *keys: str) -> None:

@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from condiff.commands import CONF
+from condiff.configuration import CONF
 from condiff.errors import InputError
 from condiff.files.atomic import demand_no_way_out
 

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Iterator
 
 import hydra
-import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import InstantiationException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
-from condiff.commands.command_line import CONF, choices, group_folder
-from condiff.errors import InputError
+from condiff.commands.command_line import choices, group_folder
+from condiff.configuration import CONF
+from condiff.errors import InputError, is_memory
 from condiff.files.atomic import FULL
 
 
@@ -51,12 +51,6 @@ def explain(error: Exception, config_name: str) -> str:
         group, _, choice = re.findall("'([^']*)'", first)[-1].rpartition("/")
         return f"{group.replace('/', '.')}={choice}: no such choice; there are {', '.join(lines[begin:end])}"
     return " ".join(lines) if isinstance(error, InputError) else first
-
-
-def is_memory(error: Exception) -> bool:
-    """Whether memory was too small; torch has no type of its own for the processor's."""
-    allocator = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    return allocator or isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 def _unreadable(word: str) -> str:

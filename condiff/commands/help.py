@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from condiff.commands import CONF
+from condiff.configuration import CONF
 
 GROUP = re.compile(r"  - /?([\w/]+): (\w+)(?: # (.*))?$")  # a line of a list of defaults
 OPTION = re.compile(r"(\w+): ?(.*?)(?: ?# (.*))?$")

@@ -11,11 +11,13 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from condiff.checkpoint import checkpoint
+from condiff.checkpoint import Checkpoint, run_folder
 from condiff.commands import resume
-from condiff.commands.cli import check_clamp, overrides, plain, require_positive
+from condiff.commands.cli import overrides, plain, require_positive
+from condiff.commands.from_checkpoint import check_clamp
 from condiff.data.workers import is_first_process
 from condiff.errors import InputError
+from condiff.training.build import Origin, demand_trainable
 
 PRECISIONS = ("32-true", "32", "16-mixed", "16", "bf16-mixed", "bf16")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
@@ -24,10 +26,22 @@ FIXED = ("model.optimizer._target_", "data.contrasts")  # of a run that is resum
 log = logging.getLogger(__name__)
 
 
+def check(cfg: DictConfig, origin: Origin) -> None:
+    """Raise InputError for what can be known before anything is spent."""
+    check_folder(cfg)
+    check_trainer(cfg)
+    check_resume(cfg, origin.resume)
+    check_objective(cfg)
+    check_guidance(cfg)
+    check_data(cfg)
+    if cfg.first and not (origin.resume or origin.init):
+        check_second_stage(cfg, origin.autoencoder)
+
+
 def check_folder(cfg: DictConfig) -> None:
     """Where the run's folder has another's checkpoint. A run may be resumed in its folder; a job that was requeued is."""
     last = Path(cfg.run) / "checkpoints/last.ckpt"
-    own = cfg.resume and checkpoint.run_of(cfg.resume) == Path(cfg.run).resolve()
+    own = cfg.resume and run_folder(cfg.resume) == Path(cfg.run).resolve()
     if is_first_process() and last.is_file() and not own and not [*Path(cfg.run).glob("hpc_ckpt*")]:
         key = "hydra.sweep.dir" if HydraConfig.get().mode == RunMode.MULTIRUN else "hydra.run.dir"
         raise InputError(f"{key}: {cfg.run} holds a run; go on with it, resume='{last}', or choose another folder")
@@ -47,11 +61,11 @@ def check_trainer(cfg: DictConfig) -> None:
         )
 
 
-def check_resume(cfg: DictConfig) -> None:
+def check_resume(cfg: DictConfig, checkpoint: Checkpoint | None) -> None:
     """Where the run to resume is finished, or cannot be resumed with these options."""
-    if not cfg.resume:
+    if checkpoint is None:
         return
-    content = resume.state_of(cfg.resume)
+    content = resume.state(checkpoint.content, checkpoint.path)
     done, step, limit = epochs_done(content), content["global_step"], cfg.trainer.get("max_steps", -1)
     if done >= cfg.trainer.max_epochs:
         raise InputError(f"resume={cfg.resume}: has had its {done} epochs; ask for more, trainer.max_epochs={2 * done}{RISES}")
@@ -101,42 +115,27 @@ def check_data(cfg: DictConfig) -> None:
         log.warning("experiment=%s: trains on the phantom; for fastMRI add data=fastmri data.root=DIR", experiment)
 
 
-def check_second_stage(cfg: DictConfig) -> None:
+def check_second_stage(cfg: DictConfig, autoencoder: Checkpoint | None) -> None:
     """What would otherwise be found out when the first is spent, or all is encoded."""
     require_positive(cfg, "first.trainer.max_epochs", "first.data.batch_size")
     if not isinstance(cfg.model.variants, int) or cfg.model.variants < 0:
         raise InputError(f"model.variants={cfg.model.variants}: give a whole number, or 0 for none made beforehand")
-    given = cfg.model.autoencoder
-    if given and not Path(given).is_file():
-        raise InputError(
-            f"model.autoencoder={given}: no such checkpoint; train one, python train.py model=autoencoder, or leave this out"
-        )
-    check_codec(cfg)
+    demand_trainable(cfg)
     data = instantiate(cfg.data)
-    channels, known = data.transform.shape[0], data.conditioning
+    channels, known = data.spec.shape[0], data.spec.conditioning
     check_clamp(cfg, channels, latent=True)
-    codec = (
-        checkpoint.part("codec", checkpoint.read(given), given, cfg.trust)
-        if given
-        else instantiate(cfg.codec, image_channels=channels)
-    )
-    shape = codec.shape(data.transform.shape)
+    codec = autoencoder.codec() if autoencoder else instantiate(cfg.codec, image_channels=channels)
+    shape = codec.shape(data.spec.shape)
     fields = {"fields": list(known.fields)} if OmegaConf.is_missing(cfg.net, "fields") else {}
     net = instantiate(cfg.net, image_channels=shape[0], cond_dim=known.dim, **fields)
     try:
         with torch.no_grad():
             net(torch.zeros(1, *shape), torch.zeros(1), torch.zeros(1, known.dim))
     except InputError as reason:
-        sides = " x ".join(map(str, data.transform.shape[1:]))
+        sides = " x ".join(map(str, data.spec.shape[1:]))
         raise InputError(
             f"data: images of {sides} have codes of {shape[1]} x {shape[2]}, of which the network says: {reason}; give images of "
             "other sides (data.downsample, data.matrix, data.phantom.matrix), or a network of fewer levels (net.channels)"
         ) from None
     instantiate(cfg.schedule).steps(cfg.sampler.steps)
     instantiate(cfg.guided)(net)
-
-
-def check_codec(cfg: DictConfig) -> None:
-    """Where the codec is none that could be trained."""
-    if "image_channels" not in cfg.codec.keys():  # noqa: SIM118, a missing value is no member
-        raise InputError("codec=pixels: has nothing to be trained, and no codes; with this model= use codec=kl_f4 or codec=kl_f8")

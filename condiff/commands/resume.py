@@ -16,8 +16,10 @@ from hydra.core.override_parser.types import Override, OverrideType, Quote, Quot
 from hydra.errors import HydraException
 from torch import Tensor
 
-from condiff.checkpoint import checkpoint
+from condiff.checkpoint import Checkpoint
+from condiff.checkpoint.checkpoint import LOCAL
 from condiff.checkpoint.registry import LARGEST, WORD
+from condiff.checkpoint.run import data_root
 from condiff.errors import InputError, printable
 
 PARTS = {"data", "net", "schedule", "parameterization", "sampler", "guidance", "clamp", "averaging", "codec", "model"}
@@ -31,7 +33,7 @@ TRAINER = {
         "log_every_n_steps",
     )
 }  # fmt: skip
-ELSEWHERE = {*checkpoint.LOCAL, "autoencoder", "weaker"}  # fields of those parts that belong to a machine, or are paths
+ELSEWHERE = {*LOCAL, "autoencoder", "weaker"}  # fields of those parts that belong to a machine, or are paths
 STATE = {  # of Lightning's checkpoint, besides ours
     "epoch": int, "global_step": int, "pytorch-lightning_version": str, "state_dict": dict, "loops": dict, "callbacks": dict,
     "optimizer_states": list, "lr_schedulers": list, "hyper_parameters": dict, "current_model_state": dict,
@@ -58,9 +60,9 @@ def command_line(arguments: Sequence[str]) -> list[str]:
     path = next((word.partition("=")[2].strip("'\"") for word in arguments if word.startswith("resume=")), None)
     if path is None:
         return list(arguments)
-    config = checkpoint.read(path)["hyper_parameters"]
+    config = Checkpoint.read(path).config
     taken = overrides(config["overrides"], path)
-    root = checkpoint.root_of(path)
+    root = data_root(path)
     if root and not any(word.startswith(("data.root=", "+data.root=")) for word in arguments):
         taken.append(f"data.root={QuotedString(root, Quote.single).with_quotes()}")
     if config.get("init"):  # the network is the checkpoint's own, whatever its run began with
@@ -92,11 +94,6 @@ def overrides(words: Iterable[Any], path: str | Path) -> list[str]:
     if left:
         log.warning("resume: not taken from the checkpoint; give again what is wanted of it: %s", printable(" ".join(left)[:500]))
     return taken
-
-
-def state_of(path: str | Path) -> dict[str, Any]:
-    """`state` of a file. Raises InputError as `condiff.checkpoint.checkpoint.read` does, too."""
-    return state(checkpoint.read(path), path)
 
 
 def state(content: Mapping[str, Any], path: str | Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from condiff.data.fastmri.reader import Volume
+from condiff.data.image_spec import Read
 from condiff.data.transforms import sound
 from condiff.data.workers import cores, tracked, workers_for
 from condiff.errors import DataFault, InputError, printable
@@ -34,7 +35,6 @@ from condiff.renamed import first_name
 VERSION = 2  # part of the key: raise it when what is prepared changes
 ABANDONED = 3600  # seconds after which an unfinished file is nobody's
 log = logging.getLogger(__name__)
-Read = Callable[[Path], tuple[Tensor, tuple[float, float]]]
 Transform = Callable[[Tensor, tuple[float, float]], tuple[Tensor, float]]
 
 

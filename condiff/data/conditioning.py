@@ -36,7 +36,7 @@ class Conditioning(Protocol):
     @property
     def dim(self) -> int: ...
 
-    def learn(self, volumes: Iterable[Volume]) -> None: ...
+    def learned(self, volumes: Iterable[Volume]) -> "Conditioning": ...
 
     def of(self, volume: Volume, slices: Sequence[int]) -> Tensor: ...
 
@@ -59,8 +59,9 @@ class ContrastCondition:
     def dim(self) -> int:
         return sum(self.fields)
 
-    def learn(self, volumes: Iterable[Volume]) -> None:
-        """Nothing."""
+    def learned(self, volumes: Iterable[Volume]) -> "ContrastCondition":
+        """Itself: of contrasts there is nothing to learn."""
+        return self
 
     def of(self, volume: Volume, slices: Sequence[int]) -> Tensor:
         """Of some slices of a volume, [S, D]."""
@@ -110,7 +111,7 @@ class AcquisitionCondition:
     recoveries alone), flip (degrees), field (T). Values are scaled to [-1, 1] over what was seen in training.
 
     Args:
-        ranges: seen in training; None until `learn` is called.
+        ranges: seen in training; None before `learned`.
         features: `piecewise_linear`; `periodic` in checkpoints made before there was a choice.
     """
 
@@ -130,16 +131,16 @@ class AcquisitionCondition:
     def dim(self) -> int:
         return sum(self.fields)
 
-    def learn(self, volumes: Iterable[Volume]) -> None:
-        """Take the ranges of some volumes, unless there are ranges already."""
+    def learned(self, volumes: Iterable[Volume]) -> "AcquisitionCondition":
+        """The same with the ranges of some volumes; itself where it has ranges already."""
         if self.ranges is not None:
-            return
+            return self
         found: dict[str, dict[str, list[float]]] = {contrast: {} for contrast in self.contrasts}
         for volume in volumes:
             for name, value in parameters(volume).items():
                 lowest, highest = found[volume.contrast].get(name, (value, value))
                 found[volume.contrast][name] = [min(lowest, value), max(highest, value)]
-        self.ranges = found
+        return AcquisitionCondition(self.contrasts, found, self.features)
 
     def of(self, volume: Volume, slices: Sequence[int]) -> Tensor:
         """Of some slices of a volume, [S, D]."""
@@ -201,7 +202,7 @@ class AcquisitionCondition:
         """Lowest and highest seen, of a contrast or of all."""
         if name == "slice":
             return 0.0, 1.0
-        assert self.ranges is not None, "learn() comes first"
+        assert self.ranges is not None, "learned() comes first"
         seen = [ranges[name] for own, ranges in self.ranges.items() if name in ranges and contrast in (None, own)]
         return min((low for low, _ in seen), default=1.0), max((high for _, high in seen), default=0.0)
 

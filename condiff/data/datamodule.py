@@ -4,22 +4,25 @@ import logging
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from condiff.data.augment import Augment
-from condiff.data.cache import Cache, Read, Stack, spelled
+from condiff.data.cache import Cache, spelled
 from condiff.data.conditioning import Conditioning
+from condiff.data.datasets import Sample, Slices
 from condiff.data.fastmri.reader import Volume
 from condiff.data.identity import Fingerprints
-from condiff.data.index import NAMED, Index, index
+from condiff.data.image_spec import ImageSpec, Read
+from condiff.data.index import NAMED, Index, index, table
 from condiff.data.index_sampler import Order, Stream
 from condiff.data.latents import Encode, Encoded, Latents, encoded, named
 from condiff.data.phantom.volumes import Phantom
@@ -33,55 +36,6 @@ from condiff.seeds import derive_seed
 
 MEASURED = 512  # images; the distances between them are as many squared
 log = logging.getLogger(__name__)
-
-
-class Sample(NamedTuple):
-    """An image [C, H, W] and what is known of it [D]; in a batch [B, C, H, W] and [B, D]."""
-
-    image: Tensor
-    cond: Tensor
-
-
-class Slices(Dataset[Sample]):
-    """The slices of some volumes, ready on the disk, one read at a time.
-
-    Args:
-        stacks: the volumes' images.
-        chosen: which slices of each.
-        cond: [N, D].
-
-    Attributes:
-        volume, slice: [N], index into ``volumes`` and into the volume of each.
-    """
-
-    def __init__(self, volumes: list[Volume], stacks: list[Stack], chosen: list[range], cond: Tensor):
-        self.volumes, self.stacks, self.chosen, self.cond = volumes, stacks, chosen, cond
-        self.volume = torch.tensor([i for i, some in enumerate(chosen) for _ in some], dtype=torch.long)
-        self.slice = torch.tensor([j for some in chosen for j in some], dtype=torch.long)
-
-    def __len__(self) -> int:
-        return len(self.volume)
-
-    def __getitem__(self, index: int) -> Sample:
-        return Sample(self.stacks[self.volume[index]][int(self.slice[index])], self.cond[index])
-
-    @property
-    def contrasts(self) -> list[str]:
-        """Of every slice."""
-        return [self.volumes[index].contrast for index in self.volume.tolist()]
-
-    def images(self, chosen: Tensor | None = None) -> Tensor:
-        """Those images, or all, [n, C, H, W]."""
-        indices = range(len(self)) if chosen is None else chosen.tolist()
-        if not len(indices):
-            return torch.empty(0, *(self.stacks[0].shape[1:] if self.stacks else ()))
-        return torch.stack([self[index].image for index in indices])
-
-    def examples(self, contrast: str | None, n: int) -> Tensor:
-        """At most n images of a contrast (None: of any), spread evenly over the set, [n, C, H, W]."""
-        mine = torch.tensor([contrast in (None, volume.contrast) for volume in self.volumes], dtype=torch.bool)
-        there = mine[self.volume].nonzero()[:, 0] if len(self) else torch.empty(0)
-        return self.images(there[torch.linspace(0, len(there) - 1, min(n, len(there))).round().long()])
 
 
 class MRIDataModule(L.LightningDataModule):
@@ -133,8 +87,9 @@ class MRIDataModule(L.LightningDataModule):
     ):
         super().__init__()
         self.root, self.cache = Path(root).expanduser(), Path(cache).expanduser()
-        self.transform, self.conditioning = transform(matrix=matrix, downsample=downsample), conditioning(contrasts=contrasts)
-        self.ready, self.select = Cache(self.cache, read, self.transform), select
+        made = transform(matrix=matrix, downsample=downsample), conditioning(contrasts=contrasts)
+        self.spec = ImageSpec(read, *made, select.merge or {})
+        self.ready, self.select = Cache(self.cache, read, self.spec.transform), select
         self.volumes_per_contrast, self.held_out_per_contrast = volumes_per_contrast, held_out_per_contrast
         self.batch_size, self.steps_per_epoch, self.order = batch_size, steps_per_epoch, order
         self.augment, self.seed, self.loaders, self.shard = augment, seed, loaders, shard
@@ -159,7 +114,7 @@ class MRIDataModule(L.LightningDataModule):
             return
         split = self.split()
         self.patients = {volume.patient for volume in split.train}
-        self.conditioning.learn(split.train)
+        self.spec = replace(self.spec, conditioning=self.spec.conditioning.learned(split.train))
         self.train, self.val = self.slices(split.train, "training"), self.slices(split.val, "validation")
         self.test = self.slices(split.test, "test")
         for name, part in (("train", self.train), ("validate", self.val)):
@@ -178,8 +133,8 @@ class MRIDataModule(L.LightningDataModule):
     def split(self) -> Split:
         """Which volumes to train, validate and test on; reads headers alone. Raises InputError as `index` and the split do."""
         numbers = self.volumes_per_contrast, self.held_out_per_contrast, self.seed
-        for contrast, other in (self.select.merge or {}).items():
-            if contrast in self.conditioning.contrasts:
+        for contrast, other in self.spec.merge.items():
+            if contrast in self.spec.contrasts:
                 raise InputError(
                     f"data.contrasts: {contrast} counts as {other}; leave it out, or keep them apart with data.select.merge=null"
                 )
@@ -188,7 +143,20 @@ class MRIDataModule(L.LightningDataModule):
             raise InputError(
                 f"data.select: none of the {len(self.index.volumes)} volumes of {self.root} fits {self.select}; ask for less"
             )
-        return split_by_patient(wanted, self.conditioning.contrasts, *numbers)
+        return split_by_patient(wanted, self.spec.contrasts, *numbers)
+
+    def prepared_example(self, contrast: str | None) -> Tensor | None:
+        """A validation image [1, C, H, W] that is in the cache, or None; nothing is indexed or prepared for it."""
+        if not table(self.root, self.cache).is_file():
+            return None
+        with suppress(InputError):
+            for volume in self.split().val:
+                if contrast in (None, volume.contrast) and self.ready.file(volume).is_file():
+                    with suppress(ValueError):  # its images could not be made
+                        stack = self.ready.open(volume)
+                        chosen = self.select.of(len(stack))
+                        return stack[chosen[len(chosen) // 2]][None]
+        return None
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -255,8 +223,8 @@ class MRIDataModule(L.LightningDataModule):
         kept = [volume for volume in volumes if volume.path not in failed]
         stacks = [self.ready.open(volume) for volume in kept]
         chosen = [self.select.of(len(stack)) for stack in stacks]
-        cond = [self.conditioning.of(volume, some) for volume, some in zip(kept, chosen, strict=True)]
-        return Slices(kept, stacks, chosen, torch.cat([torch.empty(0, self.conditioning.dim), *cond]))
+        cond = [self.spec.conditioning.of(volume, some) for volume, some in zip(kept, chosen, strict=True)]
+        return Slices(kept, stacks, chosen, torch.cat([torch.empty(0, self.spec.conditioning.dim), *cond]))
 
     def encode(self, encode: Encode, weights: Sequence[Tensor], variants: int) -> None:
         """Train on codes, of so many augmented variants of each image, kept in the cache; ``weights`` are what encodes."""

@@ -99,18 +99,23 @@ def file_stem(contrast: str) -> str:
     return contrast
 
 
+def save_volume(path: Path, images: Tensor, pixel_mm: float, about: str = DESCRIPTION) -> None:
+    """Images [S, H, W] as the slices of one NIfTI volume; its orientation is unknown, as in `save_nifti`."""
+    values = images.float().cpu().numpy().transpose(2, 1, 0)
+    affine = np.diag([pixel_mm, pixel_mm, SLICE_THICKNESS_MM, 1.0])
+    affine[:2, 3] = [-(size - 1) / 2 * pixel_mm for size in values.shape[:2]]
+    volume = nib.Nifti1Image(values, affine)
+    volume.set_sform(affine, code=0)
+    volume.set_qform(affine, code=0)
+    volume.header.set_xyzt_units("mm")
+    volume.header["descrip"] = about
+    nib.save(volume, path)
+
+
 def _save_nifti(
     folder: Path, images: Tensor, contrasts: Sequence[str], seeds: Sequence[int], pixel_mm: float, suffix: str
 ) -> None:
     names = [f"{file_stem(contrast)}_{seed:06d}{suffix}.nii.gz" for contrast, seed in zip(contrasts, seeds, strict=True)]
     folder.mkdir(parents=True, exist_ok=True)
-    affine = np.diag([pixel_mm, pixel_mm, SLICE_THICKNESS_MM, 1.0])
     for image, name in zip(images, names, strict=True):
-        slice_ = image.float().cpu().numpy().T[:, :, None]
-        affine[:2, 3] = [-(size - 1) / 2 * pixel_mm for size in slice_.shape[:2]]
-        volume = nib.Nifti1Image(slice_, affine)
-        volume.set_sform(affine, code=0)
-        volume.set_qform(affine, code=0)
-        volume.header.set_xyzt_units("mm")
-        volume.header["descrip"] = DESCRIPTION
-        nib.save(volume, folder / name)
+        save_volume(folder / name, image[None], pixel_mm)

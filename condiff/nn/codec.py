@@ -6,6 +6,8 @@ from torch import Tensor, nn
 class Codec(nn.Module):
     """An image and its code: what the diffusion sees, and the way back."""
 
+    is_latent = True  # whether codes are anything else than the images
+
     def shape(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
         """[C, H, W] of an image -> [c, h, w] of its code."""
         raise NotImplementedError
@@ -25,6 +27,8 @@ class Codec(nn.Module):
 
 class Pixels(Codec):
     """Diffusion in image space: nothing to encode."""
+
+    is_latent = False
 
     def shape(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
         """The same."""

@@ -23,7 +23,7 @@ from condiff.mri.fourier import centre_crop, fft2c, fit, ifft2c, to_channels, to
 from condiff.reconstruction.measurement import Grid, Measurement, measure
 from condiff.reconstruction.metrics import calibration, similarity
 from condiff.reconstruction.solver import Solver
-from condiff.sampling.distributed import Cost, counted
+from condiff.sampling.cost import SamplingCost, count_evaluations
 from condiff.seeds import derive_seed
 
 SHOWN = 3  # slices in the figure
@@ -118,13 +118,13 @@ def reconstruct(
         typical: images [N, H, W] of the prior, which the scale is corrected by.
         about: written beside the numbers.
     """
-    cost, scanned = Cost(), scan(acquired, slices, device, typical)
+    cost, scanned = SamplingCost(), scan(acquired, slices, device, typical)
     measured, name = scanned.measured, acquired.volume.path.name
     failed = [slices[place] for place in measured.failed]
     places = [place for place in range(len(slices)) if place not in measured.failed]
     slices, cond = [slices[place] for place in places], None if cond is None else cond[places]
     begin = time.monotonic()
-    with counted(cost), recorded_residuals() as residuals:
+    with count_evaluations(cost), recorded_residuals() as residuals:
         samples, way = solver(measured, places, [(name, index) for index in slices], cond, on_step)  # [K, S, H, W]
     seconds = scanned.seconds + (time.monotonic() - begin) / len(slices)
     measured = measured.to(torch.device("cpu"))

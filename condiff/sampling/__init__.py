@@ -1,6 +1,18 @@
 """Samples of a trained model: what is asked for, a batch of it, many on all devices, and translation."""
 
-from condiff.sampling.batch import FRAMES, decoded, draw, frame_indices
-from condiff.sampling.requests import ANY, MOVING, Draw, plan, requested
+from condiff.sampling.batch import FRAMES, Sampling, decoded, frame_indices, sample, sample_batch
+from condiff.sampling.requests import ANIMATED, ANY, SampleRequest, make_requests, resolve_contrasts
 
-__all__ = ["ANY", "FRAMES", "MOVING", "Draw", "decoded", "draw", "frame_indices", "plan", "requested"]
+__all__ = [
+    "ANIMATED",
+    "ANY",
+    "FRAMES",
+    "SampleRequest",
+    "Sampling",
+    "decoded",
+    "frame_indices",
+    "make_requests",
+    "resolve_contrasts",
+    "sample",
+    "sample_batch",
+]

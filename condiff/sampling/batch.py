@@ -1,58 +1,90 @@
-"""A batch of samples of a trained system, and what to show of how they came about."""
+"""A batch of samples, and the states on their way from noise."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from condiff.data.conditioning import Conditioning
+from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.generate import generate, variance_preserving
 from condiff.diffusion.guidance import Guidance, finite
+from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import Sampler
 from condiff.errors import NotANumber
-from condiff.sampling.requests import Draw
-from condiff.training import DiffusionSystem
+from condiff.sampling.requests import SampleRequest
 
 FRAMES = 24  # an animation or a strip needs no more of the states of a sample
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How samples are drawn.
+
+    Attributes:
+        sampler: one of `condiff.diffusion.samplers`.
+        guidance: denoiser -> denoiser.
+        steps: of the sampler.
+        batch_size: images at once, of each process.
+    """
+
+    sampler: Sampler
+    guidance: Guidance
+    steps: int
+    batch_size: int = 32
+
+    def check(self, model: DiffusionModel) -> None:
+        """Raise InputError, before anything is spent, for steps or guidance that the model cannot be sampled with."""
+        model.schedule.steps(self.steps)
+        self.guidance(model)
+
+
 @torch.no_grad()
-def draw(
-    system: DiffusionSystem,
-    conditioning: Conditioning,
-    draws: Sequence[Draw],
-    shape: Sequence[int],
-    sampler: Sampler,
-    guidance: Guidance,
-    steps: int,
+def sample_batch(
+    model: DiffusionModel,
+    spec: ImageSpec,
+    requests: Sequence[SampleRequest],
+    how: Sampling,
     on_step: Callable[[], None] = lambda: None,
 ) -> list[Tensor]:
-    """A batch of images: of those that are watched the states [F, C, H, W] of `frame_indices`, of others the sample [1, C, H, W].
+    """A batch of images: of recorded requests the states [F, C, H, W] of `frame_indices`, of others the sample [1, C, H, W].
 
     The first state is noise, the last the sample; each is divided by sqrt(1 + sigma^2) for display. No other is decoded.
 
     Raises:
         NotANumber: the network's output is not finite.
     """
-    sigmas = system.schedule.steps(steps)
-    watched, kept = [index for index, item in enumerate(draws) if item.watched], {*frame_indices(steps)[:-1]}
-    size, code = (shape[-2], shape[-1]), system.codec.shape((shape[0], shape[1], shape[2]))
-    known = torch.stack([conditioning.encode(item.contrast, item.known, item.extrapolate) for item in draws]).to(system.device)
-    cond = known if system.conditional and known.any() else None  # None: there is nothing to guide by
-    seeds, ways = [item.seed for item in draws], []
-    for index, x in enumerate(generate(guidance(finite(system)), sampler, sigmas, seeds, code, cond, system.device)):
-        if watched and index in kept:
-            ways.append(decoded(system, variance_preserving(x[watched], sigmas[index]), size))
+    sigmas, size, code = model.schedule.steps(how.steps), (spec.shape[1], spec.shape[2]), model.codec.shape(spec.shape)
+    recorded, kept = [index for index, item in enumerate(requests) if item.record], {*frame_indices(how.steps)[:-1]}
+    known = torch.stack([spec.conditioning.encode(item.contrast, item.known, item.extrapolate) for item in requests])
+    cond = known.to(model.device) if model.conditional and known.any() else None  # None: there is nothing to guide by
+    seeds, frames = [item.seed for item in requests], []
+    walk = generate(how.guidance(finite(model)), how.sampler, sigmas, seeds, code, cond, model.device)
+    for index, x in enumerate(walk):
+        if recorded and index in kept:
+            frames.append(decoded(model, variance_preserving(x[recorded], sigmas[index]), size))
         on_step()
-    states = [*decoded(system, x, size)[:, None]]
-    for position, index in enumerate(watched):
-        states[index] = torch.cat([torch.stack([frame[position] for frame in ways]), states[index]])
+    states = [*decoded(model, x, size)[:, None]]
+    for position, index in enumerate(recorded):
+        states[index] = torch.cat([torch.stack([frame[position] for frame in frames]), states[index]])
     return states
 
 
-def decoded(system: DiffusionSystem, x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images [B, C, H, W] of codes, on the CPU. Raises NotANumber where the codec makes what is not finite."""
-    images = system.codec.decode(x, size).float().cpu()
+def sample(
+    model: DiffusionModel,
+    spec: ImageSpec,
+    requests: Sequence[SampleRequest],
+    how: Sampling,
+    on_step: Callable[[], None] = lambda: None,
+) -> list[Tensor]:
+    """`sample_batch` of any number of requests, batch by batch."""
+    batches = (requests[begin : begin + how.batch_size] for begin in range(0, len(requests), how.batch_size))
+    return [states for batch in batches for states in sample_batch(model, spec, batch, how, on_step)]
+
+
+def decoded(model: DiffusionModel, x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images [B, C, H, W] of codes, on the CPU. Raises NotANumber where the codec's output is not finite."""
+    images = model.codec.decode(x, size).float().cpu()
     if not images.isfinite().all():
         raise NotANumber("the decoded images are not finite; give another checkpoint, or a smaller guidance.scale")
     return images

@@ -7,38 +7,47 @@ from condiff.data.conditioning import NOTHING, Known
 from condiff.errors import InputError
 
 ANY = "any"  # asks for no contrast
-MOVING = 3  # samples of each contrast in an animation
+ANIMATED = 3  # samples of each contrast in an animation
 
 
 @dataclass(frozen=True)
-class Draw:
-    """One image to draw: its contrast (None: any), its seed, what else is known, and whether its states are recorded."""
+class SampleRequest:
+    """One image to draw.
+
+    Attributes:
+        contrast: None is any.
+        seed: of its noise; the image depends on nothing else of the batch.
+        known: acquisition parameters.
+        extrapolate: whether these may lie outside the range of the training images.
+        record: whether its states on the way are kept.
+    """
 
     contrast: str | None
     seed: int
     known: Known = field(default_factory=dict)
     extrapolate: bool = False
-    watched: bool = False
+    record: bool = False
 
     @property
     def label(self) -> str:
-        return self.contrast or "any"
+        """The contrast, or "any"."""
+        return self.contrast or ANY
 
 
-def plan(
+def make_requests(
     contrasts: Sequence[str | None],
     num_samples: int,
     seed: int,
-    shared_noise: bool,
+    shared_noise: bool = False,
     known: Known = NOTHING,
     extrapolate: bool = False,
-    watched: int = 0,
-) -> list[Draw]:
-    """``num_samples`` draws of each contrast with seeds that count up from ``seed``.
+    record: int = 0,
+) -> list[SampleRequest]:
+    """``num_samples`` requests of each contrast with seeds that count up from ``seed``.
 
-    The states of the first ``watched`` of each are recorded.
-
-    With ``shared_noise`` every contrast has the same seeds: one noise path seen in all contrasts.
+    Args:
+        shared_noise: whether every contrast has the same seeds: the same noise, seen in all contrasts.
+        record: of how many of each contrast the states are kept, the first ones.
 
     Raises:
         InputError: fewer than one.
@@ -47,20 +56,20 @@ def plan(
         raise InputError(f"num_samples={num_samples}: ask for at least one of each contrast")
     stride = 0 if shared_noise else num_samples
     return [
-        Draw(c, seed + k * stride + i, known, extrapolate, i < watched)
-        for k, c in enumerate(contrasts)
+        SampleRequest(contrast, seed + k * stride + i, known, extrapolate, i < record)
+        for k, contrast in enumerate(contrasts)
         for i in range(num_samples)
     ]
 
 
-def requested(contrast: str | Sequence[str] | None, known: Sequence[str], conditional: bool) -> list[str | None]:
-    """The contrasts asked for, all of those known where none is. Raises InputError for what the model cannot do."""
+def resolve_contrasts(contrast: str | Sequence[str] | None, known: Sequence[str], conditional: bool) -> list[str | None]:
+    """The contrasts to draw; all that are known by default. Raises InputError for what the model cannot do."""
     if contrast is None:
         return list(known) if conditional else [None]
-    wanted: list[str | None] = [contrast] if isinstance(contrast, str) else list(contrast)
+    names = [contrast] if isinstance(contrast, str) else list(contrast)
     if not conditional:
         raise InputError(f"contrast={contrast}: this checkpoint is unconditional; leave contrast= out")
-    for name in wanted:
+    for name in names:
         if name not in (*known, ANY):
             raise InputError(f"contrast={name}: unknown to this checkpoint, which has {', '.join(known)}")
-    return [None if name == ANY else name for name in wanted]
+    return [None if name == ANY else name for name in names]

@@ -1,165 +1,80 @@
-"""Images of one contrast made into another: what to start from, and the way there."""
+"""Contrast translation: images of one contrast made into another."""
 
-import gzip
-import math
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
+from typing import NamedTuple
 
-import h5py
-import nibabel as nib
-import numpy as np
 import torch
 from torch import Tensor
 
-from condiff.data.datamodule import MRIDataModule
-from condiff.data.fastmri.header import FOV_MM, PIXEL_MM
-from condiff.data.fastmri.reader import label
-from condiff.data.transforms import Magnitude
-from condiff.diffusion.denoiser import Denoise
+from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.editing import translation, variation
+from condiff.diffusion.guidance import finite
+from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.noise import SeededNoise
-from condiff.diffusion.samplers import Sampler
-from condiff.errors import DataFault, InputError, printable
-from condiff.files import hdf5
-
-NIFTI = (".nii", ".nii.gz")
-MOST = 2**30  # bytes of a NIfTI file, unpacked
-AXIAL = (2, 1, 0)  # a RAS volume's axes as slices, rows from the back of the head to the front, columns
-KINDS = "give a volume (.h5, .nii or .nii.gz) or samples.h5"
+from condiff.errors import InputError
+from condiff.sampling.batch import Sampling, decoded
+from condiff.sampling.requests import SampleRequest
 
 
-def read(path: Path, data: MRIDataModule) -> tuple[Tensor, str | None]:
-    """Images [N, C, H, W] as the model knows them, and their contrast where the file gives it.
+class Source(NamedTuple):
+    """Images [N, C, H, W] of a model, and their contrast where it is known."""
 
-    A volume of fastMRI's layout, samples of `sample.py`, or a NIfTI volume, whose axial slices are taken.
-
-    Raises:
-        InputError: no such file, another kind of file, or images of another size.
-    """
-    if not path.is_file():
-        raise InputError(f"init={path}: no such file; {KINDS}")
-    try:
-        if path.name.lower().endswith(NIFTI):
-            return _nifti(path, data), None
-        with hdf5.opened(path) as file:
-            if hdf5.holds(file, "images"):
-                return _samples(file, data)
-        merge, acquisition = data.select.merge or {}, label(path).acquisition
-        return data.transform(*data.ready.read(path))[0], merge.get(acquisition, acquisition) or None
-    except DataFault as fault:
-        reason = str(fault).removeprefix(f"{printable(path)}: ")
-        raise InputError(f"init={path}: {reason}" + (f", or {KINDS}" if hdf5.UNREADABLE in reason else "")) from None
+    images: Tensor
+    contrast: str | None
 
 
-def _samples(file: h5py.File, data: MRIDataModule) -> tuple[Tensor, str | None]:
-    """Images that `sample.py` wrote. Raises DataFault for those of another model."""
-    found, contrasts = hdf5.dataset(file, "images", "f", "images"), hdf5.dataset(file, "contrast", "SO", "names")
-    assert found is not None
-    if found.shape[1:] != data.transform.shape or not len(found):
-        raise DataFault(
-            f"its images are {list(found.shape[1:])}, the model's {list(data.transform.shape)}; give those of the same model"
-        )
-    hdf5.check_memory(4 * found.size)
-    images = torch.from_numpy(hdf5.array(found).astype(np.float32))
-    if not images.isfinite().all():
-        raise DataFault("its images are not finite; give others")
-    return images, _one_name(contrasts) if contrasts is not None and contrasts.shape == (len(images),) else None
-
-
-def _one_name(contrasts: h5py.Dataset) -> str | None:
-    """What all say, read one after another, for each may be a reference to one long text; None where they differ."""
-    first = hdf5.array(contrasts, 0).item()
-    short = isinstance(first, bytes) and len(first) <= hdf5.LONGEST
-    same = short and all(hdf5.array(contrasts, index).item() == first for index in range(1, len(contrasts)))
-    return first.decode("utf-8", "backslashreplace") if same else None
-
-
-def _nifti(path: Path, data: MRIDataModule) -> Tensor:
-    """Images of the axial slices of a volume. Raises DataFault for anything but one volume of magnitudes."""
-    if not isinstance(data.transform, Magnitude):
-        raise DataFault("holds magnitudes, and the model makes complex images; give k-space, or a model of magnitudes")
-    content = _unpacked(path)
-    image = _parsed(content)
-    dtype, count = image.get_data_dtype(), math.prod(image.shape)
-    if len(image.shape) < 2 or math.prod(image.shape[3:]) != 1:
-        raise DataFault(f"is of shape {image.shape}; give one volume, or one slice")
-    if dtype.kind not in "fiu":
-        raise DataFault(f"is of type {dtype}; real magnitudes expected")
-    if not 0 < count * dtype.itemsize <= len(content):
-        raise DataFault(f"is of shape {image.shape} and type {dtype}, but holds {len(content)} bytes; copy it again")
-    hdf5.check_memory(4 * count)
-    try:
-        volume = nib.as_closest_canonical(image)
-        values = np.asarray(volume.dataobj, dtype=np.float32).reshape(*volume.shape[:3], *(1,) * (3 - volume.ndim))
-        width, height = (float(size) for size in volume.header.get_zooms()[:2])
-    except Exception as error:  # nibabel, and what it calls, have many for damaged files
-        raise _unreadable(error) from None
-    if not np.isfinite(values).all() or values.max() <= 0:
-        raise DataFault("is empty or not finite; give one volume of magnitudes")
-    fov = width * values.shape[0], height * values.shape[1]
-    if not all(PIXEL_MM[0] <= one <= PIXEL_MM[1] for one in (width, height)) or not all(
-        FOV_MM[0] <= one <= FOV_MM[1] for one in fov
-    ):
-        raise DataFault(
-            f"has pixels of {width:.3g} x {height:.3g} mm over {fov[0]:.3g} x {fov[1]:.3g} mm; pixels of {PIXEL_MM[0]:g} to "
-            f"{PIXEL_MM[1]:g} mm over {FOV_MM[0]:g} to {FOV_MM[1]:g} mm expected"
-        )
-    return data.transform(torch.from_numpy(values.transpose(AXIAL).copy()), (height, width))[0]
-
-
-def _unpacked(path: Path) -> bytes:
-    """All bytes of a file, compressed or not; at most ``MOST`` are read."""
-    try:
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        with (gzip.open if packed else open)(path, "rb") as file:
-            content = file.read(MOST + 1)
-    except Exception as error:  # gzip has many for damaged files
-        raise _unreadable(error) from None
-    if len(content) > MOST:
-        raise DataFault(f"holds more than {MOST / 2**30:g} GiB; give a part of it")
-    return content
-
-
-def _parsed(content: bytes) -> nib.Nifti1Image:
-    """The image, whose values are not decoded yet."""
-    for kind in (nib.Nifti1Image, nib.Nifti2Image):
-        if kind.header_class.may_contain_header(content):
-            try:
-                return kind.from_bytes(content)
-            except Exception as error:  # nibabel has many for damaged files
-                raise _unreadable(error) from None
-    raise _unreadable("no NIfTI header")
-
-
-def _unreadable(error: object) -> DataFault:
-    return DataFault(f"{hdf5.UNREADABLE} as NIfTI ({error}); copy it again")
+def steps_of(how: Sampling, strength: float | None) -> int:
+    """How often `translate` calls ``on_step`` for a batch."""
+    return 2 * how.steps - 1 if strength is None else round(strength * how.steps)
 
 
 @torch.no_grad()
 def translate(
-    denoise: Denoise,
-    images: Tensor,
-    sigmas: Tensor,
-    source: Tensor | None,
-    target: Tensor | None,
-    sampler: Sampler,
-    strength: float | None,
-    seeds: Sequence[int],
+    model: DiffusionModel,
+    spec: ImageSpec,
+    source: Source,
+    target: SampleRequest,
+    how: Sampling,
+    strength: float | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """[B, C, H, W] of the target's contrast: by `variation` with a strength, and without one by `translation`.
+    """The images [N, C, H, W] in another contrast.
+
+    Without a strength by dual diffusion bridges, which need the source's contrast (`condiff.diffusion.editing.translation`); with
+    one by SDEdit (`variation`).
 
     Args:
-        source, target: conditions [B, D].
-        seeds: [B], of the noise that `variation` adds.
+        target: its seed counts up with the images; SDEdit adds noise.
+
+    Raises:
+        InputError: as `check_source` does.
     """
-    noise = SeededNoise(seeds)
-    if strength is None:
-        way = translation(denoise, images, sigmas, source, target)
-    else:
-        way = variation(denoise, sampler, images, sigmas, strength, target, noise=noise)
-    for state in way:
-        images = state
-        on_step()
-    return images
+    check_source(model, spec, source, strength)
+    sigmas, size = model.schedule.steps(how.steps), (spec.shape[1], spec.shape[2])
+    denoise, encode = how.guidance(finite(model)), spec.conditioning.encode
+    conds = encode(source.contrast), encode(target.contrast, target.known, target.extrapolate)
+    parts = []
+    for begin in range(0, len(source.images), how.batch_size):
+        batch = source.images[begin : begin + how.batch_size].to(model.device)
+        before, after = (cond.expand(len(batch), -1).to(batch) for cond in conds)
+        x = model.codec.encode(batch)
+        if strength is None:
+            walk = translation(denoise, x, sigmas, before, after)
+        else:
+            noise = SeededNoise([target.seed + begin + index for index in range(len(batch))])
+            walk = variation(denoise, how.sampler, x, sigmas, strength, after, noise=noise)
+        for state in walk:
+            x = state
+            on_step()
+        parts.append(decoded(model, x, size))
+    return torch.cat(parts)
+
+
+def check_source(model: DiffusionModel, spec: ImageSpec, source: Source, strength: float | None) -> None:
+    """Raise InputError for an unconditional model, or a source whose contrast is needed or unknown."""
+    if not model.conditional:
+        raise InputError("ckpt: the model is unconditional, and knows no contrasts to translate between; give another")
+    if strength is None and source.contrast is None:
+        raise InputError("source: the contrast of the images is not known; give it, source=AXT1, or set strength")
+    if source.contrast is not None and source.contrast not in spec.contrasts:
+        raise InputError(f"source={source.contrast}: unknown to this model, which has {', '.join(spec.contrasts)}")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import Optimizer
 
-from condiff.data.datamodule import Sample
+from condiff.data.datasets import Sample
 from condiff.nn import KLAutoencoder
 from condiff.seeds import derive_seed
 from condiff.training.lr_schedules import scheduled
@@ -55,6 +55,11 @@ class AutoencoderSystem(L.LightningModule):
         self.codec, self.perceptual, self.discriminator = codec, perceptual, discriminator
         self.optimizer, self.lr_factor, self.seed = optimizer, lr_factor, seed
         self.weights, self.warmup, self.crop = dict(weights), warmup, crop
+
+    @property
+    def is_latent(self) -> bool:
+        """Whether the model is one of codes."""
+        return False
 
     @property
     def networks(self) -> list[nn.Module]:

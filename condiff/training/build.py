@@ -1,24 +1,33 @@
-"""What a run of train.py begins with: the system, its codec, weights it was given, and what the data say of both."""
+"""From a composed configuration, its data and the checkpoints it starts from to a system that can be trained.
 
+conf/build chooses from `diffusion`, `latent_diffusion` and `autoencoder`. Each returns the resolved configuration, in which
+nothing depends on the data any more, and the system that it describes; the configuration that it is given stays as it is.
+"""
+
+import copy
 import logging
 from dataclasses import astuple
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from condiff.checkpoint import checkpoint, registry
-from condiff.commands.cli import check_clamp
-from condiff.commands.preflight import check_codec
+from condiff.checkpoint import Checkpoint, registry
+from condiff.checkpoint.weights import fill, parameters_at_most
 from condiff.data.datamodule import MRIDataModule
+from condiff.data.image_spec import ImageSpec
+from condiff.data.statistics import Statistics
 from condiff.diffusion.schedules import Schedule
 from condiff.errors import InputError
-from condiff.nn import Codec, Pixels
-from condiff.training import AutoencoderSystem, DiffusionSystem, first_stage
+from condiff.nn import Codec
+from condiff.training import first_stage
+from condiff.training.autoencoder import AutoencoderSystem
+from condiff.training.diffusion import DiffusionSystem
 
 SIGNAL_LEFT = 0.05  # the linear chain of 1000 steps has 0.006, one of 200 with its betas unrescaled 0.36
 SPARE = 1000  # parameters that are not stored
+SECOND_STAGE = ("autoencoder", "variants")  # fields of model= that are of its data, and not the system's
 OTHER = (
     "resume={ckpt}: is damaged, or of another network, optimizer or data than asked for ({reason}); leave out what differs from "
     "its run, or begin a new run with its weights, init={ckpt}"
@@ -26,122 +35,176 @@ OTHER = (
 log = logging.getLogger(__name__)
 
 
-def begin(cfg: DictConfig, data: MRIDataModule, device: torch.device) -> DiffusionSystem | AutoencoderSystem:
-    """The system, what it is begun with, and the data as it wants them; what ``cfg`` leaves to those is filled in.
+class Origin(NamedTuple):
+    """The checkpoints that a run starts from, each read once: the run it resumes, the model it begins with, an autoencoder."""
+
+    resume: Checkpoint | None = None
+    init: Checkpoint | None = None
+    autoencoder: Checkpoint | None = None
+
+    @classmethod
+    def of(cls, cfg: DictConfig) -> "Origin":
+        """Those that a configuration names. A run that is resumed needs no other. Raises InputError as `Checkpoint.read` does."""
+        paths = {"resume": cfg.resume, "init": cfg.init, "autoencoder": OmegaConf.select(cfg, "model.autoencoder")}
+        if cfg.resume:
+            paths = {"resume": cfg.resume}
+        elif paths["autoencoder"] and cfg.init:
+            raise InputError(
+                "model.autoencoder, init: a model that a run begins with has an autoencoder of its own; give one of them"
+            )
+        return cls(**{option: Checkpoint.read(path, cfg.trust) for option, path in paths.items() if path})
+
+    @property
+    def first(self) -> tuple[str, Checkpoint] | tuple[None, None]:
+        """The one that codec and patients are taken from, and its option; None where there is none."""
+        options = {"resume": self.resume, "init": self.init, "model.autoencoder": self.autoencoder}
+        return next(((option, one) for option, one in options.items() if one is not None), (None, None))
+
+
+def with_conditioning(cfg: DictConfig, origin: Origin) -> DictConfig:
+    """The configuration with the conditioning of the model that is resumed or begun with: its ranges and features."""
+    source = origin.resume or origin.init
+    own = source.config["data"].get("conditioning") if source else None
+    if source is None or not isinstance(own, dict) or own.get("_target_") != cfg.data.conditioning._target_:
+        return cfg
+    registry.check("conditioning", own, source.path, source.trust)
+    cfg = copy.deepcopy(cfg)
+    cfg.data.conditioning = own
+    return cfg
+
+
+def diffusion(cfg: DictConfig, origin: Origin, data: MRIDataModule, device: torch.device) -> tuple[DictConfig, DiffusionSystem]:
+    """A diffusion model of images, or of the codes of a model that it begins with."""
+    return _diffusion(cfg, origin, data, device, codec_of(cfg, origin, data, device))
+
+
+def latent_diffusion(
+    cfg: DictConfig, origin: Origin, data: MRIDataModule, device: torch.device
+) -> tuple[DictConfig, DiffusionSystem]:
+    """A diffusion model of an autoencoder's codes, made of the training set beforehand."""
+    codec = codec_of(cfg, origin, data, device)
+    option, source = origin.first
+    if source is None or not codec.is_latent:
+        raise InputError(
+            f"{option}={source.path if source else None}: is a model of pixels, and has no autoencoder; give one of "
+            "model=autoencoder"
+        )
+    sizes = (" x ".join(map(str, size)) for size in (codec.shape(data.spec.shape), data.spec.shape))
+    log.info("the codec is that of %s: codes of %s for images of %s", source.path, *sizes)
+    if cfg.model.variants:
+        first_stage.encode_training_set(codec, data, cfg.model.variants, device)
+    return _diffusion(cfg, origin, data, device, codec)
+
+
+def autoencoder(
+    cfg: DictConfig, origin: Origin, data: MRIDataModule, device: torch.device
+) -> tuple[DictConfig, AutoencoderSystem]:
+    """The first stage of a latent model."""
+    if origin.init and not origin.resume:
+        raise InputError(f"init={origin.init.path}: starts a diffusion model; resume an autoencoder with resume=")
+    demand_trainable(cfg)
+    cfg = copy.deepcopy(cfg)
+    cfg.codec.image_channels = data.spec.shape[0]
+    return cfg, _built(cfg, origin)
+
+
+def _diffusion(
+    cfg: DictConfig, origin: Origin, data: MRIDataModule, device: torch.device, codec: Codec
+) -> tuple[DictConfig, DiffusionSystem]:
+    statistics = first_stage.statistics(codec, data, device)
+    log.info(
+        "measured on the training %s: sigma_data %.3g; noise levels worth learning at, log sigma %.2f ± %.2f; sigma_max %.3g",
+        "codes" if codec.is_latent else "images",
+        *astuple(statistics),
+    )
+    cfg = resolve(cfg, origin, data.spec, codec, statistics)
+    source = origin.resume or origin.init
+    system = _with_weights_of(source, cfg) if cfg.init and source else _built(cfg, origin)
+    warn_if_signal_is_left(system.model.schedule)
+    system.model.codec.load_state_dict(codec.state_dict())
+    return cfg, system
+
+
+def codec_of(cfg: DictConfig, origin: Origin, data: MRIDataModule, device: torch.device) -> Codec:
+    """The codec of the checkpoint that a run starts from, or a new one. Raises InputError where that is of other images."""
+    option, source = origin.first
+    if source is None:
+        if _has_field(cfg.codec, "image_channels"):
+            raise InputError(f"codec: {cfg.codec._target_} has to be trained; use it with model=latent or model=autoencoder")
+        return instantiate(cfg.codec)
+    if option != "model.autoencoder" and source.is_autoencoder:
+        raise InputError(
+            f"{option}={source.path}: is an autoencoder, the first stage; give it as model.autoencoder, or the whole command "
+            "once more with hydra.run.dir, which goes on with it"
+        )
+    first_stage.record_patients(source, data, resumed=option == "resume")
+    return first_stage.codec_of(source, data, device)
+
+
+def resolve(cfg: DictConfig, origin: Origin, spec: ImageSpec, codec: Codec, statistics: Statistics) -> DictConfig:
+    """A configuration of which nothing depends on the data any more; ``cfg`` stays as it is.
 
     Raises:
-        InputError: what it shall begin with is of another kind, or of other data.
+        InputError: the network that a run begins with is of other images or conditions.
     """
-    if "denoiser" not in cfg.model:
-        if cfg.init:
-            raise InputError(f"init={cfg.init}: begins a diffusion model; an autoencoder is gone on with by resume=")
-        check_codec(cfg)
-        cfg.codec.image_channels = data.transform.shape[0]
-        return built(cfg)
-    codec = codec_of(cfg, data, device)
-    check_clamp(cfg, data.transform.shape[0], latent=not isinstance(codec, Pixels))
-    fill_in(cfg, data, codec, device)
-    system = with_weights(cfg)
-    check_noise(system.schedule)
-    system.codec.load_state_dict(codec.state_dict())
+    cfg = copy.deepcopy(cfg)
+    with open_dict(cfg):
+        for name in SECOND_STAGE:
+            cfg[name] = cfg.model.pop(name, None)
+    _, source = origin.first
+    if source is not None:
+        cfg.codec = source.config["model"]["codec"]
+    begun, sizes = origin.resume or origin.init, {"image_channels": codec.shape(spec.shape)[0], "cond_dim": spec.conditioning.dim}
+    if cfg.init and begun:
+        for name in ("net", "parameterization"):
+            cfg[name] = begun.config["model"]["denoiser"].get(name, cfg[name])
+        for key, value in sizes.items():
+            if value != cfg.net[key]:
+                raise InputError(
+                    f"init={cfg.init}: its network has {key} {cfg.net[key]}, the data {value}; give data like its own"
+                )
+    else:
+        cfg.net.update(sizes)
+    if OmegaConf.is_missing(cfg.net, "fields"):
+        cfg.net.fields = list(spec.conditioning.fields)
+    cfg.model.fields = list(spec.conditioning.fields)
+    if _has_field(cfg.data.conditioning, "ranges"):
+        cfg.data.conditioning.ranges = spec.conditioning.ranges
+    if cfg.parameterization.get("sigma_data", statistics.sigma_data) is None:
+        cfg.parameterization.sigma_data = statistics.sigma_data
+    return cfg
+
+
+def _with_weights_of(source: Checkpoint, cfg: DictConfig) -> DiffusionSystem:
+    """The system, with the weights of a checkpoint."""
+    source.model()  # complains before anything is replaced
+    system = instantiate(cfg.model)
+    fill(system, source.content["state_dict"], source.path)
     return system
 
 
-def built(cfg: DictConfig) -> Any:
+def _built(cfg: DictConfig, origin: Origin) -> Any:
     """The system. Raises InputError where that is not the one that is resumed, before it takes any memory."""
-    if not cfg.resume or cfg.trust:  # your own classes need not allow to be built without
+    if origin.resume is None or cfg.trust:  # your own classes need not allow to be built without
         return instantiate(cfg.model)
-    state = checkpoint.read(cfg.resume)["state_dict"]
-    with torch.device("meta"), checkpoint.parameters_at_most(len(state) + SPARE, cfg.resume):
-        asked = instantiate(cfg.model).state_dict()
-    for name in asked.keys() & state.keys():
-        if asked[name].shape != state[name].shape:
-            sizes = f"size mismatch: {name} {list(state[name].shape)}, asked for {list(asked[name].shape)}"
-            raise InputError(OTHER.format(ckpt=cfg.resume, reason=sizes))
+    path, state = origin.resume.path, origin.resume.content["state_dict"]
+    with torch.device("meta"), parameters_at_most(len(state) + SPARE, path):
+        described = instantiate(cfg.model).state_dict()
+    for name in described.keys() & state.keys():
+        if described[name].shape != state[name].shape:
+            sizes = f"size mismatch: {name} {list(state[name].shape)}, asked for {list(described[name].shape)}"
+            raise InputError(OTHER.format(ckpt=path, reason=sizes))
     return instantiate(cfg.model)
 
 
-def codec_of(cfg: DictConfig, data: MRIDataModule, device: torch.device) -> Codec:
-    """Where the diffusion is to happen; for codes the data module is told to make them. Raises InputError as `begin` does."""
-    wanted = "autoencoder" in cfg.model
-    with open_dict(cfg):  # what is not the system's own
-        cfg.autoencoder, cfg.variants = cfg.model.pop("autoencoder", None), cfg.model.pop("variants", 0)
-    if cfg.autoencoder and cfg.init and not cfg.resume:
-        raise InputError(
-            "model.autoencoder, init: a model that a run begins with has an autoencoder of its own; give one of them"
-        )
-    key, path = next(((key, cfg[key]) for key in ("resume", "init", "autoencoder") if cfg[key]), ("", ""))
-    if not path:
-        if "image_channels" in cfg.codec.keys():  # noqa: SIM118, a missing value is no member
-            raise InputError(f"codec: {cfg.codec._target_} has to be trained; use it with model=latent or model=autoencoder")
-        return instantiate(cfg.codec)
-    content = checkpoint.read(path)
-    if key != "autoencoder" and "denoiser" not in content["hyper_parameters"]["model"]:
-        raise InputError(
-            f"{key}={path}: is an autoencoder, the first stage; give it as model.autoencoder, or the whole command "
-            "once more with hydra.run.dir, which goes on with it"
-        )
-    codec = first_stage.stage(content, path, data, device, cfg.trust, key == "resume")
-    if wanted and isinstance(codec, Pixels):
-        option = "model.autoencoder" if key == "autoencoder" else key
-        raise InputError(f"{option}={path}: is a model of pixels, and has no autoencoder; give one of model=autoencoder")
-    cfg.codec = content["hyper_parameters"]["model"]["codec"]
-    if wanted:
-        sizes = (" x ".join(map(str, size)) for size in (codec.shape(data.transform.shape), data.transform.shape))
-        log.info("the codec is that of %s: codes of %s for images of %s", path, *sizes)
-    if cfg.variants and not isinstance(codec, Pixels):
-        first_stage.cache(codec, data, cfg.variants, device)
-    return codec
+def demand_trainable(cfg: DictConfig) -> None:
+    """Raise InputError where the codec is not one that could be trained."""
+    if not _has_field(cfg.codec, "image_channels"):
+        raise InputError("codec=pixels: has nothing to be trained, and no codes; with this model= use codec=kl_f4 or codec=kl_f8")
 
 
-def with_weights(cfg: DictConfig) -> DiffusionSystem:
-    """The system, with the weights of ``init`` where there is one. Raises InputError where that is of other data."""
-    if not cfg.init:
-        return built(cfg)
-    path = cfg.resume or cfg.init  # a run that is resumed no longer needs what it began with
-    content = checkpoint.read(path)
-    checkpoint.part("denoiser", content, path, cfg.trust)  # complains before it replaces anything
-    wanted = {key: cfg.net[key] for key in ("image_channels", "cond_dim")}
-    for name in ("net", "parameterization"):
-        cfg[name] = content["hyper_parameters"]["model"]["denoiser"].get(name, cfg[name])
-    for key, value in wanted.items():
-        if value != cfg.net[key]:
-            raise InputError(f"init={cfg.init}: its network has {key} {cfg.net[key]}, the data {value}; give data like its own")
-    system = instantiate(cfg.model)
-    checkpoint.fill(system, content["state_dict"], path)
-    return system
-
-
-def fill_in(cfg: DictConfig, data: MRIDataModule, codec: Codec, device: torch.device) -> None:
-    """What the configuration leaves to the data; said, with what they suggest for the rest."""
-    found = first_stage.statistics(codec, data, device)
-    cfg.net.image_channels, cfg.net.cond_dim = codec.shape(data.transform.shape)[0], data.conditioning.dim
-    if OmegaConf.is_missing(cfg.net, "fields"):
-        cfg.net.fields = list(data.conditioning.fields)
-    cfg.model.fields = list(data.conditioning.fields)
-    if "ranges" in cfg.data.conditioning:
-        cfg.data.conditioning.ranges = data.conditioning.ranges
-    if cfg.parameterization.get("sigma_data", found.sigma_data) is None:
-        cfg.parameterization.sigma_data = found.sigma_data
-    log.info(
-        "measured on the training %s: sigma_data %.3g; noise levels worth learning at, log sigma %.2f ± %.2f; sigma_max %.3g",
-        "images" if isinstance(codec, Pixels) else "codes",
-        *astuple(found),
-    )
-
-
-def adopt(cfg: DictConfig) -> None:
-    """The conditioning that the network of ``resume`` or ``init`` was trained with: its ranges and features."""
-    path = cfg.resume or cfg.init
-    if path:
-        own = checkpoint.read(path)["hyper_parameters"]["data"].get("conditioning")
-        registry.check("conditioning", own, path, cfg.trust)
-        if isinstance(own, dict) and own.get("_target_") == cfg.data.conditioning._target_:
-            cfg.data.conditioning = own
-
-
-def check_noise(schedule: Schedule) -> None:
-    """Say what is left of an image at the last noise level; warn where samples would start without something they need."""
+def warn_if_signal_is_left(schedule: Schedule) -> None:
+    """Log what is left of an image at the last noise level; warn where samples would start without something they need."""
     log.info("schedule: up to sigma %.4g, terminal SNR %.2g", schedule.terminal_snr**-0.5, schedule.terminal_snr)
     if schedule.signal_left > SIGNAL_LEFT:
         log.warning(
@@ -149,3 +212,21 @@ def check_noise(schedule: Schedule) -> None:
             "rescale the betas (schedule.reference_steps=1000) or raise schedule.beta_max or sigma_max",
             schedule.signal_left,
         )
+
+
+def portable(config: Any) -> Any:
+    """A configuration without what names a place on this machine: text with a slash, and ``init`` but for whether it is given."""
+    if isinstance(config, list):
+        return [portable(value) for value in config if not _is_path(value)]
+    if not isinstance(config, dict):
+        return config
+    kept = {key: portable(value) for key, value in config.items() if not _is_path(value)}
+    return kept | ({"init": bool(config["init"])} if "init" in config else {})
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and ("/" in value or "\\" in value)
+
+
+def _has_field(node: DictConfig, name: str) -> bool:
+    return name in list(node)  # also where its value is missing

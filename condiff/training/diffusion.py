@@ -1,4 +1,4 @@
-"""The diffusion system: a denoiser, the noise levels it learns at, and how it is optimized."""
+"""The training of a diffusion model: its loss, the optimizer and the schedule of the learning rate."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -8,12 +8,13 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from condiff.data.datamodule import Sample
+from condiff.data.datasets import Sample
 from condiff.data.latents import Encoded
 from condiff.diffusion.denoiser import Denoiser
 from condiff.diffusion.losses import Loss, denoising
+from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.schedules import Schedule
-from condiff.nn import Codec, Pixels
+from condiff.nn import Codec
 from condiff.seeds import derive_seed
 from condiff.training.lr_schedules import scheduled
 
@@ -21,7 +22,7 @@ VALIDATION_LEVELS = 8
 
 
 class DiffusionSystem(L.LightningModule):
-    """Trains ``denoiser``; is itself a ``denoise(x, sigma, cond)``.
+    """Trains the denoiser of a `DiffusionModel`, ``model``.
 
     Args:
         denoiser: the network and its parameterization.
@@ -50,29 +51,24 @@ class DiffusionSystem(L.LightningModule):
         seed: int = 0,
     ):
         super().__init__()
-        self.denoiser, self.schedule, self.loss = denoiser, schedule, loss
-        self.codec: Codec = codec.requires_grad_(False)
+        self.model = DiffusionModel(denoiser, schedule, codec, conditional=p_uncond < 1)
+        self.loss = loss
         self.optimizer, self.lr_factor, self.seed = optimizer, lr_factor, seed
         self.p_uncond, self.p_unknown, self.fields = p_uncond, p_unknown, tuple(fields or ())
 
     @property
-    def conditional(self) -> bool:
-        """Whether it ever saw a condition."""
-        return self.p_uncond < 1
-
-    @property
-    def latent(self) -> bool:
-        """Whether the diffusion is of codes, not of images."""
-        return not isinstance(self.codec, Pixels)
+    def is_latent(self) -> bool:
+        """Whether the model is one of codes."""
+        return self.model.codec.is_latent
 
     @property
     def networks(self) -> list[nn.Module]:
         """What costs the time, and is worth compiling."""
-        return [self.denoiser.net]
+        return [self.model.denoiser.net]
 
     def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
         """x [B, C, H, W] at noise level sigma [B] or [] -> x0."""
-        return self.denoiser(x, sigma, cond)
+        return self.model(x, sigma, cond)
 
     def training_step(self, batch: Sample | Encoded, batch_idx: int) -> dict[str, Tensor]:
         """The loss; beside it each image's own, ``losses`` [B], and its noise level, ``sigma`` [B]."""
@@ -81,12 +77,14 @@ class DiffusionSystem(L.LightningModule):
         x0 = batch.z if isinstance(batch, Encoded) else self._encoded(batch.image)
         n = len(x0)
         keep = torch.rand(n, 1, generator=generator, device=self.device) >= self.p_uncond
-        sigma = self.schedule.sample(n, torch.Generator().manual_seed(derive_seed(self.seed, "sigma", *stream))).to(self.device)
+        sigma = self.model.schedule.sample(n, torch.Generator().manual_seed(derive_seed(self.seed, "sigma", *stream))).to(
+            self.device
+        )
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
         if self.p_unknown:
             keep = keep & self._subset(n, generator)
         progress = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
-        losses = self.loss(self.denoiser, x0, eps, sigma, batch.cond * keep, progress)
+        losses = self.loss(self.model.denoiser, x0, eps, sigma, batch.cond * keep, progress)
         loss = losses.mean()
         self.log("train/loss", loss, prog_bar=True)
         return {"loss": loss, "losses": losses.detach(), "sigma": sigma}
@@ -97,9 +95,9 @@ class DiffusionSystem(L.LightningModule):
         x0, n = self._encoded(batch.image), len(batch.image)
         image = torch.arange(n)  # heads have slices in the same order: shift, lest a level always meet the same slice
         level = (image + image // VALIDATION_LEVELS + 5 * batch_idx) % VALIDATION_LEVELS
-        levels = self.schedule.sigma((torch.arange(VALIDATION_LEVELS) + 0.5) / VALIDATION_LEVELS)
+        levels = self.model.schedule.sigma((torch.arange(VALIDATION_LEVELS) + 0.5) / VALIDATION_LEVELS)
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
-        loss = self.loss(self.denoiser, x0, eps, levels[level].to(self.device), batch.cond * self.conditional, 1.0)
+        loss = self.loss(self.model.denoiser, x0, eps, levels[level].to(self.device), batch.cond * self.model.conditional, 1.0)
         self.log("val/loss", loss.mean(), prog_bar=True, batch_size=n, sync_dist=True)
         for one in level.unique().tolist():
             mine = loss[(level == one).to(self.device)]
@@ -107,12 +105,12 @@ class DiffusionSystem(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         steps = int(self.trainer.estimated_stepping_batches)
-        return scheduled(self.optimizer(self.denoiser.parameters()), self.lr_factor, steps)
+        return scheduled(self.optimizer(self.model.denoiser.parameters()), self.lr_factor, steps)
 
     def _encoded(self, images: Tensor) -> Tensor:
         """In full precision, as codes that are made beforehand."""
         with torch.autocast(self.device.type, enabled=False), torch.no_grad():
-            return self.codec.encode(images.float())
+            return self.model.codec.encode(images.float())
 
     def _subset(self, n: int, generator: torch.Generator) -> Tensor:
         """Which numbers [n, D] of the conditions are known."""

@@ -1,71 +1,70 @@
-"""The second stage's beginning: from an autoencoder's checkpoint and the data to codes that a model can be trained on."""
+"""Latent diffusion: from the checkpoint of an autoencoder and the data to codes that the second stage is trained on."""
 
 import json
-from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock
 from torch import Tensor
 
-from condiff.checkpoint import checkpoint
+from condiff.checkpoint import Checkpoint
+from condiff.checkpoint.checkpoint import STAGES
 from condiff.data.cache import spelled
 from condiff.data.datamodule import MEASURED, MRIDataModule
 from condiff.data.latents import moments, named
 from condiff.data.statistics import Statistics, measure
 from condiff.errors import InputError
 from condiff.files.atomic import whole, writing
-from condiff.nn import Codec, Pixels
+from condiff.nn import Codec
 from condiff.seeds import derive_seed
 
 SCALE = ("shift", "scale")  # of a codec's state, what the second stage measures
 STREAM = "codes"  # of the augmentation that they are measured under
 
 
-def stage(
-    content: dict[str, Any],
-    path: str | Path,
-    data: MRIDataModule,
-    device: torch.device,
-    trust: Sequence[str] = (),
-    resumed: bool = False,
-) -> Codec:
-    """The codec in a checkpoint's content; where that is an autoencoder's own, standardised over all training images.
-
-    ``data`` receives the patients that the checkpoint was trained on elsewhere: all of them, or where its run is resumed those
-    of the stages before.
+def codec_of(checkpoint: Checkpoint, data: MRIDataModule, device: torch.device) -> Codec:
+    """The codec of a checkpoint; where that is an autoencoder's, standardised over all training images.
 
     Raises:
-        InputError: a codec of other images, or a checkpoint that has seen patients who are held out here.
+        InputError: a codec of other images.
     """
-    known = checkpoint.patients_in(content, path)
+    codec = checkpoint.codec()
+    if not codec.is_latent:
+        return codec
+    channels = checkpoint.spec().shape[0]
+    if channels != data.spec.shape[0]:
+        raise InputError(
+            f"{checkpoint.path}: was trained on images of {channels} channels, the data have {data.spec.shape[0]}; give others"
+        )
+    codec.to(device)
+    if checkpoint.is_autoencoder:
+        codec.standardise(*measured(codec, data, device))
+    return codec
+
+
+def record_patients(checkpoint: Checkpoint, data: MRIDataModule, resumed: bool) -> None:
+    """Give the data module the patients that a checkpoint was trained on elsewhere, which the new checkpoint records too.
+
+    All of them, or where its run is resumed those of the stages before.
+
+    Raises:
+        InputError: some are held out here, or there are more sets of patients than can be recorded.
+    """
+    known = checkpoint.training_patients
     held_out = data.held_out(known)
     if held_out:
         raise InputError(
-            f"{path}: was trained on {len(held_out)} patients who are held out here; give it the same data and data.seed"
+            f"{checkpoint.path}: was trained on {len(held_out)} patients who are held out here; give it the same data and "
+            "data.seed"
         )
     data.others = known[1:] if resumed else known  # the first are its own
-    if len(data.others) > checkpoint.STAGES:
+    if len(data.others) > STAGES:
         data.others = [some for some in data.others if not some.within(data.patients)]
-    if len(data.others) > checkpoint.STAGES:
+    if len(data.others) > STAGES:
         raise InputError(
-            f"{path}: it and the models that it began with were trained on {len(data.others)} sets of patients that are not "
-            f"here; {checkpoint.STAGES} can be recorded"
+            f"{checkpoint.path}: it and the models that it began with were trained on {len(data.others)} sets of patients that "
+            f"are not here; {STAGES} can be recorded"
         )
-    codec = checkpoint.part("codec", content, path, trust)
-    if isinstance(codec, Pixels):
-        return codec
-    made = checkpoint.build_data(content["hyper_parameters"], path, trust).transform.shape[0]
-    if made != data.transform.shape[0]:
-        raise InputError(
-            f"{path}: was trained on images of {made} channels, the data have {data.transform.shape[0]}; give others"
-        )
-    codec.to(device)
-    if "denoiser" not in content["hyper_parameters"]["model"]:
-        codec.standardise(*measured(codec, data, device))
-    return codec
 
 
 def measured(codec: Codec, data: MRIDataModule, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -86,7 +85,7 @@ def measured(codec: Codec, data: MRIDataModule, device: torch.device) -> tuple[T
 
 def statistics(codec: Codec, data: MRIDataModule, device: torch.device) -> Statistics:
     """Of the codes of training images."""
-    if isinstance(codec, Pixels):
+    if not codec.is_latent:
         return data.statistics
     images = data.augment(data.train.examples(None, MEASURED), generator_of(data))
     return measure(torch.cat([codes_of(codec, some, device) for some in images.split(16)]))
@@ -96,8 +95,8 @@ def generator_of(data: MRIDataModule) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(STREAM, data.seed))
 
 
-def cache(codec: Codec, data: MRIDataModule, variants: int, device: torch.device) -> None:
-    """Have the data module train on codes, made now where they are not there."""
+def encode_training_set(codec: Codec, data: MRIDataModule, variants: int, device: torch.device) -> None:
+    """Make the data module train on codes, made and kept in the cache now where they are not there."""
     data.encode(lambda images: codes_of(codec, images, device), [*codec.state_dict().values()], variants)
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from condiff.checkpoint import checkpoint
+from condiff.checkpoint import Checkpoint, run_folder
+from condiff.diffusion.model import DiffusionModel
 from condiff.errors import InputError
 from condiff.files import torch_archive
-from condiff.training import DiffusionSystem
+from condiff.renamed import upgraded_weights
 from condiff.training.ema import WIDEST, gamma, weights
 
 NEAR = 0.1  # of a run: how far from the step asked for an average may have been stored
@@ -29,7 +30,7 @@ def averaged(ckpt: str | Path, std: float, step: int | None = None) -> tuple[dic
         InputError: no stored averages beside the checkpoint, or none as early as ``step``; a width out of reach.
     """
     wanted = gamma(std)
-    content, steps = checkpoint.read(ckpt), stored(ckpt)
+    content, steps = Checkpoint.read(ckpt).content, stored(ckpt)
     step = max(steps) if step is None else step
     before = [at for at in steps if at <= step]
     if not before:
@@ -55,7 +56,7 @@ def averaged(ckpt: str | Path, std: float, step: int | None = None) -> tuple[dic
     return kept | {"state_dict": state, "global_step": step}, step, left
 
 
-def earlier(ckpt: str | Path, share: float, std: float, trust: Sequence[str] = ()) -> DiffusionSystem:
+def earlier(ckpt: str | Path, share: float, std: float, trust: Sequence[str] = ()) -> DiffusionModel:
     """The run's own model as it was after a share of its steps, to guide the finished one by.
 
     With a share of 1 it is the checkpoint as it stands, say a smaller model's.
@@ -66,8 +67,8 @@ def earlier(ckpt: str | Path, share: float, std: float, trust: Sequence[str] = (
     if not 0 < share <= 1:
         raise InputError(f"guidance.weaker.share={share}: give a share of the run, more than 0, at most 1")
     if share == 1:
-        return checkpoint.load(ckpt, trust)
-    finished = checkpoint.read(ckpt).get("global_step")
+        return Checkpoint.read(ckpt, trust).model()
+    finished = Checkpoint.read(ckpt).content.get("global_step")
     if not isinstance(finished, int):
         raise InputError(f"{ckpt}: does not say after how many steps it was made; give RUN/checkpoints/last.ckpt")
     near = min(stored(ckpt), key=lambda step: abs(step - share * finished))
@@ -76,12 +77,12 @@ def earlier(ckpt: str | Path, share: float, std: float, trust: Sequence[str] = (
             f"guidance.weaker.share={share}: of the {finished} steps of {ckpt} no average was stored near step "
             f"{share * finished:.0f}, the nearest is of step {near}; give another share"
         )
-    return checkpoint.assemble(averaged(ckpt, std, near)[0], ckpt, trust)
+    return Checkpoint(Path(ckpt), averaged(ckpt, std, near)[0], tuple(trust)).model()
 
 
 def stored(ckpt: str | Path) -> dict[int, Path]:
     """The files that `StoredAverages` left beside a checkpoint, by step. Raises InputError for none."""
-    folder = checkpoint.run_of(ckpt) / "averages"
+    folder = run_folder(ckpt) / "averages"
     files = {int(path.stem[5:]): path for path in sorted(folder.glob("step-*.pt")) if STEP.fullmatch(path.stem)}
     if not files:
         raise InputError(
@@ -105,7 +106,8 @@ def _average(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: its averages are not finite, or of an impossible width; delete it")
     if len(widths) > WIDTHS or not len(widths) == len(content["stds"]) == len(content["averages"]):
         raise InputError(f"{path}: holds {len(content['averages'])} averages of {len(content['stds'])} widths; delete it")
-    return content
+    averages = [upgraded_weights(average) for average in content["averages"]]
+    return content | {"averages": averages, "buffers": upgraded_weights(content["buffers"])}
 
 
 def _demand_same(average: dict[str, Tensor], other: dict[str, Tensor], state: dict[str, Tensor], ckpt: str | Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.faults.attacks import ATTACKS, Aim, arrange, snapshot, write
-from condiff.checkpoint import checkpoint, registry
+from condiff.checkpoint import Checkpoint, registry
 from condiff.commands import resume
 from condiff.errors import InputError
 
@@ -20,23 +20,26 @@ def good(trained_once):
     net = {"channels": [8], "blocks": [1], "attention": [False]}
     for config in (content["hyper_parameters"]["net"], content["hyper_parameters"]["model"]["denoiser"]["net"]):
         config |= net
-    system = registry.build("model", content["hyper_parameters"]["model"], "x")
+    denoiser = registry.build("denoiser", content["hyper_parameters"]["model"]["denoiser"], "x")
+    state = {f"model.denoiser.{name}": weight for name, weight in denoiser.state_dict().items()}
     optimizer, averages = content["optimizer_states"][0], content["callbacks"]["StoredAverages"]
     optimizer["state"] = dict(list(optimizer["state"].items())[:2])
     averages["averages"] = [average[:2] for average in averages["averages"]]
     few = dict(list(content["current_model_state"].items())[:2])
-    return content | {"state_dict": dict(system.state_dict()), "current_model_state": few}
+    return content | {"state_dict": state, "current_model_state": few}
 
 
 def everything(path, good):
     """All that entry points do with a checkpoint before they act on it; with parts that are a good one's, nothing."""
-    content = checkpoint.read(path)
-    resume.overrides(content["hyper_parameters"]["overrides"], path)
-    resume.state(content, path)
-    checkpoint.patients_in(content, path)
-    if not same(content["hyper_parameters"], good["hyper_parameters"]) or not same(content["state_dict"], good["state_dict"]):
-        checkpoint.part("codec", content, path)
-        checkpoint.data(checkpoint.assemble(content, path), path)
+    checkpoint = Checkpoint.read(path)
+    resume.overrides(checkpoint.config["overrides"], path)
+    resume.state(checkpoint.content, path)
+    _ = checkpoint.training_patients
+    if not same(checkpoint.config, good["hyper_parameters"]) or not same(checkpoint.content["state_dict"], good["state_dict"]):
+        checkpoint.codec()
+        checkpoint.model()
+        checkpoint.spec()
+        checkpoint.data()
 
 
 def same(one, other):

@@ -8,11 +8,14 @@ from collections import OrderedDict, defaultdict
 import pytest
 import torch
 
-from condiff.checkpoint import checkpoint, registry
+from condiff.checkpoint import Checkpoint, newest, registry, results_folder
+from condiff.checkpoint.run import data_root
 from condiff.commands import resume
 from condiff.data.identity import Fingerprints
 from condiff.errors import InputError
 from condiff.files import torch_archive
+from condiff.files.atomic import demand_no_way_out
+from condiff.training.build import portable
 
 NET = {
     "_target_": "condiff.nn.UNet", "image_channels": 1, "cond_dim": 4, "channels": [8], "blocks": [1], "attention": [False],
@@ -42,7 +45,8 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def made():
-    return {"state_dict": registry.build("model", MODEL, "x").state_dict(), "hyper_parameters": CONFIG}
+    denoiser = registry.build("denoiser", MODEL["denoiser"], "x").state_dict()
+    return {"state_dict": {f"model.denoiser.{name}": weight for name, weight in denoiser.items()}, "hyper_parameters": CONFIG}
 
 
 @pytest.fixture
@@ -64,11 +68,12 @@ def saved(tmp_path, content):
 
 
 def test_loads_weights_and_configuration(saved, content):
-    content["state_dict"]["denoiser.net.stem.bias"].fill_(0.25)
-    system = checkpoint.load(saved())
-    assert (system.denoiser.net.stem.bias == 0.25).all() and not system.training
-    assert not any(weight.requires_grad for weight in system.parameters())
-    assert system.hparams["model"]["_target_"] == "condiff.training.DiffusionSystem"
+    content["state_dict"]["model.denoiser.net.stem.bias"].fill_(0.25)
+    checkpoint = Checkpoint.read(saved())
+    model = checkpoint.model()
+    assert (model.denoiser.net.stem.bias == 0.25).all() and not model.training
+    assert not any(weight.requires_grad for weight in model.parameters())
+    assert checkpoint.config["model"]["_target_"] == "condiff.training.DiffusionSystem"
 
 
 @pytest.mark.parametrize(
@@ -90,13 +95,13 @@ def test_what_a_slot_does_not_admit_is_refused_by_name(saved, target, place):
     part = {"_target_": target, "path": "x"}
     path = saved(**{"codec": {"codec": part}, "nested": {"fields": {"a": [{"b": part}]}}, "list": {"fields": [part]}}[place])
     with pytest.raises(InputError, match=f"x.ckpt: names {target} for .*refused"):
-        checkpoint.load(path)
+        Checkpoint.read(path).model()
 
 
 @pytest.mark.parametrize("key", ["_args_", "_recursive_", "_convert_"])
 def test_other_settings_of_hydra_are_refused(saved, key):
     with pytest.raises(InputError, match=f"codec has '{key}' as"):
-        checkpoint.load(saved(codec={"_target_": "condiff.nn.Pixels", key: []}))
+        Checkpoint.read(saved(codec={"_target_": "condiff.nn.Pixels", key: []})).model()
 
 
 class Doubling(torch.nn.Module):
@@ -108,11 +113,11 @@ class Doubling(torch.nn.Module):
 def test_own_class_is_admitted_by_the_user_alone(saved, content):
     name = f"{__name__}.Doubling"
     content["hyper_parameters"]["model"]["denoiser"]["net"] = {"_target_": name, "factor": 3.0}
-    content["state_dict"] = {"denoiser.net.factor": torch.tensor(5.0)}
+    content["state_dict"] = {"model.denoiser.net.factor": torch.tensor(5.0)}
     path = saved()
     with pytest.raises(InputError, match=rf"names {name} for net, .*add trust=\[{name}\]"):
-        checkpoint.load(path)
-    assert checkpoint.load(path, [name]).denoiser.net.factor == 5
+        Checkpoint.read(path).model()
+    assert Checkpoint.read(path, [name]).model().denoiser.net.factor == 5
     with pytest.raises(InputError, match=r"trust=nowhere.Net: cannot be imported"):
         registry.build("net", {"_target_": "nowhere.Net"}, path, ["nowhere.Net"])
 
@@ -120,13 +125,13 @@ def test_own_class_is_admitted_by_the_user_alone(saved, content):
 @pytest.mark.parametrize("text", ["${oc.create:{_target_:os.getcwd}}", "/etc/passwd", "../../x", "a\nb"])
 def test_text_that_is_no_word_is_refused(saved, text):
     with pytest.raises(InputError, match="text there is a plain word"):
-        checkpoint.load(saved(fields=text))
+        Checkpoint.read(saved(fields=text)).model()
 
 
-@pytest.mark.parametrize("model", [{"p_uncond": "x"}, {"p_uncond": None}, {"seed": 1.5}, {"unknown": 3}])
-def test_arguments_of_another_kind_are_refused(saved, model):
-    with pytest.raises(InputError, match=r"does not fit condiff.training.DiffusionSystem"):
-        checkpoint.load(saved(**model))
+@pytest.mark.parametrize("p_uncond", ["x", None, True, -0.1, 2])
+def test_a_share_that_is_none_is_refused(saved, p_uncond):
+    with pytest.raises(InputError, match=r"its model has p_uncond=.*; a share expected"):
+        Checkpoint.read(saved(p_uncond=p_uncond)).model()
 
 
 def test_arguments_of_the_kinds_that_conf_gives_are_built():
@@ -148,7 +153,7 @@ def test_arguments_are_checked_where_an_object_gets_its_last_ones_later():
 )
 def test_absurd_numbers_are_refused(saved, value, problem):
     with pytest.raises(InputError, match=problem):
-        checkpoint.load(saved(fields=value))
+        Checkpoint.read(saved(fields=value)).model()
 
 
 @pytest.mark.parametrize("net", [{"blocks": [1_000_000]}, {"channels": [1_000_000]}, {"channels": [8] * 200}, {"attention": 3}])
@@ -157,7 +162,7 @@ def test_network_larger_than_its_weights_is_not_built(saved, content, net):
     with pytest.raises(
         InputError, match=r"x.ckpt: .*(a model of more|weights do not fit|cannot be built|one a level|does not fit)"
     ):
-        checkpoint.load(saved())
+        Checkpoint.read(saved()).model()
 
 
 def shadowed(mapping):
@@ -169,7 +174,7 @@ def shadowed(mapping):
 
 def test_a_dictionary_cannot_hide_what_it_holds(saved):
     with pytest.raises(InputError, match=r"names os.system for fields"):
-        checkpoint.load(saved(fields=shadowed({"_target_": "os.system"})))
+        Checkpoint.read(saved(fields=shadowed({"_target_": "os.system"}))).model()
 
 
 def ring():
@@ -216,14 +221,14 @@ def test_plain_values_come_back(tmp_path):
 def test_no_flipped_bit_changes_a_weight(saved):
     """Some lie in the padding between the weights, and do nothing."""
     path = saved()
-    whole, right = path.read_bytes(), checkpoint.load(path).state_dict()
+    whole, right = path.read_bytes(), Checkpoint.read(path).model().state_dict()
     refused = 0
     for place in range(50, len(whole), len(whole) // 60):
         damaged = bytearray(whole)
         damaged[place] ^= 4
         path.write_bytes(damaged)
         try:
-            found = checkpoint.load(path).state_dict()
+            found = Checkpoint.read(path).model().state_dict()
         except InputError:
             refused += 1
         else:
@@ -241,15 +246,15 @@ def test_compressed_and_foreign_archives_are_refused(tmp_path, saved):
         for name, content in entries.items():
             packed.writestr(name, content)
     with pytest.raises(InputError, match="compressed"):
-        checkpoint.load(path)
+        Checkpoint.read(path).model()
     with zipfile.ZipFile(path, "w") as script:
         for name, content in (entries | {"x/code/__torch__.py": b"x"}).items():
             script.writestr(name, content)
     with pytest.raises(InputError, match="not a checkpoint"):
-        checkpoint.load(path)
+        Checkpoint.read(path).model()
     torch.save({"a": 1}, path, _use_new_zipfile_serialization=False)
     with pytest.raises(InputError, match="not a readable checkpoint"):
-        checkpoint.load(path)
+        Checkpoint.read(path).model()
 
 
 @pytest.mark.parametrize("key", ["sampler", "guidance", "clamp"])
@@ -257,59 +262,59 @@ def test_way_of_sampling_that_names_code_is_refused(saved, content, key):
     """Entry points sample as the run did: what that was is looked at before anything is built."""
     content["hyper_parameters"][key] = {"walk": {"_target_": "os.system", "command": "x"}}
     with pytest.raises(InputError, match=r"x.ckpt: names os.system"):
-        checkpoint.load(saved())
+        Checkpoint.read(saved()).model()
 
 
 def test_absent_truncated_not_ours_and_edited(tmp_path, saved, content):
     with pytest.raises(InputError, match=r"nowhere.ckpt: no such checkpoint"):
-        checkpoint.load(tmp_path / "nowhere.ckpt")
+        Checkpoint.read(tmp_path / "nowhere.ckpt").model()
     path = saved()
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"x.ckpt: not a readable checkpoint; truncated"):
-        checkpoint.load(path)
+        Checkpoint.read(path).model()
     path.write_text("hello")
     with pytest.raises(InputError, match=r"x.ckpt: not a readable checkpoint"):
-        checkpoint.load(path)
+        Checkpoint.read(path).model()
     torch.save({"state_dict": {}}, path)
     with pytest.raises(InputError, match=r"x.ckpt: not a checkpoint of condiff"):
-        checkpoint.load(path)
+        Checkpoint.read(path).model()
     torch.save(torch.zeros(3), path)
     with pytest.raises(InputError, match=r"x.ckpt: not a checkpoint of condiff"):
-        checkpoint.load(path)
+        Checkpoint.read(path).model()
     content["state_dict"] = {}
     with pytest.raises(InputError, match=r"describes a model of more"):
-        checkpoint.load(saved())
+        Checkpoint.read(saved()).model()
 
 
 def test_newest(tmp_path):
     with pytest.raises(InputError, match=r"no checkpoint under"):
-        checkpoint.newest(tmp_path)
+        newest(tmp_path)
     for age, name in enumerate(("new", "old")):
         folder = tmp_path / name / "checkpoints"
         folder.mkdir(parents=True)
         (folder / "last.ckpt").touch()
         __import__("os").utime(folder / "last.ckpt", (1e9 - age, 1e9 - age))
-    assert checkpoint.newest(tmp_path).parts[-3] == "new"
+    assert newest(tmp_path).parts[-3] == "new"
 
 
 def test_what_is_stored_has_no_path():
     config = {"data": {"root": "/home/x", "matrix": 3, "shard": "1/1"}, "run": "runs/x", "init": "/a.ckpt", "words": ["a", "b/c"]}
-    assert checkpoint.portable(config) == {"data": {"matrix": 3}, "init": True, "words": ["a"]}
-    assert checkpoint.portable({"init": None})["init"] is False
+    assert portable(config) == {"data": {"matrix": 3}, "init": True, "words": ["a"]}
+    assert portable({"init": None})["init"] is False
 
 
 def test_root_is_read_from_the_folder_of_the_run(tmp_path):
     file, ckpt = tmp_path / "config.yaml", tmp_path / "checkpoints/last.ckpt"
     ckpt.parent.mkdir()
-    assert checkpoint.root_of(ckpt) == ""
+    assert data_root(ckpt) == ""
     file.write_text("data: {root: /a b, cache: /c, other: 3}\nrun: /x\n")
-    assert checkpoint.root_of(ckpt) == "/a b"
+    assert data_root(ckpt) == "/a b"
     for hostile in (
         "data: !!python/object/apply:os.system [x]", "data: [", "data: {root: [1]}", "data: {root: '${oc.env:HOME}'}",
         "[" * 60_000, "data: 3", "\0", "data: {root: /a}" + " " * 70_000,
     ):  # fmt: skip
         file.write_text(hostile)
-        assert checkpoint.root_of(ckpt) == ""
+        assert data_root(ckpt) == ""
 
 
 def test_results_stay_in_the_run(tmp_path):
@@ -317,15 +322,15 @@ def test_results_stay_in_the_run(tmp_path):
     for folder in (ckpt.parent, out):
         folder.mkdir(parents=True)
     (out / "inside").symlink_to(ckpt.parent)
-    assert checkpoint.results_of(ckpt, "evaluation", "last") == out.resolve()
+    assert results_folder(ckpt, "evaluation", "last") == out.resolve()
     (out / "evaluation.json").symlink_to(tmp_path / "thesis.txt")
     with pytest.raises(InputError, match="evaluation.json: is a link out of the run"):
-        checkpoint.results_of(ckpt, "evaluation", "last")
+        results_folder(ckpt, "evaluation", "last")
     __import__("os").mkfifo(tmp_path / "run/likelihood")
     with pytest.raises(InputError, match="likelihood: is no file"):
-        checkpoint.results_of(ckpt, "likelihood", "last")
+        results_folder(ckpt, "likelihood", "last")
     with pytest.raises(InputError, match=r"is a link out of the run|is no file"):
-        checkpoint.demand_no_way_out(tmp_path / "run", tmp_path / "run")
+        demand_no_way_out(tmp_path / "run", tmp_path / "run")
 
 
 # ---- patients
@@ -354,13 +359,13 @@ def test_fingerprints_of_versions_without_a_salt():
 def test_damaged_record_of_patients(content, state):
     content["MRIDataModule"] = {"patients": state}
     with pytest.raises(InputError, match="training patients"):
-        checkpoint.patients_in(content, "x.ckpt")
+        _ = Checkpoint("x.ckpt", content).training_patients
 
 
 def test_record_of_another_data_module_is_not_believed(content):
     content["EvilDataModule"] = {"patients": Fingerprints.of([]).state()}
     with pytest.raises(InputError, match="does not record its training patients"):
-        checkpoint.patients_in(content, "x.ckpt")
+        _ = Checkpoint("x.ckpt", content).training_patients
 
 
 # ---- what a resumed run takes
@@ -404,7 +409,7 @@ def test_overrides_are_a_list(saved, content):
     for overrides in ({"seed=1"}, {"seed=1": 2}, "seed=1", None):
         content["hyper_parameters"]["overrides"] = overrides
         with pytest.raises(InputError, match=re.escape("x.ckpt")):
-            checkpoint.read(saved())
+            Checkpoint.read(saved())
 
 
 def test_resumed_command_line_names_the_data_of_the_run(saved, content, tmp_path):
@@ -415,6 +420,10 @@ def test_resumed_command_line_names_the_data_of_the_run(saved, content, tmp_path
     assert words == ["seed=4", "net=unet_small", "data.root='/a\\'b'", f"init={path}", "trainer.max_epochs=9", f"resume={path}"]
     assert "data.root=/x" in resume.command_line([f"resume={path}", "data.root=/x"])
     assert resume.command_line(["a=1"]) == ["a=1"]
+
+
+def state_of(path):
+    return resume.state(Checkpoint.read(path).content, path)
 
 
 def test_state_for_lightning(saved, content):
@@ -430,7 +439,7 @@ def test_state_for_lightning(saved, content):
         },
         "MRIDataModule": {"patients": []}, "evil": {"x": 1},
     }  # fmt: skip
-    state = resume.state_of(saved())
+    state = state_of(saved())
     assert state["callbacks"] == {"EMA": {"latest_update_step": 2}} and "evil" not in state
     assert state["lr_schedulers"] == [{"last_epoch": 2, "base_lrs": [0.1], "lr_lambdas": [None]}]
     assert state["loops"] == loops and state["MRIDataModule"] == {"patients": []}
@@ -439,7 +448,7 @@ def test_state_for_lightning(saved, content):
     nested["fit_loop"]["epoch_progress"]["current"]["processed"] = {}
     content |= good | {"loops": nested}
     with pytest.raises(InputError, match=r"x.ckpt: its loops are not the counts"):
-        resume.state_of(saved())
+        state_of(saved())
     for key, wrong in {
         "epoch": "x",
         "loops": {"a": "/x"},
@@ -449,9 +458,9 @@ def test_state_for_lightning(saved, content):
     }.items():
         content |= good | {key: wrong}
         with pytest.raises(InputError, match=f"x.ckpt: its {key}"):
-            resume.state_of(saved())
+            state_of(saved())
     for key in ("epoch", "loops"):
         content |= good
         del content[key]
         with pytest.raises(InputError, match=f"x.ckpt: has no {key}, so it cannot be resumed"):
-            resume.state_of(saved())
+            state_of(saved())

@@ -11,9 +11,9 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from condiff.checkpoint import checkpoint
+from condiff.checkpoint import Checkpoint
 from condiff.data.conditioning import AcquisitionCondition, piecewise_linear
-from condiff.training.build import adopt
+from condiff.training.build import Origin, with_conditioning
 from tests.conftest import TINY_RUN as TINY
 from tests.conftest import bad, write_raw, write_volume
 from tests.test_conf import compose
@@ -39,8 +39,8 @@ def heads(tmp_path):
 
 def test_complex_through_training_sampling_and_evaluation(run_entry, tmp_path, capsys):
     run_entry("train.py", *TINY, "data.transform=complex", "data.downsample=1", "data.phantom.matrix=16")
-    system = checkpoint.load(tmp_path / "runs/now/checkpoints/last.ckpt")
-    assert system.hparams["net"]["image_channels"] == 2
+    checkpoint = Checkpoint.read(tmp_path / "runs/now/checkpoints/last.ckpt")
+    assert checkpoint.config["net"]["image_channels"] == 2
     run_entry("sample.py", "num_samples=2", "out=drawn", "format=nifti")
     with h5py.File(tmp_path / "drawn/samples.h5") as file:
         images = torch.from_numpy(file["images"][()])
@@ -101,10 +101,10 @@ def test_complex_without_kspace(run_entry, tmp_path, capsys):
 def test_acquisition(run_entry, tmp_path, capsys):
     protocols = ["data=phantom_protocols", "data.phantom.tr_factors=[0.8,1.25]", "data.phantom.te_factors=[0.8,1.25]"]
     run_entry("train.py", *protocols, "model=acquisition", *TINY)
-    system = checkpoint.load(tmp_path / "runs/now/checkpoints/last.ckpt")
-    ranges = system.hparams["data"]["conditioning"]["ranges"]
+    checkpoint = Checkpoint.read(tmp_path / "runs/now/checkpoints/last.ckpt")
+    ranges = checkpoint.config["data"]["conditioning"]["ranges"]
     assert ranges["AXT2"].keys() == {"tr", "te", "flip", "field"} and "ti" in ranges["AXFLAIR"]
-    assert sum(system.hparams["model"]["fields"]) == system.hparams["net"]["cond_dim"]
+    assert sum(checkpoint.config["model"]["fields"]) == checkpoint.config["net"]["cond_dim"]
     low, high = ranges["AXT2"]["te"]
     assert 82 <= low <= high <= 129
     assert "field=1.5: all training images have 2.8936" in bad(capsys, run_entry, "sample.py", "contrast=AXT2", "field=1.5")
@@ -138,9 +138,9 @@ def test_clamps_for_air_at_minus_one(run_entry, capsys):
 def test_a_run_that_begins_with_another_keeps_its_ranges(run_entry, tmp_path):
     asked = ["model=acquisition", *TINY, "trainer.max_epochs=1"]
     run_entry("train.py", "data=phantom_protocols", "data.phantom.te_factors=[0.5,2.0]", *asked)
-    first = checkpoint.load("runs/now/checkpoints/last.ckpt").hparams["data"]["conditioning"]["ranges"]
+    first = Checkpoint.read("runs/now/checkpoints/last.ckpt").config["data"]["conditioning"]["ranges"]
     run_entry("train.py", *asked, "init=runs/now/checkpoints/last.ckpt", "hydra.run.dir=runs/then")
-    assert checkpoint.load("runs/then/checkpoints/last.ckpt").hparams["data"]["conditioning"]["ranges"] == first
+    assert Checkpoint.read("runs/then/checkpoints/last.ckpt").config["data"]["conditioning"]["ranges"] == first
 
 
 @pytest.mark.parametrize("key", ["resume", "init"])
@@ -156,6 +156,6 @@ def test_a_run_keeps_the_features_of_the_checkpoint_it_continues(tmp_path, key):
     cfg = compose("train", "model=acquisition", f"{key}={tmp_path}/old.ckpt")
     new, old = AcquisitionCondition(["AXT2"], own["ranges"], piecewise_linear), AcquisitionCondition(["AXT2"], own["ranges"])
     assert instantiate(cfg.data.conditioning)(contrasts=["AXT2"]).dim == new.dim
-    adopt(cfg)
+    cfg = with_conditioning(cfg, Origin.of(cfg))
     found = instantiate(cfg.data.conditioning)(contrasts=["AXT2"]).encode("AXT2", {"te": 100})
     assert torch.equal(found, old.encode("AXT2", {"te": 100})) and not torch.equal(found, new.encode("AXT2", {"te": 100}))

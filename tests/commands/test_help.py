@@ -8,8 +8,8 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from condiff.commands import CONF
 from condiff.commands.help import help_text
+from condiff.configuration import CONF
 from tests.conftest import ROOT
 
 COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml"))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from condiff.checkpoint import checkpoint
+from condiff.checkpoint import Checkpoint
 from condiff.commands import reconstruct
 from condiff.data.fastmri.reader import read_acquired
 from condiff.mri.fourier import fit, ifft2c, rss, to_channels
@@ -360,7 +360,7 @@ def test_bad_input(prior, run_entry, capfd, tmp_path, arguments, names):
 
 
 def test_nobody_it_was_trained_on(prior, run_entry, capsys):
-    known = checkpoint.patients(prior)
+    known = Checkpoint.read(prior).training_patients
     run_entry("reconstruct.py", f"ckpt={prior}", *ARGUMENTS, "volumes=null", "steps=1", "method=zero_filled", "out=out")
     told = capsys.readouterr().out
     assert f"skipped     {len(known[0].hashes)} of 12" in told

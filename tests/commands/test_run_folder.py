@@ -12,10 +12,10 @@ from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from condiff.commands.command_line import CONF
 from condiff.commands.options import OPTIONS, SEED
 from condiff.commands.preflight import check_data, check_trainer, epochs_done
 from condiff.commands.run_folder import claimed, remove_traces, unused
+from condiff.configuration import CONF
 from condiff.data.index_sampler import Stream
 from condiff.errors import InputError
 from condiff.training.callbacks import Checkpoints, StopAtSignal

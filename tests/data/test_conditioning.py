@@ -32,9 +32,7 @@ SEEN = [
 
 @pytest.fixture
 def condition():
-    result = AcquisitionCondition(("AXT1POST", "AXT2", "AXFLAIR"), features=piecewise_linear)
-    result.learn(SEEN)
-    return result
+    return AcquisitionCondition(("AXT1POST", "AXT2", "AXFLAIR"), features=piecewise_linear).learned(SEEN)
 
 
 def parts(condition, vector):
@@ -131,8 +129,7 @@ def test_bad_requests(condition, known, message):
 
 
 def test_ranges_are_kept(condition):
-    again = AcquisitionCondition(condition.contrasts, condition.ranges, condition.features)
-    again.learn([volume("AXT2", 1, 1)])
+    again = AcquisitionCondition(condition.contrasts, condition.ranges, condition.features).learned([volume("AXT2", 1, 1)])
     assert torch.equal(again.encode("AXT2", {"te": 100}), condition.encode("AXT2", {"te": 100}))
 
 

@@ -31,8 +31,8 @@ def test_slices_keep_scale_and_condition(phantom_root, tmp_path):
     assert len(slices) == 2 * len(slices.volumes) == 2 * len(data.index.volumes)
     image, cond = slices[5]
     volume = slices.volumes[slices.volume[5]]
-    assert torch.equal(cond, data.conditioning.encode(volume.contrast))
-    again, scale = data.transform(*read_magnitude(volume.path))
+    assert torch.equal(cond, data.spec.conditioning.encode(volume.contrast))
+    again, scale = data.spec.transform(*read_magnitude(volume.path))
     torch.testing.assert_close(image, again[1], rtol=1e-3, atol=1e-3)  # kept in half precision
     assert scale == slices.stacks[slices.volume[5]].scale
     assert slices.examples("AXT2", 3).shape == (3, 1, 16, 16)

@@ -8,7 +8,8 @@ import torch
 
 from condiff.data.augment import mirror
 from condiff.data.cache import Stack
-from condiff.data.datamodule import PhantomDataModule, Sample, Slices
+from condiff.data.datamodule import PhantomDataModule
+from condiff.data.datasets import Sample, Slices
 from condiff.data.latents import Encoded, encoded, moments, named
 from condiff.errors import InputError
 

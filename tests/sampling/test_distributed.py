@@ -1,6 +1,7 @@
 """Many images: resumed where a call was killed, at a cost that grows with their number."""
 
 import math
+from types import SimpleNamespace
 
 import h5py
 import lightning as L
@@ -10,10 +11,11 @@ import torch
 
 from condiff.errors import InputError
 from condiff.files import export
-from condiff.sampling.distributed import resumable
-from condiff.sampling.requests import Draw
+from condiff.sampling import SampleRequest, Sampling
+from condiff.sampling.resumable import sample_resumable
 
-DRAWS = [Draw("AXT1" if seed < 6 else "AXT2", seed) for seed in range(10)]
+REQUESTS = [SampleRequest("AXT1" if seed < 6 else "AXT2", seed) for seed in range(10)]
+SPEC = SimpleNamespace(shape=(1, 2, 2))
 
 
 class Sampler:
@@ -22,20 +24,22 @@ class Sampler:
     def __init__(self, batches=None):
         self.batches, self.seeds = batches, []
 
-    def __call__(self, draws, on_step):
+    def __call__(self, model, spec, requests, how, on_step):
         if self.batches == 0:
             raise KeyboardInterrupt
         self.batches = None if self.batches is None else self.batches - 1
-        self.seeds += [draw.seed for draw in draws]
-        return [torch.full((1, 1, 2, 2), float(draw.seed)) for draw in draws]
+        self.seeds += [request.seed for request in requests]
+        return [torch.full((1, 1, 2, 2), float(request.seed)) for request in requests]
 
 
 @pytest.fixture
-def draw(tmp_path):
+def draw(tmp_path, monkeypatch):
     fabric = L.Fabric(accelerator="cpu", devices=1)
 
-    def run(drawn, batch_size=4, draws=DRAWS):
-        return resumable(fabric, draws, (1, 2, 2), batch_size, 1, drawn, tmp_path / "samples.h5")
+    def run(sampler, batch_size=4, requests=REQUESTS):
+        monkeypatch.setattr("condiff.sampling.distributed.sample_batch", sampler)
+        how = Sampling(None, None, 1, batch_size)
+        return sample_resumable(fabric, None, SPEC, requests, how, tmp_path / "samples.h5")
 
     return run
 
@@ -75,7 +79,7 @@ def test_every_image_is_written_twice_however_many(draw, monkeypatch):
         save(path, images, *rest, **about)
 
     monkeypatch.setattr(export, "save_h5", counted)
-    draw(Sampler(), batch_size=1, draws=[Draw(None, seed) for seed in range(100)])
+    draw(Sampler(), batch_size=1, requests=[SampleRequest(None, seed) for seed in range(100)])
     assert sum(written) == 200
 
 

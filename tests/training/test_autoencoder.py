@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from condiff.data.datamodule import Sample
+from condiff.data.datasets import Sample
 from condiff.nn import KLAutoencoder, PatchDiscriminator, PerceptualDistance
 from condiff.training import AutoencoderSystem
 from condiff.training.lr_schedules import constant

@@ -15,23 +15,25 @@ import pytest
 import torch
 from torch import nn
 
-from condiff import sampling
-from condiff.checkpoint import checkpoint
+from condiff.checkpoint import Checkpoint
+from condiff.checkpoint.checkpoint import STAGES
 from condiff.data.augment import turn_phase
 from condiff.data.cache import Stack
 from condiff.data.conditioning import ContrastCondition
-from condiff.data.datamodule import MEASURED, Slices
+from condiff.data.datamodule import MEASURED
+from condiff.data.datasets import Slices
 from condiff.data.identity import Fingerprints
 from condiff.diffusion import inverse
 from condiff.diffusion.guidance import unguided
+from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.noise import SeededNoise
 from condiff.diffusion.samplers import heun
 from condiff.diffusion.schedules import Karras
 from condiff.errors import InputError
 from condiff.nn import KLAutoencoder
 from condiff.reconstruction.formulations import Problem, decoded
-from condiff.training import first_stage as latents
-from condiff.training.first_stage import codes_of, generator_of, measured
+from condiff.sampling import Sampling, make_requests, sample_batch
+from condiff.training.first_stage import codes_of, generator_of, measured, record_patients
 from tests.conftest import ROOT, TINY_RUN, bad
 
 CODEC = ["codec.channels=[8,8]", "codec.blocks=1", "codec.latent_channels=2"]
@@ -71,25 +73,22 @@ class Linear(nn.Module):
         return (z.flatten(1) @ self.matrix.T).view(-1, *self.image)
 
 
-def gaussian(x, sigma, cond=None):
+class Gaussian(nn.Module):
     """The denoiser of codes that are standard normal."""
-    return x / (1 + sigma**2)
+
+    def forward(self, x, sigma, cond=None):
+        return x / (1 + sigma**2)
+
+
+SPEC = SimpleNamespace(conditioning=ContrastCondition(["AXT1"]), shape=(1, 3, 4))
 
 
 def test_samples_of_a_linear_codec_have_its_covariance():
     """Standard normal codes, decoded: covariance D D^T."""
     codec = Linear(torch.randn(12, 4, generator=torch.Generator().manual_seed(0)), (1, 3, 4))
 
-    class System(nn.Module):
-        schedule, conditional, device = Karras(0.002, 40.0), False, torch.device("cpu")
-
-        def forward(self, x, sigma, cond=None):
-            return gaussian(x, sigma)
-
-    system = System()
-    system.codec = codec
-    draws = sampling.plan([None], 4000, seed=0, shared_noise=False)
-    x = torch.cat(sampling.draw(system, ContrastCondition(["AXT1"]), draws, (1, 3, 4), heun, unguided, steps=20))
+    model = DiffusionModel(Gaussian(), Karras(0.002, 40.0), codec, conditional=False)
+    x = torch.cat(sample_batch(model, SPEC, make_requests([None], 4000, seed=0), Sampling(heun, unguided, steps=20)))
     assert x.shape == (4000, 1, 3, 4)
     found, exact = torch.cov(x.flatten(1).T), codec.matrix @ codec.matrix.T
     assert (found - exact).abs().max() < 0.08 * exact.abs().max()
@@ -105,14 +104,12 @@ def test_only_what_is_wanted_is_decoded():
             decoded_images.append(len(z))
             return super().decode(z, size)
 
-    system = SimpleNamespace(
-        schedule=Karras(0.002, 40.0), conditional=False, device=torch.device("cpu"), codec=Counting(torch.randn(12, 4), (1, 3, 4))
-    )
-    how = ContrastCondition(["AXT1"]), (1, 3, 4), heun, lambda _: gaussian
+    codec = Counting(torch.randn(12, 4), (1, 3, 4))
+    model = DiffusionModel(Gaussian(), Karras(0.002, 40.0), codec, conditional=False)
 
     def made(watched, steps=30):
         decoded_images.clear()
-        return sampling.draw(system, how[0], sampling.plan([None], 5, 0, False, watched=watched), *how[1:], steps=steps)
+        return sample_batch(model, SPEC, make_requests([None], 5, 0, record=watched), Sampling(heun, unguided, steps))
 
     plain = made(0)
     assert sum(decoded_images) == 5 and [len(way) for way in plain] == [1] * 5
@@ -168,7 +165,7 @@ def test_a_linear_codec_with_a_gaussian_prior_gives_the_known_posterior(method, 
     generator = torch.Generator().manual_seed(2)
     noise = lambda x: torch.randn(x.shape, generator=generator)  # noqa: E731 - a generator an image is slow
     start = sigmas[0] * noise(torch.empty(2000, *problem.shape))
-    *_, z = method(gaussian, start, sigmas, problem.A, problem.y, problem.sigma_y, noise=noise)
+    *_, z = method(Gaussian(), start, sigmas, problem.A, problem.y, problem.sigma_y, noise=noise)
     found = z.flatten(1)
     assert (found.mean(dim=0) - mean).abs().max() < 0.1 * covariance.diagonal().max().sqrt()
     assert (torch.cov(found.T) - covariance).abs().max() < 0.12 * covariance.abs().max()
@@ -181,7 +178,7 @@ def test_dps_by_way_of_a_decoder_that_is_not_linear():
     whole = Problem(lambda x: x, codec.decode(truth, None), 0.01, (1, 8, 8), lambda x: x)
     problem = decoded(lambda measured, slices: whole, codec)(None, [0])
     noise, sigmas = SeededNoise([*range(4)]), Karras(0.02, 10.0).steps(300)
-    *_, z = inverse.dps(gaussian, 10 * noise.draw(problem.shape), sigmas, problem.A, problem.y, problem.sigma_y, noise=noise)
+    *_, z = inverse.dps(Gaussian(), 10 * noise.draw(problem.shape), sigmas, problem.A, problem.y, problem.sigma_y, noise=noise)
     assert (z - truth).abs().median() < 0.05
 
 
@@ -215,10 +212,10 @@ def latent(run_entry, kept, autoencoder):
 
 def test_one_file_samples(latent, autoencoder, run_entry, capsys):
     """Its codec is the autoencoder's, weight for weight, but for the scale, by which codes are of unit size."""
-    mine, its = (checkpoint.part("codec", checkpoint.read(path), path) for path in (latent, autoencoder))
+    mine, its = (Checkpoint.read(path).codec() for path in (latent, autoencoder))
     for name, weight in its.state_dict().items():
         assert torch.equal(weight, mine.state_dict()[name]) == (name not in ("shift", "scale")), name
-    data = checkpoint.build_data(checkpoint.load(latent).hparams, latent)
+    data = Checkpoint.read(latent).data()
     data.setup()
     with torch.no_grad():
         generator, images = generator_of(data), data.train.images()
@@ -275,8 +272,8 @@ def test_both_stages_from_one_command(variants, run_entry, cache, capsys):
     first = torch.load(run / "autoencoder/checkpoints/last.ckpt", weights_only=True)
     assert first["hyper_parameters"]["model"]["_target_"].endswith("AutoencoderSystem")
     assert first["hyper_parameters"]["data"]["downsample"] == 1 and first["epoch"] == 0
-    second = checkpoint.load(run / "checkpoints/last.ckpt")
-    assert second.latent and second.hparams["variants"] == variants
+    second = Checkpoint.read(run / "checkpoints/last.ckpt")
+    assert second.codec().is_latent and second.config["variants"] == variants
     with open(run / "metrics.csv") as file:
         losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
     assert losses and all(math.isfinite(loss) for loss in losses)
@@ -314,27 +311,27 @@ def test_the_first_stage_is_its_own_whatever_the_experiment(run_entry):
 
 def test_a_long_chain_of_models_is_told_from_a_damaged_one(autoencoder, tmp_path):
     """Stages of patients who are here are not recorded again; of others there is room for so many."""
-    content = checkpoint.read(autoencoder)
-    data = checkpoint.build_data(content["hyper_parameters"], autoencoder)
+    checkpoint = Checkpoint.read(autoencoder)
+    data = checkpoint.data()
     data.prepare_data(), data.setup()
-    (own,) = checkpoint.patients_in(content, autoencoder)
-    state = next(value for key, value in content.items() if key.endswith("DataModule"))
-    state["others"] = [own.state()] * checkpoint.STAGES
-    latents.stage(content, autoencoder, data, torch.device("cpu"))
+    (own,) = checkpoint.training_patients
+    state = next(value for key, value in checkpoint.content.items() if key.endswith("DataModule"))
+    state["others"] = [own.state()] * STAGES
+    record_patients(checkpoint, data, resumed=False)
     assert data.others == []
-    state["others"] = [Fingerprints.of([f"stranger {number}"]).state() for number in range(checkpoint.STAGES)]
-    latents.stage(content, autoencoder, data, torch.device("cpu"))
-    assert len(data.others) == checkpoint.STAGES
+    state["others"] = [Fingerprints.of([f"stranger {number}"]).state() for number in range(STAGES)]
+    record_patients(checkpoint, data, resumed=False)
+    assert len(data.others) == STAGES
     state["patients"] = Fingerprints.of(["another"]).state()
-    with pytest.raises(InputError, match=f"9 sets of patients that are not here; {checkpoint.STAGES} can be recorded"):
-        latents.stage(content, autoencoder, data, torch.device("cpu"))
+    with pytest.raises(InputError, match=f"9 sets of patients that are not here; {STAGES} can be recorded"):
+        record_patients(checkpoint, data, resumed=False)
 
 
 def test_whom_the_autoencoder_knows_the_model_knows(autoencoder, run_entry):
     words = [*BARE, *SMALL, "model=latent", f"model.autoencoder={autoencoder}", "data.contrasts=[AXT2]", "trainer.max_epochs=1"]
     run_entry("train.py", *words, "hydra.run.dir=runs/one")
     ckpt = "runs/one/checkpoints/last.ckpt"
-    (own, others), (first,) = checkpoint.patients(ckpt), checkpoint.patients(autoencoder)
+    (own, others), (first,) = (Checkpoint.read(path).training_patients for path in (ckpt, autoencoder))
     assert others == first and len(own.hashes) < len(first.hashes)
 
 
@@ -346,9 +343,9 @@ def test_two_processes_train_both_stages(run_entry, cache, tmp_path):
     words, before = [*words, "data.seed=7"], {*cache.glob("codes-*")}
     subprocess.run([sys.executable, str(ROOT / "train.py"), *words], cwd=tmp_path, env=environment, timeout=240, check=True)
     run_entry("sample.py", "ckpt=runs/two/checkpoints/last.ckpt", "num_samples=1", "steps=2", CPU, "out=s")
-    first, second = (checkpoint.read(tmp_path / f"runs/two/{name}checkpoints/last.ckpt") for name in ("autoencoder/", ""))
-    for name, weight in checkpoint.part("codec", first, "").encoder.state_dict().items():
-        assert torch.equal(weight, second["state_dict"][f"codec.encoder.{name}"])
+    first, second = (Checkpoint.read(tmp_path / f"runs/two/{name}checkpoints/last.ckpt") for name in ("autoencoder/", ""))
+    for name, weight in first.codec().encoder.state_dict().items():
+        assert torch.equal(weight, second.weights[f"codec.encoder.{name}"])
     made = {*cache.glob("codes-*")} - before  # named by weights and scale: of one codec there is one
     assert [len([path for path in made if path.suffix == suffix]) for suffix in (".json", "")] == [1, 1]
 
@@ -357,8 +354,8 @@ def test_told_how_the_image_was_taken(run_entry, tmp_path):
     """A token each field; any can be given at sampling."""
     words = ["model=latent", "net=unet_latent_cross_attention", "data.conditioning=acquisition", "model.p_unknown=0.5", *CODEC]
     run_entry("train.py", *BARE, *SMALL, *words, "trainer.max_epochs=1", "hydra.run.dir=runs/told")
-    system = checkpoint.load("runs/told/checkpoints/last.ckpt")
-    assert system.p_unknown == 0.5 and len(system.fields) > 5
+    model = Checkpoint.read("runs/told/checkpoints/last.ckpt").config["model"]
+    assert model["p_unknown"] == 0.5 and len(model["fields"]) > 5
     told = ["num_samples=1", "steps=2", CPU, "contrast=AXT2", "extrapolate=true", "seed=3"]
     for te in (80, 120):
         run_entry("sample.py", "ckpt=runs/told/checkpoints/last.ckpt", *told, f"te={te}", f"out=te{te}")
@@ -439,7 +436,7 @@ def test_bad_input(latent, autoencoder, run_entry, capsys):
             ["train.py", *both, "data.phantom.matrix=50"],
             "data: images of 50 x 50 have codes of 13 x 13, of which",
         ),
-        (["train.py", *BARE, *CODEC, "model=autoencoder", f"init={latent}"], "begins a diffusion model"),
+        (["train.py", *BARE, *CODEC, "model=autoencoder", f"init={latent}"], "starts a diffusion model"),
         (
             ["train.py", *BARE, "experiment=consistency", f"teacher={latent}", "data.downsample=1", "clamp=static"],
             "clamp: limits",

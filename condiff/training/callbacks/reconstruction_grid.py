@@ -37,12 +37,12 @@ class ReconstructionGrid(L.Callback):
     def _save(self, trainer: Any, pl_module: Any) -> None:
         data = trainer.datamodule
         blocks: dict[str, dict[str, Tensor]] = {"real": {}, "by way of its code": {}, f"difference x {GAIN:g}": {}}
-        for contrast in data.conditioning.contrasts:
+        for contrast in data.spec.contrasts:
             images = data.val.examples(contrast, self.num_images)
             if not len(images):
                 continue
             made = pl_module(images.to(pl_module.device)).cpu()
-            real, again = data.transform.magnitude(images), data.transform.magnitude(made)
+            real, again = data.spec.transform.magnitude(images), data.spec.transform.magnitude(made)
             for title, some in zip(blocks, (real, again, 0.5 + GAIN * (again - real)), strict=True):
                 blocks[title][contrast] = some
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -7,10 +7,10 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from condiff import sampling
 from condiff.diffusion.guidance import Guidance
 from condiff.diffusion.samplers import Sampler
 from condiff.files import export
+from condiff.sampling import ANIMATED, Sampling, make_requests, resolve_contrasts, sample
 from condiff.training.callbacks.optional import optional
 
 
@@ -40,14 +40,13 @@ class SampleGrid(L.Callback):
         batch_size: int,
         seed: int = 0,
     ):
-        self.folder, self.sampler, self.guidance, self.steps = Path(folder), sampler, guidance, steps
-        self.num_samples, self.num_real, self.batch_size, self.seed = num_samples, num_real, batch_size, seed
+        self.folder, self.how = Path(folder), Sampling(sampler, guidance, steps, batch_size)
+        self.num_samples, self.num_real, self.seed = num_samples, num_real, seed
         self._drawn: list[Tensor] | None = None
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Before anything is spent: raises InputError for steps or guidance that are not to be had."""
-        pl_module.schedule.steps(self.steps)
-        self.guidance(pl_module)
+        self.how.check(pl_module.model)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.sanity_checking:
@@ -70,26 +69,24 @@ class SampleGrid(L.Callback):
     def _draw(self, system: Any) -> list[Tensor]:
         """Of every sample its states [F, C, H, W], the noise first, or where it is none of the film's the sample [1, C, H, W]."""
         data = system.trainer.datamodule
-        draws = sampling.plan(self._contrasts(system), self.num_samples, self.seed, shared_noise=False, watched=sampling.MOVING)
-        how = data.transform.shape, self.sampler, self.guidance, self.steps
-        batches = (draws[first : first + self.batch_size] for first in range(0, len(draws), self.batch_size))
-        return [states for batch in batches for states in sampling.draw(system, data.conditioning, batch, *how)]
+        requests = make_requests(self._contrasts(system), self.num_samples, self.seed, record=ANIMATED)
+        return sample(system.model, data.spec, requests, self.how)
 
     def _blocks(self, system: Any, images: Tensor) -> dict[str, dict[str, Tensor]]:
         """Images of each contrast, as many of one as of another, in every way there is to look at them."""
         labels = [contrast or "any" for contrast in self._contrasts(system)]
-        views = system.trainer.datamodule.transform.views(images)
+        views = system.trainer.datamodule.spec.transform.views(images)
         return {
             f"generated {title}".strip(): dict(zip(labels, view.chunk(len(labels)), strict=True)) for title, view in views.items()
         }
 
     def _contrasts(self, system: Any) -> list[str | None]:
-        return sampling.requested(None, system.trainer.datamodule.conditioning.contrasts, system.conditional)
+        return resolve_contrasts(None, system.trainer.datamodule.spec.contrasts, system.model.conditional)
 
     def _save_grid(self, system: Any, name: str, drawn: list[Tensor]) -> None:
         """Samples beside real images to disk; to the loggers samples alone, for a patient's image stays here."""
         data, blocks = system.trainer.datamodule, self._blocks(system, torch.stack([way[-1] for way in drawn]))
-        real = {c or "any": data.transform.magnitude(data.val.examples(c, self.num_real)) for c in self._contrasts(system)}
+        real = {c or "any": data.spec.transform.magnitude(data.val.examples(c, self.num_real)) for c in self._contrasts(system)}
         self.folder.mkdir(parents=True, exist_ok=True)
         export.grid(blocks | {"real": real}).save(self.folder / f"{name}.png")
         for logger in _with(system.trainer, "log_image"):

@@ -8,14 +8,14 @@ from typing import Any
 import lightning as L
 import torch
 
-from condiff import sampling
 from condiff.data.datamodule import MRIDataModule
 from condiff.diffusion.guidance import Guidance
+from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import Sampler
 from condiff.evaluation import inputs
 from condiff.evaluation.evaluate import check_patients, quick, score
 from condiff.evaluation.sets import Images, Sets
-from condiff.training import DiffusionSystem
+from condiff.sampling import Sampling, make_requests, resolve_contrasts, sample
 from condiff.training.callbacks.optional import optional
 
 CUTS = 10
@@ -48,35 +48,36 @@ class Quality(L.Callback):
         batch_size: int,
         seed: int = 0,
     ):
-        self.how = sampler, guidance, steps
-        self.num_samples, self.every_n_epochs, self.batch_size, self.seed = num_samples, every_n_epochs, batch_size, seed
+        self.how = Sampling(sampler, guidance, steps, batch_size)
+        self.num_samples, self.every_n_epochs, self.seed = num_samples, every_n_epochs, seed
         self._real: tuple[Images, Images] | None = None  # of validation and training
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Before anything is spent: raises InputError where validation has too few patients."""
         if self.every_n_epochs > 0 and trainer.is_global_zero:
             data = trainer.datamodule
-            self._real = inputs.real(data, data.val, most=VALIDATION), inputs.real(data, data.train, most=TRAINING)
-            check_patients(self._real[0], data.conditioning.contrasts if pl_module.conditional else [])
+            self._real = (
+                inputs.real_images(data.spec, data.val, most=VALIDATION),
+                inputs.real_images(data.spec, data.train, most=TRAINING),
+            )
+            check_patients(self._real[0], data.spec.contrasts if pl_module.model.conditional else [])
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         epoch, last = trainer.current_epoch + 1, trainer.current_epoch + 1 == trainer.max_epochs
         due = self.every_n_epochs > 0 and (last or epoch % self.every_n_epochs == 0)
         if due and trainer.is_global_zero and not trainer.sanity_checking:
             with optional("quality", trainer.global_step):
-                for name, value in self._measure(trainer.datamodule, pl_module).items():
+                for name, value in self._measure(trainer.datamodule, pl_module.model).items():
                     pl_module.log(name, value, rank_zero_only=True, batch_size=1)
 
-    def _measure(self, data: MRIDataModule, system: DiffusionSystem) -> dict[str, float]:
+    def _measure(self, data: MRIDataModule, model: DiffusionModel) -> dict[str, float]:
         """By name, those that are `finite`."""
-        contrasts = data.conditioning.contrasts
-        wanted = sampling.requested(None, contrasts, system.conditional)
-        draws = sampling.plan(wanted, self.num_samples, self.seed, shared_noise=False)
-        batches = (draws[first : first + self.batch_size] for first in range(0, len(draws), self.batch_size))
-        how = data.transform.shape, *self.how
-        drawn = torch.cat([one for batch in batches for one in sampling.draw(system, data.conditioning, batch, *how)])
+        contrasts = data.spec.contrasts
+        names = resolve_contrasts(None, contrasts, model.conditional)
+        requests = make_requests(names, self.num_samples, self.seed)
+        drawn = torch.cat(sample(model, data.spec, requests, self.how))
         assert self._real is not None, "read when training begins"
-        sets = Sets(inputs.generated(data, drawn, draws), *self._real, contrasts, system.conditional)
+        sets = Sets(inputs.generated_images(data.spec, drawn, requests), *self._real, contrasts, model.conditional)
         measures = quick(sets)
         found = {row: score(measures, sets, contrast, CUTS)[0] for row, contrast in sets.rows.items()}
         return finite({f"quality/{row}/{name}": s.samples.value for row, scores in found.items() for name, s in scores.items()})

@@ -2,7 +2,6 @@
 
 import gzip
 import struct
-from types import SimpleNamespace
 
 import h5py
 import nibabel as nib
@@ -10,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from condiff.data import image_files
+from condiff.data.conditioning import ContrastCondition
 from condiff.data.fastmri.reader import read_magnitude
+from condiff.data.image_spec import ImageSpec
 from condiff.data.transforms import Magnitude
 from condiff.errors import InputError
-from condiff.sampling import translation
 from tests.conftest import write_volume
 
 AFFINE = np.diag([6.875, 6.875, 5, 1])
-DATA = SimpleNamespace(
-    transform=Magnitude(matrix=32, downsample=1), ready=SimpleNamespace(read=read_magnitude), select=SimpleNamespace(merge=None)
-)
+SPEC = ImageSpec(read_magnitude, Magnitude(matrix=32, downsample=1), ContrastCondition(["AXT1"]))
 
 
 def volume():
@@ -91,8 +90,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", READ)
 def test_read_to_the_same_images(tmp_path, name):
-    truth, _ = DATA.transform(torch.from_numpy(volume().transpose(2, 1, 0).copy()), (6.875, 6.875))
-    images, contrast = translation.read(READ[name](tmp_path), DATA)
+    truth, _ = SPEC.transform(torch.from_numpy(volume().transpose(2, 1, 0).copy()), (6.875, 6.875))
+    images, contrast = image_files.read(READ[name](tmp_path), SPEC)
     torch.testing.assert_close(images, truth, rtol=0, atol=2e-3)
     assert contrast is None
 
@@ -103,15 +102,15 @@ def test_refused_in_one_line(tmp_path, name):
     make, reason = REFUSED[name]
     path = make(tmp_path)
     with pytest.raises(InputError, match=reason) as error:
-        translation.read(path, DATA)
+        image_files.read(path, SPEC)
     assert str(error.value).startswith(f"init={path}: ") and "\n" not in str(error.value)
 
 
 def test_no_more_is_unpacked_than_is_allowed(tmp_path, monkeypatch):
-    monkeypatch.setattr(translation, "MOST", 2**20)
+    monkeypatch.setattr(image_files, "MOST", 2**20)
     (tmp_path / "bomb.nii.gz").write_bytes(gzip.compress(bytes(2**24)))
     with pytest.raises(InputError, match="holds more than .* GiB"):
-        translation.read(tmp_path / "bomb.nii.gz", DATA)
+        image_files.read(tmp_path / "bomb.nii.gz", SPEC)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +128,7 @@ def test_odd_samples(tmp_path, content, reason):
         for name, value in content.items():
             file[name] = value
     with pytest.raises(InputError, match=rf"^init=.*a.h5: .*{reason}"):
-        translation.read(tmp_path / "a.h5", DATA)
+        image_files.read(tmp_path / "a.h5", SPEC)
 
 
 @pytest.mark.parametrize(
@@ -140,12 +139,12 @@ def test_contrast_of_samples(tmp_path, names, contrast):
         file["images"], file["contrast"] = np.zeros((2, 1, 32, 32), ">f8"), names
     if contrast is InputError:
         with pytest.raises(InputError, match="contrast is of type"):
-            translation.read(tmp_path / "a.h5", DATA)
+            image_files.read(tmp_path / "a.h5", SPEC)
     else:
-        images, found = translation.read(tmp_path / "a.h5", DATA)
+        images, found = image_files.read(tmp_path / "a.h5", SPEC)
         assert images.dtype == torch.float32 and found == contrast
 
 
 def test_a_volume_of_fastmri(tmp_path):
-    images, contrast = translation.read(write_volume(tmp_path / "a.h5", contrast="AXT2"), DATA)
+    images, contrast = image_files.read(write_volume(tmp_path / "a.h5", contrast="AXT2"), SPEC)
     assert images.shape == (2, 1, 32, 32) and contrast == "AXT2"

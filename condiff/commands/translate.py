@@ -1,0 +1,70 @@
+"""Images of a file made into other contrasts, sample.py init=FILE: translated.h5 and translated.png."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from rich.progress import Progress
+from torch import Tensor
+
+from condiff.data import image_files
+from condiff.data.image_spec import ImageSpec
+from condiff.diffusion.model import DiffusionModel
+from condiff.errors import InputError
+from condiff.files import export, results
+from condiff.images import SHOWN
+from condiff.sampling import SampleRequest, Sampling
+from condiff.sampling.translation import Source, check_source, steps_of, translate
+
+
+def translate_file(
+    cfg: DictConfig,
+    model: DiffusionModel,
+    spec: ImageSpec,
+    requests: list[SampleRequest],
+    how: Sampling,
+    out: Path,
+    settings: dict[str, Any],
+) -> None:
+    """Translate the images of ``init`` to the contrast of each group of requests, and write them into a folder."""
+    source = source_of(cfg, spec)
+    check_source(model, spec, source, cfg.strength)
+    targets = [
+        request for request in requests[:: cfg.num_samples] if cfg.contrast is not None or request.contrast != source.contrast
+    ]
+    batches = -(-len(source.images) // how.batch_size)
+    with Progress() as progress:
+        bar = progress.add_task("Translating", total=len(targets) * batches * steps_of(how, cfg.strength))
+        tick = partial(progress.advance, bar)
+        seeded = (SampleRequest(target.contrast, cfg.seed, target.known, target.extrapolate) for target in targets)
+        made = {target.label: translate(model, spec, source, target, how, cfg.strength, tick) for target in seeded}
+    results.keep(out, settings)
+    labels = [label for label, images in made.items() for _ in images]
+    seeds = [cfg.seed + index for images in made.values() for index in range(len(images))]
+    strength = {"strength": cfg.strength} if cfg.strength is not None else {}
+    about = {"checkpoint": str(cfg.ckpt), "init": str(cfg.init), "source": source.contrast or "", "steps": cfg.steps}
+    export.save_h5(out / "translated.h5", torch.cat([*made.values()]), labels, seeds, **about, **strength)
+    picture(spec, source, made).save(out / "translated.png")
+    print(f"translated  {len(source.images)} images to {', '.join(made)}: {out}/translated.png, {out}/translated.h5")
+
+
+def source_of(cfg: DictConfig, spec: ImageSpec) -> Source:
+    """The images of a file, and their contrast. Raises InputError for slices that are not there."""
+    images, contrast = image_files.read(Path(cfg.init), spec)
+    chosen = list(range(len(images))) if cfg.init_slices is None else list(cfg.init_slices)
+    if not all(0 <= index < len(images) for index in chosen):
+        raise InputError(f"init_slices={chosen}: {cfg.init} has {len(images)}, counted from 0")
+    return Source(images[chosen], cfg.source or contrast)
+
+
+def picture(spec: ImageSpec, source: Source, made: dict[str, Tensor]) -> Any:
+    """Some of the given images, and under them what they were made into."""
+    bright = spec.transform.magnitude(source.images).mean(dim=(1, 2))
+    visible = (bright > bright.max() / 4).nonzero()[:, 0]  # a volume may begin and end in air
+    shown = visible[torch.linspace(0, len(visible) - 1, min(SHOWN, len(visible))).round().long()]
+    rows = {f"from {source.contrast or 'any'}": source.images} | made
+    return export.grid(
+        {"given, and made of it": {name: spec.transform.magnitude(images[shown]) for name, images in rows.items()}}
+    )

@@ -1,0 +1,35 @@
+"""A diffusion model: a denoiser, its noise levels and the codec of its images."""
+
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from condiff.diffusion.denoiser import Denoiser
+from condiff.diffusion.schedules import Schedule
+from condiff.nn.codec import Codec
+
+
+class DiffusionModel(nn.Module):
+    """All that sampling, evaluation and reconstruction need of a trained model. It is itself a ``denoise(x, sigma, cond)``.
+
+    Args:
+        denoiser: the network and its parameterization.
+        schedule: the noise levels it was trained at, and the grid of sampling.
+        codec: between images and x: `Pixels`, or an autoencoder.
+        conditional: whether it was trained with conditions.
+    """
+
+    def __init__(self, denoiser: Denoiser, schedule: Schedule, codec: Codec, conditional: bool):
+        super().__init__()
+        self.denoiser, self.schedule, self.conditional = denoiser, schedule, conditional
+        self.codec: Codec = codec.requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(chain(self.parameters(), self.buffers())).device
+
+    def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
+        """x [B, C, H, W] at noise level sigma [B] or [] -> x0."""
+        return self.denoiser(x, sigma, cond)

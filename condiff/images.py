@@ -1,0 +1,129 @@
+"""Images of a model: values, what they are, and how they leave the program."""
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from condiff.data.image_spec import ImageSpec
+from condiff.errors import InputError
+from condiff.files import export
+
+SHOWN = 8  # of each contrast in a picture
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images [N, C, H, W] in the network's units, with what they are.
+
+    In a notebook they show as a picture, a row per contrast.
+
+    Attributes:
+        values: [N, C, H, W].
+        spec: what an image is.
+        contrasts: of each; "any" where none was asked for.
+        seeds: of the noise that each was made of.
+        parameters: what else they follow from, say te.
+    """
+
+    values: Tensor
+    spec: ImageSpec
+    contrasts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, index: int | slice) -> "Images":
+        """Some of them."""
+        chosen = slice(index, index + 1 or None) if isinstance(index, int) else index
+        return Images(self.values[chosen], self.spec, self.contrasts[chosen], self.seeds[chosen], self.parameters)
+
+    @property
+    def magnitude(self) -> np.ndarray:
+        """Magnitudes [N, H, W], float32: air is 0, the 99 % quantile of a volume 1."""
+        return self.spec.transform.magnitude(self.values).numpy()
+
+    @property
+    def complex(self) -> np.ndarray:
+        """Complex images [N, H, W], complex64. Raises InputError for a model of magnitudes."""
+        image = self.spec.transform.image(self.values)
+        if not image.is_complex():
+            raise InputError("complex: the model makes magnitudes; use .magnitude, or a model of data.transform=complex")
+        return image.numpy()
+
+    @property
+    def pixel_mm(self) -> float:
+        """Side of a pixel."""
+        return self.spec.transform.fov_mm / self.spec.shape[-1]
+
+    def picture(self) -> Image.Image:
+        """At most 8 of each contrast, a row per contrast, the front of the head at the top; phases beside magnitudes."""
+        views = self.spec.transform.views(self.values)
+        return export.grid({f"generated {title}".strip(): self._rows(view) for title, view in views.items()})
+
+    def save(self, path: str | Path) -> Path:
+        """Write a file by the suffix of its name.
+
+        ``.png``: `picture`. ``.gif``: the images one after another. ``.h5``: all values, with contrasts and seeds. ``.nii.gz`` or
+        ``.nii``: magnitudes as the slices of one volume.
+
+        Raises:
+            InputError: another suffix, or a file that cannot be written.
+        """
+        path = Path(path)
+        saver = next((save for suffix, save in SAVERS.items() if path.name.lower().endswith(suffix)), None)
+        if saver is None:
+            raise InputError(f"{path}: unknown suffix; there are {', '.join(SAVERS)}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        saver(self, path)
+        return path
+
+    def _rows(self, view: Tensor) -> dict[str, Tensor]:
+        places = {name: [i for i, other in enumerate(self.contrasts) if other == name] for name in dict.fromkeys(self.contrasts)}
+        return {name: view[chosen[:SHOWN]] for name, chosen in places.items()}
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        self.picture().save(content, "PNG")
+        return content.getvalue()
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {"image/png": self._repr_png_(), "text/plain": repr(self)}
+
+    def __repr__(self) -> str:
+        channels, rows, columns = self.spec.shape
+        kind = "complex " if channels == 2 else ""
+        return f"Images({len(self)} {kind}images of {rows} x {columns}, {', '.join(dict.fromkeys(self.contrasts))})"
+
+
+def _save_png(images: Images, path: Path) -> None:
+    images.picture().save(path)
+
+
+def _save_gif(images: Images, path: Path) -> None:
+    export.save_gif(path, [export.tiles(torch.from_numpy(one[None])) for one in images.magnitude])
+
+
+def _save_h5(images: Images, path: Path) -> None:
+    export.save_h5(path, images.values, images.contrasts, images.seeds, **images.parameters)
+
+
+def _save_nifti(images: Images, path: Path) -> None:
+    export.save_volume(path, torch.from_numpy(images.magnitude), images.pixel_mm)
+
+
+SAVERS: Mapping[str, Callable[[Images, Path], None]] = {
+    ".png": _save_png,
+    ".gif": _save_gif,
+    ".h5": _save_h5,
+    ".nii.gz": _save_nifti,
+    ".nii": _save_nifti,
+}

@@ -1,0 +1,68 @@
+"""A trained model as the prior of a reconstruction: its denoiser, images that are typical of it, and the conditions of slices."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from condiff.data.fastmri.reader import Acquired
+from condiff.data.image_spec import ImageSpec
+from condiff.diffusion.denoiser import Denoise
+from condiff.diffusion.guidance import Guidance, finite, unguided
+from condiff.diffusion.model import DiffusionModel
+from condiff.diffusion.samplers import dpmpp_2m
+from condiff.errors import InputError
+from condiff.sampling import ANY, Sampling, make_requests, sample
+
+KINDS = {1: "magnitude", 2: "complex"}  # of images, by channels
+TYPICAL, TYPICAL_STEPS = 12, 10  # images of the prior that the scale is corrected by, and their levels
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A model, what its images are, and how its denoiser is guided."""
+
+    model: DiffusionModel
+    spec: ImageSpec
+    guidance: Guidance = unguided
+    batch_size: int = 8
+    _typical: dict[str | None, Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def denoise(self) -> Denoise:
+        """The guided denoiser. It raises NotANumber where its output is not finite."""
+        return self.guidance(finite(self.model))
+
+    @property
+    def kind(self) -> str:
+        """Of its images: magnitude or complex."""
+        return KINDS[self.spec.shape[0]]
+
+    def typical(self, contrast: str | None) -> Tensor:
+        """A few images [N, H, W] of the prior alone, always the same."""
+        if contrast not in self._typical:
+            how = Sampling(dpmpp_2m, unguided, TYPICAL_STEPS, self.batch_size)
+            states = sample(self.model, self.spec, make_requests([contrast], TYPICAL, seed=0), how)
+            self._typical[contrast] = self.spec.transform.image(torch.cat(states))
+        return self._typical[contrast]
+
+    def condition(self, acquired: Acquired, contrast: str | None, slices: Sequence[int]) -> tuple[str | None, Tensor | None]:
+        """The contrast of a file's slices and their condition [S, D]; None for an unconditional prior.
+
+        Args:
+            contrast: None is the file's own, "any" none.
+
+        Raises:
+            InputError: a contrast that the prior does not know.
+        """
+        if not self.model.conditional:
+            if contrast is not None:
+                raise InputError(f"contrast={contrast}: this checkpoint is unconditional; leave contrast= out")
+            return None, None
+        if contrast == ANY:
+            return None, self.spec.conditioning.encode(None).expand(len(slices), -1)
+        name = contrast or self.spec.contrast_of(acquired.volume.acquisition)
+        if name not in self.spec.contrasts:
+            raise InputError(f"is {name}, and the prior knows {', '.join(self.spec.contrasts)}; set contrast= to one or any")
+        return name, self.spec.conditioning.of(replace(acquired.volume, contrast=name), slices)

@@ -1,0 +1,62 @@
+"""All volumes of a command: each process reconstructs its share, and the first learns which failed."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import lightning as L
+import torch
+from rich.progress import Progress
+
+from condiff.errors import InputError, NotANumber, printable
+from condiff.files.atomic import whole
+from condiff.reconstruction.pipeline import numbers_of
+
+POLL_SECONDS = 1.0
+
+
+def reconstruct_all(fabric: L.Fabric, targets: Mapping[Path, Path], reconstruct: Callable[..., None]) -> dict[Path, str]:
+    """Reconstruct this process's share of the volumes, where they are not done yet; the reasons of those that failed.
+
+    Args:
+        targets: file -> file of its reconstruction.
+        reconstruct: (file, target, share of the work done -> None).
+    """
+    files, failed = [*targets][fabric.global_rank :: fabric.world_size], {}
+    with Progress(disable=not fabric.is_global_zero) as progress:
+        bar = progress.add_task("Reconstructing", total=len(files))
+        for index, path in enumerate(files):
+            try:
+                if numbers_of(targets[path]) is None:
+                    reconstruct(path, targets[path], partial(progress.advance, bar))
+            except (InputError, NotANumber, torch.linalg.LinAlgError) as reason:
+                failed[path] = str(reason).removeprefix(f"{printable(path)}: ")
+            except (torch.OutOfMemoryError, MemoryError):
+                failed[path] = "one image does not fit into memory; set fewer coils"
+            progress.update(bar, completed=index + 1)
+    return failed
+
+
+def reasons_file(out: Path, rank: int) -> Path:
+    """Where a process leaves the reasons of its volumes that failed; the file shows that it has finished, too."""
+    return out / f"failed-{rank}.json"
+
+
+def gather(out: Path, rank: int, processes: int, failed: dict[Path, str]) -> dict[Path, str]:
+    """Reasons of all processes, for the first; the others return their own at once.
+
+    By files: processes have unequal work of hours, and a collective operation that waits for the last would time out.
+    """
+    with whole(reasons_file(out, rank)) as stream:
+        stream.write(json.dumps({str(path): reason for path, reason in failed.items()}).encode())
+    if rank > 0:
+        return failed
+    files = [reasons_file(out, other) for other in range(processes)]
+    while not all(file.is_file() for file in files):
+        time.sleep(POLL_SECONDS)  # a process that dies takes this one along: its launcher watches over both
+    reasons = [json.loads(file.read_text()) for file in files]
+    for file in files:
+        file.unlink()
+    return {Path(path): reason for of_process in reasons for path, reason in of_process.items()}

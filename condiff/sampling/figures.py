@@ -1,0 +1,68 @@
+"""Files and pictures of samples: how they look, how they came about and how they vary."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from condiff.data.conditioning import NOTHING
+from condiff.data.image_spec import ImageSpec
+from condiff.diffusion.generate import variance_preserving
+from condiff.diffusion.model import DiffusionModel
+from condiff.images import Images
+from condiff.sampling.batch import frame_indices
+from condiff.sampling.requests import SampleRequest
+from condiff.seeds import derive_seed
+
+Rows = dict[str, dict[str, Tensor]]
+
+
+def images_of(
+    spec: ImageSpec, requests: Sequence[SampleRequest], states: Sequence[Tensor], about: Mapping[str, Any] = NOTHING
+) -> Images:
+    """The samples, the last of their states."""
+    labels, seeds = (tuple(getattr(request, name) for request in requests) for name in ("label", "seed"))
+    return Images(torch.stack([trajectory[-1] for trajectory in states]), spec, labels, seeds, about)
+
+
+def animation(spec: ImageSpec, requests: Sequence[SampleRequest], states: Sequence[Tensor]) -> list[Any]:
+    """A picture of the recorded requests at each of their states."""
+    recorded = [(request, trajectory) for request, trajectory in zip(requests, states, strict=True) if request.record]
+    some = [request for request, _ in recorded]
+    frames = torch.stack([trajectory for _, trajectory in recorded], dim=1)
+    return [images_of(spec, some, list(frame[:, None])).picture() for frame in frames]
+
+
+def statistics(images: Images) -> Rows:
+    """Mean and pixel-wise variance of each contrast's samples, the latter scaled to be seen."""
+    magnitudes = torch.from_numpy(images.magnitude)
+    groups = {
+        name: magnitudes[torch.tensor([other == name for other in images.contrasts])] for name in dict.fromkeys(images.contrasts)
+    }
+    variance = {label: group.var(dim=0, correction=0)[None] for label, group in groups.items()}
+    brightest = max(float(image.max()) for image in variance.values()) or 1.0
+    return {
+        "mean": {label: group.mean(dim=0)[None] for label, group in groups.items()},
+        f"variance (white {brightest:.2g})": {label: image / brightest for label, image in variance.items()},
+    }
+
+
+@torch.no_grad()
+def process(model: DiffusionModel, spec: ImageSpec, reverse: Tensor, real: Tensor | None, seed: int, steps: int) -> Rows:
+    """Noise added to a real image [1, C, H, W], and under it, level by level, noise taken away to make a sample.
+
+    Args:
+        reverse: the sample's states [F, C, H, W].
+    """
+    kept = frame_indices(steps)
+    chosen = torch.linspace(len(kept) - 1, 0, min(9, len(kept))).round().long()
+    rows = {"sampling <-": spec.transform.magnitude(reverse)[chosen]}
+    if real is None:
+        return {"noise level, low to high": rows}
+    sigmas = model.schedule.steps(steps)[torch.tensor(kept)[chosen]].view(-1, 1, 1, 1)
+    generator = torch.Generator().manual_seed(derive_seed("process", seed))
+    code = model.codec.encode(real)
+    noised = variance_preserving(code + sigmas * torch.randn(code.shape, generator=generator), sigmas)
+    forward = spec.transform.magnitude(model.codec.decode(noised, (real.shape[-2], real.shape[-1])))
+    return {"noise level, low to high": {"real ->": forward} | rows}

@@ -1,0 +1,102 @@
+"""Many samples, stored on the way, so that an interrupted command goes on where it was."""
+
+import logging
+import math
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+
+from condiff.data.image_spec import ImageSpec
+from condiff.diffusion.model import DiffusionModel
+from condiff.errors import DataFault, InputError
+from condiff.files import export, hdf5
+from condiff.sampling.batch import Sampling
+from condiff.sampling.cost import SamplingCost, count_evaluations
+from condiff.sampling.distributed import sample_distributed
+from condiff.sampling.requests import SampleRequest
+
+log = logging.getLogger(__name__)
+
+
+def sample_resumable(
+    fabric: L.Fabric, model: DiffusionModel, spec: ImageSpec, requests: Sequence[SampleRequest], how: Sampling, path: Path
+) -> tuple[Tensor, SamplingCost]:
+    """All samples [N, C, H, W] and what they cost; those that ``path`` and its parts hold from before are not drawn again.
+
+    Each round leaves a part of its own in the folder ``path``.parts, under its name only when it is whole, so an interruption
+    loses one round. At the end they become one file, ``path``.
+
+    Raises:
+        InputError: a file is there and cannot be read, or holds other images, or more.
+    """
+    parts = path.with_suffix(".parts")
+    images, cost = _load_partial(path, parts, spec.shape)
+    before = sum(map(len, images))
+    if before > len(requests):
+        raise InputError(
+            f"{path}: holds {before} samples of an earlier evaluation, {len(requests)} expected; delete it to draw them again"
+        )
+    if before:
+        log.info("resuming after %d of %d samples in %s", before, len(requests), path)
+    fabric.barrier()  # all processes have read before one writes
+
+    done, begin = before, time.monotonic()
+    with count_evaluations(cost):
+        for states in sample_distributed(fabric, model, spec, requests[before:], how):
+            images.append(torch.stack([trajectory[-1] for trajectory in states]))
+            if fabric.is_global_zero:
+                cost.drawn += len(states[:: fabric.world_size])
+                cost.seconds, begin = cost.seconds + time.monotonic() - begin, time.monotonic()
+                _save(parts / _part(done), images[-1], requests[done : done + len(states)], cost)
+            done += len(states)
+    if fabric.is_global_zero and parts.exists():
+        _save(path, torch.cat(images), requests, cost)
+        shutil.rmtree(parts)
+    return torch.cat(images), cost
+
+
+def _save(path: Path, images: Tensor, requests: Sequence[SampleRequest], cost: SamplingCost) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    labels, seeds = [request.label for request in requests], [request.seed for request in requests]
+    export.save_h5(path, images, labels, seeds, **asdict(cost))
+
+
+def _load_partial(path: Path, parts: Path, shape: Sequence[int]) -> tuple[list[Tensor], SamplingCost]:
+    """What an earlier call drew, in order; a part that does not follow the one before it does not count."""
+    images: list[Tensor] = []
+    cost = SamplingCost()
+    for file in ([path] if path.is_file() else []) + sorted(parts.glob("*.h5")):
+        if file == path or file.name == _part(sum(map(len, images))):
+            content, cost = _read(file, shape)
+            images.append(content)
+    return images, cost
+
+
+def _part(done: int) -> str:
+    return f"{done:08d}.h5"
+
+
+def _read(path: Path, shape: Sequence[int]) -> tuple[Tensor, SamplingCost]:
+    try:
+        with hdf5.opened(path) as file:
+            stored = hdf5.dataset(file, "images", "f", "images")
+            counts = [hdf5.attribute(file, name) for name in ("drawn", "evaluations", "seconds")]
+            plausible = all(isinstance(count, int | float) and 0 <= count < math.inf for count in counts) and counts[0]
+            if stored is None or list(stored.shape[1:]) != list(shape) or not plausible:
+                raise DataFault(f"lacks images of {list(shape)}, or what they cost")
+            hdf5.check_memory(4 * stored.size)
+            content = torch.from_numpy(hdf5.array(stored).astype(np.float32))
+        if not content.isfinite().all():
+            raise DataFault("its images are not finite")
+    except DataFault as fault:
+        raise InputError(
+            f"{path}: not readable samples of an earlier evaluation ({fault}); delete it to draw them again"
+        ) from None
+    return content, SamplingCost(*counts)  # type: ignore[arg-type]

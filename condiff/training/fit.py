@@ -1,0 +1,48 @@
+"""Training: Lightning's fit, and one line where what is resumed does not fit or a process is lost."""
+
+from typing import Any
+
+import lightning as L
+
+from condiff.errors import InputError, is_memory
+from condiff.training.build import OTHER
+from condiff.training.callbacks.lost_process import LOST, is_lost
+
+RESTORING = (TypeError, LookupError, ValueError, RuntimeError, AttributeError, ArithmeticError, AssertionError)
+
+
+class Steps(L.Callback):
+    """Whether the training has begun: until its first step has ended, what fails is the state that it was resumed from."""
+
+    taken = False
+
+    def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
+        self.begun = trainer.global_step
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        self.taken = trainer.global_step > self.begun  # gradients may be accumulated
+
+
+def fit(trainer: L.Trainer, system: L.LightningModule, data: L.LightningDataModule, ckpt: str | None) -> None:
+    """Train. Raises InputError where a process is lost, or what is to be resumed does not fit."""
+    steps = Steps()
+    trainer.callbacks.append(steps)  # type: ignore[attr-defined]
+    try:
+        trainer.fit(system, data, ckpt_path=ckpt, weights_only=True)
+    except RESTORING as error:
+        if is_lost(error):
+            raise InputError(LOST) from None
+        if is_memory(error):
+            raise
+        if isinstance(error, InputError) or steps.taken or not ckpt:
+            raise
+        reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+        raise InputError(OTHER.format(ckpt=ckpt, reason=reason)) from error
+
+
+def last_value(trainer: L.Trainer, objective: str) -> float:
+    """The last value of what a sweep minimises. Raises InputError where nothing of that name was logged."""
+    if objective not in trainer.callback_metrics:
+        names = ", ".join(sorted(trainer.callback_metrics))
+        raise InputError(f"objective={objective}: was not measured; there are {names}. The run is whole, and in its folder")
+    return float(trainer.callback_metrics[objective])
