@@ -33,7 +33,7 @@ def printable(text: object) -> str:
 
 def is_memory(error: BaseException) -> bool:
     """Whether memory was too small; torch has no type of its own for the processor's."""
-    import torch  # slow to import, and the help of a command does without it
+    import torch  # here, for a command's help needs none
 
     allocator = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     return allocator or isinstance(error, MemoryError | torch.OutOfMemoryError)
