@@ -10,9 +10,7 @@ from condiff.commands.options import check_arguments
 from condiff.training import DiffusionSystem, posthoc_ema
 
 GROUPS = {
-    path.relative_to(CONF): str(path.relative_to(CONF).parent)
-    for path in sorted(CONF.rglob("*.yaml"))
-    if path.parent != CONF and "hydra" not in path.relative_to(CONF).parts
+    path.relative_to(CONF): str(path.relative_to(CONF).parent) for path in sorted(CONF.rglob("*.yaml")) if path.parent != CONF
 }
 RECONSTRUCT = ("method", "mask")  # groups of reconstruct.py alone
 EXTRA = {

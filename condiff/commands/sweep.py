@@ -5,6 +5,7 @@ import io
 import math
 import os
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from filelock import FileLock
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict, read_write
 from rich.console import Console
 from rich.table import Table
 
@@ -30,6 +31,14 @@ class JobFailed(Exception):
     """A job of a sweep had bad input, which it has reported; the others go on."""
 
 
+def can_store() -> bool:
+    """Whether Optuna can keep a study in a file; the version that Hydra's sweeper needs cannot with SQLAlchemy 2."""
+    try:
+        return int(version("sqlalchemy").partition(".")[0]) < 2
+    except PackageNotFoundError:
+        return False
+
+
 def job_number(number: int) -> int:
     """The number of a job, counted on from those of the study that its sweep continues."""
     return number + int(os.environ.get(EARLIER, 0))
@@ -44,6 +53,14 @@ class SweepTable(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         os.environ[EARLIER] = str(len(read(folder)) if (folder / STUDY).is_file() else 0)
+        sweeper = config.hydra.sweeper
+        if (
+            "storage" in sweeper and sweeper.storage is None and can_store()
+        ):  # Optuna's: the study is kept, and the same command continues it
+            folder.mkdir(parents=True, exist_ok=True)
+            with read_write(config), open_dict(config):
+                sweeper.storage = f"sqlite:///{(folder / STUDY).resolve()}"
+                sweeper.study_name = sweeper.study_name or config.name
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         if config.hydra.mode != RunMode.MULTIRUN or not is_first_process():
@@ -56,7 +73,8 @@ class SweepTable(Callback):
             "objective": value,
             "status": "failed" if failed else "diverged" if value == math.inf else "completed",
         }
-        add(Path(config.hydra.sweep.dir), row | dict(word.lstrip("+").split("=", 1) for word in job_return.overrides or ()))
+        words = [word.lstrip("+").partition("=")[::2] for word in job_return.overrides or ()]
+        add(Path(config.hydra.sweep.dir), row | {name: value for name, value in words if name not in COLUMNS})
         if failed and isinstance(job_return._return_value, JobFailed):
             job_return.status, job_return.return_value = JobStatus.COMPLETED, math.inf
 
