@@ -79,11 +79,7 @@ class Images:
             InputError: another suffix, or a file that cannot be written.
         """
         path = Path(path)
-        saver = next((save for suffix, save in SAVERS.items() if path.name.lower().endswith(suffix)), None)
-        if saver is None:
-            raise InputError(f"{path}: unknown suffix; there are {', '.join(SAVERS)}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        saver(self, path)
+        export.by_suffix(path, SAVERS)(self, path)
         return path
 
     def _rows(self, view: Tensor) -> dict[str, Tensor]:

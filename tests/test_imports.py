@@ -11,7 +11,7 @@ ROOMS = {  # room -> the libraries that it may import besides the standard one; 
     "commands": {"torch", "lightning", "hydra", "omegaconf", "rich", "filelock"},
     "model": {"torch", "numpy", "hydra"},
     "training": {"torch", "lightning", "wandb", "hydra", "omegaconf", "filelock", "matplotlib"},
-    "reconstruction": {"torch", "numpy", "h5py", "torchmetrics", "lightning", "rich"},
+    "reconstruction": {"torch", "numpy", "h5py", "torchmetrics", "lightning", "rich", "PIL"},
     "evaluation": {"torch", "numpy", "torchmetrics", "scipy", "matplotlib", "PIL", "rich"},
     "sampling": {"torch", "numpy", "lightning", "rich"},
     "images": {"torch", "numpy", "PIL"},

@@ -14,14 +14,12 @@ from condiff.commands.from_checkpoint import guide_of, open_checkpoint, results_
 from condiff.data.fastmri.reader import Acquired, read_acquired
 from condiff.errors import InputError
 from condiff.files import results
-from condiff.reconstruction.formulations import Formulation
 from condiff.reconstruction.measurement import Grid
 from condiff.reconstruction.pipeline import Scan, reconstruct
 from condiff.reconstruction.prior import Prior
 from condiff.reconstruction.report import write_report
 from condiff.reconstruction.run import gather, reasons_file, reconstruct_all
 from condiff.reconstruction.select_files import select_files
-from condiff.reconstruction.solver import Solver, without_prior
 
 ELSEWHERE = ("out", "ckpt", "accelerator", "devices", "batch_size", "volumes")  # options that a volume does not follow from
 
@@ -36,7 +34,7 @@ def main(cfg: DictConfig) -> None:
     fabric.launch()
     with fabric.device:  # a guiding model is loaded there
         prior = Prior(model.to(fabric.device), spec, instantiate(cfg.guided), cfg.batch_size)
-    solve = solver_of(cfg, prior)
+    solve = instantiate(cfg.method).solver(prior, cfg.steps, cfg.samples, cfg.seed)
     grid = Grid.of(spec.transform)
     scan = Scan(grid, instantiate(cfg.maps), cfg.coils, instantiate(cfg.mask), cfg.acceleration, cfg.simulate, cfg.seed)
     files, root = files_of(cfg, checkpoint, print if fabric.is_global_zero else lambda line: None)
@@ -64,31 +62,6 @@ def main(cfg: DictConfig) -> None:
         failed = gather(out, fabric.global_rank, fabric.world_size, failed)
     if fabric.is_global_zero:
         write_report(out, [*targets.values()], failed)
-
-
-def solver_of(cfg: DictConfig, prior: Prior) -> Solver:
-    """The method with its prior, levels and noise. Raises InputError for samples or steps that it has no use for."""
-    sigmas = instantiate(cfg.method.levels).steps(cfg.steps)
-    if not cfg.method.needs_prior and (cfg.samples, cfg.steps) != (1, 1):
-        raise InputError(f"samples={cfg.samples} steps={cfg.steps}: this method has no prior and one answer; leave them out")
-    if cfg.method.needs_prior and cfg.steps == 1:
-        raise InputError("steps=1: this method goes from noise to an image in several; give at least 2")
-    method = instantiate(cfg.method.fn)
-    method = method if cfg.method.needs_prior else without_prior(method)
-    return Solver(prior.denoise, method, posed(cfg, prior), sigmas, cfg.samples, cfg.batch_size, cfg.seed)
-
-
-def posed(cfg: DictConfig, prior: Prior) -> Formulation:
-    """How the method is given its problem. Raises InputError for one that is not sound with a model of codes."""
-    formulation = instantiate(cfg.method[prior.kind])
-    if not prior.model.codec.is_latent or not cfg.method.needs_prior:
-        return formulation
-    if cfg.method.latent is None:
-        raise InputError(
-            f"ckpt={cfg.ckpt}: is a model of codes, and their k-space is no linear function of them, as this method takes it "
-            "to be; set method=dps, or give a model of pixels"
-        )
-    return instantiate(cfg.method.latent)(formulation, prior.model.codec)
 
 
 def files_of(cfg: DictConfig, checkpoint: Checkpoint, say: Callable[[str], None]) -> tuple[list[Path], Path]:

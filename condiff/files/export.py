@@ -7,6 +7,7 @@ head to the front; pictures are drawn with the front at the top, files keep the 
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import h5py
 import nibabel as nib
@@ -22,6 +23,16 @@ TILE = 128  # smaller images are enlarged to about this many pixels
 MARGIN, GAP, HEADING = 84, 14, 20
 SLICE_THICKNESS_MM = 5.0
 DESCRIPTION = "synthetic (condiff)"
+T = TypeVar("T")
+
+
+def by_suffix(path: Path, savers: Mapping[str, T]) -> T:
+    """The saver for a file's suffix; its folder is made. Raises InputError for a suffix that none has."""
+    saver = next((save for suffix, save in savers.items() if path.name.lower().endswith(suffix)), None)
+    if saver is None:
+        raise InputError(f"{path}: unknown suffix; there are {', '.join(savers)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return saver
 
 
 def tiles(images: Tensor) -> Image.Image:

@@ -36,7 +36,7 @@ def espirit(
     for one in kspace:
         values, vectors = eigenmaps(center_crop_or_pad(one, _inside(calibration, one)), one.shape[-2:], kernel, threshold)
         maps.append(vectors * (values > crop))
-    return _normalize_phase(torch.stack(maps))
+    return normalize_phase(torch.stack(maps))
 
 
 def eigenmaps(centre: Tensor, shape: tuple[int, int], kernel: int = KERNEL, threshold: float = 0.02) -> tuple[Tensor, Tensor]:
@@ -78,12 +78,12 @@ def walsh(kspace: Tensor, calibration: tuple[int, int] = CALIBRATION, window: in
     for _ in range(iterations):
         maps = torch.einsum("scbhw,sbhw->schw", covariance, maps)
         maps = maps / maps.abs().square().sum(dim=1, keepdim=True).sqrt().clamp(min=1e-20)
-    return _normalize_phase(maps)
+    return normalize_phase(maps)
 
 
 def low_resolution(kspace: Tensor, calibration: tuple[int, int] = CALIBRATION) -> Tensor:
     """Returns the coils' low-resolution images, divided by their root sum of squares."""
-    return _normalize_phase(_low_resolution(kspace, calibration))
+    return normalize_phase(_low_resolution(kspace, calibration))
 
 
 def _low_resolution(kspace: Tensor, calibration: tuple[int, int]) -> Tensor:
@@ -99,7 +99,7 @@ def _inside(calibration: tuple[int, int], kspace: Tensor) -> tuple[int, int]:
     return min(calibration[0], kspace.shape[-2]), min(calibration[1], kspace.shape[-1])
 
 
-def _normalize_phase(maps: Tensor) -> Tensor:
+def normalize_phase(maps: Tensor) -> Tensor:
     """Returns maps of unit norm over coils, the first coil real and not negative; zeros stay zeros."""
     first = maps[:, :1]
     phase = torch.where(first.abs() > 0, first / first.abs().clamp(min=1e-30), 1.0)

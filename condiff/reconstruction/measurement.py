@@ -20,6 +20,7 @@ from condiff.mri.coils import (
     sense_combine,
 )
 from condiff.mri.fourier import center_crop_or_pad, fft2c, ifft2c, rss
+from condiff.mri.maps import normalize_phase
 from condiff.mri.masks import acs_size
 from condiff.mri.operators import Sense
 from condiff.reconstruction.scale import bias, brightness
@@ -87,14 +88,19 @@ class Measurement:
         seen = torch.stack([rss(apply_coil_matrix(self.unmixing, one)) for one in self.maps])
         return self.scale * center_crop_or_pad(seen, (self.grid.size, self.grid.size))
 
-    def target(self, full: Tensor, maps: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
-        """Of all samples [S, K, rows, cols] of these slices: complex images [S, H, W], the scanner's root sum of squares."""
+    def target(self, full: Tensor, maps: Callable[..., Tensor] | None) -> tuple[Tensor, Tensor]:
+        """Of all samples [S, K, rows, cols] of these slices: complex images [S, H, W], the scanner's root sum of squares.
+
+        Args:
+            maps: one of `condiff.mri.maps`, of all samples; None: combine coils by the maps of the measurement.
+        """
         shape, size = (self.mask.shape[0], self.mask.shape[1]), (self.grid.size, self.grid.size)
         combined, squares = [], []
-        for one in full:
+        for one, own in zip(full, self.maps, strict=True):
             coils = center_crop_or_pad(one, shape)
             white = apply_coil_matrix(self.mixing, coils)
-            combined.append(center_crop_or_pad(sense_combine(ifft2c(white), maps(white[None])[0]), size) / self.scale)
+            sensitivities = own if maps is None else maps(white[None])[0]
+            combined.append(center_crop_or_pad(sense_combine(ifft2c(white), sensitivities), size) / self.scale)
             squares.append(center_crop_or_pad(rss(ifft2c(coils)), size))
         return torch.stack(combined), torch.stack(squares)
 
@@ -115,6 +121,7 @@ def measure(
     margins: Tensor | None = None,
     places: Sequence[int] | None = None,
     typical: Tensor | None = None,
+    own_maps: Tensor | None = None,
 ) -> Measurement:
     """Prepare undersampled k-space [S, K, rows, cols], mask [rows, cols], for a model of images on ``grid``.
 
@@ -127,10 +134,16 @@ def measure(
         places: of the slices in the measurement, all where None.
         typical: images [N, size, size] of such heads, of any scale: samples of the prior. They say how much of the scale the mask
             hides, which without them is not made up for.
+        own_maps: coil maps [S, K, H, W] of the caller's own over the whole field of view, in place of ``maps``.
 
     Raises:
-        InputError: nothing sampled, no calibration lines, or noise that cannot be measured.
+        InputError: nothing sampled, no calibration lines, noise that cannot be measured, or maps of other coils or slices.
     """
+    if own_maps is not None and own_maps.shape[:2] != kspace.shape[:2]:
+        raise InputError(
+            f"maps: of {own_maps.shape[0]} slices and {own_maps.shape[1]} coils, the k-space has {kspace.shape[0]} and "
+            f"{kspace.shape[1]}; give maps [S, K, H, W] of the same scan"
+        )
     if not mask.any():
         raise InputError("mask: samples nothing; ask for a smaller acceleration, or give a file that holds samples")
     kspace = kspace * mask
@@ -155,13 +168,39 @@ def measure(
         scale /= bias(typical.to(kspace), there, (rows, cols), grid.quantile)
     kspace = kspace if places is None else kspace[list(places)]
     block = min(rows, max(AREA // cols, 24)), min(cols, max(AREA // rows, 24))
-    found, failed = torch.zeros_like(kspace), []
+    if own_maps is None:
+        found, failed = estimated_maps(kspace, block, maps)
+    else:
+        chosen = own_maps if places is None else own_maps[list(places)]
+        found, failed = virtual_maps(chosen.to(kspace), leading @ white, shape), []
+    back = torch.linalg.solve(white, leading.mH)  # of the coils that compression keeps, not the shortest that would do
+    return Measurement(kspace / scale, there, found, block, leading @ white, back, failed, scale, 0.5**0.5 / scale, grid)
+
+
+def estimated_maps(kspace: Tensor, block: tuple[int, int], maps: Callable[..., Tensor]) -> tuple[Tensor, list[int]]:
+    """Coil maps [S, V, h, w] of k-space [S, V, h, w], and the places of slices of which none could be made, which are zero.
+
+    Args:
+        block: rows and columns about the center that are sampled.
+
+    Raises:
+        InputError: of no slice maps could be made.
+    """
+    made, failed = torch.zeros_like(kspace), []
     for index, one in enumerate(kspace):
         try:
-            found[index] = maps(one[None], calibration=block)[0]
+            made[index] = maps(one[None], calibration=block)[0]
         except torch.linalg.LinAlgError:
             failed.append(index)
     if len(failed) == len(kspace):
         raise InputError("kspace: no slice's coil maps could be made; try others, maps._target_=condiff.mri.maps.low_resolution")
-    back = torch.linalg.solve(white, leading.mH)  # of the coils that compression keeps, not the shortest that would do
-    return Measurement(kspace / scale, there, found, block, leading @ white, back, failed, scale, 0.5**0.5 / scale, grid)
+    return made, failed
+
+
+def virtual_maps(maps: Tensor, mixing: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Maps [S, V, h, w] of virtual coils on a grid, of maps [S, K, H, W] of the scanner's coils on any.
+
+    Of unit norm over coils, the first coil real and not negative, as estimated maps are.
+    """
+    resampled = ifft2c(center_crop_or_pad(fft2c(maps), shape))
+    return normalize_phase(torch.stack([apply_coil_matrix(mixing, one) for one in resampled]))

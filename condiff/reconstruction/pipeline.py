@@ -55,6 +55,7 @@ class Scan:
         mask, acceleration: for files that are fully sampled.
         simulate: replace what was measured by what the operator makes of the full scan's image.
         seed: of the masks, and of the simulation's noise.
+        own_maps: from a file to coil maps [S, K, H, W] of its good slices, in place of ``maps``.
     """
 
     grid: Grid
@@ -64,6 +65,7 @@ class Scan:
     acceleration: float
     simulate: bool
     seed: int
+    own_maps: Callable[[Acquired], Tensor] | None = None
 
     def __call__(self, acquired: Acquired, slices: list[int], device: torch.device, typical: Tensor | None = None) -> Scanned:
         """Measure slices of a file, by their numbers in it, undersampled first where it is fully sampled.
@@ -86,13 +88,14 @@ class Scan:
         margins = None if acquired.margins is None else acquired.margins.to(device)
         places = [acquired.good.index(index) for index in slices]
         about = acquired.fov_mm, self.grid, self.maps, self.coils
-        measured = measure(kspace, sampled.to(device), *about, margins=margins, places=places, typical=typical)
+        own = None if self.own_maps is None else self.own_maps(acquired)
+        measured = measure(kspace, sampled.to(device), *about, margins, places, typical, own)
         seconds = (time.monotonic() - begin) / len(slices)
         fitted = center_crop_or_pad(there.to(device), (measured.mask.shape[0], measured.mask.shape[1]))
         rates = masks.acceleration(sampled[there]), masks.acceleration(measured.mask[fitted])
         if not acquired.full:
             return Scanned(measured, None, rates, seconds, 0.0)
-        target = measured.target(kspace[places], self.maps)
+        target = measured.target(kspace[places], self.maps if own is None else None)
         if self.simulate:
             return Scanned(measured.simulated(target[0], generator), target, rates, seconds, 0.0)
         return Scanned(measured, target, rates, seconds, measured.sigma_y * float(fitted.double().mean()) ** 0.5)

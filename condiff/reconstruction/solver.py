@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,9 +10,13 @@ from torch import Tensor
 from condiff.diffusion.denoiser import Denoise
 from condiff.diffusion.inverse import Method, Problem
 from condiff.diffusion.noise import Noise, SeededNoise
+from condiff.diffusion.schedules import Schedule
+from condiff.errors import InputError
 from condiff.linear import LinearOperator
+from condiff.nn import Codec
 from condiff.reconstruction.formulations import Formulation, InverseProblem
 from condiff.reconstruction.measurement import Measurement
+from condiff.reconstruction.prior import Prior
 from condiff.sampling.batch import FRAMES
 from condiff.seeds import derive_seed
 
@@ -31,6 +36,53 @@ def without_prior(solve: Callable[[LinearOperator, Tensor, float], Tensor]) -> M
         yield solve(problem.A, problem.y, problem.sigma_y)
 
     return method
+
+
+@dataclass(frozen=True)
+class ReconstructionMethod:
+    """What conf/method describes.
+
+    Attributes:
+        fn: one of `condiff.diffusion.inverse`, or a classical solver of `condiff.mri`.
+        complex, magnitude: the formulation for priors of such images.
+        latent: from a formulation and a codec to that of codes; None: the method is not sound with a model of codes.
+        levels: its noise levels.
+        needs_prior: whether it evaluates a network.
+        steps: by default.
+    """
+
+    fn: Callable[..., Any]
+    complex: Formulation
+    magnitude: Formulation
+    levels: Schedule
+    latent: Callable[[Formulation, Codec], Formulation] | None = None
+    needs_prior: bool = True
+    steps: int = 50
+
+    def solver(self, prior: Prior, steps: int, samples: int, seed: int) -> "Solver":
+        """The method with its prior, levels and noise.
+
+        Raises:
+            InputError: samples or steps that the method has no use for, or a method that is not sound with a model of codes.
+        """
+        if not self.needs_prior and (samples, steps) != (1, 1):
+            raise InputError(f"samples={samples} steps={steps}: this method has no prior and one answer; leave them out")
+        if self.needs_prior and steps == 1:
+            raise InputError("steps=1: this method goes from noise to an image in several; give at least 2")
+        fn = self.fn if self.needs_prior else without_prior(self.fn)
+        sigmas = self.levels.steps(steps)
+        return Solver(prior.denoise, fn, self._formulation(prior), sigmas, samples, prior.batch_size, seed)
+
+    def _formulation(self, prior: Prior) -> Formulation:
+        formulation, codec = {"complex": self.complex, "magnitude": self.magnitude}[prior.kind], prior.model.codec
+        if not codec.is_latent or not self.needs_prior:
+            return formulation
+        if self.latent is None:
+            raise InputError(
+                "ckpt: is a model of codes, and their k-space is no linear function of them, as this method takes it to be; set "
+                "method=dps, or give a model of pixels"
+            )
+        return self.latent(formulation, codec)
 
 
 @dataclass

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from condiff.checkpoint import Checkpoint, registry
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.generate import generate, to_vp
-from condiff.diffusion.guidance import Guidance, raise_on_nan
+from condiff.diffusion.guidance import Guidance, compose, raise_on_nan
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import Sampler
 from condiff.errors import NotANumber
 from condiff.sampling.requests import SampleRequest
 
+STEPS = 20  # of runs that do not name their number
 FRAMES = 24  # an animation or a strip needs no more of the states of a sample
 
 
@@ -32,6 +34,14 @@ class Sampling:
     guidance: Guidance
     steps: int
     batch_size: int = 32
+
+    @classmethod
+    def of_run(cls, checkpoint: Checkpoint) -> "Sampling":
+        """How the run of a checkpoint sampled. Raises InputError for what the registry does not admit."""
+        config, where = checkpoint.config, (checkpoint.path, checkpoint.trust)
+        guidance, clamp = (registry.build(key, config[key], *where) for key in ("guidance", "clamp"))
+        sampler = registry.build("fn", config["sampler"]["fn"], *where)
+        return cls(sampler, compose(guidance, clamp), config["sampler"].get("steps", STEPS))
 
     def check(self, model: DiffusionModel) -> None:
         """Raise InputError, before anything is spent, for steps or guidance that the model cannot be sampled with."""
