@@ -26,8 +26,8 @@ def is_first_process() -> bool:
 
 
 def is_terminal() -> bool:
-    """Whether the output is a terminal or a notebook, where a bar can move."""
-    return get_console().is_terminal or get_console().is_jupyter
+    """Whether the output is a terminal, where a bar can move; in a notebook rich's bars need a widget."""
+    return get_console().is_terminal and not get_console().is_jupyter
 
 
 def time_left(seconds: float, done: float, total: float) -> str:
