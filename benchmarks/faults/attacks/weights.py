@@ -72,7 +72,8 @@ def rebuilt(path: str, value: Any) -> Attack:
         model = config(content)["model"]
         put(model, path, value)
         with suppress(Exception):  # what cannot be built has the weights of before
-            content["state_dict"] = dict(registry.build("model", model, "x").state_dict())
+            state = registry.build("denoiser", model["denoiser"], "x").state_dict()
+            content["state_dict"] = {f"model.denoiser.{name}": weight for name, weight in state.items()}
         return content
 
     return attack
