@@ -25,7 +25,8 @@ from benchmarks.networks import installed
 from benchmarks.side_by_side import interleaved, ratio, resident
 from condiff.data.cache import Cache, Stack
 from condiff.data.fastmri.reader import Volume, probe, read_kspace, read_magnitude
-from condiff.data.transforms import Complex, Magnitude
+from condiff.data.image_spec import Read
+from condiff.data.transforms import Complex, Magnitude, Transform
 from condiff.mri.fourier import center_crop, ifft2c, rss
 
 SLICES = 64  # a round
@@ -59,7 +60,7 @@ def from_cache(cache: Cache, volumes: list[Volume]) -> Callable[[int], object]:
     return lambda item: stacks[item][0][stacks[item][1]]
 
 
-def preparing(read, transform, volumes: list[Volume], workers: int) -> float:
+def preparing(read: Read, transform: Transform, volumes: list[Volume], workers: int) -> float:
     """Slices a second."""
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
@@ -72,7 +73,8 @@ def main(root: str, rounds: int = 5) -> None:
     volumes = [probe(path) for path in sorted(Path(root).rglob("*.h5"))]
     total = sum(volume.slices for volume in volumes)
     order = [random.Random(0).randrange(total) for _ in range(SLICES)]
-    plain, full = (read_magnitude, Magnitude(MATRIX, downsample=1)), (read_kspace, Complex(MATRIX))
+    plain: tuple[Read, Transform] = read_magnitude, Magnitude(MATRIX, downsample=1)
+    full: tuple[Read, Transform] = read_kspace, Complex(MATRIX)
     with tempfile.TemporaryDirectory() as folder:
         ways = {"fastmri SliceDataset": slice_dataset(Path(root))} if installed("fastmri") else {}
         ways |= {

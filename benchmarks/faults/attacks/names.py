@@ -32,7 +32,8 @@ torch.utils.collect_env.run lightning.Trainer wandb.init hydra.utils.call hydra.
 hydra._internal.instantiate._instantiate2.instantiate torch.utils.cpp_extension.load_inline webbrowser.open
 runpy.run_path importlib.import_module pickle.loads codecs.open shutil.rmtree logging.config.dictConfig
 condiff.commands.cli.sys.exit condiff.commands.cli.os.system condiff.files.torch_archive.torch.load
-condiff.checkpoint.registry.resolve_name condiff.training.build.instantiate condiff.data.phantom.volumes.os.system condiff.data.phantom.volumes.shutil.rmtree
+condiff.checkpoint.registry.resolve_name condiff.training.build.instantiate
+condiff.data.phantom.volumes.os.system condiff.data.phantom.volumes.shutil.rmtree
 condiff.files.atomic.os.unlink condiff.data.index.os.remove condiff.commands.cli.hydra.utils.get_method
 condiff.files.export.h5py.File condiff.files.export.np.save condiff.data.cache.Path condiff.data.cache.torch.load
 condiff.seeds.derive_seed.__class__ condiff.seeds.derive_seed.__globals__ condiff.seeds.__loader__.exec_module
