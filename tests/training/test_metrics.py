@@ -120,13 +120,13 @@ def test_the_order_of_callbacks_does_not_matter(run_entry, tmp_path, monkeypatch
     settings = ["data.phantom.patients=5", "data.held_out_per_contrast=2", "trainer.max_epochs=1"]
     settings += ["callbacks.evaluation.every_n_epochs=1", "callbacks.evaluation.num_samples=2", "callbacks.evaluation.steps=2"]
     run_entry("train.py", *TINY_RUN, *settings, "hydra.run.dir=runs/a")
-    parts = train.parts
+    instantiated = train.instantiate_group
 
     def reordered(group):
         """Averaging first: it takes the averaged weights away before the others look."""
-        return sorted(parts(group), key=lambda part: (not isinstance(part, EMA), type(part).__name__))
+        return sorted(instantiated(group), key=lambda part: (not isinstance(part, EMA), type(part).__name__))
 
-    monkeypatch.setattr(train, "parts", reordered)
+    monkeypatch.setattr(train, "instantiate_group", reordered)
     run_entry("train.py", *TINY_RUN, *settings, "hydra.run.dir=runs/b")
     for name in ("samples/samples.png", "samples/denoising.gif"):
         assert (tmp_path / "runs/a" / name).read_bytes() == (tmp_path / "runs/b" / name).read_bytes()
