@@ -14,6 +14,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import matplotlib.pyplot as plt
@@ -175,7 +176,7 @@ def main(ckpt: str, out: str, each: int = 48) -> None:
 
 def phantom(data: PhantomDataModule, contrast: str, name: str, factor: float) -> Tensor:
     """Magnitudes of phantom volumes that nobody was trained on, made with that protocol alone."""
-    factors = {"tr_factors": (1.0,), "te_factors": (1.0,), f"{name}_factors": (factor,)}
+    factors: dict[str, Any] = {"tr_factors": (1.0,), "te_factors": (1.0,), f"{name}_factors": (factor,)}
     root = replace(data.phantom, patients=4, seed=1000, **factors).build(data.cache)
     stacks = [data.spec.transform(*read_magnitude(path))[0] for path in sorted(root.glob(f"*_{contrast}_*.h5"))]
     return data.spec.transform.magnitude(torch.cat(stacks))

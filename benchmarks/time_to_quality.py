@@ -76,8 +76,8 @@ def diffusers_script(data: MRIDataModule, seconds: float) -> tuple[Draw, float, 
         data.spec.shape[-1], 1, 1, layers_per_block=2, block_out_channels=(128, 128, 256, 256, 512, 512), num_class_embeds=4,
         down_block_types=("DownBlock2D",) * 4 + ("AttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "AttnUpBlock2D") + ("UpBlock2D",) * 4,
-    ).to(DEVICE)  # fmt: skip
-    took, steps = train_diffusers(net, data, seconds)
+    )  # fmt: skip
+    took, steps = train_diffusers(net.to(DEVICE), data, seconds)
     return partial(draw_diffusers, net, data), took, steps
 
 

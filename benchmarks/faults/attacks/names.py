@@ -1,5 +1,7 @@
 """Names of code: foreign functions, our own that do harm, and names of the right kind in the wrong place."""
 
+from typing import Any
+
 from benchmarks.faults.attacks.table import Attack, adding, setting
 
 ATTACKS: dict[str, Attack] = {}
@@ -48,7 +50,7 @@ for number, target in enumerate(FOREIGN.split()):
     for place in PLACES if number < 2 else [[*PLACES][number % len(PLACES)]]:
         ATTACKS[f"foreign_{target}_as_{place}"] = setting(PLACES[place], {"_target_": target, "_args_": ["touch PWN/x"]})
 
-HARMFUL = {  # our own, or torch's, which may write, delete, import, or end the process
+HARMFUL: dict[str, dict[str, Any]] = {  # our own, or torch's, which may write, delete, import, or end the process
     "condiff.data.index._write": {
         "path": {"_target_": "condiff.checkpoint.run.run_folder", "path": "VICTIM/bashrc/x"},
         "columns": ["echo pwned"],
@@ -99,7 +101,7 @@ ATTACKS["harmful_module_written_then_imported"] = chained(
     {"_target_": "written.x"},
 )
 
-WRONG = {  # what the registry of one place knows, in another
+WRONG: dict[str, list[Any]] = {  # what the registry of one place knows, in another
     "net": [
         {"_target_": "condiff.data.phantom.volumes.Phantom", "patients": 1, "slices": 1, "coils": 1, "matrix": 16},
         {"_target_": "condiff.nn.Pixels"},
@@ -224,7 +226,7 @@ KINDS = {
 for label, value in KINDS.items():
     ATTACKS[f"spelling_{label}"] = setting("model.codec", COMMAND | {"_target_": value})
 
-DIRECTIVES = {
+DIRECTIVES: dict[str, dict[str, Any]] = {
     "partial": {"_partial_": True},
     "partial_text": {"_partial_": "no"},
     "partial_number": {"_partial_": 3},
