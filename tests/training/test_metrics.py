@@ -12,6 +12,7 @@ from condiff.commands import train
 from condiff.training import csv_logger
 from condiff.training.callbacks import EMA, ProgressLines, Throughput
 from condiff.training.callbacks.curves import curve, draw
+from condiff.training.callbacks.validation_metrics import finite
 from condiff.training.csv_logger import CSVLogger
 from tests.conftest import TINY_RUN
 
@@ -133,3 +134,10 @@ def test_the_order_of_callbacks_does_not_matter(run_entry, tmp_path, monkeypatch
     tables = [(tmp_path / f"runs/{run}/metrics_validation.csv").read_text() for run in "ab"]
     assert "quality/pooled/random_kid" in tables[0]
     assert [*csv.DictReader(tables[0].splitlines())] == [*csv.DictReader(tables[1].splitlines())]
+
+
+def test_measures_that_are_no_numbers_are_named(caplog):
+    assert finite({"quality/AXT2/kid": 0.5, "quality/AXT2/auroc": float("nan"), "quality/AXT1/kid": float("inf")}) == {
+        "quality/AXT2/kid": 0.5
+    }
+    assert caplog.messages == ["not logged, because it is no finite number: quality/AXT2/auroc, quality/AXT1/kid"]
