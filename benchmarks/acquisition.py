@@ -14,20 +14,19 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-from hydra.utils import instantiate
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 
-from condiff import sampling
-from condiff.checkpoint import checkpoint
-from condiff.data.datamodule import MRIDataModule
+from condiff.checkpoint import Checkpoint, registry
+from condiff.data.datamodule import MRIDataModule, PhantomDataModule
 from condiff.data.datasets import Slices
 from condiff.data.fastmri.reader import read_magnitude
 from condiff.data.phantom.volumes import BRAIN, CONTRASTS, TISSUES
@@ -35,10 +34,12 @@ from condiff.diffusion.guidance import identity
 from condiff.files import export
 from condiff.mri.signal import Protocol
 from condiff.nn import UNet
+from condiff.sampling import Sampling, make_requests, sample
 
 SWEEPS = {("AXT2", "te"): (0.7, 0.9, 1.1, 1.4), ("AXT2", "tr"): (0.7, 0.9, 1.4), ("AXT1", "tr"): (0.7, 0.9, 1.1, 1.4)}
 PAIRS = (("grey", "white"), ("csf", "white"))
 BATCH, STEPS = 32, 2500
+WIDTH = 32  # of the network at full resolution
 MOSTLY, LEAST = 0.97, 5.0  # of a pixel, to be counted as brain; pixels of each tissue, to measure it
 SLICE = 0.55  # through the ventricles: elsewhere is too little CSF to measure
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -62,8 +63,8 @@ class Reader(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = UNet(1, 0, (32, 64, 96), (1, 1, 1), (False, False, False), patch=1)
-        self.net.head[-1] = nn.Conv2d(self.net.head[-1].in_channels, len(BRAIN) + 1, 3, padding=1)
+        self.net = UNet(1, 0, (WIDTH, 64, 96), (1, 1, 1), (False, False, False), patch=1)
+        self.net.head[-1] = nn.Conv2d(WIDTH, len(BRAIN) + 1, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images[:, None], images.new_zeros(len(images))).softmax(dim=1)
@@ -140,25 +141,21 @@ def expected(contrast: str, of: Protocol, pair: tuple[str, str]) -> float:
 def main(ckpt: str, out: str, each: int = 48) -> None:
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    system = checkpoint.load(ckpt).to(DEVICE)
-    config = system.hparams
-    data = checkpoint.build_data(config, ckpt)
+    checkpoint = Checkpoint.read(ckpt)
+    model, data, own = checkpoint.model().to(DEVICE), checkpoint.data(), checkpoint.config["sampler"]
+    if not isinstance(data, PhantomDataModule):
+        sys.exit(f"{ckpt}: was not trained on the phantom")
     data.prepare_data()
     data.setup()
     net = kept(folder / "reader.pt", data)
-    how = {"sampler": instantiate(config["sampler"]["fn"]), "guidance": identity}  # guidance exaggerates contrast
-    rows, strips = [], {}
+    how = Sampling(registry.build("fn", own["fn"], ckpt), identity, own["steps"], BATCH)  # guidance exaggerates contrast
+    rows, strips = [], dict[str, Tensor]()
     for (contrast, name), factors in SWEEPS.items():
         for factor in factors:
             of = protocol(contrast, name, factor)
             known = {key: getattr(of, key) for key in ("tr", "te", "flip")} | {"slice": SLICE}
-            draws = sampling.plan([contrast], each, seed=0, shared_noise=True, known=known)
-            batches = [draws[first : first + BATCH] for first in range(0, each, BATCH)]
-            shape, steps = data.spec.shape, config["sampler"]["steps"]
-            drawn = [
-                torch.cat(sampling.draw(system, data.spec.conditioning, some, shape, steps=steps, **how)) for some in batches
-            ]
-            images = data.spec.transform.magnitude(torch.cat(drawn))
+            requests = make_requests([contrast], each, seed=0, known=known)
+            images = data.spec.transform.magnitude(torch.cat(sample(model, data.spec, requests, how)))
             strips.setdefault(f"{contrast}, {name} {of.tr if name == 'tr' else of.te:.0f} ms", images[:6])
             real = phantom(data, contrast, name, factor)
             for pair in PAIRS:
@@ -177,9 +174,9 @@ def main(ckpt: str, out: str, each: int = 48) -> None:
     export.grid({"the same noise": strips}).save(folder / "sweep.png")
 
 
-def phantom(data: MRIDataModule, contrast: str, name: str, factor: float) -> Tensor:
+def phantom(data: PhantomDataModule, contrast: str, name: str, factor: float) -> Tensor:
     """Magnitudes of phantom volumes that nobody was trained on, made with that protocol alone."""
-    factors = {"tr_factors": (1.0,), "te_factors": (1.0,), f"{name}_factors": (factor,)}
+    factors: dict[str, Any] = {"tr_factors": (1.0,), "te_factors": (1.0,), f"{name}_factors": (factor,)}
     root = replace(data.phantom, patients=4, seed=1000, **factors).build(data.cache)
     stacks = [data.spec.transform(*read_magnitude(path))[0] for path in sorted(root.glob(f"*_{contrast}_*.h5"))]
     return data.spec.transform.magnitude(torch.cat(stacks))
@@ -195,8 +192,8 @@ def tell(rows: list[dict]) -> None:
         table.add_row(row["contrast"], f"{row['swept']} {row['value']:.0f}", row["ratio"], *cells, *errors)
     Console(width=130).print(table)
     for key in ("generated, error", "against the phantom"):
-        errors = torch.tensor([row[key] for row in rows]).abs()
-        print(f"tissue ratios at held-out values, {key}: mean {errors.nanmean():.1%}, worst {errors.nan_to_num().max():.1%}")
+        every = torch.tensor([row[key] for row in rows]).abs()
+        print(f"tissue ratios at held-out values, {key}: mean {every.nanmean():.1%}, worst {every.nan_to_num().max():.1%}")
 
 
 def plot(rows: list[dict]) -> plt.Figure:

@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
-from condiff.checkpoint import checkpoint
+from condiff.checkpoint import Checkpoint
 from condiff.evaluation import inputs
 from condiff.evaluation.distances import frechet
 from condiff.evaluation.features import RandomFeatures, in_batches
@@ -31,19 +32,19 @@ SHOWN = 4
 @torch.no_grad()
 def examined(ckpt: str, picture: Path) -> list[dict]:
     """A row a contrast, and one of all."""
-    content = checkpoint.read(ckpt)
-    codec, data = checkpoint.part("codec", content, ckpt), checkpoint.build_data(content["hyper_parameters"], ckpt)
+    checkpoint = Checkpoint.read(ckpt)
+    codec, data = checkpoint.codec(), checkpoint.data()
     if not isinstance(codec, KLAutoencoder):
         sys.exit(f"{ckpt}: is a model of pixels")
     data.prepare_data()
     data.setup()
-    features = standardised(RandomFeatures(), inputs.real(data, data.train, most=512))
-    volumes, strips, codes = [], {}, []
+    features = standardised(RandomFeatures(), inputs.real_images(data.spec, data.train, most=512))
+    volumes, strips, codes = [], dict[str, list[Tensor]](), []
     for part in (data.val, data.test):
         for index, volume in enumerate(part.volumes):
             images = part.images((part.volume == index).nonzero()[:, 0])
             z = torch.cat([codec.encode(some) for some in images.split(8)])
-            made = torch.cat([codec.decode(some, images.shape[-2:]) for some in z.split(8)])
+            made = torch.cat([codec.decode(some, (images.shape[-2], images.shape[-1])) for some in z.split(8)])
             pair = data.spec.transform.magnitude(images), data.spec.transform.magnitude(made)
             volumes.append((volume.contrast, volume.patient, *pair))
             codes.append(z)

@@ -8,7 +8,6 @@ is whole after every stage, and what it holds is not done again.
 """
 
 import json
-import multiprocessing
 import resource
 import subprocess
 import sys
@@ -17,18 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import hydra
 import lightning as L
 import torch
 import torch.nn.functional as F
-from omegaconf import DictConfig, open_dict
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from condiff.checkpoint import checkpoint
-from condiff.commands import train
-from condiff.commands.cli import CONF
+from condiff.checkpoint import Checkpoint
 from condiff.files import export
 
 PICTURED = 4  # samples of each contrast
@@ -41,7 +36,7 @@ class Clock(L.Callback):
     """Seconds a step, and the most memory, in ``path``."""
 
     def __init__(self, path: str):
-        self.path, self.times = Path(path), []
+        self.path, self.times = Path(path), list[float]()
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.times.append(time.monotonic())
@@ -54,34 +49,20 @@ class Clock(L.Callback):
         self.path.write_text(json.dumps(found | {"gigabytes": memory}))
 
 
-def composed(run: Path, *words: str) -> DictConfig:
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = hydra.compose("train", [*words])
-    run.mkdir(parents=True, exist_ok=True)
-    cfg.run = str(run)
-    with open_dict(cfg):
-        cfg.callbacks.clock = {"_target_": "benchmarks.latent.Clock", "path": str(run / "clock.json")}
-    return cfg
-
-
-def trained(run: Path, seconds: float, *words: str) -> None:
-    """A run of as many steps as there is time for."""
-    short = f"data.steps_per_epoch={TRIED}", "trainer.max_epochs=1", "callbacks=bare"
-    train.train(composed(run / "trial", *words, *short))
-    each = json.loads((run / "trial/clock.json").read_text())["seconds_per_step"]
-    train.train(composed(run, *words, f"data.steps_per_epoch={max(int(seconds / each), TRIED)}", "trainer.max_epochs=1"))
+def trained(run: Path, steps: int, *words: str) -> dict[str, float]:
+    """What the clock of a run of train.py says, which has so many steps."""
+    clock = "+callbacks.clock._target_=benchmarks.latent.Clock", f"+callbacks.clock.path={run}/clock.json"
+    length = f"data.steps_per_epoch={steps}", "trainer.max_epochs=1", f"hydra.run.dir={run}"
+    subprocess.run([sys.executable, "train.py", *words, *length, *clock], check=True)
+    return json.loads((run / "clock.json").read_text())
 
 
 def stage(run: Path, seconds: float, *words: str) -> dict[str, float]:
-    """In a process of its own, whose memory is its own too."""
+    """A run of as many steps as there is time for."""
     if not (run / "done.json").is_file():
         begin = time.monotonic()
-        process = multiprocessing.get_context("spawn").Process(target=trained, args=(run, seconds, *words))
-        process.start()
-        process.join()
-        if process.exitcode:
-            sys.exit(f"{run}: training failed")
-        found = json.loads((run / "clock.json").read_text()) | {"minutes": (time.monotonic() - begin) / 60}
+        each = trained(run.with_name(f"{run.name}_trial"), TRIED, *words, "callbacks=bare")["seconds_per_step"]
+        found = trained(run, max(int(seconds / each), TRIED), *words) | {"minutes": (time.monotonic() - begin) / 60}
         (run / "done.json").write_text(json.dumps(found))
     return json.loads((run / "done.json").read_text())
 
@@ -96,7 +77,7 @@ def judged(run: Path, samples: int) -> dict[str, Any]:
 
 
 def main(out: str, minutes: str, *words: str) -> None:
-    folder, seconds, found = Path(out).resolve(), 60 * float(minutes), {}
+    folder, seconds, found = Path(out).resolve(), 60 * float(minutes), dict[str, Any]()
     samples = next((int(word.split("=")[1]) for word in words if word.startswith("samples=")), 32)
     words = tuple(word for word in words if not word.startswith("samples="))
     codec = [word for word in words if word.startswith("codec")]
@@ -111,9 +92,8 @@ def main(out: str, minutes: str, *words: str) -> None:
         if name != "autoencoder":
             about = judged(run, samples)
             found[name] |= about["cost"] | {"scores": about["scores"]["pooled"]}
-            found[name]["parameters"] = sum(
-                p.numel() for p in checkpoint.load(run / "checkpoints/last.ckpt").denoiser.net.parameters()
-            )
+            model = Checkpoint.read(run / "checkpoints/last.ckpt").model()
+            found[name]["parameters"] = sum(p.numel() for p in model.denoiser.net.parameters())
         (folder / "latent.json").write_text(json.dumps(found, indent=1))
     tell(found)
     picture({name: folder / name for name in ("pixels", "latent")}).save(folder / "latent.png")
@@ -123,12 +103,11 @@ def picture(runs: dict[str, Path]) -> Image.Image:
     """The first samples of each contrast, at half of their size."""
     blocks = {}
     for name, run in runs.items():
-        ckpt = run / "checkpoints/last.ckpt"
-        data = checkpoint.data(checkpoint.load(ckpt), ckpt)
+        spec = Checkpoint.read(run / "checkpoints/last.ckpt").spec()
         with h5py.File(next((run / "evaluation").glob("samples-*.h5"))) as file:
             images, contrasts = torch.from_numpy(file["images"][()]), file["contrast"].asstr()[()]
-        halves = F.avg_pool2d(data.spec.transform.magnitude(images)[:, None], 2)[:, 0]
-        blocks[name] = {contrast: halves[contrasts == contrast][:PICTURED] for contrast in data.spec.contrasts}
+        halves = F.avg_pool2d(spec.transform.magnitude(images)[:, None], 2)[:, 0]
+        blocks[name] = {contrast: halves[contrasts == contrast][:PICTURED] for contrast in spec.contrasts}
     return export.grid(blocks)
 
 

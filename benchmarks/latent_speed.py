@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from rich.console import Console
 from rich.table import Table
 
-from condiff.commands.cli import CONF
+from condiff.configuration import CONF
 from condiff.training.precision import fastest
 
 BATCH, EVALUATIONS = 8, 26

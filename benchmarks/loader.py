@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import h5py
 import torch
@@ -25,6 +26,7 @@ from benchmarks.networks import installed
 from benchmarks.side_by_side import interleaved, ratio, resident
 from condiff.data.cache import Cache, Stack
 from condiff.data.fastmri.reader import Volume, probe, read_kspace, read_magnitude
+from condiff.data.image_spec import Read
 from condiff.data.transforms import Complex, Magnitude
 from condiff.mri.fourier import center_crop, ifft2c, rss
 
@@ -59,7 +61,7 @@ def from_cache(cache: Cache, volumes: list[Volume]) -> Callable[[int], object]:
     return lambda item: stacks[item][0][stacks[item][1]]
 
 
-def preparing(read, transform, volumes: list[Volume], workers: int) -> float:
+def preparing(read: Read, transform: Any, volumes: list[Volume], workers: int) -> float:
     """Slices a second."""
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
@@ -72,7 +74,8 @@ def main(root: str, rounds: int = 5) -> None:
     volumes = [probe(path) for path in sorted(Path(root).rglob("*.h5"))]
     total = sum(volume.slices for volume in volumes)
     order = [random.Random(0).randrange(total) for _ in range(SLICES)]
-    plain, full = (read_magnitude, Magnitude(MATRIX, downsample=1)), (read_kspace, Complex(MATRIX))
+    plain: tuple[Read, Any] = read_magnitude, Magnitude(MATRIX, downsample=1)
+    full: tuple[Read, Any] = read_kspace, Complex(MATRIX)
     with tempfile.TemporaryDirectory() as folder:
         ways = {"fastmri SliceDataset": slice_dataset(Path(root))} if installed("fastmri") else {}
         ways |= {

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from statistics import median
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -32,11 +33,12 @@ def diffusers(size: int, channels: int) -> nn.Module:
     """25.3 M parameters: two blocks a level, attention at the last."""
     from diffusers import UNet2DModel
 
-    return UNet2DModel(
+    net: Any = UNet2DModel(
         size, channels, channels, layers_per_block=2, block_out_channels=(64, 128, 256, 256), num_class_embeds=CLASSES,
         down_block_types=("DownBlock2D", "DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"),
     )  # fmt: skip
+    return net
 
 
 def monai(size: int, channels: int) -> nn.Module:
@@ -105,7 +107,7 @@ def training(name: str, shape: tuple[int, int, int, int], bfloat16: bool, compil
     """A function that takes one training step."""
     net, inputs = build(name, shape)
     optimizer = torch.optim.AdamW(net.parameters(), fused=True)
-    run = torch.compile(net) if compiled else net
+    run: Any = torch.compile(net) if compiled else net
     target, forward = torch.randn_like(inputs[0]), call(name)
 
     def step() -> None:
@@ -121,7 +123,8 @@ def training(name: str, shape: tuple[int, int, int, int], bfloat16: bool, compil
 def sampling(name: str, shape: tuple[int, int, int, int], bfloat16: bool, compiled: bool = False) -> Callable[[], object]:
     """A function that evaluates the network once."""
     net, inputs = build(name, shape)
-    run, forward = torch.compile(net.eval()) if compiled else net.eval(), call(name)
+    run: Any = torch.compile(net.eval()) if compiled else net.eval()
+    forward = call(name)
 
     def step() -> None:
         with torch.no_grad(), torch.autocast(DEVICE, torch.bfloat16, enabled=bfloat16):

@@ -10,7 +10,6 @@ noise. OUT/samplers.json is whole after every setting, and what it holds is not 
 import json
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import hydra
@@ -22,17 +21,21 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from condiff import sampling
-from condiff.checkpoint import checkpoint
-from condiff.commands.cli import CONF
+from condiff.checkpoint import Checkpoint
+from condiff.configuration import CONF
+from condiff.data.datamodule import MRIDataModule
+from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.guidance import identity
+from condiff.diffusion.model import DiffusionModel
+from condiff.diffusion.samplers import Sampler
 from condiff.evaluation import inputs
 from condiff.evaluation.distances import feature_distances
 from condiff.evaluation.evaluate import CUTS, quick, score
 from condiff.evaluation.features import fit_once
 from condiff.evaluation.metrics import accuracy, distance, standardised
 from condiff.evaluation.sets import Sets
-from condiff.sampling.distributed import Cost, counted
+from condiff.sampling import SampleRequest, Sampling, make_requests, sample
+from condiff.sampling.cost import SamplingCost, count_evaluations
 
 SETTINGS = {  # sampler and its options -> steps
     "ddpm": (20, 50, 200, 1000),
@@ -56,28 +59,29 @@ SHOWN = {
 BATCH = 32
 
 
-def sampler(setting: str):
+def sampler(setting: str) -> Sampler:
     """The sampler that conf/ makes of, say, ``heun sampler.fn.churn=10``."""
     name, *options = setting.split()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return instantiate(hydra.compose("sample", [f"sampler={name}", "out=x", *options]).sampler.fn)
 
 
-def draw(system, data, draws: list[sampling.Draw], sampler, steps: int) -> tuple[Tensor, Cost]:
-    cost, begin, parts = Cost(drawn=len(draws)), time.monotonic(), []
-    drawn = partial(sampling.draw, system, data.spec.conditioning, shape=data.spec.shape)
-    with counted(cost):
-        for first in range(0, len(draws), BATCH):
-            parts += drawn(draws[first : first + BATCH], sampler=sampler, guidance=identity, steps=steps)
+def draw(
+    model: DiffusionModel, spec: ImageSpec, requests: list[SampleRequest], sampler: Sampler, steps: int
+) -> tuple[Tensor, SamplingCost]:
+    """Images [N, C, H, W], and what they cost."""
+    cost, begin = SamplingCost(drawn=len(requests)), time.monotonic()
+    with count_evaluations(cost):
+        images = torch.cat(sample(model, spec, requests, Sampling(sampler, identity, steps, BATCH)))
     cost.seconds = time.monotonic() - begin
-    return torch.cat(parts), cost
+    return images, cost
 
 
-def judge(data, images: Tensor, draws: list[sampling.Draw], cache: Path) -> dict[str, list]:
+def judge(data: MRIDataModule, images: Tensor, requests: list[SampleRequest], cache: Path) -> dict[str, list]:
     """Value, low and high of each measure for the samples, and for real images in their place."""
-    held_out, training = inputs.real(data, data.val, data.test), inputs.real(data, data.train)
+    held_out, training = (inputs.real_images(data.spec, *parts) for parts in ((data.val, data.test), (data.train,)))
     known = data.spec.contrasts
-    sets = Sets(inputs.generated(data, images, draws), held_out, training, known, conditional=True)
+    sets = Sets(inputs.generated_images(data.spec, images, requests), held_out, training, known, conditional=True)
     classifier = fit_once(training.pixels, training.contrast, len(known), cache, "Learning contrasts from real images")
     learned = distance("learned", standardised(classifier.features, training), feature_distances, sets)
     found, _ = score([*quick(sets), learned, accuracy(classifier, sets)], sets, None, CUTS)
@@ -85,9 +89,11 @@ def judge(data, images: Tensor, draws: list[sampling.Draw], cache: Path) -> dict
 
 
 def main(ckpt: str, out: str, each: int = 48) -> None:
-    system = checkpoint.load(ckpt).to("cuda" if torch.cuda.is_available() else "cpu")
-    data, _ = inputs.prepare(system, ckpt, {})
-    draws = sampling.plan(data.spec.contrasts, each, seed=0, shared_noise=False)
+    checkpoint = Checkpoint.read(ckpt)
+    model, data = checkpoint.model().to("cuda" if torch.cuda.is_available() else "cpu"), checkpoint.data()
+    data.prepare_data()
+    data.setup()
+    requests = make_requests(data.spec.contrasts, each, seed=0)
     folder, cache = Path(out), Path("~/.cache/condiff/evaluation").expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "samplers.json"
@@ -96,12 +102,12 @@ def main(ckpt: str, out: str, each: int = 48) -> None:
     todo = [(name, steps) for name, all_steps in SETTINGS.items() for steps in all_steps if f"{name} {steps}" not in done]
     for name, steps in track(todo, "Sampling"):
         if exact is None:
-            exact, _ = draw(system, data, draws, sampler("heun"), 200)
-        images, cost = draw(system, data, draws, sampler(name), steps)
+            exact, _ = draw(model, data.spec, requests, sampler("heun"), 200)
+        images, cost = draw(model, data.spec, requests, sampler(name), steps)
         rmse = (images - exact).square().mean().sqrt().item() if name in ODE else None
         done[f"{name} {steps}"] = {
             "sampler": name, "steps": steps, "evaluations": cost.evaluations / cost.drawn,
-            "seconds": cost.seconds / cost.drawn, "rmse": rmse, "scores": judge(data, images, draws, cache),
+            "seconds": cost.seconds / cost.drawn, "rmse": rmse, "scores": judge(data, images, requests, cache),
         }  # fmt: skip
         path.write_text(json.dumps(done, indent=1))
     tell(done)
@@ -143,4 +149,4 @@ def plot(done: dict) -> plt.Figure:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3], *map(int, sys.argv[3:4]))
+    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:4]))

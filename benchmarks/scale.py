@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from condiff.checkpoint import checkpoint
-from condiff.commands.reconstruct import samples
+from condiff.checkpoint import Checkpoint
 from condiff.data.fastmri.reader import Acquired, read_acquired
 from condiff.errors import InputError
 from condiff.mri import masks
 from condiff.mri.maps import low_resolution
 from condiff.reconstruction.measurement import Grid, Measurement, measure
+from condiff.reconstruction.prior import Prior
 
 MASKS = (masks.random, masks.equispaced, masks.equispaced_fraction, masks.gaussian1d, masks.poisson)
 COILS = (1, 2, 4, 8)
@@ -35,7 +35,9 @@ def main(folder: Path, matrix: int, ckpt: str | None) -> None:
             for coils in COILS:
                 ratios = []
                 for scan, images in zip(scans, typical, strict=True):
-                    mask = draw(tuple(scan.sampled.shape), acceleration, CENTRE, torch.Generator().manual_seed(0))
+                    mask = draw(
+                        (scan.sampled.shape[0], scan.sampled.shape[1]), acceleration, CENTRE, torch.Generator().manual_seed(0)
+                    )
                     try:
                         one = measured(scan, mask, grid, coils, images)
                     except InputError:
@@ -72,10 +74,10 @@ def others(scans: list[Acquired], grid: Grid) -> list[Tensor]:
 
 
 def drawn(scans: list[Acquired], ckpt: str) -> list[Tensor]:
-    system = checkpoint.load(ckpt)
-    data = checkpoint.data(system, ckpt)
-    images = {contrast: samples(system, data, contrast, 4) for contrast in data.spec.contrasts}
-    return [images[scan.volume.contrast] for scan in scans]
+    """For each scan images of its contrast, the same as reconstruct.py takes."""
+    checkpoint = Checkpoint.read(ckpt)
+    prior = Prior(checkpoint.model(), checkpoint.spec())
+    return [prior.typical(scan.volume.contrast) for scan in scans]
 
 
 if __name__ == "__main__":

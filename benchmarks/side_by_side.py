@@ -45,10 +45,10 @@ def _remember(send, work, arguments) -> None:
         step()
         send.send((torch.cuda.max_memory_allocated() - before) / 2**20)
     else:
-        before = resident("VmRSS")
+        resting = resident("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
         step()
-        send.send(resident("VmHWM") - before)
+        send.send(resident("VmHWM") - resting)
 
 
 def resident(field: str) -> float:

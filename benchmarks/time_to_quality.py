@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import hydra
 import lightning as L
@@ -28,31 +29,30 @@ from torch import Tensor, nn
 
 from benchmarks.networks import installed
 from benchmarks.samplers import SHOWN, judge
-from condiff import sampling
-from condiff.commands.cli import CONF
+from condiff.configuration import CONF
 from condiff.data.datamodule import MRIDataModule
+from condiff.sampling import SampleRequest, Sampling, make_requests, sample
 from condiff.training import DiffusionSystem
-from condiff.training.build import fill_in
+from condiff.training.build import Origin, diffusion
 from condiff.training.precision import fastest
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BATCH = 32  # of samples
 TRIED = 40  # steps
-Draw = Callable[[list[sampling.Draw]], Tensor]  # draws -> images [N, C, H, W]
+Draw = Callable[[list[SampleRequest]], Tensor]  # requests -> images [N, C, H, W]
 
 
 def condiff(data: MRIDataModule, seconds: float, *overrides: str) -> tuple[Draw, float, int]:
     """Ours, as conf/ has it: how to draw, the seconds that training took, and its steps."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = hydra.compose("train", ["run=unused", *overrides])
-    fill_in(cfg, data, instantiate(cfg.codec), torch.device(DEVICE))
+    cfg, _ = diffusion(cfg, Origin(), data, torch.device(DEVICE))
     data.batch_size = cfg.data.batch_size
     _, tried = fit(cfg, data, TRIED)
     steps = int(seconds / tried * TRIED)
     system, took = fit(cfg, data, steps)
-    how = {"sampler": instantiate(cfg.sampler.walk), "guidance": instantiate(cfg.guided), "steps": cfg.sampler.steps}
-    drawn = partial(sampling.draw, system.eval().to(DEVICE), data.spec.conditioning, shape=data.spec.shape, **how)
-    return lambda draws: torch.cat(drawn(draws)), took, steps
+    model, how = system.model.eval().to(DEVICE), Sampling(instantiate(cfg.sampler.fn), instantiate(cfg.guided), cfg.sampler.steps)
+    return lambda requests: torch.cat(sample(model, data.spec, requests, how)), took, steps
 
 
 def fit(cfg: DictConfig, data: MRIDataModule, steps: int) -> tuple[DiffusionSystem, float]:
@@ -72,12 +72,12 @@ def diffusers_script(data: MRIDataModule, seconds: float) -> tuple[Draw, float, 
     from diffusers import UNet2DModel
 
     torch.manual_seed(0)
-    net = UNet2DModel(
+    net: Any = UNet2DModel(
         data.spec.shape[-1], 1, 1, layers_per_block=2, block_out_channels=(128, 128, 256, 256, 512, 512), num_class_embeds=4,
         down_block_types=("DownBlock2D",) * 4 + ("AttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "AttnUpBlock2D") + ("UpBlock2D",) * 4,
-    ).to(DEVICE)  # fmt: skip
-    took, steps = train_diffusers(net, data, seconds)
+    )  # fmt: skip
+    took, steps = train_diffusers(net.to(DEVICE), data, seconds)
     return partial(draw_diffusers, net, data), took, steps
 
 
@@ -86,7 +86,7 @@ def train_diffusers(net: nn.Module, data: MRIDataModule, seconds: float) -> tupl
     from diffusers import DDPMScheduler
     from diffusers.optimization import get_scheduler
 
-    chain = DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear")
+    chain: Any = DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear")
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6)
     rate = get_scheduler("cosine", optimizer, num_warmup_steps=500, num_training_steps=100_000)
     images, labels = data.train.images(), data.train.cond.argmax(1)
@@ -108,13 +108,15 @@ def train_diffusers(net: nn.Module, data: MRIDataModule, seconds: float) -> tupl
 
 
 @torch.no_grad()
-def draw_diffusers(net: nn.Module, data: MRIDataModule, draws: list[sampling.Draw]) -> Tensor:
+def draw_diffusers(net: nn.Module, data: MRIDataModule, requests: list[SampleRequest]) -> Tensor:
     from diffusers import DDIMScheduler
 
-    walk = DDIMScheduler(num_train_timesteps=1000, beta_schedule="linear", clip_sample_range=3.0, timestep_spacing="trailing")
+    walk: Any = DDIMScheduler(
+        num_train_timesteps=1000, beta_schedule="linear", clip_sample_range=3.0, timestep_spacing="trailing"
+    )
     walk.set_timesteps(20)
-    kind = torch.stack([data.spec.conditioning.encode(draw.contrast) for draw in draws]).argmax(1).to(DEVICE)
-    noise = [torch.randn(data.spec.shape, generator=torch.Generator().manual_seed(draw.seed)) for draw in draws]
+    kind = torch.stack([data.spec.conditioning.encode(one.contrast) for one in requests]).argmax(1).to(DEVICE)
+    noise = [torch.randn(data.spec.shape, generator=torch.Generator().manual_seed(one.seed)) for one in requests]
     x = torch.stack(noise).to(DEVICE)
     for t in walk.timesteps:
         with torch.autocast(DEVICE, torch.bfloat16, enabled="bf16" in fastest()):
@@ -149,15 +151,15 @@ def main(out: str, each: int = 48) -> None:
         data = instantiate(hydra.compose("train", ["run=unused"]).data)
     data.prepare_data()
     data.setup()
-    draws = sampling.plan(data.spec.contrasts, each, seed=0, shared_noise=False)
+    requests = make_requests(data.spec.contrasts, each, seed=0)
     for title, (recipe, minutes) in RECIPES.items():
         if title in done or (recipe is diffusers_script and not installed("diffusers")):
             continue
         drawn, seconds, steps = recipe(data, 60 * minutes)
         begin = time.monotonic()
-        images = torch.cat([drawn(draws[first : first + BATCH]) for first in range(0, len(draws), BATCH)])
-        each_takes = (time.monotonic() - begin) / len(draws)
-        scores = judge(data, images.nan_to_num(0, 0, 0), draws, cache)
+        images = torch.cat([drawn(requests[first : first + BATCH]) for first in range(0, len(requests), BATCH)])
+        each_takes = (time.monotonic() - begin) / len(requests)
+        scores = judge(data, images.nan_to_num(0, 0, 0), requests, cache)
         done[title] = {"minutes": seconds / 60, "steps": steps, "seconds an image": each_takes, "scores": scores}
         path.write_text(json.dumps(done, indent=1))
     tell(done)

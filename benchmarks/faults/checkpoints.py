@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.faults.base import Base, Result
 from benchmarks.faults.process import run
-from condiff.checkpoint import checkpoint
+from condiff.checkpoint import Checkpoint
 from condiff.errors import InputError
 
 SECONDS = 30
@@ -46,12 +46,13 @@ def attempt(base: Base, number: int) -> Result:
 
     def load() -> None:
         try:
-            state = checkpoint.load(path).state_dict()
-            checkpoint.patients(path)
+            checkpoint = Checkpoint.read(path)
+            state = checkpoint.model().state_dict()
+            _ = checkpoint.training_patients
         except InputError as error:
             print(error)
             raise SystemExit(1) from None
-        if not all(torch.equal(state[name], weight) for name, weight in content["state_dict"].items()):
+        if not all(torch.equal(state[name.removeprefix("model.")], weight) for name, weight in content["state_dict"].items()):
             raise SystemExit(OTHER)
 
     outcome = run(load, room, seconds=SECONDS)

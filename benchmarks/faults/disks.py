@@ -3,6 +3,7 @@
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import h5py
 import torch
@@ -47,7 +48,7 @@ def jobs(base: Base, scale: float) -> list[tuple]:
 
 def attempt(base: Base, name: str, free: int, mounted: bool) -> Result:
     room = base.room(f"disk-{os.getpid()}", own_cache=name == "phantom")
-    small, settings = room.out / "small", {}
+    small, settings = room.out / "small", dict[str, Any]()
     small.mkdir(parents=True)
     if name == "temporary":  # files that are written elsewhere and moved
         name, settings, target = "train", {"environment": {"TMPDIR": str(small)}}, room.out

@@ -262,7 +262,7 @@ for name in ("acquisition", "patient_id", "norm", "max"):
 BODY = header().split("?>", 1)[1]
 ENTITIES = '<?xml version="1.0"?><!DOCTYPE l [{}]>'
 LAUGHS = '<!ENTITY a "aaaaaaaaaa">' + "".join(f'<!ENTITY {chr(98 + i)} "{("&" + chr(97 + i) + ";") * 10}">' for i in range(9))
-HEADERS = {
+HEADERS: dict[str, str | bytes] = {
     "empty": "",
     "text": "hello",
     "utf16": np.bytes_(header().replace("utf-8", "utf-16").encode("utf-16")),
@@ -324,5 +324,5 @@ def flipped(good: bytes, number: int) -> bytes:
         return bytes(data[: rng.integers(len(good))])
     else:
         at, length = int(rng.integers(reach)), int(rng.choice([1, 8, 64]))
-        data[at : at + length] = bytes([int(rng.choice([0, 255, rng.integers(256)]))]) * length
+        data[at : at + length] = bytes([int(rng.choice([0, 255, int(rng.integers(256))]))]) * length
     return bytes(data)

@@ -64,10 +64,12 @@ class Origin(NamedTuple):
 def with_conditioning(cfg: DictConfig, origin: Origin) -> DictConfig:
     """The configuration with the conditioning of the model that is resumed or begun with: its ranges and features."""
     source = origin.resume or origin.init
-    own = source.config["data"].get("conditioning") if source else None
-    if source is None or not isinstance(own, dict) or own.get("_target_") != cfg.data.conditioning._target_:
+    if source is None:
         return cfg
+    own = source.config["data"].get("conditioning")
     registry.check("conditioning", own, source.path, source.trust)
+    if not isinstance(own, dict) or own.get("_target_") != cfg.data.conditioning._target_:
+        return cfg
     cfg = copy.deepcopy(cfg)
     cfg.data.conditioning = own
     return cfg

@@ -16,9 +16,10 @@ from hydra.types import RunMode
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 
-from condiff.commands.cli import as_trained, job_folder, plain, told
+from condiff.commands.cli import job_folder, plain, told
 from condiff.commands.command_line import CONF, check_choices, choices, flags_first, reaching, readable
 from condiff.commands.explain import explain, with_option
+from condiff.commands.from_checkpoint import open_checkpoint
 from condiff.commands.options import OPTIONS, check, check_arguments, check_kind
 from condiff.errors import InputError
 from condiff.files.atomic import cache_folder
@@ -120,6 +121,14 @@ RUN = {  # of a training
 }  # fmt: skip
 
 
+@pytest.fixture
+def trained_so(tmp_path):
+    """The word that gives a command the checkpoint of such a training."""
+    path = tmp_path / "last.ckpt"
+    torch.save({"hyper_parameters": RUN | {"model": {}, "data": {}, "overrides": []}, "state_dict": {}}, path)
+    return f"ckpt={path}"
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -132,10 +141,9 @@ RUN = {  # of a training
     ],
 )
 @pytest.mark.parametrize("script", ["sample", "evaluate"])
-def test_the_run_s_own_settings_stay(command, script, words, expected):
+def test_the_run_s_own_settings_stay(command, trained_so, script, words, expected):
     """Only a group that is chosen replaces the run's; a field is set within it."""
-    cfg = command(script, *reaching(*RUN)(words))
-    as_trained(cfg, RUN, [*RUN])
+    cfg, _ = open_checkpoint(command(script, trained_so, *reaching(*RUN)(words)), *RUN)
     for key, value in expected.items():
         assert OmegaConf.select(cfg, key) == value
 
@@ -154,10 +162,10 @@ def test_the_run_s_own_settings_stay(command, script, words, expected):
         (["sampler.steps=10001"], "sampler.steps=10001: give a whole number, at least 1 and at most 10000"),
     ],
 )
-def test_fields_that_the_run_s_objects_lack(command, words, message):
-    cfg = command("sample", *reaching(*RUN)(words))
+def test_fields_that_the_run_s_objects_lack(command, trained_so, words, message):
+    cfg = command("sample", trained_so, *reaching(*RUN)(words))
     with pytest.raises(InputError, match=message):
-        as_trained(cfg, RUN, [*RUN])
+        open_checkpoint(cfg, *RUN)
 
 
 @functools.cache

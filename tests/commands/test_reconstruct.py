@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from condiff.checkpoint import Checkpoint
-from condiff.commands import reconstruct
 from condiff.data.fastmri.reader import read_acquired
 from condiff.mri.fourier import center_crop_or_pad, ifft2c, rss, to_channels
 from condiff.mri.maps import espirit, low_resolution
 from condiff.mri.masks import equispaced_fraction, poisson
+from condiff.reconstruction import run
 from condiff.reconstruction.formulations import coilwise, combined, phased
 from condiff.reconstruction.measurement import Grid, measure
 from condiff.reconstruction.pipeline import Scan
@@ -163,7 +163,7 @@ def test_reconstruct(prior, run_entry, tmp_path, capsys, phantom_root):
     assert path.stat().st_mtime_ns == before and "1 of 1" in capsys.readouterr().out
     with h5py.File(path) as file, h5py.File(next(phantom_root.glob(path.name))) as source:
         assert file["reconstruction"].shape == source["reconstruction_rss"].shape
-    assert "made otherwise" in bad(capsys, run_entry, "reconstruct.py", f"ckpt={prior}", *ARGUMENTS, "out=out")
+    assert "results of other settings" in bad(capsys, run_entry, "reconstruct.py", f"ckpt={prior}", *ARGUMENTS, "out=out")
 
 
 @pytest.mark.parametrize(
@@ -263,10 +263,10 @@ def test_maps_are_made_of_the_slices_that_are_asked_for(tmp_path):
 
 def test_reasons_of_all_processes_reach_the_first(tmp_path, monkeypatch):
     """By files, whoever ends first; none is left over."""
-    monkeypatch.setattr(reconstruct, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(run, "POLL_SECONDS", 0.01)
     with ThreadPoolExecutor() as pool:
-        first = pool.submit(reconstruct.gather, tmp_path, 0, 2, {Path("a"): "bad"})
-        assert reconstruct.gather(tmp_path, 1, 2, {Path("b"): "worse"}) == {Path("b"): "worse"}
+        first = pool.submit(run.gather, tmp_path, 0, 2, {Path("a"): "bad"})
+        assert run.gather(tmp_path, 1, 2, {Path("b"): "worse"}) == {Path("b"): "worse"}
         assert first.result(timeout=30) == {Path("a"): "bad", Path("b"): "worse"}
     assert not [*tmp_path.iterdir()]
 

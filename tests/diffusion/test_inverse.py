@@ -5,7 +5,6 @@ less what a finite number of samples leaves; spread: their variance / tr P; chi2
 """
 
 from functools import cache, partial
-from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -14,8 +13,6 @@ import torch
 from condiff.diffusion import inverse
 from condiff.diffusion.noise import SeededNoise
 from condiff.diffusion.schedules import Karras
-from condiff.linear import conjugate_gradients, proximal
-from condiff.mri.sense import sense, zero_filled
 
 N, COILS, TRUTHS, SAMPLES, SIGMA_Y = 96, 4, 8, 48, 0.02
 GRID, NEAR = Karras(0.02, 10.0), Karras(0.02, 1.0)
@@ -118,18 +115,6 @@ def test_csgm_is_right_after_thousands_of_evaluations():
     assert chi2 == pytest.approx(1, abs=0.1)
 
 
-def test_linear_methods_by_closed_form():
-    """SENSE is the posterior mean of a white prior, zero filling the adjoint."""
-    p = problem()
-    x = sense(p.A, p.y, SIGMA_Y, sigma_data=0.05)
-    matrix = torch.view_as_real(p.A(torch.eye(2 * N).view(2 * N, 2, 1, N)).flatten(1)).flatten(1).T.double()
-    right = torch.view_as_real(p.y.flatten(1)).flatten(1).double() @ matrix
-    exact = right @ torch.linalg.inv(matrix.T @ matrix + SIGMA_Y**2 / 0.05**2 * torch.eye(2 * N, dtype=torch.float64))
-    torch.testing.assert_close(x.view(TRUTHS, -1).double(), exact, rtol=0, atol=1e-3 * float(exact.abs().max()))
-    x = zero_filled(p.A, p.y, SIGMA_Y)
-    torch.testing.assert_close(x, p.A.adjoint(p.y))
-
-
 def pairs(shape=(2, 400)):
     """Pixels of pairs (a, b), (1, 1) or (-1, -1) with a deviation of 0.3; a is measured."""
     centres, width = torch.tensor([[1.0, 1.0], [-1.0, -1.0]]), 0.3
@@ -169,53 +154,6 @@ def test_mixture_keeps_the_weights_of_its_modes(y, sigma_y):
         found[name] = float((x.sum(dim=2) > 0).float().mean())
     assert found["pula"] == pytest.approx(weight(y, sigma_y), abs=0.05)
     assert 0.5 < found["posterior"] < weight(y, sigma_y)
-
-
-def test_conjugate_gradients_solve_each_image_alone():
-    """Against a dense solution; a hard neighbour and another batch change nothing, and the residual falls."""
-    generator = torch.Generator().manual_seed(0)
-    root = torch.randn(3, 40, 40, generator=generator)
-    matrices = root @ root.mT + torch.tensor([1.0, 10.0, 100.0])[:, None, None] * torch.eye(40)
-    b = torch.randn(3, 40, generator=generator)
-
-    def solve(some, iterations):
-        matrix = lambda x: torch.einsum("bij,bj->bi", matrices[some], x)  # noqa: E731
-        return conjugate_gradients(matrix, b[some], torch.zeros_like(b[some]), iterations, tolerance=1e-6)
-
-    torch.testing.assert_close(solve([0, 1, 2], 200), torch.linalg.solve(matrices, b), rtol=1e-3, atol=1e-3)
-    for one in range(3):
-        torch.testing.assert_close(solve([0, 1, 2], 7)[one], solve([one], 7)[0], rtol=1e-5, atol=1e-6)
-    exact = torch.linalg.solve(matrices, b)
-    errors = []
-    for iterations in range(0, 30, 3):
-        left = solve([0, 1, 2], iterations) - exact
-        errors.append(torch.einsum("bi,bij,bj->b", left, matrices, left))
-    assert all((after <= before * 1.001).all() for before, after in pairwise(errors))
-
-
-def test_complex_data_are_not_taken_for_bilinear():
-    """The published programs leave out the conjugate; then (1 + w A* A) z = b is not solved. Here the residual is small."""
-    p = problem()
-    b = p.A.adjoint(p.y)
-    normal = lambda x: x + 100.0 * p.A.adjoint(p.A(x))  # noqa: E731
-    x = conjugate_gradients(normal, b, torch.zeros_like(b), 60)
-    assert (b - normal(x)).norm() < 1e-3 * b.norm()
-
-
-def test_a_perturbed_start_keeps_its_perturbation():
-    """What was not measured stays as perturbed, however few the iterations: a start at the unperturbed estimate would lose it."""
-    p = problem()
-    start = torch.randn(TRUTHS, 2, 1, N, generator=torch.Generator().manual_seed(1))
-    blind = SimpleNamespace()
-    blind.adjoint = lambda y: torch.zeros(TRUTHS, 2, 1, N)
-
-    class Blind:
-        adjoint = staticmethod(blind.adjoint)
-
-        def __call__(self, x):
-            return 0 * p.A(x)
-
-    torch.testing.assert_close(proximal(Blind(), blind.adjoint(None), start, 50.0, 1), start)
 
 
 def test_a_sample_depends_on_its_own_seed():

@@ -12,6 +12,7 @@ from condiff.commands import train
 from condiff.training import csv_logger
 from condiff.training.callbacks import EMA, ProgressLines, Throughput
 from condiff.training.callbacks.curves import curve, draw
+from condiff.training.callbacks.validation_metrics import finite
 from condiff.training.csv_logger import CSVLogger
 from tests.conftest import TINY_RUN
 
@@ -120,16 +121,23 @@ def test_the_order_of_callbacks_does_not_matter(run_entry, tmp_path, monkeypatch
     settings = ["data.phantom.patients=5", "data.held_out_per_contrast=2", "trainer.max_epochs=1"]
     settings += ["callbacks.evaluation.every_n_epochs=1", "callbacks.evaluation.num_samples=2", "callbacks.evaluation.steps=2"]
     run_entry("train.py", *TINY_RUN, *settings, "hydra.run.dir=runs/a")
-    parts = train.parts
+    instantiated = train.instantiate_group
 
     def reordered(group):
         """Averaging first: it takes the averaged weights away before the others look."""
-        return sorted(parts(group), key=lambda part: (not isinstance(part, EMA), type(part).__name__))
+        return sorted(instantiated(group), key=lambda part: (not isinstance(part, EMA), type(part).__name__))
 
-    monkeypatch.setattr(train, "parts", reordered)
+    monkeypatch.setattr(train, "instantiate_group", reordered)
     run_entry("train.py", *TINY_RUN, *settings, "hydra.run.dir=runs/b")
     for name in ("samples/samples.png", "samples/denoising.gif"):
         assert (tmp_path / "runs/a" / name).read_bytes() == (tmp_path / "runs/b" / name).read_bytes()
     tables = [(tmp_path / f"runs/{run}/metrics_validation.csv").read_text() for run in "ab"]
     assert "quality/pooled/random_kid" in tables[0]
     assert [*csv.DictReader(tables[0].splitlines())] == [*csv.DictReader(tables[1].splitlines())]
+
+
+def test_measures_that_are_no_numbers_are_named(caplog):
+    assert finite({"quality/AXT2/kid": 0.5, "quality/AXT2/auroc": float("nan"), "quality/AXT1/kid": float("inf")}) == {
+        "quality/AXT2/kid": 0.5
+    }
+    assert caplog.messages == ["not logged, because it is no finite number: quality/AXT2/auroc, quality/AXT1/kid"]

@@ -28,7 +28,7 @@ def counted(mapping: dict, *methods: str) -> Reduced:
     return Reduced(Counter, (), dict.fromkeys(methods, OrderedDict), None, iter(mapping.items()))
 
 
-def hiding(place: str, more: dict, made: Any, *methods: str) -> Attack:
+def hiding(place: str, more: Any, made: Any, *methods: str) -> Attack:
     def attack(content: Content, aim: Aim) -> Content:
         *parents, last = place.split(".")
         tree = content

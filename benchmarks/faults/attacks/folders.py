@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -77,7 +78,7 @@ def huge(run: Path, aim: Aim) -> None:
 
 
 FOLDERS["checkpoint_is_a_terabyte"] = huge
-AVERAGES = {
+AVERAGES: dict[str, Any] = {
     "code": {"x": Reduced(os.system, ("exit 3",))},
     "nothing": None,
     "empty": {},

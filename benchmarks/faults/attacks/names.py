@@ -1,5 +1,7 @@
 """Names of code: foreign functions, our own that do harm, and names of the right kind in the wrong place."""
 
+from typing import Any
+
 from benchmarks.faults.attacks.table import Attack, adding, setting
 
 ATTACKS: dict[str, Attack] = {}
@@ -31,13 +33,13 @@ os.system builtins.eval builtins.exec subprocess.call subprocess.Popen torch.hub
 torch.utils.collect_env.run lightning.Trainer wandb.init hydra.utils.call hydra.utils.instantiate
 hydra._internal.instantiate._instantiate2.instantiate torch.utils.cpp_extension.load_inline webbrowser.open
 runpy.run_path importlib.import_module pickle.loads codecs.open shutil.rmtree logging.config.dictConfig
-condiff.commands.cli.sys.exit condiff.commands.cli.os.system condiff.checkpoint.checkpoint.pickle.loads
-condiff.checkpoint.checkpoint.get_object
-condiff.checkpoint.checkpoint.instantiate condiff.data.phantom.volumes.os.system condiff.data.phantom.volumes.shutil.rmtree
+condiff.commands.cli.sys.exit condiff.commands.cli.os.system condiff.files.torch_archive.torch.load
+condiff.checkpoint.registry.resolve_name condiff.training.build.instantiate
+condiff.data.phantom.volumes.os.system condiff.data.phantom.volumes.shutil.rmtree
 condiff.files.atomic.os.unlink condiff.data.index.os.remove condiff.commands.cli.hydra.utils.get_method
-condiff.files.export.h5py.File condiff.files.export.np.save condiff.data.cache.Path condiff.training.posthoc_ema.torch.load
+condiff.files.export.h5py.File condiff.files.export.np.save condiff.data.cache.Path condiff.data.cache.torch.load
 condiff.seeds.derive_seed.__class__ condiff.seeds.derive_seed.__globals__ condiff.seeds.__loader__.exec_module
-condiff.seeds.__spec__.loader.set_data condiff.nn.nn.Module.__subclasses__ condiff.nn.UNet.__init__.__class__
+condiff.seeds.__spec__.loader.set_data condiff.nn.blocks.nn.Module.__subclasses__ condiff.nn.UNet.__init__.__class__
 condiff.nn.UNet.mro condiff.nn.UNet.load_state_dict torch.nn.functional.torch.hub.load
 torch.nn.functional.importlib.import_module torch.optim.optimizer.torch.load torch.nn.modules.module.torch.save
 torch.nn.__loader__.load_module torch.optim.lr_scheduler.warnings.sys.exit torch.nn.Module.__class__
@@ -48,15 +50,15 @@ for number, target in enumerate(FOREIGN.split()):
     for place in PLACES if number < 2 else [[*PLACES][number % len(PLACES)]]:
         ATTACKS[f"foreign_{target}_as_{place}"] = setting(PLACES[place], {"_target_": target, "_args_": ["touch PWN/x"]})
 
-HARMFUL = {  # our own, or torch's, which may write, delete, import, or end the process
+HARMFUL: dict[str, dict[str, Any]] = {  # our own, or torch's, which may write, delete, import, or end the process
     "condiff.data.index._write": {
-        "path": {"_target_": "condiff.checkpoint.checkpoint.run_of", "path": "VICTIM/bashrc/x"},
+        "path": {"_target_": "condiff.checkpoint.run.run_folder", "path": "VICTIM/bashrc/x"},
         "columns": ["echo pwned"],
         "rows": [],
     },
     "condiff.files.export.save_h5": {"path": "VICTIM/thesis.txt", "images": None, "contrasts": [], "seeds": []},
     "condiff.files.export.save_nifti": {"folder": "VICTIM/made", "images": [], "contrasts": [], "seeds": [], "pixel_mm": 1.0},
-    "condiff.files.export.save_png": {"path": "VICTIM/thesis.txt", "images": []},
+    "condiff.files.export.save_gif": {"path": "VICTIM/thesis.txt", "frames": []},
     "condiff.training.wandb_logger.Wandb": {"project": "x", "save_dir": "VICTIM/wandb"},
     "condiff.data.cache.Cache": {"root": "VICTIM/cache", "read": None, "transform": None},
     "condiff.data.phantom.volumes.Phantom.build": {
@@ -66,8 +68,8 @@ HARMFUL = {  # our own, or torch's, which may write, delete, import, or end the 
     "condiff.data.workers._end_after": {"parent": {"_target_": "condiff.data.workers.workers_for", "workers": 1}},
     "condiff.files.atomic.whole": {"path": "VICTIM/thesis.txt"},
     "condiff.data.index.index": {"root": "/proc/self", "cache": "VICTIM/index"},
-    "condiff.checkpoint.checkpoint.newest": {"root": "/proc/self"},
-    "condiff.checkpoint.checkpoint.load": {"path": "VICTIM/thesis.txt"},
+    "condiff.checkpoint.run.newest": {"root": "/proc/self"},
+    "condiff.checkpoint.Checkpoint.read": {"path": "VICTIM/thesis.txt"},
     "condiff.training.posthoc_ema.averaged": {"ckpt": "VICTIM/thesis.txt", "std": 0.1},
     "condiff.evaluation.features.fit_once": {"path": "VICTIM/thesis.txt"},
     "condiff.commands.cli.entry": {"config_name": "train"},
@@ -91,15 +93,15 @@ def chained(*parts: dict) -> Attack:
 ATTACKS["harmful_module_written_then_imported"] = chained(
     {
         "_target_": "condiff.data.index._write",
-        "path": {"_target_": "condiff.checkpoint.checkpoint.run_of", "path": "PWN/written.py/x"},
+        "path": {"_target_": "condiff.checkpoint.run.run_folder", "path": "PWN/written.py/x"},
         "columns": ["import os; os.system('touch PWN/y')"],
         "rows": [],
     },
-    {"_target_": "condiff.data.fastmri.reader.sys.path.append", "_args_": ["PWN"]},
+    {"_target_": "condiff.commands.cli.sys.path.append", "_args_": ["PWN"]},
     {"_target_": "written.x"},
 )
 
-WRONG = {  # what the registry of one place knows, in another
+WRONG: dict[str, list[Any]] = {  # what the registry of one place knows, in another
     "net": [
         {"_target_": "condiff.data.phantom.volumes.Phantom", "patients": 1, "slices": 1, "coils": 1, "matrix": 16},
         {"_target_": "condiff.nn.Pixels"},
@@ -224,7 +226,7 @@ KINDS = {
 for label, value in KINDS.items():
     ATTACKS[f"spelling_{label}"] = setting("model.codec", COMMAND | {"_target_": value})
 
-DIRECTIVES = {
+DIRECTIVES: dict[str, dict[str, Any]] = {
     "partial": {"_partial_": True},
     "partial_text": {"_partial_": "no"},
     "partial_number": {"_partial_": 3},

@@ -104,14 +104,14 @@ def everywhere(value: Any) -> Any:
 
 
 for key in ("loops", "callbacks", "optimizer_states", "lr_schedulers", "averaging_state"):
-    for label, value in {
+    for label, leaf in {
         "path": "VICTIM/thesis.txt",
         "negative": -1,
         "huge": 10**30,
         "nan": float("nan"),
         "tensor": torch.zeros(1).expand(10**6, 10**6),
     }.items():
-        ATTACKS[f"leaves_{label}_of_{key}"] = replaced(key, everywhere(value))
+        ATTACKS[f"leaves_{label}_of_{key}"] = replaced(key, everywhere(leaf))
 ATTACKS |= {
     "callbacks_that_are_paths": replaced(
         "callbacks", lambda state, aim: {str(aim.victim / "thesis.txt"): {"dirpath": str(aim.victim)}}

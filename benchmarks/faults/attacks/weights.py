@@ -31,7 +31,7 @@ WEIGHTS = {
     "meta": lambda w: w.to("meta"),
     "meta_huge": lambda w: torch.empty(10**7, 10**7, device="meta"),
     "sparse": lambda w: w.reshape(-1).to_sparse(),
-    "sparse_huge": lambda w: torch.sparse_coo_tensor([[0], [0]], [1.0], (2**31, 2**31)),
+    "sparse_huge": lambda w: torch.sparse_coo_tensor(torch.zeros(2, 1, dtype=torch.int64), torch.ones(1), (2**31, 2**31)),
     "sparse_rows": lambda w: w.reshape(1, -1).to_sparse_csr(),
     "quantized": lambda w: torch.quantize_per_tensor(w.float(), 0.1, 0, torch.qint8),
     "parameter": lambda w: torch.nn.Parameter(w.float()),
@@ -72,13 +72,14 @@ def rebuilt(path: str, value: Any) -> Attack:
         model = config(content)["model"]
         put(model, path, value)
         with suppress(Exception):  # what cannot be built has the weights of before
-            content["state_dict"] = dict(registry.build("model", model, "x").state_dict())
+            state = registry.build("denoiser", model["denoiser"], "x").state_dict()
+            content["state_dict"] = {f"model.denoiser.{name}": weight for name, weight in state.items()}
         return content
 
     return attack
 
 
-REBUILT = {
+REBUILT: dict[str, list[Any]] = {
     "denoiser.net.patch": [0, -1, 64], "denoiser.net.fields": [[1, 2, 3]], "denoiser.net.image_channels": [2],
     "denoiser.net.cond_dim": [0],
 }  # fmt: skip

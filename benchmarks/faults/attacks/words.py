@@ -1,5 +1,7 @@
 """What a run was made with: the words of a command line, which resuming it would take from the file."""
 
+from typing import Any
+
 from benchmarks.faults.attacks.table import Aim, Attack, Content, config, filled, setting
 
 ATTACKS: dict[str, Attack] = {}
@@ -194,7 +196,7 @@ for path, value in PATHS.items():
     ATTACKS[f"path_{path}"] = setting(path, value)
 
 
-def other_data(root: str) -> Attack:
+def other_data(root: Any) -> Attack:
     """The data module of a folder, wherever the file says that this is."""
 
     def attack(content: Content, aim: Aim) -> Content:

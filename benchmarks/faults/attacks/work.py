@@ -10,7 +10,7 @@ import torch
 from benchmarks.faults.attacks.table import Attack, Reduced, placing
 
 ATTACKS: dict[str, Attack] = {}
-NUMBERS = {
+NUMBERS: dict[str, list[Any]] = {
     "model.denoiser.net.channels": [[10**6, 10**6], [8] * 10**5, [0], [-8, 8], [10**30, 8], 5],
     "model.denoiser.net.blocks": [[10**7, 1], [200, 200], [-1, 1], [0, 0]],
     "model.denoiser.net.image_channels": [10**9, 0, -1, 2.5],

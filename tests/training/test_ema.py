@@ -11,7 +11,6 @@ from torch.optim.swa_utils import AveragedModel
 from condiff.errors import InputError
 from condiff.training import ema, posthoc_ema
 from condiff.training.callbacks import EMA, PostHocEMASnapshots
-from condiff.training.callbacks.validation_metrics import finite
 
 STD = partial(ema.power, std=0.1)
 WEIGHTS = torch.randn(300, generator=torch.Generator().manual_seed(0), dtype=torch.float64).cumsum(0)  # theta(t), a random walk
@@ -176,10 +175,3 @@ def test_any_average_is_made_of_stored_ones(std, as_of):
     true = list(run(partial(ema.power, std=std)))[as_of - 1]
     assert left < 0.05 and shares.sum().item() == pytest.approx(1, abs=0.02)
     assert abs(made - true) < 0.25 * min(abs(averages[width][as_of - 1] - true) for width in averages) or abs(made - true) < 0.05
-
-
-def test_measures_that_are_no_numbers_are_named(caplog):
-    assert finite({"quality/AXT2/kid": 0.5, "quality/AXT2/auroc": float("nan"), "quality/AXT1/kid": float("inf")}) == {
-        "quality/AXT2/kid": 0.5
-    }
-    assert caplog.messages == ["not logged, because it is no finite number: quality/AXT2/auroc, quality/AXT1/kid"]
