@@ -204,7 +204,7 @@ class Model:
         typical = prior.typical(contrast) if cfg.method.needs_prior else None
         y, sampled, own = (None if array is None else array.to(device) for array in arrays)
         assert y is not None and sampled is not None
-        measured = measure(y, sampled, fov, grid, instantiate(cfg.maps), coils, typical=typical, own_maps=own)
+        measured = measure(y, sampled, fov, grid, instantiate(cfg.estimate_maps), coils, typical=typical, own_maps=own)
         cond = self.spec.conditioning.encode(contrast).expand(slices, -1) if self.network.conditional else None
         with shown("Reconstructing", slices) as tick:
             streams = [("array", index) for index in range(slices)]

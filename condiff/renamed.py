@@ -58,6 +58,7 @@ KEYS = {  # of the configuration: the key of version 0.1 and the present one; ap
     "method.walk": "method.fn",
     "method.fn.trust": "method.fn.prior_weight",
     "mask.centre": "mask.center_fraction",
+    "maps._target_": "estimate_maps._target_",
     "clamp.centre": "clamp.center",
 }
 CHOICES = {"method=csgm_normalised": "method=csgm_normalized"}  # of a group of conf/

@@ -61,7 +61,7 @@ def test_every_choice_is_built(path, monkeypatch, tmp_path):
 @pytest.mark.parametrize("path", [path for path, group in GROUPS.items() if group in RECONSTRUCT], ids=str)
 def test_every_reconstruction_is_built(path):
     cfg = compose("reconstruct", f"{GROUPS[path]}={path.stem}", "sigma_data=0.5")
-    for part in (cfg.method.fn, cfg.method.complex, cfg.method.magnitude, cfg.mask, cfg.maps):
+    for part in (cfg.method.fn, cfg.method.complex, cfg.method.magnitude, cfg.mask, cfg.estimate_maps):
         assert callable(instantiate(part))
     sigmas = instantiate(cfg.method.levels).steps(cfg.steps)
     assert cfg.steps == cfg.method.steps and len(sigmas) == cfg.steps + 1 and sigmas[-1] == 0

@@ -22,7 +22,7 @@ from condiff.renamed import upgraded_word
 
 TEXTS = {  # options that take a path or a name, in which = and ( and , are letters like others
     "ckpt", "resume", "init", "teacher", "out", "cache", "data.root", "data.cache", "model.autoencoder", "guidance.weaker.ckpt",
-    "hydra.run.dir", "hydra.sweep.dir", "name", "objective", "source",
+    "hydra.run.dir", "hydra.sweep.dir", "name", "objective", "source", "maps",
 }  # fmt: skip
 LISTS = {"data.contrasts", "slices", "init_slices", "trust"}  # a single one is a list too
 ITEMS = re.compile(r"\s*-?[\w.]+\s*(,\s*-?[\w.]+\s*)*")

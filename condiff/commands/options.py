@@ -138,6 +138,7 @@ OPTIONS: dict[str, dict[str, Rule]] = {
         "acceleration": number(1),
         "mask.center_fraction": number(0, 1),
         "contrast": maybe(WORD),
+        "maps": maybe(WORD),
         "volumes": maybe(whole()),
         "slices": maybe(SLICES),
         "sigma_data": maybe(above(0)),

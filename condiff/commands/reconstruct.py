@@ -1,6 +1,7 @@
 """Reconstruct accelerated scans: python reconstruct.py [ckpt=…] [data.root=DIR] [method=dds] [acceleration=4] [samples=16]."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +13,8 @@ from condiff.checkpoint import Checkpoint
 from condiff.commands.cli import entry, plain
 from condiff.commands.from_checkpoint import guide_of, open_checkpoint, results_folder_of
 from condiff.data.fastmri.reader import Acquired, read_acquired
+from condiff.data.map_files import of_good_slices
+from condiff.data.map_files import read as read_maps
 from condiff.errors import InputError
 from condiff.files import results
 from condiff.reconstruction.measurement import Grid
@@ -36,7 +39,9 @@ def main(cfg: DictConfig) -> None:
         prior = Prior(model.to(fabric.device), spec, instantiate(cfg.guided), cfg.batch_size)
     solve = instantiate(cfg.method).solver(prior, cfg.steps, cfg.samples, cfg.seed)
     grid = Grid.of(spec.transform)
-    scan = Scan(grid, instantiate(cfg.maps), cfg.coils, instantiate(cfg.mask), cfg.acceleration, cfg.simulate, cfg.seed)
+    own_maps = partial(of_good_slices, read_maps(Path(cfg.maps))) if cfg.maps else None
+    about_scan = cfg.coils, instantiate(cfg.mask), cfg.acceleration, cfg.simulate, cfg.seed
+    scan = Scan(grid, instantiate(cfg.estimate_maps), *about_scan, own_maps)
     files, root = files_of(cfg, checkpoint, print if fabric.is_global_zero else lambda line: None)
     out = results_folder_of(cfg, checkpoint, "reconstruction")
     if fabric.is_global_zero:

@@ -193,7 +193,9 @@ def estimated_maps(kspace: Tensor, block: tuple[int, int], maps: Callable[..., T
         except torch.linalg.LinAlgError:
             failed.append(index)
     if len(failed) == len(kspace):
-        raise InputError("kspace: no slice's coil maps could be made; try others, maps._target_=condiff.mri.maps.low_resolution")
+        raise InputError(
+            "kspace: no slice's coil maps could be made; try others, estimate_maps._target_=condiff.mri.maps.low_resolution"
+        )
     return made, failed
 
 

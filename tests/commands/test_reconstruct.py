@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -399,3 +400,26 @@ def test_translation(magnitudes, run_entry, capsys, tmp_path, phantom_root):
         ([f"init={volume}", "strength=3"], "strength=3"),
     ):
         assert names in bad(capsys, run_entry, "sample.py", f"ckpt={magnitudes}", *arguments, "accelerator=cpu", "out=d")
+
+
+def test_maps_of_a_file(prior, run_entry, tmp_path, capsys, phantom_root):
+    """Maps count by their ratios between coils: three times as large they give the same image, exchanged another."""
+    path = sorted(phantom_root.rglob("*.h5"))[0]
+    given = torch.stack([espirit(one[None], calibration=(24, 24))[0] for one in read_acquired(path).kspace])
+    files = {"given": given, "larger": 3 * given, "exchanged": given.flip(1), "few": given[:, :1], "real": torch.ones(2, 3, 4)}
+    for name, maps in files.items():
+        np.save(tmp_path / f"{name}.npy", maps.numpy())
+    words = [f"ckpt={prior}", f"data.root={path.parent}", "seen=true", "volumes=1", "method=sense", "accelerator=cpu"]
+    images = []
+    for name in ("given", "larger", "exchanged"):
+        run_entry("reconstruct.py", *words, "acceleration=2", "mask.center_fraction=0.3", f"maps={name}.npy", f"out={name}")
+        with h5py.File(next((tmp_path / name).rglob("*.h5"))) as file:
+            images.append(file["reconstruction"][()])
+    assert np.allclose(images[0], images[1], rtol=1e-3, atol=1e-3 * images[0].max())
+    assert np.abs(images[0] - images[2]).max() > 0.05 * images[0].max()
+    for name, message in {
+        "few.npy": "maps: of .* coils, the k-space has",
+        "real.npy": r"maps=real.npy: is \[2, 3, 4\] of float32",
+        "none.npy": "maps=none.npy: no such file",
+    }.items():
+        assert re.search(message, bad(capsys, run_entry, "reconstruct.py", *words, f"maps={name}", "out=refused")), name

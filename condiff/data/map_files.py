@@ -1,0 +1,48 @@
+"""Coil maps of the user's own, from a file."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from condiff.data.fastmri.reader import Acquired
+from condiff.errors import DataFault, InputError
+from condiff.files import hdf5
+
+KINDS = "give .npy, or .h5 with a dataset maps, of complex numbers [K, H, W] or [S, K, H, W]"
+
+
+def read(path: Path) -> Tensor:
+    """Coil maps, complex64 [K, H, W] or [S, K, H, W].
+
+    Raises:
+        InputError: no such file, another kind of file, or numbers of another kind or shape.
+    """
+    if not path.is_file():
+        raise InputError(f"maps={path}: no such file; {KINDS}")
+    try:
+        values = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _from_hdf5(path)
+    except (DataFault, OSError, ValueError, EOFError) as error:
+        raise InputError(f"maps={path}: cannot be read ({error}); {KINDS}") from None
+    if values.ndim not in (3, 4) or values.dtype.kind != "c" or not np.isfinite(values).all():
+        raise InputError(f"maps={path}: is {list(values.shape)} of {values.dtype}, or not finite; {KINDS}")
+    return torch.from_numpy(values.astype(np.complex64))
+
+
+def of_good_slices(maps: Tensor, acquired: Acquired) -> Tensor:
+    """Maps [S, K, H, W] of the good slices of a scan. Raises InputError for maps of another number of slices."""
+    if maps.ndim == 3:
+        return maps.expand(len(acquired.good), *maps.shape)
+    if len(maps) != acquired.volume.slices:
+        raise InputError(f"maps: of {len(maps)} slices, the scan has {acquired.volume.slices}; {KINDS}")
+    return maps[acquired.good]
+
+
+def _from_hdf5(path: Path) -> np.ndarray:
+    with hdf5.opened(path) as file:
+        stored = hdf5.dataset(file, "maps", "c", "complex numbers")
+        if stored is None:
+            raise DataFault("lacks a dataset maps")
+        hdf5.check_memory(8 * stored.size)
+        return hdf5.array(stored)
