@@ -10,13 +10,12 @@ import statistics
 import sys
 import time
 
-import hydra
 import torch
 from hydra.utils import instantiate
 from rich.console import Console
 from rich.table import Table
 
-from condiff.configuration import CONF
+from condiff.configuration import compose
 from condiff.training.precision import fastest
 
 BATCH, EVALUATIONS = 8, 26
@@ -32,8 +31,7 @@ class Kind:
     """A network on the codes of images of a size."""
 
     def __init__(self, size: int, net: str, codec: str):
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = hydra.compose("train", ["run=unused", f"net={net}", f"codec={codec}"])
+        cfg = compose("train", ["run=unused", f"net={net}", f"codec={codec}"])
         made = {} if codec == "pixels" else {"image_channels": 1}
         self.codec, self.size = instantiate(cfg.codec, **made).to(DEVICE), (size, size)
         self.x = torch.randn(BATCH, *self.codec.shape((1, size, size)), device=DEVICE)

@@ -12,7 +12,6 @@ import sys
 import time
 from pathlib import Path
 
-import hydra
 import matplotlib.pyplot as plt
 import torch
 from hydra.utils import instantiate
@@ -22,7 +21,7 @@ from rich.table import Table
 from torch import Tensor
 
 from condiff.checkpoint import Checkpoint
-from condiff.configuration import CONF
+from condiff.configuration import compose
 from condiff.data.datamodule import MRIDataModule
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.guidance import identity
@@ -62,8 +61,7 @@ BATCH = 32
 def sampler(setting: str) -> Sampler:
     """The sampler that conf/ makes of, say, ``heun sampler.fn.churn=10``."""
     name, *options = setting.split()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return instantiate(hydra.compose("sample", [f"sampler={name}", "out=x", *options]).sampler.fn)
+    return instantiate(compose("sample", [f"sampler={name}", "out=x", *options]).sampler.fn)
 
 
 def draw(
