@@ -21,7 +21,7 @@ from condiff.checkpoint import Checkpoint
 from condiff.evaluation import inputs
 from condiff.evaluation.distances import frechet
 from condiff.evaluation.features import RandomFeatures, in_batches
-from condiff.evaluation.metrics import standardised
+from condiff.evaluation.metrics import standardized
 from condiff.files import export
 from condiff.nn import KLAutoencoder
 from condiff.reconstruction.metrics import psnr, ssim
@@ -38,7 +38,7 @@ def examined(ckpt: str, picture: Path) -> list[dict]:
         sys.exit(f"{ckpt}: is a model of pixels")
     data.prepare_data()
     data.setup()
-    features = standardised(RandomFeatures(), inputs.real_images(data.spec, data.train, most=512))
+    features = standardized(RandomFeatures(), inputs.real_images(data.spec, data.train, most=512))
     volumes, strips, codes = [], dict[str, list[Tensor]](), []
     for part in (data.val, data.test):
         for index, volume in enumerate(part.volumes):

@@ -28,7 +28,7 @@ from condiff.files import export
 
 PICTURED = 4  # samples of each contrast
 TRIED, SKIPPED = 24, 4  # steps of a trial, and of those the first
-SHOWN = ("random_frechet", "learned_frechet", "spectrum_decibels", "patches_wasserstein", "auroc", "accuracy")
+SHOWN = ("random_frechet", "learned_frechet", "spectrum_decibels", "patches_wasserstein", "c2st_auroc", "accuracy")
 AE = ("model=autoencoder", "data.batch_size=8")
 
 

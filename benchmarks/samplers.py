@@ -29,9 +29,9 @@ from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import Sampler
 from condiff.evaluation import inputs
 from condiff.evaluation.distances import feature_distances
-from condiff.evaluation.evaluate import CUTS, quick, score
-from condiff.evaluation.features import fit_once
-from condiff.evaluation.metrics import accuracy, distance, standardised
+from condiff.evaluation.evaluate import CUTS, score, training_free_metrics
+from condiff.evaluation.features import train_classifier_cached
+from condiff.evaluation.metrics import contrast_accuracy, distance, standardized
 from condiff.evaluation.sets import Sets
 from condiff.sampling import SampleRequest, Sampling, make_requests, sample
 from condiff.sampling.cost import SamplingCost, count_evaluations
@@ -80,9 +80,11 @@ def judge(data: MRIDataModule, images: Tensor, requests: list[SampleRequest], ca
     held_out, training = (inputs.real_images(data.spec, *parts) for parts in ((data.val, data.test), (data.train,)))
     known = data.spec.contrasts
     sets = Sets(inputs.generated_images(data.spec, images, requests), held_out, training, known, conditional=True)
-    classifier = fit_once(training.pixels, training.contrast, len(known), cache, "Learning contrasts from real images")
-    learned = distance("learned", standardised(classifier.features, training), feature_distances, sets)
-    found, _ = score([*quick(sets), learned, accuracy(classifier, sets)], sets, None, CUTS)
+    classifier = train_classifier_cached(
+        training.pixels, training.contrast, len(known), cache, "Learning contrasts from real images"
+    )
+    learned = distance("learned", standardized(classifier.features, training), feature_distances, sets)
+    found, _ = score([*training_free_metrics(sets), learned, contrast_accuracy(classifier, sets)], sets, None, CUTS)
     return {name: [list(scores.samples), list(scores.floor)] for name, scores in found.items()}
 
 

@@ -15,7 +15,7 @@ from condiff.commands.command_line import reaching
 from condiff.commands.evaluation_data import HeldOut, load_evaluation_data
 from condiff.commands.from_checkpoint import check_clamp, open_checkpoint, results_folder_of, sampling_of
 from condiff.evaluation import inputs, report
-from condiff.evaluation.evaluate import check_patients, examine
+from condiff.evaluation.evaluate import check_patients, evaluate
 from condiff.evaluation.sets import Sets
 from condiff.files import results
 from condiff.sampling import make_requests, resolve_contrasts
@@ -46,7 +46,7 @@ def main(cfg: DictConfig) -> None:
     generated = inputs.generated_images(data.spec, images, requests)
     sets = Sets(generated, held_out.images, training, contrasts, model.conditional)
     print(f"comparing   {len(images)} samples with {len(held_out.images)} images of {held_out.patients} held-out patients")
-    evaluation = examine(sets, Path(cfg.cache).expanduser() / "evaluation", audited)
+    evaluation = evaluate(sets, Path(cfg.cache).expanduser() / "evaluation", audited)
     evaluation.notes.extend(held_out.notes)
     if len(training) < len(data.train):
         taken = f"{len(training)} of {len(data.train)}"

@@ -20,10 +20,19 @@ from condiff.evaluation.distances import (
     spectrum_distance,
     wasserstein,
 )
-from condiff.evaluation.features import SIDE, Classifier, RandomFeatures, at_most, fit_once
+from condiff.evaluation.features import SIDE, Classifier, RandomFeatures, at_most, train_classifier_cached
 from condiff.evaluation.layout import asymmetry, layout
-from condiff.evaluation.memorisation import Copies, Neighbours, by_features, search
-from condiff.evaluation.metrics import accuracy, contrasts_apart, distance, diversity, mean, realism, standardised, usefulness
+from condiff.evaluation.memorisation import CopyReport, Neighbours, by_features, search
+from condiff.evaluation.metrics import (
+    classification_accuracy_score,
+    classifier_two_sample_test,
+    contrast_accuracy,
+    distance,
+    mean,
+    ms_ssim_diversity,
+    standardized,
+    with_contrast_ceiling,
+)
 from condiff.evaluation.resampling import Measure, Scores, compare, cuts
 from condiff.evaluation.sets import Images, Sets
 from condiff.progress import tracked
@@ -34,12 +43,12 @@ Found = dict[str, dict[str, Scores]]  # by row and measure
 
 
 @dataclass(frozen=True)
-class Examination:
+class EvaluationResult:
     """All that was found; ``notes`` say what was not, and why."""
 
     scores: Found
     compared: dict[str, int]  # images in each set of a cut, by row
-    copies: dict[str, Copies]  # by space; none where the images that were trained on are not available
+    copies: dict[str, CopyReport]  # by space; none where the images that were trained on are not available
     notes: list[str]
     rows: dict[str, Tensor]  # mask [N] of the samples of each row
 
@@ -50,8 +59,8 @@ class Examination:
         return torch.stack(masks).any(0) if masks else torch.zeros_like(next(iter(self.rows.values())))
 
 
-def examine(sets: Sets, cache: Path, audited: bool = True) -> Examination:
-    """Everything there is to know. Networks that judge learn from the training images and are kept in ``cache``.
+def evaluate(sets: Sets, cache: Path, audited: bool = True) -> EvaluationResult:
+    """All scores of the samples. The classifiers learn from the training images and are kept in ``cache``.
 
     Args:
         audited: whether the training images are what the model learned from; if not, no copies are looked for.
@@ -60,13 +69,13 @@ def examine(sets: Sets, cache: Path, audited: bool = True) -> Examination:
         InputError: too few samples or held-out patients of a contrast.
     """
     check(sets)
-    measures = quick(sets) + thorough(sets, cache)
+    measures = training_free_metrics(sets) + all_metrics(sets, cache)
     scores, compared = {}, {}
     for name, contrast in tracked(sets.rows.items(), "Comparing", len(sets.rows)):
         scores[name], compared[name] = score(measures, sets, contrast, CUTS)
     copies = {name: search(nearest, sets) for name, nearest in spaces(sets.training)} if audited else {}
     rows = {name: sets.samples.of(contrast) for name, contrast in sets.rows.items()}
-    return Examination(scores, compared, copies, [*notes(scores, compared, copies)], rows)
+    return EvaluationResult(scores, compared, copies, [*notes(scores, compared, copies)], rows)
 
 
 def check(sets: Sets) -> None:
@@ -79,20 +88,20 @@ def check(sets: Sets) -> None:
 
 
 def check_patients(held_out: Images, contrasts: Sequence[str]) -> None:
-    """Raise InputError where there is nobody to compare with, in all or of one of ``contrasts``."""
+    """Raise InputError where too few patients are held out, in all or of one of ``contrasts``."""
     for name, contrast in {"all contrasts": None, **{name: index for index, name in enumerate(contrasts)}}.items():
         patients = len(held_out.patient[held_out.of(contrast)].unique())
         if patients < FEWEST:
             raise InputError(
-                f"data: {patients} patients of {name} to judge by; at least {FEWEST} are needed, one to compare with the other. "
+                f"data: {patients} patients of {name} to compare with; at least {FEWEST} are needed, for two halves. "
                 "Train with more data.held_out_per_contrast, or with fewer data.volumes_per_contrast"
             )
 
 
-def quick(sets: Sets) -> list[Measure]:
+def training_free_metrics(sets: Sets) -> list[Measure]:
     """The measures that train nothing."""
     measures = [
-        distance("random", standardised(RandomFeatures(), sets.training), feature_distances, sets),
+        distance("random", standardized(RandomFeatures(), sets.training), feature_distances, sets),
         distance("spectrum", log_spectrum, spectrum_distance, sets),
         distance("patches", patch_projections, sliced_wasserstein, sets),
         distance("layout", layout, wasserstein, sets),
@@ -104,15 +113,18 @@ def quick(sets: Sets) -> list[Measure]:
     return measures
 
 
-def thorough(sets: Sets, cache: Path) -> list[Measure]:
+def all_metrics(sets: Sets, cache: Path) -> list[Measure]:
     """Those that train a network, or compare image with image; of a single contrast there is none to learn."""
-    training, told = sets.training, realism(sets, cache)
+    training, two_sample_test = sets.training, classifier_two_sample_test(sets, cache)
     if len(sets.contrasts) == 1:
-        return [told, diversity(sets)]
-    judge = fit_once(training.pixels, training.contrast, len(sets.contrasts), cache, "Learning contrasts from real images")
-    learned = distance("learned", standardised(judge.features, training), feature_distances, sets)
-    measures = [learned, contrasts_apart(judge, sets, told), diversity(sets)]
-    return measures + ([accuracy(judge, sets), usefulness(sets, cache)] if sets.conditional else [])
+        return [two_sample_test, ms_ssim_diversity(sets)]
+    title, classes = "Learning contrasts from real images", len(sets.contrasts)
+    classifier = train_classifier_cached(training.pixels, training.contrast, classes, cache, title)
+    learned = distance("learned", standardized(classifier.features, training), feature_distances, sets)
+    measures = [learned, with_contrast_ceiling(classifier, sets, two_sample_test), ms_ssim_diversity(sets)]
+    return measures + (
+        [contrast_accuracy(classifier, sets), classification_accuracy_score(sets, cache)] if sets.conditional else []
+    )
 
 
 def score(measures: Sequence[Measure], sets: Sets, contrast: int | None, number: int) -> tuple[dict[str, Scores], int]:
@@ -124,11 +136,11 @@ def score(measures: Sequence[Measure], sets: Sets, contrast: int | None, number:
 def spaces(training: Images) -> Iterator[tuple[str, Callable[[Tensor], Neighbours]]]:
     """Where copies are looked for, each as a search for the nearest training image."""
     yield "pixels", by_features(lambda pixels: at_most(pixels, SIDE).flatten(1), training.pixels)
-    yield "random", by_features(standardised(RandomFeatures(), training), training.pixels)
+    yield "random", by_features(standardized(RandomFeatures(), training), training.pixels)
     yield "anatomy", Anatomy(training)
 
 
-def notes(scores: Found, compared: dict[str, int], copies: dict[str, Copies]) -> Iterator[str]:
+def notes(scores: Found, compared: dict[str, int], copies: dict[str, CopyReport]) -> Iterator[str]:
     """What a reader must know before believing the numbers."""
     for space, dimensions in (("random", RandomFeatures.dim), ("learned", Classifier.dim)):
         few = [f"{name} ({compared[name]})" for name in scores if compared[name] < dimensions]

@@ -109,7 +109,9 @@ def _varied(pixels: Tensor) -> Tensor:
     return mirrored.roll(torch.randint(-most, most + 1, (2,)).tolist(), (1, 2))
 
 
-def fit_once(pixels: Tensor, labels: Tensor, classes: int, cache: Path, title: str, side: int = SIDE) -> Classifier:
+def train_classifier_cached(
+    pixels: Tensor, labels: Tensor, classes: int, cache: Path, title: str, side: int = SIDE
+) -> Classifier:
     """`fit`, or what it gave for the same images before: ``cache/classifier-<hash of all it follows from>.pt``."""
     content = hashlib.sha256(repr((VERSION, STEPS, BATCH, classes, side, tuple(pixels.shape))).encode())
     for part in (pixels, labels):

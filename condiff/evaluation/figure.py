@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from condiff.evaluation.distances import log_spectrum
-from condiff.evaluation.evaluate import Examination
+from condiff.evaluation.evaluate import EvaluationResult
 from condiff.evaluation.features import in_batches
 from condiff.evaluation.memorisation import Neighbours
 from condiff.evaluation.sets import Images, Rows, Sets, flipped
@@ -23,19 +23,19 @@ from condiff.evaluation.table import LINES, SPACES, named, summary
 SHOWN = 8
 PAIRS = 32  # named samples at most, the most alike first
 CHARTS = (
-    "auroc",
+    "c2st_auroc",
     "layout_wasserstein",
     "learned_frechet",
     "random_kid",
     "random_coverage",
-    "usefulness",
+    "cas",
     "spectrum_decibels",
     "ms_ssim",
 )
 SAMPLE, REAL, OTHER = "tab:blue", "0.35", "tab:orange"
 
 
-def page(found: Examination, sets: Sets, heading: str = "") -> Figure:
+def page(found: EvaluationResult, sets: Sets, heading: str = "") -> Figure:
     """Everything, real images among it: for this disk. The ``heading`` says of what."""
     rows = len(sets.kinds)
     copied = 1.2 * math.ceil(min(len(named(found)), PAIRS) / SHOWN)
@@ -55,7 +55,7 @@ def page(found: Examination, sets: Sets, heading: str = "") -> Figure:
     return figure
 
 
-def shareable(found: Examination, sets: Sets, heading: str = "") -> Figure:
+def shareable(found: EvaluationResult, sets: Sets, heading: str = "") -> Figure:
     """No image of a patient: samples and charts; no samples either where nothing was looked for among the training images."""
     rows = len(sets.kinds)
     figure = Figure(figsize=(15, 5 + 1.2 * rows), layout="constrained")
@@ -76,7 +76,7 @@ def as_image(figure: Figure) -> Image.Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def _title(found: Examination, heading: str) -> str:
+def _title(found: EvaluationResult, heading: str) -> str:
     return "\n".join([*textwrap.wrap(heading, 150), *textwrap.wrap(summary(found), 150)])
 
 
@@ -99,7 +99,7 @@ def _show(axes: Axes, images: Tensor) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _charts(figure, found: Examination) -> None:
+def _charts(figure, found: EvaluationResult) -> None:
     """Each score with its 95 %, over the band of real against real and the mark of another contrast."""
     names = list(found.scores)
     for axes, key in zip(figure.subplots(2, len(CHARTS) // 2).flat, CHARTS, strict=True):
@@ -142,7 +142,7 @@ def _spectra(figure, sets: Sets) -> None:
         axes.tick_params(labelsize=7)
 
 
-def _distances(figure, found: Examination) -> None:
+def _distances(figure, found: EvaluationResult) -> None:
     figure.suptitle("distance to the nearest training image over that to the 50 nearest: 0 is a copy", fontsize=9)
     for axes, (space, copies) in zip(figure.subplots(1, len(found.copies), squeeze=False)[0], found.copies.items(), strict=True):
         bins = torch.linspace(0, 1, 40).tolist()
@@ -154,7 +154,7 @@ def _distances(figure, found: Examination) -> None:
         axes.legend(fontsize=7)
 
 
-def _pairs(figure, found: Examination, sets: Sets) -> None:
+def _pairs(figure, found: EvaluationResult, sets: Sets) -> None:
     """The samples nearest to a training image, each left of it; and how near images of new patients come."""
     figure.suptitle("nearest pairs: the image left, its nearest training image right, their distance above", fontsize=9)
     grid = figure.subplots(len(sets.kinds), 2 * len(found.copies), squeeze=False)
@@ -174,7 +174,7 @@ def _pairs(figure, found: Examination, sets: Sets) -> None:
                     axes.set_ylabel(name)
 
 
-def _named(figure, found: Examination, sets: Sets) -> None:
+def _named(figure, found: EvaluationResult, sets: Sets) -> None:
     """Every sample named as a copy, left, and the training image it resembles, right; the most alike first."""
     rows = named(found)
     more = f"the {PAIRS} most alike of {len(rows)}" if len(rows) > PAIRS else str(len(rows))

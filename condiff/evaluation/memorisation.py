@@ -41,7 +41,7 @@ class Neighbours(NamedTuple):
     flip: Tensor
 
 
-class Audit(NamedTuple):
+class CopyTest(NamedTuple):
     """Copies among samples: their share, the threshold of distance, the probability of so many among new patients.
 
     ``detectable`` is the least share that would have had a probability below `SIGNIFICANT`, ``copies`` [N] which they are.
@@ -55,14 +55,14 @@ class Audit(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Copies:
+class CopyReport:
     """The audit in one space: the verdict on each row, and the nearest training image of every image.
 
     ``shared`` held-out images are training images themselves, and no measure of chance. Samples nearer than ``limit``
     are named.
     """
 
-    verdicts: dict[str, Audit]
+    verdicts: dict[str, CopyTest]
     samples: Neighbours
     held_out: Neighbours
     shared: int
@@ -74,7 +74,7 @@ class Copies:
         return self.samples.distance < self.limit
 
 
-def search(nearest: Callable[[Tensor], Neighbours], sets: Sets) -> Copies:
+def search(nearest: Callable[[Tensor], Neighbours], sets: Sets) -> CopyReport:
     """Look among the samples for copies of training images; ``nearest`` finds the nearest training image of each image."""
     near, usual = nearest(sets.samples.pixels), nearest(sets.held_out.pixels)
     own = usual.distance > SAME
@@ -83,7 +83,7 @@ def search(nearest: Callable[[Tensor], Neighbours], sets: Sets) -> Copies:
         mine, theirs = sets.samples.of(contrast), sets.held_out.of(contrast) & own
         tests = SPACES * len(sets.kinds)
         verdicts[name] = audit(near.distance[mine], usual.distance[theirs], sets.held_out.patient[theirs], tests)
-    return Copies(verdicts, near, usual, int((~own).sum()), limit(usual.distance[own]))
+    return CopyReport(verdicts, near, usual, int((~own).sum()), limit(usual.distance[own]))
 
 
 def limit(held_out: Tensor) -> float:
@@ -122,7 +122,7 @@ def nearest(queries: Tensor, training: Tensor) -> Neighbours:
     return Neighbours(exact / several.mean(1).clamp(min=1e-12), first, flip)
 
 
-def audit(samples: Tensor, held_out: Tensor, patient: Tensor, tests: int = 1) -> Audit:
+def audit(samples: Tensor, held_out: Tensor, patient: Tensor, tests: int = 1) -> CopyTest:
     """Judge the samples' distances [N] by those of held-out images [M] of known patients [M].
 
     The threshold is the k-th smallest of the M, k = 1 % of M, at least 1. Were the samples images of new
@@ -132,7 +132,7 @@ def audit(samples: Tensor, held_out: Tensor, patient: Tensor, tests: int = 1) ->
     """
     if not len(held_out) or not len(samples):
         nothing = torch.zeros(len(samples), dtype=torch.bool)
-        return Audit(math.nan, math.nan, math.nan, math.nan, nothing)
+        return CopyTest(math.nan, math.nan, math.nan, math.nan, nothing)
     k = max(1, int(QUANTILE * (len(held_out) + 1)))
     threshold = held_out.kthvalue(k).values
     copies = samples < threshold
@@ -143,7 +143,7 @@ def audit(samples: Tensor, held_out: Tensor, patient: Tensor, tests: int = 1) ->
     called = (probability < SIGNIFICANT).nonzero()[:, 0]
     detectable = called[0].item() / len(samples) if len(called) else math.inf
     number = int(copies.sum())
-    return Audit(number / len(samples), threshold.item(), probability[number].item(), detectable, copies)
+    return CopyTest(number / len(samples), threshold.item(), probability[number].item(), detectable, copies)
 
 
 def design_effect(values: Tensor, group: Tensor) -> float:

@@ -11,8 +11,8 @@ from torchmetrics.functional.classification import binary_auroc
 
 from condiff.evaluation.distances import Distances
 from condiff.evaluation.diversity import pairs, similarity
-from condiff.evaluation.features import fit, fit_once, in_batches
-from condiff.evaluation.resampling import Cut, Measure, Values
+from condiff.evaluation.features import fit, in_batches, train_classifier_cached
+from condiff.evaluation.resampling import HalfSplit, Measure, Triple
 from condiff.evaluation.sets import Images, Sets
 
 PAIRS = 256  # of samples of a contrast, and of real images
@@ -28,11 +28,11 @@ def distance(
     """Distances to the reference of images summarised by ``describe``, which sees their magnitudes or ``seen`` of them."""
     ours, theirs = in_batches(describe, seen(sets.samples)), in_batches(describe, seen(sets.real))
 
-    def measure(cut: Cut) -> dict[str, Values]:
+    def measure(cut: HalfSplit) -> dict[str, Triple]:
         reference = theirs[cut.reference]
         parts = ours[cut.samples], theirs[cut.floor], theirs[cut.ceiling]
         found = [between(part, reference) if len(part) == len(reference) else {} for part in parts]
-        return {f"{name}_{key}": Values(*(one.get(key, math.nan) for one in found)) for key in found[0]}
+        return {f"{name}_{key}": Triple(*(one.get(key, math.nan) for one in found)) for key in found[0]}
 
     return measure
 
@@ -40,10 +40,10 @@ def distance(
 def mean(name: str, describe: Callable[[Tensor], Tensor], sets: Sets) -> Measure:
     """A number of each complex image, [N], averaged."""
     ours, theirs = in_batches(describe, sets.samples.values), in_batches(describe, sets.real.values)
-    return lambda cut: {name: Values(*(_share(part) for part in (ours[cut.samples], theirs[cut.floor], theirs[cut.ceiling])))}
+    return lambda cut: {name: Triple(*(_share(part) for part in (ours[cut.samples], theirs[cut.floor], theirs[cut.ceiling])))}
 
 
-def standardised(network: nn.Module | Callable[[Tensor], Tensor], training: Images) -> Callable[[Tensor], Tensor]:
+def standardized(network: nn.Module | Callable[[Tensor], Tensor], training: Images) -> Callable[[Tensor], Tensor]:
     """Features in double precision, of mean 0 and variance 1 over the training images in every dimension.
 
     A dimension that hardly varies is not blown up: its deviation counts as a tenth of the average at least.
@@ -54,23 +54,23 @@ def standardised(network: nn.Module | Callable[[Tensor], Tensor], training: Imag
     return lambda pixels: (network(pixels).double() - mean) / std
 
 
-def accuracy(classifier: nn.Module, sets: Sets) -> Measure:
+def contrast_accuracy(classifier: nn.Module, sets: Sets) -> Measure:
     """Share of images that a classifier of real images takes for the contrast they were asked to be."""
     ours, theirs = (in_batches(classifier, images.pixels).argmax(1) for images in (sets.samples, sets.real))
 
-    def measure(cut: Cut) -> dict[str, Values]:
+    def measure(cut: HalfSplit) -> dict[str, Triple]:
         asked = sets.samples.contrast[cut.samples]
         right = (
             ours[cut.samples] == asked,
             theirs[cut.floor] == sets.real.contrast[cut.floor],
             theirs[cut.ceiling] == asked[: len(cut.ceiling)],
         )
-        return {"accuracy": Values(*map(_share, right))}
+        return {"accuracy": Triple(*map(_share, right))}
 
     return measure
 
 
-def usefulness(sets: Sets, cache: Path) -> Measure:
+def classification_accuracy_score(sets: Sets, cache: Path) -> Measure:
     """Share of real images whose contrast is named by a classifier that was trained on samples alone.
 
     The floor learned from as many training images, the ceiling from those under wrong names.
@@ -81,14 +81,14 @@ def usefulness(sets: Sets, cache: Path) -> Measure:
     few = sets.training[torch.randperm(len(sets.training), generator=generator)[:number]]
     judges = (
         fit(drawn.pixels, drawn.contrast, classes, "Learning contrasts from samples"),
-        fit_once(few.pixels, few.contrast, classes, cache, "Learning contrasts from as many real images"),
-        fit_once(few.pixels, (few.contrast + 1) % classes, classes, cache, "Learning wrong names"),
+        train_classifier_cached(few.pixels, few.contrast, classes, cache, "Learning contrasts from as many real images"),
+        train_classifier_cached(few.pixels, (few.contrast + 1) % classes, classes, cache, "Learning wrong names"),
     )
     right = [in_batches(judge, sets.held_out.pixels).argmax(1) == sets.held_out.contrast for judge in judges]
-    return lambda cut: {"usefulness": Values(*(_share(one[cut.reference]) for one in right))}
+    return lambda cut: {"cas": Triple(*(_share(one[cut.reference]) for one in right))}
 
 
-def realism(sets: Sets, cache: Path) -> Measure:
+def classifier_two_sample_test(sets: Sets, cache: Path) -> Measure:
     """Area under the ROC curve of telling samples from real images of patients the judge never saw; 0.5 is chance.
 
     It learns from half of the samples and the training images, and judges the other half and the held-out
@@ -103,21 +103,21 @@ def realism(sets: Sets, cache: Path) -> Measure:
     half = torch.isin(sets.training.patient, every_other(sets.training))
     chance = torch.full_like(theirs, torch.nan)
     if half.any():
-        guess = fit_once(sets.training.pixels, half.long(), 2, cache, "Telling real from real", side)
+        guess = train_classifier_cached(sets.training.pixels, half.long(), 2, cache, "Telling real from real", side)
         chance = in_batches(guess, sets.held_out.pixels).diff(dim=1)[:, 0]
 
-    def measure(cut: Cut) -> dict[str, Values]:
+    def measure(cut: HalfSplit) -> dict[str, Triple]:
         unseen, real = cut.samples[~odd[cut.samples]], cut.reference
-        return {"auroc": Values(_auroc(ours[unseen], theirs[real]), _auroc(chance[cut.floor], chance[real]), math.nan)}
+        return {"c2st_auroc": Triple(_auroc(ours[unseen], theirs[real]), _auroc(chance[cut.floor], chance[real]), math.nan)}
 
     return measure
 
 
-def contrasts_apart(classifier: nn.Module, sets: Sets, measure: Measure) -> Measure:
+def with_contrast_ceiling(classifier: nn.Module, sets: Sets, measure: Measure) -> Measure:
     """`realism` with a ceiling: how well the contrast classifier tells the reference's contrast from others."""
     logits = in_batches(classifier, sets.real.pixels)
 
-    def with_ceiling(cut: Cut) -> dict[str, Values]:
+    def with_ceiling(cut: HalfSplit) -> dict[str, Triple]:
         kinds = sets.real.contrast[cut.reference].unique()
         other, own = (-logits[chosen, kinds[0]] for chosen in (cut.ceiling, cut.reference))
         ceiling = _auroc(other, own) if len(kinds) == 1 else math.nan
@@ -126,7 +126,7 @@ def contrasts_apart(classifier: nn.Module, sets: Sets, measure: Measure) -> Meas
     return with_ceiling
 
 
-def diversity(sets: Sets) -> Measure:
+def ms_ssim_diversity(sets: Sets) -> Measure:
     """MS-SSIM of two samples of a contrast. Floor: of two patients; ceiling: of two patients in two contrasts.
 
     Of an unconditional model any two samples and, as the floor, any two real images.
@@ -139,7 +139,7 @@ def diversity(sets: Sets) -> Measure:
         for pair in (pairs(images, wanted, number),)
     ]
 
-    def measure(cut: Cut) -> dict[str, Values]:
+    def measure(cut: HalfSplit) -> dict[str, Triple]:
         (ours, _), (theirs, _), (across, _) = tables
         chosen = (
             torch.isin(ours, cut.samples).all(1),
@@ -147,7 +147,7 @@ def diversity(sets: Sets) -> Measure:
             torch.isin(across, cut.floor).any(1) & ~torch.isin(across, cut.reference).any(1),
         )
         means = [values[mask].mean().item() for (_, values), mask in zip(tables, chosen, strict=True)]  # of none: NaN
-        return {"ms_ssim": Values(*means)}
+        return {"ms_ssim": Triple(*means)}
 
     return measure
 

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from condiff.evaluation import table
-from condiff.evaluation.evaluate import Examination
+from condiff.evaluation.evaluate import EvaluationResult
 from condiff.evaluation.figure import as_image, page, shareable
 from condiff.evaluation.sets import Sets
 from condiff.sampling import SampleRequest
@@ -30,7 +30,7 @@ class Report:
     """
 
     about: dict[str, Any]
-    evaluation: Examination
+    evaluation: EvaluationResult
     sets: Sets
     requests: Sequence[SampleRequest]
     sources: Sequence[tuple[Path, int]]

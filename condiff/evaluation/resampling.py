@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Cut:
+class HalfSplit:
     """Indices [n] of one comparison: ``samples`` into the samples, the others into `Sets.real`."""
 
     samples: Tensor
@@ -32,7 +32,7 @@ class Cut:
     reference: Tensor
 
 
-class Values(NamedTuple):
+class Triple(NamedTuple):
     """What a measure says of one cut's samples, and of what stands in their place; NaN where it can say nothing."""
 
     samples: float
@@ -54,10 +54,10 @@ class Scores(NamedTuple):
     ceiling: Score
 
 
-Measure = Callable[[Cut], Mapping[str, Values]]
+Measure = Callable[[HalfSplit], Mapping[str, Triple]]
 
 
-def cuts(sets: Sets, contrast: int | None, number: int) -> Iterator[Cut]:
+def cuts(sets: Sets, contrast: int | None, number: int) -> Iterator[HalfSplit]:
     """``number`` cuts of the held-out images of a contrast, None: of all.
 
     Of the samples at most half are in a set as well, so that they too vary from cut to cut. The ceiling of a
@@ -77,12 +77,12 @@ def cuts(sets: Sets, contrast: int | None, number: int) -> Iterator[Cut]:
         masks = mine & ~inside, other & ~inside & (len(kinds) > 1), mine & inside
         floor, ceiling, reference = (_shuffled(mask.nonzero()[:, 0], generator) for mask in masks)
         n = min(len(floor), len(reference), -(-len(ours) // 2))
-        yield Cut(_shuffled(ours, generator)[:n], floor[:n], ceiling[:n], reference[:n])
+        yield HalfSplit(_shuffled(ours, generator)[:n], floor[:n], ceiling[:n], reference[:n])
 
 
-def compare(measures: Sequence[Measure], cuts: Iterable[Cut]) -> dict[str, Scores]:
+def compare(measures: Sequence[Measure], cuts: Iterable[HalfSplit]) -> dict[str, Scores]:
     """Scores by name; NaN where no cut gave a number. Warns where some gave none."""
-    found: dict[str, list[Values]] = {}
+    found: dict[str, list[Triple]] = {}
     for cut in cuts:
         for measure in measures:
             for name, values in measure(cut).items():

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
-from condiff.evaluation.evaluate import Examination
-from condiff.evaluation.memorisation import SIGNIFICANT, Audit
+from condiff.evaluation.evaluate import EvaluationResult
+from condiff.evaluation.memorisation import SIGNIFICANT, CopyTest
 from condiff.evaluation.resampling import Score, Scores
 from condiff.evaluation.sets import POOLED
 
@@ -24,7 +24,7 @@ class Line:
 
 
 LINES = {
-    "auroc": Line("real against generated, AUROC", 0),
+    "c2st_auroc": Line("real vs generated, C2ST AUROC", 0),
     "layout_wasserstein": Line("layout, sliced Wasserstein", -1, 3),
     "symmetry_wasserstein": Line("symmetry, Wasserstein", -1, 3),
     **{
@@ -39,23 +39,23 @@ LINES = {
             ("coverage", "coverage", 1),
         )
     },
-    "spectrum_decibels": Line("power spectrum, dB apart", -1),
-    "kspace_decibels": Line("k-space energy, dB apart", -1),
+    "spectrum_decibels": Line("power spectrum, difference in dB", -1),
+    "kspace_decibels": Line("k-space energy, difference in dB", -1),
     "coherence": Line("phase coherence of neighbours", 0, 3),
     "patches_wasserstein": Line("patches, sliced Wasserstein", -1, 3),
-    "accuracy": Line("contrast right · learned on real", 1),
-    "usefulness": Line("real named right · learned on samples", 1),
-    "ms_ssim": Line("likeness of two, MS-SSIM", 0),
+    "accuracy": Line("requested contrast, trained on real", 1),
+    "cas": Line("CAS: real classified, trained on samples", 1),
+    "ms_ssim": Line("similarity of two, MS-SSIM", 0),
 }
 SPACES = {"pixels": "copies · pixels", "random": "copies · random features", "anatomy": "copies · anatomy"}
 BLIND_SPOTS = (
     "not seen by Fréchet, KID, precision … coverage, spectrum, patches: a head upside down, halves of two heads, a copy; "
-    "by contrast accuracies: all but contrast; by AUROC: lack of variety; by layout, symmetry: texture, a copy; "
+    "by contrast accuracies: all but contrast; by C2ST: lack of variety; by layout, symmetry: texture, a copy; "
     "by MS-SSIM: anything but variety"
 )
 
 
-def table(found: Examination, cost: dict[str, float]) -> Table:
+def table(found: EvaluationResult, cost: dict[str, float]) -> Table:
     """Rows are measures, columns contrasts; under each score of the samples its floor and its ceiling."""
     columns = list(found.scores)
     title = (
@@ -116,7 +116,7 @@ def colour(scores: Scores, line: Line) -> str:
     return "red" if abs(value - floor) > abs(ceiling - floor) / (2 if line.better else 1) else "yellow"
 
 
-def _verdict(audit: Audit) -> str:
+def _verdict(audit: CopyTest) -> str:
     if math.isnan(audit.share):
         return "–"
     style = "red" if audit.p < SIGNIFICANT else "yellow" if audit.detectable > BLIND else "green"
@@ -127,12 +127,12 @@ def _percent(share: float) -> str:
     return "none" if math.isinf(share) else f"{100 * share:.0f} %"
 
 
-def _count(found: Examination, row: str) -> str:
+def _count(found: EvaluationResult, row: str) -> str:
     number = int((found.named & found.rows[row]).sum())
     return f"[red]{number}[/]" if number else "0"
 
 
-def guilty(found: Examination) -> dict[str, list[str]]:
+def guilty(found: EvaluationResult) -> dict[str, list[str]]:
     """Where there are more copies than chance explains: {space: rows}."""
     called = {
         space: [n for n, audit in copies.verdicts.items() if audit.p < SIGNIFICANT] for space, copies in found.copies.items()
@@ -140,12 +140,12 @@ def guilty(found: Examination) -> dict[str, list[str]]:
     return {space: names for space, names in called.items() if names}
 
 
-def private(found: Examination) -> bool:
+def private(found: EvaluationResult) -> bool:
     """Whether samples may be copies of patients, so that nothing of the evaluation is uploaded."""
     return bool(found.named.any() or guilty(found))
 
 
-def summary(found: Examination) -> str:
+def summary(found: EvaluationResult) -> str:
     """The verdict on copies in a line: the samples named, then what their number proves."""
     if not found.copies:
         return "copies of training images: not looked for"
@@ -166,7 +166,7 @@ def summary(found: Examination) -> str:
     return f"copies of training images: no sample is named; {power}"
 
 
-def _power(found: Examination) -> str:
+def _power(found: EvaluationResult) -> str:
     """What the count of near samples could have shown, where it shows nothing."""
     seen = max(audit.detectable for copies in found.copies.values() for audit in copies.verdicts.values())
     if math.isnan(seen) or math.isinf(seen):
@@ -179,7 +179,7 @@ def _power(found: Examination) -> str:
     return f"the count is no higher than by chance, and {_percent(seen)} of copies would have been significant"
 
 
-def as_dict(found: Examination) -> dict[str, Any]:
+def as_dict(found: EvaluationResult) -> dict[str, Any]:
     """Plain containers, NaN as None."""
     return {
         "compared": found.compared,
@@ -196,7 +196,7 @@ def as_dict(found: Examination) -> dict[str, Any]:
     }
 
 
-def named(found: Examination) -> list[dict[str, Any]]:
+def named(found: EvaluationResult) -> list[dict[str, Any]]:
     """The samples named as copies, the most alike first: index, and the distance over the limit in each space."""
     rows = []
     for index in found.named.nonzero()[:, 0].tolist():
@@ -209,7 +209,7 @@ def _plain(score: Score) -> dict[str, float] | None:
     return None if math.isnan(score.value) else score._asdict()
 
 
-def _judged(audit: Audit) -> dict[str, float | None]:
+def _judged(audit: CopyTest) -> dict[str, float | None]:
     numbers = {key: value for key, value in audit._asdict().items() if key != "copies"}
     return {key: value if math.isfinite(value) else None for key, value in numbers.items()}
 

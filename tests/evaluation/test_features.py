@@ -2,7 +2,7 @@
 
 import torch
 
-from condiff.evaluation.features import Classifier, RandomFeatures, fit, fit_once, in_batches
+from condiff.evaluation.features import Classifier, RandomFeatures, fit, in_batches, train_classifier_cached
 
 
 def stripes(n, seed=0):
@@ -29,21 +29,21 @@ def test_trained_once_and_equal_from_any_state(tmp_path, monkeypatch):
     pixels, labels = stripes(20)
     monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)
     torch.manual_seed(1)
-    first = fit_once(pixels, labels, 2, tmp_path, "")
+    first = train_classifier_cached(pixels, labels, 2, tmp_path, "")
     torch.manual_seed(2)
     again = fit(pixels, labels, 2, "")
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
     monkeypatch.setattr("condiff.evaluation.features.fit", None)  # would fail if it were called
-    cached = fit_once(pixels, labels, 2, tmp_path, "")
+    cached = train_classifier_cached(pixels, labels, 2, tmp_path, "")
     assert torch.equal(cached(pixels), first(pixels)) and len(list(tmp_path.iterdir())) == 1
 
 
 def test_another_image_is_another_network(tmp_path, monkeypatch):
     pixels, labels = stripes(20)
     monkeypatch.setattr("condiff.evaluation.features.STEPS", 1)
-    fit_once(pixels, labels, 2, tmp_path, "")
+    train_classifier_cached(pixels, labels, 2, tmp_path, "")
     pixels[0, 0, 0] += 1e-3
-    fit_once(pixels, labels, 2, tmp_path, "")
+    train_classifier_cached(pixels, labels, 2, tmp_path, "")
     assert len(list(tmp_path.iterdir())) == 2
 
 

@@ -8,7 +8,7 @@ import torch
 
 from condiff.errors import InputError
 from condiff.evaluation import table
-from condiff.evaluation.evaluate import examine, quick, score
+from condiff.evaluation.evaluate import evaluate, score, training_free_metrics
 from condiff.evaluation.figure import as_image, page, shareable
 from condiff.evaluation.resampling import Score, Scores
 from condiff.evaluation.sets import Images, Sets
@@ -64,7 +64,7 @@ def of_its_own(images):
 
 
 def judge(samples, real, cache, names=NAMES, conditional=True):
-    return examine(Sets(samples, *real, names, conditional), cache)
+    return evaluate(Sets(samples, *real, names, conditional), cache)
 
 
 def test_new_patients_reach_the_floor_and_are_no_copies(real, tmp_path):
@@ -72,8 +72,8 @@ def test_new_patients_reach_the_floor_and_are_no_copies(real, tmp_path):
     scores = found.scores["AXT1"]
     for name in ("learned_frechet", "random_frechet", "spectrum_decibels", "patches_wasserstein"):
         assert scores[name].samples.value < 2 * scores[name].floor.value < scores[name].ceiling.value, name
-    assert scores["accuracy"].samples.value > 0.9 and scores["usefulness"].samples.value > 0.9
-    assert found.scores["pooled"]["auroc"].samples.value < 0.75
+    assert scores["accuracy"].samples.value > 0.9 and scores["cas"].samples.value > 0.9
+    assert found.scores["pooled"]["c2st_auroc"].samples.value < 0.75
     assert "no sample is named" in table.summary(found) and not table.private(found)
     assert table.table(found, COST).row_count > 10
 
@@ -85,7 +85,7 @@ def test_a_wrong_contrast_reaches_the_ceiling(real, tmp_path):
     for name in ("learned_frechet", "spectrum_decibels"):
         assert scores[name].samples.value == pytest.approx(scores[name].ceiling.value, rel=0.35), name
         assert scores[name].samples.value > 3 * scores[name].floor.value
-    assert scores["accuracy"].samples.value < 0.1 and scores["usefulness"].samples.value < 0.1
+    assert scores["accuracy"].samples.value < 0.1 and scores["cas"].samples.value < 0.1
     assert scores["accuracy"].ceiling.value < 0.1 < 0.9 < scores["accuracy"].floor.value
 
 
@@ -103,7 +103,7 @@ def test_one_copy_is_named_shown_and_counted(real, tmp_path):
     fresh = of_its_own(heads(36, 2, slices=1))
     fresh.pixels[5] = real[1].pixels[17].flip(-2)
     sets = Sets(fresh, *real, NAMES, True)
-    found = examine(sets, tmp_path)
+    found = evaluate(sets, tmp_path)
     assert min(verdict.p for copies in found.copies.values() for verdict in copies.verdicts.values()) > 0.05
     assert "YES, 1 of 72 samples" in table.summary(found) and "undecided" in table.summary(found)
     (named,) = table.as_dict(found)["named"]
@@ -124,7 +124,7 @@ def test_orientation_and_symmetry_are_measured(real, tmp_path):
     halves = torch.cat([fresh.pixels[..., :16], fresh.pixels.roll(8, 0)[..., 16:]], -1)
     for pixels, layout, symmetry in ((fresh.pixels, False, False), (upside_down.pixels, True, False), (halves, False, True)):
         sets = Sets(of_its_own(Images(pixels, fresh.contrast, fresh.patient)), held_out, training, NAMES, True)
-        scores, _ = score(quick(sets), sets, None, 10)
+        scores, _ = score(training_free_metrics(sets), sets, None, 10)
         found = [scores[f"{name}_wasserstein"] for name in ("layout", "symmetry")]
         assert [one.samples.value > 1.2 * one.floor.high for one in found] == [layout, symmetry]
 
@@ -133,7 +133,7 @@ def test_an_unconditional_model_has_one_row(real, tmp_path):
     fresh = heads(6, 2)
     samples = Images(fresh.pixels, torch.full((len(fresh),), -1), torch.arange(len(fresh)))
     sets = Sets(samples, *real, NAMES, False)
-    found = examine(sets, tmp_path)
+    found = evaluate(sets, tmp_path)
     assert list(found.scores) == ["pooled"] and "accuracy" not in found.scores["pooled"]
     assert found.scores["pooled"]["random_frechet"].samples.value < found.scores["pooled"]["random_frechet"].ceiling.value
     assert set(found.copies["pixels"].verdicts) == {"pooled"}
@@ -155,7 +155,7 @@ def test_few_images_give_numbers_or_say_why(real, tmp_path):
 
 def test_too_little_to_compare_is_said(real, tmp_path):
     held_out, training = real
-    with pytest.raises(InputError, match="1 patients of all contrasts to judge by; at least 2"):
+    with pytest.raises(InputError, match="1 patients of all contrasts to compare with; at least 2"):
         judge(of_its_own(training), (held_out[held_out.patient == 0], training), tmp_path)
     with pytest.raises(InputError, match="num_samples: 1 of AXT1"):
         judge(training[torch.tensor([0, 6])], real, tmp_path)
@@ -166,7 +166,7 @@ def test_noise_gives_samples_away(real, tmp_path, monkeypatch):
     monkeypatch.setattr("condiff.evaluation.features.STEPS", 120)
     fresh = heads(24, 2, slices=1)
     noisy = Images(fresh.pixels + 0.3 * torch.rand(fresh.pixels.shape), fresh.contrast, fresh.patient)
-    told = judge(of_its_own(noisy), real, tmp_path).scores["pooled"]["auroc"]
+    told = judge(of_its_own(noisy), real, tmp_path).scores["pooled"]["c2st_auroc"]
     assert told.samples.value > 0.95 and 0.2 < told.floor.value < 0.8
 
 
@@ -177,7 +177,7 @@ def test_a_model_of_one_contrast(real, tmp_path):
         samples = of_its_own(alone[0]) if conditional else Images(alone[0].pixels, alone[0].contrast - 1, torch.arange(12))
         found = judge(samples, alone[1:], tmp_path, ["AXT1"], conditional)
         assert list(found.scores) == [row] and "learned_frechet" not in found.scores[row]
-        for name in ("random_frechet", "auroc", "ms_ssim"):
+        for name in ("random_frechet", "c2st_auroc", "ms_ssim"):
             values = found.scores[row][name]
             assert math.isnan(values.ceiling.value) and math.isfinite(values.samples.value), name
         assert not any("learned" in note for note in found.notes)
@@ -209,7 +209,7 @@ def test_the_page_and_what_may_be_shared(real, tmp_path):
     """Of samples that are no copies the shareable page shows them, and nothing of the patients: other patients, same page."""
     samples = of_its_own(heads(12, 2, slices=1))
     sets = Sets(samples, *real, NAMES, True)
-    found = examine(sets, tmp_path)
+    found = evaluate(sets, tmp_path)
     strangers = Sets(samples, *(Images(0 * images.pixels, images.contrast, images.patient) for images in real), NAMES, True)
     pages = [np.asarray(as_image(shareable(found, one))) for one in (sets, strangers)]
     assert np.array_equal(*pages) and min(pages[0].shape[:2]) > 300
@@ -219,6 +219,6 @@ def test_the_page_and_what_may_be_shared(real, tmp_path):
 def test_samples_that_were_not_audited_are_not_shared(real, tmp_path):
     """Without the training images samples may be patients: the page for the dashboards has none."""
     sets = Sets(of_its_own(real[1]), *real, NAMES, True)
-    found = examine(sets, tmp_path, audited=False)
+    found = evaluate(sets, tmp_path, audited=False)
     blank = Images(0 * real[1].pixels, real[1].contrast, torch.arange(len(real[1])))
     assert np.array_equal(*[np.asarray(as_image(shareable(found, one))) for one in (sets, Sets(blank, *real, NAMES, True))])

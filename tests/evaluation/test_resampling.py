@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from condiff.evaluation.metrics import _auroc, distance, diversity, every_other
-from condiff.evaluation.resampling import Cut, Values, compare, cuts
+from condiff.evaluation.metrics import _auroc, distance, every_other, ms_ssim_diversity
+from condiff.evaluation.resampling import HalfSplit, Triple, compare, cuts
 from condiff.evaluation.sets import Images, Sets
 
 
@@ -57,7 +57,7 @@ def test_odd_patients_are_shared_out():
 
 def test_scores_are_mean_and_middle_95_percent():
     values = iter(range(101))
-    found = compare([lambda cut: {"x": Values(float(next(values)), math.nan, 1.0)}], range(101))["x"]
+    found = compare([lambda cut: {"x": Triple(float(next(values)), math.nan, 1.0)}], range(101))["x"]
     assert found.samples == pytest.approx((50, 2.5, 97.5))
     assert math.isnan(found.floor.value) and found.ceiling == (1, 1, 1)
 
@@ -114,15 +114,15 @@ def test_diversity_sees_a_collapsed_model():
     held_out = Images(noise, held_out.contrast, held_out.patient)
     samples = Images(held_out.pixels[:1].expand(12, -1, -1), torch.arange(12) % 2, torch.arange(12))
     judged = sets(samples, held_out, training)
-    found = compare([diversity(judged)], list(cuts(judged, 0, 10)))["ms_ssim"]
+    found = compare([ms_ssim_diversity(judged)], list(cuts(judged, 0, 10)))["ms_ssim"]
     assert found.samples.value == pytest.approx(1, abs=1e-4) and found.floor.value < 0.2
 
 
 def test_cuts_without_a_number_are_reported(caplog):
     """Two of three cuts give one; a measure that never does is NaN, which needs no warning."""
     values = iter([1.0, math.nan, 3.0])
-    cut = Cut(*[torch.arange(1)] * 4)
-    found = compare([lambda cut: {"some": Values(next(values), 1.0, 1.0), "none": Values(math.nan, 1.0, 1.0)}], [cut] * 3)
+    cut = HalfSplit(*[torch.arange(1)] * 4)
+    found = compare([lambda cut: {"some": Triple(next(values), 1.0, 1.0), "none": Triple(math.nan, 1.0, 1.0)}], [cut] * 3)
     assert found["some"].samples.value == 2 and math.isnan(found["none"].samples.value)
     assert [record.getMessage() for record in caplog.records] == [
         "some: could not be computed in 1 of 3 cuts, which are left out"

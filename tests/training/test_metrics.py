@@ -137,7 +137,7 @@ def test_the_order_of_callbacks_does_not_matter(run_entry, tmp_path, monkeypatch
 
 
 def test_measures_that_are_no_numbers_are_named(caplog):
-    assert finite({"quality/AXT2/kid": 0.5, "quality/AXT2/auroc": float("nan"), "quality/AXT1/kid": float("inf")}) == {
+    assert finite({"quality/AXT2/kid": 0.5, "quality/AXT2/c2st_auroc": float("nan"), "quality/AXT1/kid": float("inf")}) == {
         "quality/AXT2/kid": 0.5
     }
-    assert caplog.messages == ["not logged, because it is no finite number: quality/AXT2/auroc, quality/AXT1/kid"]
+    assert caplog.messages == ["not logged, because it is no finite number: quality/AXT2/c2st_auroc, quality/AXT1/kid"]

@@ -13,7 +13,7 @@ from condiff.diffusion.guidance import Guidance
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import Sampler
 from condiff.evaluation import inputs
-from condiff.evaluation.evaluate import check_patients, quick, score
+from condiff.evaluation.evaluate import check_patients, score, training_free_metrics
 from condiff.evaluation.sets import Images, Sets
 from condiff.sampling import Sampling, make_requests, resolve_contrasts, sample
 from condiff.training.callbacks.ema import averaged_weights
@@ -78,7 +78,7 @@ class ValidationMetrics(L.Callback):
         drawn = torch.cat(sample(model, data.spec, requests, self.how))
         assert self._real is not None, "read when training begins"
         sets = Sets(inputs.generated_images(data.spec, drawn, requests), *self._real, contrasts, model.conditional)
-        measures = quick(sets)
+        measures = training_free_metrics(sets)
         found = {row: score(measures, sets, contrast, CUTS)[0] for row, contrast in sets.rows.items()}
         return finite({f"quality/{row}/{name}": s.samples.value for row, scores in found.items() for name, s in scores.items()})
 
