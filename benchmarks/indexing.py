@@ -14,7 +14,7 @@ import numpy as np
 from rich.progress import track
 
 from condiff.data.fastmri import header
-from condiff.data.fastmri.reader import ACQUISITIONS
+from condiff.data.fastmri.fields import ACQUISITIONS
 from condiff.data.index import index
 from condiff.data.workers import cores
 

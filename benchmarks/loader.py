@@ -25,9 +25,10 @@ from rich.table import Table
 from benchmarks.networks import installed
 from benchmarks.side_by_side import interleaved, ratio, resident
 from condiff.data.cache import Cache, Stack
-from condiff.data.fastmri.reader import Volume, probe, read_kspace, read_magnitude
+from condiff.data.fastmri.reader import probe, read_kspace, read_magnitude
 from condiff.data.image_spec import Read
 from condiff.data.transforms import Complex, Magnitude
+from condiff.data.volume import Volume
 from condiff.mri.fourier import center_crop, ifft2c, rss
 
 SLICES = 64  # a round

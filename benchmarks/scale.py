@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from condiff.checkpoint import Checkpoint
-from condiff.data.fastmri.reader import Acquired, read_acquired
+from condiff.data.fastmri.acquired import Acquired, read_acquired
 from condiff.errors import InputError
 from condiff.mri import masks
 from condiff.mri.maps import low_resolution

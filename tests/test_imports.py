@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "condiff"
 ROOMS = {  # room -> the libraries that it may import besides the standard one; of rooms it may import its own and those below
     "commands": {"torch", "lightning", "hydra", "omegaconf", "rich", "filelock"},
     "model": {"torch", "numpy", "hydra"},
-    "training": {"torch", "lightning", "wandb", "hydra", "omegaconf", "filelock", "matplotlib"},
+    "training": {"torch", "numpy", "lightning", "wandb", "hydra", "omegaconf", "filelock", "matplotlib", "PIL"},
     "reconstruction": {"torch", "numpy", "h5py", "torchmetrics", "lightning", "rich", "PIL"},
     "evaluation": {"torch", "numpy", "torchmetrics", "scipy", "matplotlib", "PIL", "rich"},
     "sampling": {"torch", "numpy", "lightning", "rich"},

@@ -13,7 +13,8 @@ from torch import Tensor
 from benchmarks.faults.base import MAIN, READY, Base, Result
 from benchmarks.faults.mutants import MUTANTS, flipped, volume
 from benchmarks.faults.process import Room, run
-from condiff.data.fastmri.reader import label, probe, read_acquired, read_kspace, read_magnitude
+from condiff.data.fastmri.acquired import read_acquired
+from condiff.data.fastmri.reader import label, probe, read_kspace, read_magnitude
 from condiff.data.transforms import Complex, Magnitude
 
 SECONDS = 20

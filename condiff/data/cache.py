@@ -23,9 +23,9 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from condiff.data.fastmri.reader import Volume
 from condiff.data.image_spec import Read
 from condiff.data.transforms import sound
+from condiff.data.volume import Volume
 from condiff.data.workers import cores, workers_for
 from condiff.errors import DataFault, InputError, printable
 from condiff.files.atomic import whole, writing

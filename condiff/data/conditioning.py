@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from condiff.data.fastmri.reader import Volume
+from condiff.data.volume import Volume
 from condiff.errors import InputError
 
 Known = Mapping[str, Any]  # parameter -> value

@@ -19,7 +19,6 @@ from condiff.data.augment import Augment
 from condiff.data.cache import Cache, spelled
 from condiff.data.conditioning import Conditioning
 from condiff.data.datasets import Sample, Slices
-from condiff.data.fastmri.reader import Volume
 from condiff.data.identity import Fingerprints
 from condiff.data.image_spec import ImageSpec, Read
 from condiff.data.index import NAMED, Index, index, table
@@ -30,6 +29,7 @@ from condiff.data.selection import Selection
 from condiff.data.split import Split, split_by_patient
 from condiff.data.statistics import Statistics, measure
 from condiff.data.transforms import Transform
+from condiff.data.volume import Volume
 from condiff.data.workers import cores
 from condiff.errors import InputError, printable
 from condiff.seeds import derive_seed

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from condiff.data.cache import Stack
-from condiff.data.fastmri.reader import Volume
+from condiff.data.volume import Volume
 
 
 class Sample(NamedTuple):

@@ -18,7 +18,8 @@ from typing import Any
 from filelock import FileLock
 
 from condiff.data.fastmri.header import Header
-from condiff.data.fastmri.reader import Volume, probe
+from condiff.data.fastmri.reader import probe
+from condiff.data.volume import Volume
 from condiff.data.workers import workers_for
 from condiff.errors import DataFault, InputError, printable
 from condiff.files.atomic import whole, writing

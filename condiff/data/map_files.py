@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condiff.data.fastmri.reader import Acquired
+from condiff.data.fastmri.acquired import Acquired
 from condiff.errors import DataFault, InputError
 from condiff.files import hdf5
 

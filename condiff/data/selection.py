@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from condiff.data.fastmri.reader import Volume
+from condiff.data.volume import Volume
 from condiff.errors import InputError
 
 

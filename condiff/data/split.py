@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from condiff.data.fastmri.reader import Volume
+from condiff.data.volume import Volume
 from condiff.errors import InputError
 
 

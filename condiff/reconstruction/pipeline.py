@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condiff.data.fastmri.reader import Acquired
+from condiff.data.fastmri.acquired import Acquired
 from condiff.errors import DataFault, InputError
 from condiff.files import export, hdf5
 from condiff.files.atomic import whole_hdf5

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from condiff.data.fastmri.reader import Acquired
+from condiff.data.fastmri.acquired import Acquired
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.denoiser import Denoise
 from condiff.diffusion.guidance import Guidance, identity, raise_on_nan

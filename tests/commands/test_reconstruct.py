@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from condiff.checkpoint import Checkpoint
-from condiff.data.fastmri.reader import read_acquired
+from condiff.data.fastmri.acquired import read_acquired
 from condiff.mri.fourier import center_crop_or_pad, ifft2c, rss, to_channels
 from condiff.mri.maps import espirit, low_resolution
 from condiff.mri.masks import equispaced_fraction, poisson

@@ -10,7 +10,7 @@ from torch import nn
 
 from condiff.data.conditioning import PARAMETERS, AcquisitionCondition, periodic, piecewise_linear
 from condiff.data.fastmri.header import Header
-from condiff.data.fastmri.reader import Volume
+from condiff.data.volume import Volume
 from condiff.diffusion.schedules import Karras
 from condiff.errors import InputError
 from condiff.nn import Pixels

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from condiff.data.fastmri.reader import Volume
 from condiff.data.split import split_by_patient
+from condiff.data.volume import Volume
 from condiff.errors import InputError
 
 FOUR = ("AXT1", "AXT1POST", "AXT2", "AXFLAIR")

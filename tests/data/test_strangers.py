@@ -12,7 +12,8 @@ import torch
 
 from condiff.data.cache import Cache
 from condiff.data.fastmri import header
-from condiff.data.fastmri.reader import label, probe, read_acquired, read_kspace, read_magnitude
+from condiff.data.fastmri.acquired import read_acquired
+from condiff.data.fastmri.reader import label, probe, read_kspace, read_magnitude
 from condiff.data.index import index
 from condiff.data.transforms import Complex, Magnitude
 from condiff.errors import DataFault, InputError, printable
