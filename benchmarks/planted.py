@@ -17,7 +17,8 @@ from rich.table import Table
 from torch import Tensor
 
 from condiff.data.phantom.anatomy import draw_subject, smooth_field
-from condiff.data.phantom.volumes import CONTRASTS, FOV_MM, _acquire, _coil_maps, _phase, _plane, _signals
+from condiff.data.phantom.scanner import acquire, background_phase, coil_maps
+from condiff.data.phantom.volumes import CONTRASTS, FOV_MM, _plane, _signals
 from condiff.data.transforms import Magnitude
 from condiff.evaluation.anatomy import blurred, rotated
 from condiff.evaluation.evaluate import spaces
@@ -42,9 +43,9 @@ def head(seed: int, contrasts: list[str], slices: list[int]) -> Tensor:
     images, transform = [], Magnitude(SIDE, 1)
     for name in contrasts:
         signal = _signals(CONTRASTS[name], generator)
-        receive = _phase(generator, 2 * SIDE) * _coil_maps(generator, 4, 2 * SIDE)
+        receive = background_phase(generator, 2 * SIDE) * coil_maps(generator, 4, 2 * SIDE)
         scans = [sum(signal[t] * share for t, share in shares.items()) * grain * receive for shares, grain in tissues]
-        kspace = torch.stack([_acquire(scan, SIDE) for scan in scans])
+        kspace = torch.stack([acquire(scan, SIDE) for scan in scans])
         kspace = kspace + 0.012 * torch.randn(kspace.shape, dtype=torch.complex64, generator=generator)
         x, _ = transform(center_crop(rss(ifft2c(kspace)), (SIDE, SIDE)), (FOV_MM / SIDE, FOV_MM / SIDE))
         images.append(transform.image(x))

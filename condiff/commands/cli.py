@@ -1,4 +1,4 @@
-"""What every entry point shares: Hydra in front, and bad input told in one line.
+"""What every command shares: Hydra in front, and one line for bad input.
 
 Set CONDIFF_TRACEBACK=1 to see where an error came from.
 """
@@ -60,7 +60,7 @@ def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) 
     def decorate(main: Main) -> Callable[[], None]:
         @functools.wraps(main)
         def task(cfg: DictConfig) -> float | None:
-            with failing_alone(), told(config_name, cfg):  # here too, before Hydra adds lines of its own
+            with failing_alone(), one_line_errors(config_name, cfg):  # here too, before Hydra adds lines of its own
                 with no_traces():
                     check_options(cfg, config_name)
                 return main(cfg)
@@ -73,7 +73,7 @@ def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) 
                 logging.disable(logging.WARNING)  # the first process says it
             for message in QUIET:
                 warnings.filterwarnings("ignore", f".*{message}")
-            with told(config_name):
+            with one_line_errors(config_name):
                 sys.argv[1:] = flags_first(arguments(readable(sys.argv[1:])))
                 check_choices(sys.argv[1:])
                 check_folders(sys.argv[1:])
@@ -105,12 +105,12 @@ OmegaConf.register_new_resolver("cache_folder", lambda: str(cache_folder()), rep
 
 
 @contextmanager
-def told(config_name: str, cfg: DictConfig | None = None) -> Iterator[None]:
+def one_line_errors(config_name: str, cfg: DictConfig | None = None) -> Iterator[None]:
     """Bad input ends the program with one line and exit code 1, an interruption with 130."""
     try:
         yield
     except KeyboardInterrupt:
-        print("interrupted; what is on the disk is whole", file=sys.stderr)
+        print("interrupted; files on disk are intact", file=sys.stderr)
         sys.exit(130)
     except (*BAD_INPUT, MemoryError, RuntimeError) as error:
         if not isinstance(error, BAD_INPUT) and not is_memory(error):

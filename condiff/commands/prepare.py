@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from condiff.commands.cli import entry
-from condiff.data.datamodule import sharded
+from condiff.data.selection import sharded
 from condiff.errors import printable
 
 log = logging.getLogger(__name__)

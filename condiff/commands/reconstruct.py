@@ -52,7 +52,7 @@ def main(cfg: DictConfig) -> None:
     reasons_file(out, fabric.global_rank).unlink(missing_ok=True)
     fabric.barrier()
     about = {"method": plain(cfg.method.fn), "steps": cfg.steps, "seed": cfg.seed}
-    about |= {"checkpoint": str(checkpoint.path), "told": cfg.contrast}
+    about |= {"checkpoint": str(checkpoint.path), "condition": cfg.contrast}
 
     def one(path: Path, target: Path, tick: Callable[[float], None]) -> None:
         acquired = read_acquired(path)

@@ -25,7 +25,7 @@ from condiff.data.index import NAMED, Index, index, table
 from condiff.data.index_sampler import Order, Stream
 from condiff.data.latents import Encode, Encoded, Latents, encoded, named
 from condiff.data.phantom.volumes import Phantom
-from condiff.data.selection import Selection
+from condiff.data.selection import Selection, sharded
 from condiff.data.split import Split, split_by_patient
 from condiff.data.statistics import Statistics, measure
 from condiff.data.transforms import Transform
@@ -264,14 +264,6 @@ class MRIDataModule(L.LightningDataModule):
             chosen = torch.randint(variants, (n,), generator=generator).to(batch.z.device)
             return Encoded(batch.z[torch.arange(n, device=batch.z.device), chosen], batch.cond)
         return Sample(self.augment(batch.image, generator), batch.cond)
-
-
-def sharded(volumes: Sequence[Volume], shard: str) -> Sequence[Volume]:
-    """Those of the k-th shard of n, ``k/n``. Raises InputError where that is none."""
-    k, _, n = shard.partition("/")
-    if not (k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n)):
-        raise InputError(f"data.shard={shard}: give k/n with k from 1 to n, say 3/16")
-    return volumes[int(k) - 1 :: int(n)]
 
 
 class PhantomDataModule(MRIDataModule):

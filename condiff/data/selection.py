@@ -43,3 +43,11 @@ class Selection:
         about = volume.header
         strength = about.field_t if about and about.field_t is not None else self.field_t[0]  # unknown is not refused
         return self.field_t[0] <= strength <= self.field_t[1] and self.coils[0] <= volume.coils <= self.coils[1]
+
+
+def sharded(volumes: Sequence[Volume], shard: str) -> Sequence[Volume]:
+    """Those of the k-th shard of n, ``k/n``. Raises InputError where that is none."""
+    k, _, n = shard.partition("/")
+    if not (k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n)):
+        raise InputError(f"data.shard={shard}: give k/n with k from 1 to n, say 3/16")
+    return volumes[int(k) - 1 :: int(n)]

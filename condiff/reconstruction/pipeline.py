@@ -1,7 +1,6 @@
 """A volume from file to file: read, undersampled where it is not, solved, judged where the truth is known, written."""
 
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,14 +13,15 @@ import torch
 from torch import Tensor
 
 from condiff.data.fastmri.acquired import Acquired
-from condiff.errors import DataFault, InputError
-from condiff.files import export, hdf5
+from condiff.errors import InputError
+from condiff.files import export
 from condiff.files.atomic import whole_hdf5
 from condiff.linear import recorded_residuals
 from condiff.mri import masks
 from condiff.mri.fourier import center_crop, center_crop_or_pad, fft2c, ifft2c, to_channels, to_complex
 from condiff.reconstruction.measurement import Grid, Measurement, measure
 from condiff.reconstruction.metrics import calibration, similarity
+from condiff.reconstruction.numbers import without_nan
 from condiff.reconstruction.solver import Solver
 from condiff.sampling.cost import SamplingCost, count_evaluations
 from condiff.seeds import derive_seed
@@ -29,7 +29,6 @@ from condiff.seeds import derive_seed
 SHOWN = 3  # slices in the figure
 VISIBLE = 0.1  # of white: where uncertainty is judged
 GAIN = 5  # of errors in the figure
-LONGEST = 2**20  # characters of a volume's numbers
 Draw = Callable[..., Tensor]  # a mask, (shape, acceleration, generator=…)
 
 
@@ -225,30 +224,3 @@ def _whole_volume(count: int, slices: list[int], images: Tensor) -> Tensor:
     volume = images.new_zeros(count, *images.shape[1:])
     volume[slices] = images
     return volume
-
-
-def without_nan(value: Any) -> Any:
-    """Numbers that are not finite become None: JSON has no others."""
-    if isinstance(value, dict):
-        return {key: without_nan(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [without_nan(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def numbers_of(path: Path) -> dict[str, Any] | None:
-    """Of a volume that was done before; None where there is none, or it cannot be read."""
-    try:
-        with hdf5.opened(path) as file:  # a run from elsewhere may bring anything along
-            numbers = json.loads(str(hdf5.attribute(file, "metrics", LONGEST)))
-    except (DataFault, ValueError, RecursionError):
-        return None
-    whole = isinstance(numbers, dict) and {"file", "contrast", "bad_slices", "data"} <= numbers.keys()
-    return numbers if whole and isinstance(numbers["contrast"], str) and _plain(numbers) else None
-
-
-def _plain(value: Any) -> bool:
-    """Whether nested containers hold text, switches and numbers that can be computed with."""
-    if isinstance(value, dict | list):
-        return all(map(_plain, value.values() if isinstance(value, dict) else value))
-    return value is None or isinstance(value, str) or (isinstance(value, int | float) and abs(value) < 1e15)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from condiff.errors import InputError, printable
-from condiff.reconstruction.pipeline import numbers_of
+from condiff.reconstruction.numbers import numbers_of
 
 SHOWN = ("acceleration", "acceleration_on_grid", "evaluations_per_slice", "seconds_per_slice", "sigma_y")  # besides the measures
 WIDTH = 130  # of the table, whatever the terminal

@@ -11,7 +11,7 @@ import torch
 from condiff.errors import InputError, NotANumber, printable
 from condiff.files.atomic import whole
 from condiff.progress import shown
-from condiff.reconstruction.pipeline import numbers_of
+from condiff.reconstruction.numbers import numbers_of
 
 POLL_SECONDS = 1.0
 

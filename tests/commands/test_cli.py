@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 
-from condiff.commands.cli import job_folder, plain, told
+from condiff.commands.cli import job_folder, one_line_errors, plain
 from condiff.commands.command_line import CONF, check_choices, choices, flags_first, reaching, readable
 from condiff.commands.explain import explain, with_option
 from condiff.commands.from_checkpoint import open_checkpoint
@@ -276,10 +276,10 @@ def test_a_run_s_folder_with_links_out_of_it_is_refused(run_entry, capsys, tmp_p
 
 def test_too_little_memory_is_one_line(capsys):
     for error in (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), torch.OutOfMemoryError("CUDA")):
-        with pytest.raises(SystemExit), told("train"):
+        with pytest.raises(SystemExit), one_line_errors("train"):
             raise error
         assert "error: memory is too small for this (" in capsys.readouterr().err
-    with pytest.raises(RuntimeError), told("train"):
+    with pytest.raises(RuntimeError), one_line_errors("train"):
         raise RuntimeError("a fault of the program")
 
 

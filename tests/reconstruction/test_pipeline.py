@@ -1,6 +1,6 @@
 """What is written of a volume."""
 
-from condiff.reconstruction.pipeline import without_nan
+from condiff.reconstruction.numbers import without_nan
 
 
 def test_json_has_no_nan():

@@ -21,9 +21,10 @@ from torch import Tensor
 
 from condiff.data.fastmri import header
 from condiff.data.phantom.anatomy import draw_subject, smooth_field
+from condiff.data.phantom.scanner import acquire, background_phase, coil_maps
 from condiff.errors import InputError
 from condiff.files.atomic import whole_hdf5
-from condiff.mri.fourier import center_crop, fft2c, ifft2c, rss
+from condiff.mri.fourier import center_crop, ifft2c, rss
 from condiff.mri.signal import Protocol, Tissue, inversion_recovery, spin_echo
 from condiff.progress import tracked
 from condiff.seeds import derive_seed
@@ -176,14 +177,14 @@ class Phantom:
         shift = 4 * torch.randn(2, generator=generator)
         lowest = -22 + 8 * torch.rand((), generator=generator)
         gap = 9 + 1.5 * torch.rand((), generator=generator)
-        phase, maps = _phase(generator, 2 * self.matrix), _coil_maps(generator, self.coils, 2 * self.matrix)
+        phase, maps = background_phase(generator, 2 * self.matrix), coil_maps(generator, self.coils, 2 * self.matrix)
         volume, tissue = [], []
         for index in range(self.slices):
             points = _plane(2 * self.matrix, shift, lowest + index * gap)
             tissues = subject(points)
             image = sum(signal[name] * fraction for name, fraction in tissues.items())
             image = image * (1 + 0.04 * texture(points)[0])
-            volume.append(_acquire(image * phase * maps, self.matrix))
+            volume.append(acquire(image * phase * maps, self.matrix))
             tissue.append(shares(tissues))
         kspace = torch.stack(volume)
         level = 0.012 * (1 + 0.3 * torch.rand((), generator=generator))
@@ -228,30 +229,3 @@ def _plane(size: int, shift: Tensor, height: Tensor) -> Tensor:
     axis = ((torch.arange(size) + 0.5) / size - 0.5) * FOV_MM
     y, x = torch.meshgrid(axis + shift[0] - 16, axis + shift[1], indexing="ij")
     return torch.stack([x, y, height.expand_as(x)], dim=-1)
-
-
-def _acquire(images: Tensor, matrix: int) -> Tensor:
-    """Coil images [K, 2M, 2M] on a fine grid -> k-space [K, 2M, M]: readout twice the field of view, low-pass.
-
-    Cropping k-space is what a scanner does: partial volume and Gibbs ringing come with it.
-    """
-    padded = torch.nn.functional.pad(images, (0, 0, matrix, matrix))
-    return center_crop(fft2c(padded), (2 * matrix, matrix)) / 2
-
-
-def _coil_maps(generator: torch.Generator, coils: int, size: int) -> Tensor:
-    """Smooth complex sensitivities [K, size, size]: loops on a ring about the head, each with its own phase."""
-    v, u = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
-    angle = 2 * torch.pi * (torch.arange(coils) + torch.rand((), generator=generator)) / coils
-    near_u, near_v = (1.3 * f(angle)[:, None, None] for f in (torch.cos, torch.sin))
-    distance = (u - near_u).square() + (v - near_v).square()
-    ramp = angle[:, None, None] + 0.7 * (near_u * u + near_v * v)
-    return torch.polar(1.5 / (0.6 + distance), ramp)
-
-
-def _phase(generator: torch.Generator, size: int) -> Tensor:
-    """Smooth background phase [size, size], a random polynomial of second order, as a unit complex image."""
-    v, u = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
-    terms = torch.stack([torch.ones_like(u) * 4, u, v, u * v, u * u - v * v])
-    weights = 0.7 * torch.randn(5, 1, 1, generator=generator)
-    return torch.polar(torch.ones_like(u), (weights * terms).sum(0))
