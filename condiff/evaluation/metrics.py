@@ -114,7 +114,7 @@ def classifier_two_sample_test(sets: Sets, cache: Path) -> Measure:
 
 
 def with_contrast_ceiling(classifier: nn.Module, sets: Sets, measure: Measure) -> Measure:
-    """`classifier_two_sample_test` with a ceiling: how well the contrast classifier tells the reference's contrast from others."""
+    """A measure with a ceiling: how well the contrast classifier separates the contrast of the reference from others."""
     logits = in_batches(classifier, sets.real.pixels)
 
     def with_ceiling(cut: HalfSplit) -> dict[str, Triple]:
