@@ -212,7 +212,7 @@ def test_whole_numbers(script, key):
         ("prepare", "verify=often data.workers=-1 data.shard=3 data.order=shuffled"),
         (
             "reconstruct",
-            "slices=[] slices=[1.5] acceleration=four acceleration=[4,8] acceleration=null seen=2 maps=walsh "
+            "slices=[] slices=[1.5] acceleration=four acceleration=[4,8] acceleration=null seen=2 maps=[a] estimate_maps=walsh "
             "mask.center_fraction=wide",
         ),
         ("train", "data.contrasts=[] data.contrasts=[AXT1,AXT1] net.channels=[a,b] net.channels=8 net.channels=[] compile=maybe"),
