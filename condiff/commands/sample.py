@@ -57,10 +57,11 @@ def main(cfg: DictConfig) -> None:
         images = images_of(spec, requests, states, provenance(cfg, checkpoint, requests))
         save(out, images, cfg.format)
         export.save_gif(out / "denoising.gif", animation(spec, requests, states))
-        real = checkpoint.data().prepared_example(requests[0].contrast)
+        data = checkpoint.data()
+        real = data.prepared_example(requests[0].contrast)
         if real is None:
             log.info("process.png shows no forward process: the cache holds no validation image of the checkpoint's data")
-        export.grid(process(model.cpu(), spec, states[0], real, cfg.seed, cfg.steps)).save(out / "process.png")
+        export.grid(process(model.cpu(), spec, states[0], real, cfg.seed, cfg.steps, data.kind)).save(out / "process.png")
         evaluations = cost.evaluations / len(requests[:: fabric.world_size])
         print(f"samples     {out}/samples.h5 ({len(requests)} images)")
         print(f"picture     {out}/samples.png (at most {SHOWN} of each contrast)\nall files   {out}/")

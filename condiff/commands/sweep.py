@@ -71,7 +71,7 @@ class SweepTable(Callback):
             "job": job_number(config.hydra.job.num),
             "folder": config.hydra.runtime.output_dir,
             "objective": value,
-            "status": "failed" if failed else "diverged" if value == math.inf else "completed",
+            "status": "failed" if failed else "diverged" if value is not None and not math.isfinite(value) else "completed",
         }
         words = [word.lstrip("+").partition("=")[::2] for word in job_return.overrides or ()]
         add(Path(config.hydra.sweep.dir), row | {name: value for name, value in words if name not in COLUMNS})
@@ -89,11 +89,18 @@ class SweepTable(Callback):
             sys.exit(1)
 
 
+def rank(row: Row) -> float:
+    """The objective that rows are sorted by: infinity where there is none, or it is not a number."""
+    value = row["objective"]
+    value = math.inf if value is None or value == "" else float(value)
+    return math.inf if math.isnan(value) else value
+
+
 def add(folder: Path, row: Row) -> None:
     """Add a row to the table of a sweep; jobs may end at the same time."""
     with FileLock(folder / ".sweep.lock"):
         others = [other for other in read(folder) if other["folder"] != row["folder"]]
-        rows = sorted([*others, row], key=lambda one: float(one["objective"] or math.inf))
+        rows = sorted([*others, row], key=rank)
         text = io.StringIO()
         writer = csv.DictWriter(
             text, list(dict.fromkeys([*COLUMNS, *(name for one in rows for name in one)])), lineterminator="\n"

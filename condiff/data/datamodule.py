@@ -98,6 +98,8 @@ class MRIDataModule(L.LightningDataModule):
         self.others: list[Fingerprints] = []
         self.seen_batches: int | None = None  # of the stream, by a run that is resumed
 
+    kind = "real"  # of its images, as pictures call them
+
     def folder(self) -> Path:
         """Where the files are."""
         return self.root
@@ -268,6 +270,8 @@ class MRIDataModule(L.LightningDataModule):
 
 class PhantomDataModule(MRIDataModule):
     """The phantom's volumes, made in the cache folder before they are first needed."""
+
+    kind = "simulated"
 
     def __init__(self, phantom: Phantom, cache: str | os.PathLike, workers: int = 0, **settings):
         self.phantom = phantom

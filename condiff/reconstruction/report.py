@@ -15,6 +15,9 @@ from condiff.reconstruction.numbers import numbers_of
 
 SHOWN = ("acceleration", "acceleration_on_grid", "evaluations_per_slice", "seconds_per_slice", "sigma_y")  # besides the measures
 WIDTH = 130  # of the table, whatever the terminal
+MEASURES = {"psnr": "PSNR, dB", "ssim": "SSIM", "nmse": "NMSE"}
+ESTIMATES = {"zero_filled": "zero-filled", "one": "one sample", "mean": "mean of the samples"}
+UNITS = {"combined": "", "rss": ", root sum of squares"}  # of images
 log = logging.getLogger(__name__)
 
 
@@ -39,12 +42,37 @@ def write_report(out: Path, files: Sequence[Path], failed: Mapping[Path, str]) -
     summary = {name: averages(group) for name, group in groups.items()}
     (out / "metrics.json").write_text(json.dumps({"mean": summary, "volumes": volumes}, indent=1, allow_nan=False))
     table = Table("", *(f"{name} ({len(group)})" for name, group in groups.items()))
+    for name, means in summary.items():
+        warn_if_worse_than_zero_filling(name, means)
     for key in summary["all"]:
-        table.add_row(key, *(f"{summary[name][key]:.4g}" if key in summary[name] else "" for name in groups))
+        table.add_row(title(key), *(f"{summary[name][key]:.4g}" if key in summary[name] else "" for name in groups))
     Console(width=WIDTH).print(table)
     if volumes[0]["data"] == "simulated":
         print("simulated   y = A x: no model error, so these figures are better than those of a scan")
     print(f"volumes     {len(volumes)} of {len(files)} in {out}/")
+
+
+def warn_if_worse_than_zero_filling(name: str, means: Mapping[str, float]) -> None:
+    """Log a warning where the mean PSNR of the reconstructions is below that of the measured samples alone."""
+    before = means.get("combined.zero_filled.psnr")
+    after = means.get("combined.mean.psnr", means.get("combined.one.psnr"))
+    if before is not None and after is not None and after < before:
+        log.warning(
+            "%s: reconstructions are worse than zero filling, PSNR %.1f dB and %.1f dB; was the prior trained on such images?",
+            name,
+            after,
+            before,
+        )
+
+
+def title(key: str) -> str:
+    """A number's name in metrics.json, ``combined.one.psnr``, as a reader knows it: "PSNR, dB (one sample)"."""
+    *groups, measure = key.split(".")
+    if len(groups) == 2 and groups[0] in UNITS:
+        return f"{MEASURES.get(measure, measure)} ({ESTIMATES.get(groups[1], groups[1])}{UNITS[groups[0]]})"
+    if groups == ["chi2"]:
+        return f"reduced chi2 ({ESTIMATES.get(measure, measure)})"
+    return key.replace("_", " ").replace(".", ", ")
 
 
 def averages(numbers: list[dict[str, Any]]) -> dict[str, float]:

@@ -49,11 +49,14 @@ def statistics(images: Images) -> Rows:
 
 
 @torch.no_grad()
-def process(model: DiffusionModel, spec: ImageSpec, reverse: Tensor, real: Tensor | None, seed: int, steps: int) -> Rows:
+def process(
+    model: DiffusionModel, spec: ImageSpec, reverse: Tensor, real: Tensor | None, seed: int, steps: int, kind: str = "real"
+) -> Rows:
     """Noise added to a real image [1, C, H, W], and under it, level by level, noise taken away to make a sample.
 
     Args:
         reverse: the sample's states [F, C, H, W].
+        kind: of the image, as the picture calls it.
     """
     kept = frame_indices(steps)
     chosen = torch.linspace(len(kept) - 1, 0, min(9, len(kept))).round().long()
@@ -65,4 +68,4 @@ def process(model: DiffusionModel, spec: ImageSpec, reverse: Tensor, real: Tenso
     code = model.codec.encode(real)
     noised = to_vp(code + sigmas * torch.randn(code.shape, generator=generator), sigmas)
     forward = spec.transform.magnitude(model.codec.decode(noised, (real.shape[-2], real.shape[-1])))
-    return {"noise level, low to high": {"real ->": forward} | rows}
+    return {"noise level, low to high": {f"{kind} ->": forward} | rows}

@@ -88,7 +88,7 @@ class SampleGrid(L.Callback):
         data, blocks = system.trainer.datamodule, self._blocks(system, torch.stack([way[-1] for way in drawn]))
         real = {c or "any": data.spec.transform.magnitude(data.val.examples(c, self.num_real)) for c in self._contrasts(system)}
         self.folder.mkdir(parents=True, exist_ok=True)
-        export.grid(blocks | {"real": real}).save(self.folder / f"{name}.png")
+        export.grid(blocks | {data.kind: real}).save(self.folder / f"{name}.png")
         for logger in _with(system.trainer, "log_image"):
             logger.log_image(
                 "samples",
