@@ -98,6 +98,8 @@ class Model:
         Raises:
             InputError: what the model does not know, named by the argument.
         """
+        if n < 1:
+            raise InputError(f"n={n}: give at least one image of each contrast")
         how = self._how(sampler, steps, guidance, batch_size)
         names = resolve_contrasts(contrast, self.spec.contrasts, self.network.conditional)
         requests = make_requests(names, n, seed, shared_noise, parameters, extrapolate)

@@ -124,7 +124,7 @@ def test_reconstruction_with_a_prior(model, tmp_path):
         (lambda m: m.sample("AXT2", te=90), "^te: this model knows contrasts alone"),
         (lambda m: m.sample(sampler="nope"), "sampler=nope: no such choice; there are .*ddim"),
         (lambda m: m.sample(guidance=-1.0), "^scale=-1.0: "),
-        (lambda m: m.sample(n=0), "num_samples=0"),
+        (lambda m: m.sample(n=0), "^n=0: give at least one"),
         (lambda m: m.sample("AXT1", n=1, steps=2).save("x.jpg"), r"x.jpg: unknown suffix; there are .png"),
         (lambda m: m.translate(m.sample(n=1, steps=2), to="AXT1", steps=2), "source: the contrast of the images is not known"),
         (lambda m: m.reconstruct(np.zeros((3, 4))), r"kspace: is \[3, 4\] of torch.float64; give complex"),
