@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from condiff.checkpoint import Checkpoint
 from condiff.configuration import chosen, compose
 from condiff.data import image_files
+from condiff.data.conditioning import NOTHING
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.guidance import Guidance, classifier_free, identity
 from condiff.diffusion.model import DiffusionModel
@@ -176,7 +177,7 @@ class Model:
         guidance: Guidance = identity,
         seed: int = 0,
         batch_size: int = 8,
-        options: Mapping[str, Any] = {},
+        options: Mapping[str, Any] = NOTHING,
     ) -> Reconstruction:
         """Images of undersampled multicoil k-space.
 
