@@ -11,12 +11,19 @@ from omegaconf import OmegaConf
 
 from condiff.checkpoint import Checkpoint
 from condiff.commands.command_line import readable
-from condiff.data.cache import spelled
+from condiff.data.cache import Cache, spelled
+from condiff.data.fastmri.header import Header
+from condiff.data.fastmri.reader import read_magnitude
+from condiff.data.index import index, table
+from condiff.data.latents import named
+from condiff.data.phantom.volumes import Phantom
+from condiff.data.transforms import Magnitude
+from condiff.data.volume import Volume
 from condiff.diffusion.guidance import classifier_free
 from condiff.diffusion.samplers import dpmpp_2m_sde
 from condiff.renamed import KEYS, RENAMED, first_name, upgraded, upgraded_word
 from condiff.sampling import Sampling, make_requests, sample
-from tests.conftest import ROOT
+from tests.conftest import ROOT, write_volume
 
 FIXTURES = Path(__file__).parent / "fixtures"
 MIRROR = "condiff.data.augment.mirror", [], [("probability", "0.5")]
@@ -50,6 +57,36 @@ def test_images_are_kept_under_the_names_of_version_0_1(tmp_path):
         data = instantiate(cfg.data)
         assert data.ready.folder.name == name
         assert spelled(data.augment) == AUGMENT[transform]
+
+
+def test_the_cache_is_found_under_the_names_of_version_0_1():
+    """Whoever changes one of these names makes everybody's images, index, phantom or codes again."""
+    header = Header((256, 128), (440.0, 220.0), (220.0, 220.0), (0, 128), "7", 2.9, 446.0, 9.0, None, 140.0, "TurboSpinEcho")
+    stamp = 10, 20, 30
+    volume = Volume(Path("/brains/a.h5"), "AXT1", "p", "AXT1", "train", 8, 4, 256, 128, 0.5, "abc", *stamp, header)
+    cache = Cache(Path("/cache"), read_magnitude, Magnitude(128, 2))
+    assert cache.file(volume) == Path("/cache/images-702e119f83a1/bd3962bdd14f357ab932.images")
+    assert table(Path("/brains"), Path("/cache")) == Path("/cache/index-1241d51335c0/index.csv")
+    assert Phantom().key == "phantom-c02c3c66f3b4"
+    assert named("images-1", [1], 4, 0, torch.arange(3.0)) == "codes-23f4de964430"
+
+
+def test_the_columns_of_an_index(tmp_path):
+    """A table with others is made again."""
+    (tmp_path / "data").mkdir()
+    write_volume(tmp_path / "data" / "a.h5")
+    index(tmp_path / "data", tmp_path)
+    columns = (
+        "file patient acquisition slices coils rows cols norm digest size mtime_ns ctime_ns matrix fov_mm recon_fov_mm columns "
+        "measurement field_t tr te ti flip sequence reason"
+    )
+    assert table(tmp_path / "data", tmp_path).read_text().splitlines()[0].split(",") == columns.split()
+
+
+def test_a_renamed_dataclass_keeps_its_images(monkeypatch):
+    """As a renamed function does."""
+    monkeypatch.setitem(RENAMED, "condiff.data.transforms.Modulus", "condiff.data.transforms.Magnitude")
+    assert spelled(Magnitude(128, 2))[0] == "Modulus"
 
 
 def test_every_new_name_is_there_and_belongs_to_one_old():

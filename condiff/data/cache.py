@@ -186,7 +186,8 @@ def spelled(thing: Any) -> Any:
     if isinstance(thing, functools.partial):
         return spelled(thing.func), spelled(thing.args), spelled(thing.keywords)
     if is_dataclass(thing) and not isinstance(thing, type):
-        return type(thing).__qualname__, [(f.name, spelled(getattr(thing, f.name))) for f in fields(thing)]
+        name = first_name(f"{type(thing).__module__}.{type(thing).__qualname__}").rpartition(".")[2]
+        return name, [(f.name, spelled(getattr(thing, f.name))) for f in fields(thing)]
     if isinstance(thing, Mapping):
         return [(key, spelled(value)) for key, value in sorted(thing.items())]
     if isinstance(thing, Sequence) and not isinstance(thing, str):
