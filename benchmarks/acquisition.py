@@ -31,7 +31,7 @@ from condiff.data.datasets import Slices
 from condiff.data.fastmri.reader import read_magnitude
 from condiff.data.phantom.volumes import BRAIN, CONTRASTS, TISSUES
 from condiff.diffusion.guidance import identity
-from condiff.files import export
+from condiff.files import pictures
 from condiff.mri.signal import Protocol
 from condiff.nn import UNet
 from condiff.sampling import Sampling, make_requests, sample
@@ -171,7 +171,7 @@ def main(ckpt: str, out: str, each: int = 48) -> None:
     (folder / "acquisition.json").write_text(json.dumps(rows, indent=1))
     tell(rows)
     plot(rows).savefig(folder / "acquisition.png", dpi=100)
-    export.grid({"the same noise": strips}).save(folder / "sweep.png")
+    pictures.grid({"the same noise": strips}).save(folder / "sweep.png")
 
 
 def phantom(data: PhantomDataModule, contrast: str, name: str, factor: float) -> Tensor:

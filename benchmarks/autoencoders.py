@@ -22,7 +22,7 @@ from condiff.evaluation import inputs
 from condiff.evaluation.distances import frechet
 from condiff.evaluation.features import RandomFeatures, in_batches
 from condiff.evaluation.metrics import standardized
-from condiff.files import export
+from condiff.files import pictures
 from condiff.nn import KLAutoencoder
 from condiff.reconstruction.metrics import psnr, ssim
 
@@ -65,7 +65,7 @@ def examined(ckpt: str, picture: Path) -> list[dict]:
         row |= {"frechet of halves": apart, "variance": torch.cat(codes).var().item()}
         rows.append(row)
     titles = {"real": 0, "by way of its code": 1}
-    export.grid({title: {name: pair[i] for name, pair in strips.items()} for title, i in titles.items()}).save(picture)
+    pictures.grid({title: {name: pair[i] for name, pair in strips.items()} for title, i in titles.items()}).save(picture)
     return rows
 
 

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from rich.progress import track
 
-from condiff.data.fastmri import header
+from condiff.data.fastmri import ismrmrd
 from condiff.data.fastmri.fields import ACQUISITIONS
 from condiff.data.index import index
 from condiff.data.workers import cores
@@ -28,7 +28,7 @@ def make(folder: Path, files: int) -> None:
         path, acquisition = folder / f"batch_{number % 10}" / f"file_{number}.h5", ACQUISITIONS[number % len(ACQUISITIONS)]
         path.parent.mkdir(parents=True, exist_ok=True)
         with h5py.File(path, "w") as file:
-            xml = header.TEMPLATE.format(measurement=f"m{number}", acquisition=acquisition, **ABOUT, **SEQUENCE)
+            xml = ismrmrd.TEMPLATE.format(measurement=f"m{number}", acquisition=acquisition, **ABOUT, **SEQUENCE)
             file["kspace"], file["ismrmrd_header"] = kspace, xml.encode()
             file.attrs.update({"acquisition": acquisition, "patient_id": f"p{number // 2}", "norm": float(number)})
 

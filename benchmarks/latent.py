@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from condiff.checkpoint import Checkpoint
-from condiff.files import export
+from condiff.files import pictures
 
 PICTURED = 4  # samples of each contrast
 TRIED, SKIPPED = 24, 4  # steps of a trial, and of those the first
@@ -108,7 +108,7 @@ def picture(runs: dict[str, Path]) -> Image.Image:
             images, contrasts = torch.from_numpy(file["images"][()]), file["contrast"].asstr()[()]
         halves = F.avg_pool2d(spec.transform.magnitude(images)[:, None], 2)[:, 0]
         blocks[name] = {contrast: halves[contrasts == contrast][:PICTURED] for contrast in spec.contrasts}
-    return export.grid(blocks)
+    return pictures.grid(blocks)
 
 
 def tell(found: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import torch
 
-from condiff.files import export
+from condiff.files import pictures
 
 SECONDS = 4.0
 GREYS = 32  # of the animation, which is small for it
@@ -25,9 +25,10 @@ def frame(path: Path) -> tuple[float, torch.Tensor]:
 
 def main(folder: str, out: str) -> None:
     frames = sorted((frame(path) for path in Path(folder).glob("*/samples.h5")), key=lambda pair: pair[0])
-    pictures = [export.grid({"generated T2": {f"TE {te:.0f} ms": images}}) for te, images in frames]
-    pictures = [picture.quantize(GREYS) for picture in pictures]
-    export.save_gif(Path(out), pictures, SECONDS, hold=1.0)
+    if not frames:
+        sys.exit(f"{folder}: no */samples.h5 in it; draw the sweep first, with the first command of this file's docstring")
+    grids = [pictures.grid({"generated T2": {f"TE {te:.0f} ms": images}}) for te, images in frames]
+    pictures.save_gif(Path(out), [grid.quantize(GREYS) for grid in grids], SECONDS, hold=1.0)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from condiff.data import image_files
 from condiff.data.image_spec import ImageSpec
 from condiff.data.phantom.volumes import CONTRASTS, FOV_MM, Phantom
 from condiff.diffusion.guidance import identity
-from condiff.files import export
+from condiff.files import pictures
 from condiff.mri.fourier import center_crop, ifft2c, rss
 from condiff.reconstruction.metrics import psnr, ssim
 from condiff.sampling import SampleRequest, Sampling
@@ -83,7 +83,7 @@ def main(ckpt: str, out: str, *nifti: str) -> None:
                 "truth": truth[1:8:2]
             }
         names = list(next(iter(shown.values())))
-        export.grid({name: {t: shown[t][name] for t in shown} for name in names}).save(folder / f"{title}.png")
+        pictures.grid({name: {t: shown[t][name] for t in shown} for name in names}).save(folder / f"{title}.png")
     (folder / "translation.json").write_text(json.dumps(rows, indent=1))
     table = Table("set", "target", "by", "PSNR, dB", "SSIM")
     for row in rows:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from condiff.data.image_spec import ImageSpec
 from condiff.errors import InputError
-from condiff.files import export
+from condiff.files import nifti, pictures, samples_h5, suffix
 
 SHOWN = 8  # of each contrast in a picture
 
@@ -67,7 +67,7 @@ class Images:
     def picture(self) -> Image.Image:
         """At most 8 of each contrast, a row per contrast, the front of the head at the top; phases beside magnitudes."""
         views = self.spec.transform.views(self.values)
-        return export.grid({f"generated {title}".strip(): self._rows(view) for title, view in views.items()})
+        return pictures.grid({f"generated {title}".strip(): self._rows(view) for title, view in views.items()})
 
     def save(self, path: str | Path) -> Path:
         """Write a file by the suffix of its name.
@@ -79,7 +79,7 @@ class Images:
             InputError: another suffix, or a file that cannot be written.
         """
         path = Path(path)
-        export.by_suffix(path, SAVERS)(self, path)
+        suffix.by_suffix(path, SAVERS)(self, path)
         return path
 
     def _rows(self, view: Tensor) -> dict[str, Tensor]:
@@ -105,15 +105,15 @@ def _save_png(images: Images, path: Path) -> None:
 
 
 def _save_gif(images: Images, path: Path) -> None:
-    export.save_gif(path, [export.tiles(torch.from_numpy(one[None])) for one in images.magnitude])
+    pictures.save_gif(path, [pictures.tiles(torch.from_numpy(one[None])) for one in images.magnitude])
 
 
 def _save_h5(images: Images, path: Path) -> None:
-    export.save_h5(path, images.values, images.contrasts, images.seeds, **images.parameters)
+    samples_h5.save_h5(path, images.values, images.contrasts, images.seeds, **images.parameters)
 
 
 def _save_nifti(images: Images, path: Path) -> None:
-    export.save_volume(path, torch.from_numpy(images.magnitude), images.pixel_mm)
+    nifti.save_volume(path, torch.from_numpy(images.magnitude), images.pixel_mm)
 
 
 SAVERS: Mapping[str, Callable[[Images, Path], None]] = {

@@ -16,7 +16,7 @@ import torch
 from scipy.special import j1
 
 from condiff.data import identity
-from condiff.data.fastmri import header
+from condiff.data.fastmri import ismrmrd
 from condiff.data.phantom.volumes import Phantom
 from condiff.training.callbacks import StopAtNaN
 
@@ -114,7 +114,7 @@ def write_volume(
     axis = (np.arange(size) - (size - 1) / 2) * pixel_mm
     disc = (axis[:, None] ** 2 + axis[None] ** 2 < 60**2).astype(np.float32)
     fov = size * pixel_mm
-    xml = header.TEMPLATE.format(
+    xml = ismrmrd.TEMPLATE.format(
         measurement=path.stem, acquisition=contrast, coils=1, rows=2 * size, cols=size, readout=2 * fov, fov=fov, recon=fov,
         thickness=5, last=size - 1, centre=size // 2, tr=1, te=1, ti=1, flip=90, field=2.8936, sequence="TurboSpinEcho",
     )  # fmt: skip
@@ -164,7 +164,7 @@ def write_raw(
     }  # fmt: skip
     with h5py.File(path, "w") as file:
         file["kspace"] = (1e-4 * kspace).astype(np.complex64)
-        file["ismrmrd_header"] = header.TEMPLATE.format(**about | header_fields).encode()
+        file["ismrmrd_header"] = ismrmrd.TEMPLATE.format(**about | header_fields).encode()
         file.attrs["acquisition"], file.attrs["patient_id"] = contrast, patient
     return path
 

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from condiff.checkpoint import Checkpoint
 from condiff.commands.command_line import readable
 from condiff.data.cache import Cache, spelled
-from condiff.data.fastmri.header import Header
 from condiff.data.fastmri.reader import read_magnitude
+from condiff.data.header import Header
 from condiff.data.index import index, table
 from condiff.data.latents import named
 from condiff.data.phantom.volumes import Phantom

@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from condiff.data.fastmri.header import TEMPLATE
+from condiff.data.fastmri.ismrmrd import TEMPLATE
 
 Mutant = Callable[[h5py.File], object]
 MUTANTS: dict[str, Mutant] = {}

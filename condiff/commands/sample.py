@@ -18,7 +18,7 @@ from condiff.data.conditioning import NAMES
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.model import DiffusionModel
 from condiff.errors import InputError
-from condiff.files import export, results
+from condiff.files import nifti, pictures, results
 from condiff.images import SHOWN, Images
 from condiff.sampling import ANIMATED, ANY, SampleRequest, make_requests, resolve_contrasts
 from condiff.sampling.cost import SamplingCost, count_evaluations
@@ -56,12 +56,12 @@ def main(cfg: DictConfig) -> None:
         results.keep(out, settings)
         images = images_of(spec, requests, states, provenance(cfg, checkpoint, requests))
         save(out, images, cfg.format)
-        export.save_gif(out / "denoising.gif", animation(spec, requests, states))
+        pictures.save_gif(out / "denoising.gif", animation(spec, requests, states))
         data = checkpoint.data()
         real = data.prepared_example(requests[0].contrast)
         if real is None:
             log.info("process.png shows no forward process: the cache holds no validation image of the checkpoint's data")
-        export.grid(process(model.cpu(), spec, states[0], real, cfg.seed, cfg.steps, data.kind)).save(out / "process.png")
+        pictures.grid(process(model.cpu(), spec, states[0], real, cfg.seed, cfg.steps, data.kind)).save(out / "process.png")
         evaluations = cost.evaluations / len(requests[:: fabric.world_size])
         print(f"samples     {out}/samples.h5 ({len(requests)} images)")
         print(f"picture     {out}/samples.png (at most {SHOWN} of each contrast)\nall files   {out}/")
@@ -73,10 +73,10 @@ def save(out: Path, images: Images, file_format: str) -> None:
     images.save(out / "samples.h5")
     images.save(out / "samples.png")
     if len(images) > len({*images.contrasts}):
-        export.grid(statistics(images)).save(out / "statistics.png")
+        pictures.grid(statistics(images)).save(out / "statistics.png")
     if file_format == "nifti":
         complex_or_magnitude = images.spec.transform.image(images.values)
-        export.save_nifti(out / "nifti", complex_or_magnitude, images.contrasts, images.seeds, images.pixel_mm)
+        nifti.save_nifti(out / "nifti", complex_or_magnitude, images.contrasts, images.seeds, images.pixel_mm)
 
 
 def requests_of(cfg: DictConfig, model: DiffusionModel, spec: ImageSpec) -> list[SampleRequest]:
@@ -84,7 +84,7 @@ def requests_of(cfg: DictConfig, model: DiffusionModel, spec: ImageSpec) -> list
     contrasts = resolve_contrasts(cfg.contrast, spec.contrasts, model.conditional)
     known = {name: cfg[name] for name in NAMES if cfg[name] is not None}
     if cfg.format == "nifti":
-        list(map(export.file_stem, (contrast or ANY for contrast in contrasts)))
+        list(map(nifti.file_stem, (contrast or ANY for contrast in contrasts)))
     for contrast in contrasts:
         spec.conditioning.encode(contrast, known, cfg.extrapolate)
     if cfg.init is None and (cfg.source or cfg.strength is not None or cfg.init_slices is not None):

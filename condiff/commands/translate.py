@@ -11,7 +11,7 @@ from condiff.data import image_files
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.model import DiffusionModel
 from condiff.errors import InputError
-from condiff.files import export, results
+from condiff.files import pictures, results, samples_h5
 from condiff.images import SHOWN
 from condiff.progress import shown
 from condiff.sampling import SampleRequest, Sampling
@@ -42,7 +42,7 @@ def translate_file(
     seeds = [cfg.seed + index for images in made.values() for index in range(len(images))]
     strength = {"strength": cfg.strength} if cfg.strength is not None else {}
     about = {"checkpoint": str(cfg.ckpt), "init": str(cfg.init), "source": source.contrast or "", "steps": cfg.steps}
-    export.save_h5(out / "translated.h5", torch.cat([*made.values()]), labels, seeds, **about, **strength)
+    samples_h5.save_h5(out / "translated.h5", torch.cat([*made.values()]), labels, seeds, **about, **strength)
     picture(spec, source, made).save(out / "translated.png")
     print(f"translated  {len(source.images)} images to {', '.join(made)}: {out}/translated.png, {out}/translated.h5")
 
@@ -62,6 +62,6 @@ def picture(spec: ImageSpec, source: Source, made: dict[str, Tensor]) -> Any:
     visible = (bright > bright.max() / 4).nonzero()[:, 0]  # a volume may begin and end in air
     shown = visible[torch.linspace(0, len(visible) - 1, min(SHOWN, len(visible))).round().long()]
     rows = {f"from {source.contrast or 'any'}": source.images} | made
-    return export.grid(
+    return pictures.grid(
         {"given, and made of it": {name: spec.transform.magnitude(images[shown]) for name, images in rows.items()}}
     )

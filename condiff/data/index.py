@@ -17,8 +17,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from condiff.data.fastmri.header import Header
 from condiff.data.fastmri.reader import probe
+from condiff.data.header import Header
 from condiff.data.volume import Volume
 from condiff.data.workers import workers_for
 from condiff.errors import DataFault, InputError, printable

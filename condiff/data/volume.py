@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from condiff.data.fastmri.header import Header
+from condiff.data.header import Header
 
 
 @dataclass(frozen=True)

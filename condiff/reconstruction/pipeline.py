@@ -14,7 +14,7 @@ from torch import Tensor
 
 from condiff.data.fastmri.acquired import Acquired
 from condiff.errors import InputError
-from condiff.files import export
+from condiff.files import pictures
 from condiff.files.atomic import whole_hdf5
 from condiff.linear import recorded_residuals
 from condiff.mri import masks
@@ -155,7 +155,7 @@ def reconstruct(
     numbers = without_nan(numbers)
     out.parent.mkdir(parents=True, exist_ok=True)
     picture(combined, zero_filled, samples, slices, measured.grid.white).save(out.with_suffix(".png"))
-    export.save_gif(out.with_suffix(".gif"), [export.tiles(frame[None] / measured.grid.white) for frame in way.abs()])
+    pictures.save_gif(out.with_suffix(".gif"), [pictures.tiles(frame[None] / measured.grid.white) for frame in way.abs()])
     _write(out, acquired, measured.grid, samples, keep_samples, slices, brightness, numbers)
     return numbers
 
@@ -185,7 +185,7 @@ def picture(truth: Tensor | None, zero_filled: Tensor, samples: Tensor, slices: 
         columns[f"error x {GAIN}"] = GAIN * (mean.abs() - truth.abs()).abs()
     if len(samples) > 1:
         columns[f"deviation x {GAIN}"] = GAIN * samples.abs().std(dim=0)
-    return export.grid(
+    return pictures.grid(
         {title: {f"slice {slices[i]}": images[i][None] / white for i in chosen} for title, images in columns.items()}
     )
 

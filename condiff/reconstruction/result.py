@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from condiff.files import export
+from condiff.files import nifti, pictures, suffix
 from condiff.files.atomic import whole_hdf5
 
 DESCRIPTION = "reconstruction (condiff)"
@@ -52,7 +52,7 @@ class Reconstruction:
         columns = {"zero-filled": np.abs(self.zero_filled), "reconstruction": self.magnitude}
         if len(self.samples) > 1:
             columns |= {"one sample": np.abs(self.samples[0]), "deviation x 5": 5 * self.std}
-        return export.grid(
+        return pictures.grid(
             {
                 title: {f"slice {index}": torch.from_numpy(image[None] / white) for index, image in enumerate(images)}
                 for title, images in columns.items()
@@ -69,7 +69,7 @@ class Reconstruction:
             InputError: another suffix.
         """
         path = Path(path)
-        export.by_suffix(path, SAVERS)(self, path)
+        suffix.by_suffix(path, SAVERS)(self, path)
         return path
 
     def _repr_png_(self) -> bytes:
@@ -86,7 +86,7 @@ def _save_gif(result: Reconstruction, path: Path) -> None:
     white = float(np.quantile(result.magnitude, 0.99)) or 1.0
     middle = result.samples.shape[1] // 2
     frames: list[Tensor] = [torch.from_numpy(np.abs(one[middle][None]) / white) for one in result.samples]
-    export.save_gif(path, [export.tiles(frame) for frame in frames])
+    pictures.save_gif(path, [pictures.tiles(frame) for frame in frames])
 
 
 def _save_h5(result: Reconstruction, path: Path) -> None:
@@ -97,7 +97,7 @@ def _save_h5(result: Reconstruction, path: Path) -> None:
 
 
 def _save_nifti(result: Reconstruction, path: Path) -> None:
-    export.save_volume(path, torch.from_numpy(result.magnitude), result.pixel_mm, DESCRIPTION)
+    nifti.save_volume(path, torch.from_numpy(result.magnitude), result.pixel_mm, DESCRIPTION)
 
 
 SAVERS: Mapping[str, Callable[[Reconstruction, Path], Any]] = {

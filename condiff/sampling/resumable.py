@@ -16,7 +16,7 @@ from torch import Tensor
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.model import DiffusionModel
 from condiff.errors import DataFault, InputError
-from condiff.files import export, hdf5
+from condiff.files import hdf5, samples_h5
 from condiff.sampling.batch import Sampling
 from condiff.sampling.cost import SamplingCost, count_evaluations
 from condiff.sampling.distributed import sample_distributed
@@ -65,7 +65,7 @@ def sample_resumable(
 def _save(path: Path, images: Tensor, requests: Sequence[SampleRequest], cost: SamplingCost) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     labels, seeds = [request.label for request in requests], [request.seed for request in requests]
-    export.save_h5(path, images, labels, seeds, **asdict(cost))
+    samples_h5.save_h5(path, images, labels, seeds, **asdict(cost))
 
 
 def _load_partial(path: Path, parts: Path, shape: Sequence[int]) -> tuple[list[Tensor], SamplingCost]:

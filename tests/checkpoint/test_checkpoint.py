@@ -84,7 +84,7 @@ def test_loads_weights_and_configuration(saved, content):
         "torch.hub.load",
         "torch.utils.collect_env.run",
         "condiff.data.phantom.volumes.os.remove",
-        "condiff.files.export.save_h5",
+        "condiff.files.samples_h5.save_h5",
         "condiff.data.index._write",
         "condiff.data.phantom.volumes.Phantom",  # ours, of another slot
         "condiff.nn.UNet",

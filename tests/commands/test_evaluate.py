@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from condiff.files import export
+from condiff.files import samples_h5
 from tests.conftest import ROOT, TINY_RUN, bad, write_volume
 
 FAST = ["num_samples=3", "steps=2", "accelerator=cpu"]
@@ -99,7 +99,7 @@ def test_an_interrupted_evaluation_goes_on(trained, run_entry, monkeypatch):
     """Stopped after the second of three rounds; the rest is drawn, and all is as if nothing had happened."""
     run_entry("evaluate.py", *FAST, "batch_size=4", "out=whole")
     (whole,) = Path("whole").glob("samples-*.h5")
-    save, saved = export.save_h5, []
+    save, saved = samples_h5.save_h5, []
 
     def save_twice(*arguments, **settings):
         if len(saved) == 2:
@@ -108,7 +108,7 @@ def test_an_interrupted_evaluation_goes_on(trained, run_entry, monkeypatch):
         save(*arguments, **settings)
 
     with monkeypatch.context() as patch:
-        patch.setattr(export, "save_h5", save_twice)
+        patch.setattr(samples_h5, "save_h5", save_twice)
         with pytest.raises(SystemExit) as exit_:
             run_entry("evaluate.py", *FAST, "batch_size=4", "out=cut")
         assert exit_.value.code == 130

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from torch import nn
 
 from condiff.data.conditioning import PARAMETERS, AcquisitionCondition, periodic, piecewise_linear
-from condiff.data.fastmri.header import Header
+from condiff.data.header import Header
 from condiff.data.volume import Volume
 from condiff.diffusion.schedules import Karras
 from condiff.errors import InputError

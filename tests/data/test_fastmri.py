@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from condiff.data.fastmri import header
+from condiff.data.fastmri import ismrmrd
 from condiff.data.fastmri.reader import probe, read_kspace, read_magnitude
 from condiff.data.index import index
 from condiff.data.phantom.volumes import CONTRASTS
@@ -35,7 +35,7 @@ def test_header_as_ismrmrd_reads_it(phantom_root):
     """The schema's own parser agrees, where it takes a header: it refuses those that lack, say, a patient's position."""
     xsd = pytest.importorskip("ismrmrd.xsd")
     with h5py.File(next(phantom_root.glob("*AXFLAIR*.h5"))) as file:
-        ours, theirs = header.parse(file["ismrmrd_header"][()]), xsd.CreateFromDocument(file["ismrmrd_header"][()])
+        ours, theirs = ismrmrd.parse(file["ismrmrd_header"][()]), xsd.CreateFromDocument(file["ismrmrd_header"][()])
     encoding, sequence = theirs.encoding[0], theirs.sequenceParameters
     assert ours.matrix == (encoding.encodedSpace.matrixSize.x, encoding.encodedSpace.matrixSize.y)
     assert ours.fov_mm == (encoding.encodedSpace.fieldOfView_mm.x, encoding.encodedSpace.fieldOfView_mm.y)

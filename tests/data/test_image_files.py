@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from condiff.data import image_files
+from condiff.data import image_files, nifti
 from condiff.data.conditioning import ContrastCondition
 from condiff.data.fastmri.reader import read_magnitude
 from condiff.data.image_spec import ImageSpec
@@ -107,7 +107,7 @@ def test_refused_in_one_line(tmp_path, name):
 
 
 def test_no_more_is_unpacked_than_is_allowed(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_files, "MOST", 2**20)
+    monkeypatch.setattr(nifti, "LARGEST", 2**20)
     (tmp_path / "bomb.nii.gz").write_bytes(gzip.compress(bytes(2**24)))
     with pytest.raises(InputError, match="holds more than .* GiB"):
         image_files.read(tmp_path / "bomb.nii.gz", SPEC)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from condiff.data.cache import Cache
-from condiff.data.fastmri import header
+from condiff.data.fastmri import ismrmrd
 from condiff.data.fastmri.acquired import read_acquired
 from condiff.data.fastmri.reader import label, probe, read_kspace, read_magnitude
 from condiff.data.index import index
@@ -391,7 +391,7 @@ def test_headers_own_bounds():
         "thickness": 5, "last": 31, "centre": 16, "tr": 1e300, "te": float("nan"), "ti": 1e-300, "flip": 1000, "field": 1e9,
         "sequence": "\u202ex",
     }  # fmt: skip
-    found = header.parse(header.TEMPLATE.format(**about).encode())
+    found = ismrmrd.parse(ismrmrd.TEMPLATE.format(**about).encode())
     assert (found.tr, found.te, found.ti, found.flip, found.field_t) == (None,) * 5 and found.sequence == r"\u202ex"
     for limits in ({"last": -1}, {"centre": 1e300}, {"last": 2, "centre": 999}):
-        assert header.parse(header.TEMPLATE.format(**about | limits).encode()).columns == (0, 0)
+        assert ismrmrd.parse(ismrmrd.TEMPLATE.format(**about | limits).encode()).columns == (0, 0)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from condiff.errors import InputError
-from condiff.files import export
+from condiff.files import samples_h5
 from condiff.sampling import SampleRequest, Sampling
 from condiff.sampling.resumable import sample_resumable
 
@@ -65,20 +65,20 @@ def test_resumes_where_it_was_killed(draw, tmp_path, batches):
 def test_killed_between_the_whole_and_the_removal_of_its_parts(draw, tmp_path):
     images, _ = draw(Sampler())
     (tmp_path / "samples.parts").mkdir()
-    export.save_h5(tmp_path / "samples.parts/00000000.h5", images[:4] + 100, ["a"] * 4, [0] * 4, drawn=4)
+    samples_h5.save_h5(tmp_path / "samples.parts/00000000.h5", images[:4] + 100, ["a"] * 4, [0] * 4, drawn=4)
     (tmp_path / "samples.parts/notes.h5").write_bytes(b"no part")
     assert torch.equal(draw(Sampler(0))[0], images)
 
 
 def test_every_image_is_written_twice_however_many(draw, monkeypatch):
     """By its round and into the whole: not once for every later round."""
-    save, written = export.save_h5, []
+    save, written = samples_h5.save_h5, []
 
     def counted(path, images, *rest, **about):
         written.append(len(images))
         save(path, images, *rest, **about)
 
-    monkeypatch.setattr(export, "save_h5", counted)
+    monkeypatch.setattr(samples_h5, "save_h5", counted)
     draw(Sampler(), batch_size=1, requests=[SampleRequest(None, seed) for seed in range(100)])
     assert sum(written) == 200
 
@@ -125,7 +125,7 @@ def _of(shape, value=0.0, **about):
     ],
 )
 def test_samples_of_a_stranger_bring_nothing_in(draw, tmp_path, write, message):
-    export.save_h5(tmp_path / "other.h5", torch.zeros(10, 1, 2, 2), ["a"] * 10, [0] * 10)
+    samples_h5.save_h5(tmp_path / "other.h5", torch.zeros(10, 1, 2, 2), ["a"] * 10, [0] * 10)
     with h5py.File(tmp_path / "samples.h5", "w") as file:
         write(file)
     with pytest.raises(InputError, match=f"samples.h5: .*{message}.*delete it to draw them again"):

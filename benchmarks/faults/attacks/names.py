@@ -37,7 +37,7 @@ condiff.commands.cli.sys.exit condiff.commands.cli.os.system condiff.files.torch
 condiff.checkpoint.registry.resolve_name condiff.training.build.instantiate
 condiff.data.phantom.volumes.os.system condiff.data.phantom.volumes.shutil.rmtree
 condiff.files.atomic.os.unlink condiff.data.index.os.remove condiff.commands.cli.hydra.utils.get_method
-condiff.files.export.h5py.File condiff.files.export.np.save condiff.data.cache.Path condiff.data.cache.torch.load
+condiff.files.samples_h5.h5py.File condiff.files.samples_h5.np.save condiff.data.cache.Path condiff.data.cache.torch.load
 condiff.seeds.derive_seed.__class__ condiff.seeds.derive_seed.__globals__ condiff.seeds.__loader__.exec_module
 condiff.seeds.__spec__.loader.set_data condiff.nn.blocks.nn.Module.__subclasses__ condiff.nn.UNet.__init__.__class__
 condiff.nn.UNet.mro condiff.nn.UNet.load_state_dict torch.nn.functional.torch.hub.load
@@ -56,9 +56,9 @@ HARMFUL: dict[str, dict[str, Any]] = {  # our own, or torch's, which may write, 
         "columns": ["echo pwned"],
         "rows": [],
     },
-    "condiff.files.export.save_h5": {"path": "VICTIM/thesis.txt", "images": None, "contrasts": [], "seeds": []},
-    "condiff.files.export.save_nifti": {"folder": "VICTIM/made", "images": [], "contrasts": [], "seeds": [], "pixel_mm": 1.0},
-    "condiff.files.export.save_gif": {"path": "VICTIM/thesis.txt", "frames": []},
+    "condiff.files.samples_h5.save_h5": {"path": "VICTIM/thesis.txt", "images": None, "contrasts": [], "seeds": []},
+    "condiff.files.nifti.save_nifti": {"folder": "VICTIM/made", "images": [], "contrasts": [], "seeds": [], "pixel_mm": 1.0},
+    "condiff.files.pictures.save_gif": {"path": "VICTIM/thesis.txt", "frames": []},
     "condiff.training.wandb_logger.Wandb": {"project": "x", "save_dir": "VICTIM/wandb"},
     "condiff.data.cache.Cache": {"root": "VICTIM/cache", "read": None, "transform": None},
     "condiff.data.phantom.volumes.Phantom.build": {
@@ -162,7 +162,7 @@ WRONG: dict[str, list[Any]] = {  # what the registry of one place knows, in anot
     "order": [{"_target_": "torch.optim.AdamW", "_partial_": True}],
     "select": [{"_target_": "condiff.data.phantom.volumes.Phantom"}],
     "read": [
-        {"_target_": "condiff.files.export.save_h5", "_partial_": True, "images": None},
+        {"_target_": "condiff.files.samples_h5.save_h5", "_partial_": True, "images": None},
         {"_target_": "condiff.data.fastmri.reader.probe", "_partial_": True},
     ],
     "data": [

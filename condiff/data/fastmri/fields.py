@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condiff.data.fastmri import header
-from condiff.data.fastmri.header import Header
+from condiff.data.fastmri import ismrmrd
+from condiff.data.header import FOV_MM, Header
 from condiff.errors import DataFault, printable
 from condiff.files import hdf5
 
@@ -23,7 +23,7 @@ REMEDY = "copy it again or move it out of data.root"
 
 
 def header_of(file: h5py.File) -> Header:
-    return header.parse(hdf5.content(file, "ismrmrd_header", header.LONGEST))
+    return ismrmrd.parse(hdf5.content(file, "ismrmrd_header", ismrmrd.LONGEST))
 
 
 def kspace_of(file: h5py.File, about: Header) -> h5py.Dataset | None:
@@ -47,8 +47,8 @@ def image_of(file: h5py.File, about: Header) -> h5py.Dataset | None:
         return None
     _check_shape("reconstruction_rss", found.shape, ("slices", "rows", "columns"))
     fov = [size * pixel for size, pixel in zip(found.shape[1:], about.pixel_mm, strict=True)]
-    if not all(header.FOV_MM[0] <= one <= header.FOV_MM[1] for one in fov):
-        low, high = header.FOV_MM
+    if not all(FOV_MM[0] <= one <= FOV_MM[1] for one in fov):
+        low, high = FOV_MM
         raise DataFault(f"reconstruction_rss covers {fov[0]:.3g} x {fov[1]:.3g} mm; {low:g} to {high:g} mm expected")
     return found
 

@@ -33,7 +33,7 @@ from condiff.data.fastmri.fields import (
     slices_of,
     text_of,
 )
-from condiff.data.fastmri.header import Header
+from condiff.data.header import Header
 from condiff.data.volume import Volume
 from condiff.errors import DataFault
 from condiff.files import hdf5

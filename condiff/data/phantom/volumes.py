@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from condiff.data.fastmri import header
+from condiff.data.fastmri import ismrmrd
 from condiff.data.phantom.anatomy import draw_subject, smooth_field
 from condiff.data.phantom.scanner import acquire, background_phase, coil_maps
 from condiff.errors import InputError
@@ -201,7 +201,7 @@ class Phantom:
         return replace(contrast, protocol=replace(own, tr=own.tr * tr, te=own.te * te))
 
     def _header(self, contrast: str, protocol: Protocol, identity: str) -> str:
-        return header.TEMPLATE.format(
+        return ismrmrd.TEMPLATE.format(
             measurement=identity, acquisition=contrast, coils=self.coils, rows=2 * self.matrix, cols=self.matrix,
             readout=2 * FOV_MM, fov=FOV_MM, recon=FOV_MM, thickness=THICKNESS_MM, last=self.matrix - 1, centre=self.matrix // 2,
             tr=protocol.tr, te=protocol.te, ti=protocol.ti, flip=protocol.flip, field=FIELD_T, sequence="TurboSpinEcho",

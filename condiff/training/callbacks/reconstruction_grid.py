@@ -7,7 +7,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from condiff.files import export
+from condiff.files import pictures
 from condiff.training.callbacks.ema import averaged_weights
 from condiff.training.callbacks.optional import optional
 
@@ -46,6 +46,6 @@ class ReconstructionGrid(L.Callback):
             for title, some in zip(blocks, (real, again, 0.5 + GAIN * (again - real)), strict=True):
                 blocks[title][contrast] = some
         self.folder.mkdir(parents=True, exist_ok=True)
-        picture = export.grid(blocks)
+        picture = pictures.grid(blocks)
         picture.save(self.folder / f"step-{trainer.global_step:06d}.png")
         picture.save(self.folder / "samples.png")

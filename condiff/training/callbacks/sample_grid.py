@@ -9,7 +9,7 @@ from torch import Tensor
 
 from condiff.diffusion.guidance import Guidance
 from condiff.diffusion.samplers import Sampler
-from condiff.files import export
+from condiff.files import pictures
 from condiff.sampling import ANIMATED, Sampling, make_requests, resolve_contrasts, sample
 from condiff.training.callbacks.ema import averaged_weights
 from condiff.training.callbacks.optional import optional
@@ -62,7 +62,7 @@ class SampleGrid(L.Callback):
         with optional("final sample grid", trainer.global_step):
             self._save_grid(pl_module, "samples", self._drawn)
             path, ways = self.folder / "denoising.gif", torch.stack([way for way in self._drawn if len(way) > 1], dim=1)
-            export.save_gif(path, [export.grid(self._blocks(pl_module, frame)) for frame in ways])
+            pictures.save_gif(path, [pictures.grid(self._blocks(pl_module, frame)) for frame in ways])
             for logger in _with(trainer, "log_video"):
                 logger.log_video("denoising", [str(path)])
 
@@ -88,11 +88,11 @@ class SampleGrid(L.Callback):
         data, blocks = system.trainer.datamodule, self._blocks(system, torch.stack([way[-1] for way in drawn]))
         real = {c or "any": data.spec.transform.magnitude(data.val.examples(c, self.num_real)) for c in self._contrasts(system)}
         self.folder.mkdir(parents=True, exist_ok=True)
-        export.grid(blocks | {data.kind: real}).save(self.folder / f"{name}.png")
+        pictures.grid(blocks | {data.kind: real}).save(self.folder / f"{name}.png")
         for logger in _with(system.trainer, "log_image"):
             logger.log_image(
                 "samples",
-                [export.grid({title: {label: rows[label]} for title, rows in blocks.items()}) for label in real],
+                [pictures.grid({title: {label: rows[label]} for title, rows in blocks.items()}) for label in real],
                 caption=list(real),
             )
 

@@ -4,53 +4,18 @@ Read with the standard library: the schema's own parser refuses headers that lac
 mandatory (a patient position, say), which says nothing about the image.
 """
 
-from dataclasses import dataclass
 from xml.etree import ElementTree
 
+from condiff.data.header import FOV_MM, PIXEL_MM, Header
 from condiff.errors import DataFault, printable
 
 NAMESPACE = {"i": "http://www.ismrm.org/ISMRMRD"}
 LONGEST = 2**20  # bytes of XML; fastMRI's has 30 kB
 DEEPEST = 50  # elements within elements; the schema has 7
 LONGEST_TEXT = 1024  # characters of a field
-PIXEL_MM = 0.05, 20.0
-FOV_MM = 20.0, 1000.0  # of the image; a readout may cover twice that
 MATRIX = 4096
 RATIO = 0.125, 2.0  # of the image's field of view to the encoded one
 TIME_MS, FLIP, FIELD_T = (0.01, 1e6), (0.0, 360.0), (1e-3, 30.0)  # what is beyond counts as not given
-
-
-@dataclass(frozen=True)
-class Header:
-    """What is used of it; what a header does not give is None, or empty.
-
-    Attributes:
-        matrix, fov_mm: encoded, (readout, phase encode): the pixel of the uncropped image.
-        recon_fov_mm: of the image, in the same order.
-        columns: [first, last) of the phase encodes that were measured; beyond them k-space is padded with zeros. (0, 0)
-            where the header does not give them.
-        measurement: the measurement's identifier.
-        field_t: field strength, T.
-        tr, te, ti: ms; flip: degrees. Several values of one: the first.
-        sequence: type of the sequence, TurboSpinEcho or Flash in fastMRI.
-    """
-
-    matrix: tuple[int, int]
-    fov_mm: tuple[float, float]
-    recon_fov_mm: tuple[float, float]
-    columns: tuple[int, int]
-    measurement: str = ""
-    field_t: float | None = None
-    tr: float | None = None
-    te: float | None = None
-    ti: float | None = None
-    flip: float | None = None
-    sequence: str = ""
-
-    @property
-    def pixel_mm(self) -> tuple[float, float]:
-        """Pixel size along rows and columns, mm."""
-        return self.fov_mm[0] / self.matrix[0], self.fov_mm[1] / self.matrix[1]
 
 
 def parse(xml: bytes) -> Header:
