@@ -26,9 +26,10 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from condiff.checkpoint import Checkpoint, registry
-from condiff.data.datamodule import MRIDataModule, PhantomDataModule
+from condiff.data.datamodule import MRIDataModule
 from condiff.data.datasets import Slices
 from condiff.data.fastmri.reader import read_magnitude
+from condiff.data.phantom.datamodule import PhantomDataModule
 from condiff.data.phantom.volumes import BRAIN, CONTRASTS, TISSUES
 from condiff.diffusion.guidance import identity
 from condiff.files import pictures

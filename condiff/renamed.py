@@ -20,6 +20,7 @@ RENAMED = {
     "condiff.callbacks.StopAtNaN": "condiff.training.callbacks.StopAtNaN",
     "condiff.callbacks.StopAtSignal": "condiff.training.callbacks.StopAtSignal",
     "condiff.callbacks.StoredAverages": "condiff.training.callbacks.PostHocEMASnapshots",
+    "condiff.data.datamodule.PhantomDataModule": "condiff.data.phantom.datamodule.PhantomDataModule",
     "condiff.data.fastmri.read_kspace": "condiff.data.fastmri.reader.read_kspace",
     "condiff.data.fastmri.read_magnitude": "condiff.data.fastmri.reader.read_magnitude",
     "condiff.data.order.balanced": "condiff.data.index_sampler.balanced",

@@ -15,7 +15,7 @@ import pytest
 import torch
 from scipy.special import j1
 
-from condiff.data import identity
+from condiff.data import patients
 from condiff.data.fastmri import ismrmrd
 from condiff.data.phantom.volumes import Phantom
 from condiff.training.callbacks import StopAtNaN
@@ -35,7 +35,7 @@ def few_threads():
 @pytest.fixture(autouse=True)
 def quick_fingerprints(monkeypatch):
     """Slow on purpose; here every run would wait for them."""
-    monkeypatch.setattr(identity, "COST", 2)
+    monkeypatch.setattr(patients, "COST", 2)
 
 
 @pytest.fixture(scope="session")

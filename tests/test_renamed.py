@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from condiff.checkpoint import Checkpoint
 from condiff.commands.command_line import readable
 from condiff.data.cache import Cache, spelled
-from condiff.data.fastmri.reader import read_magnitude
+from condiff.data.fastmri.reader import probe, read_magnitude
 from condiff.data.header import Header
 from condiff.data.index import index, table
 from condiff.data.latents import named
@@ -75,7 +75,7 @@ def test_the_columns_of_an_index(tmp_path):
     """A table with others is made again."""
     (tmp_path / "data").mkdir()
     write_volume(tmp_path / "data" / "a.h5")
-    index(tmp_path / "data", tmp_path)
+    index(tmp_path / "data", tmp_path, probe)
     columns = (
         "file patient acquisition slices coils rows cols norm digest size mtime_ns ctime_ns matrix fov_mm recon_fov_mm columns "
         "measurement field_t tr te ti flip sequence reason"

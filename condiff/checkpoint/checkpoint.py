@@ -21,8 +21,8 @@ from condiff.checkpoint import registry
 from condiff.checkpoint.run import data_root
 from condiff.checkpoint.weights import MISFITS, build_filled, part_of
 from condiff.data.datamodule import MRIDataModule
-from condiff.data.identity import Fingerprints
 from condiff.data.image_spec import ImageSpec
+from condiff.data.patients import Fingerprints, PatientRecord
 from condiff.diffusion import Denoiser
 from condiff.diffusion.model import DiffusionModel
 from condiff.errors import InputError
@@ -33,7 +33,6 @@ from condiff.renamed import upgraded_checkpoint
 
 SAMPLING = ("sampler", "guidance", "clamp")  # how the run sampled
 LOCAL = ("root", "cache", "workers", "loaders", "shard")  # fields of the data that belong to a machine
-STAGES = 8  # models that a model learned from: an autoencoder, a teacher
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -157,29 +156,18 @@ class Checkpoint:
         return registry.build("data", merged, self.path, self.trust, **local)
 
     @property
-    def training_patients(self) -> list[Fingerprints]:
-        """The patients it was trained on, and its autoencoder before it. Raises InputError where they are not recorded."""
+    def patients(self) -> PatientRecord:
+        """The patients that it was trained and validated on. Raises InputError where they are not recorded."""
         state = self._data_state
-        others = state.get("others") or []
         try:
-            if len(others) > STAGES and not isinstance(state["patients"], list):
-                raise ValueError("more stages than a model has")
-            if isinstance(state["patients"], list):  # by versions that had no salt
-                return [Fingerprints.unsalted([*state["patients"], *others])]
-            return [Fingerprints.of_state(one) for one in (state["patients"], *others)]
+            return PatientRecord.of_state(state)
         except (KeyError, TypeError, ValueError):
-            raise InputError(
-                f"{self.path}: the record of its training patients is damaged; use a copy that is not, or train again"
-            ) from None
+            raise InputError(f"{self.path}: its record of patients is damaged; use an intact copy, or train again") from None
 
     @property
-    def validation_patients(self) -> Fingerprints | None:
-        """The patients whose loss chose ``best.ckpt``; None where a version did not record them. Raises InputError for damage."""
-        state = self._data_state.get("validation")
-        try:
-            return None if state is None else Fingerprints.of_state(state)
-        except (KeyError, TypeError, ValueError):
-            raise InputError(f"{self.path}: the record of its validation patients is damaged; use a copy that is not") from None
+    def training_patients(self) -> list[Fingerprints]:
+        """The patients that it was trained on, then those of the models it learned from, such as its autoencoder."""
+        return [self.patients.train, *self.patients.elsewhere]
 
     @property
     def statistics(self) -> dict[str, float]:

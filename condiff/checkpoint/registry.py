@@ -19,6 +19,7 @@ from condiff import diffusion, nn
 from condiff.checkpoint.signatures import misfit
 from condiff.data import augment, conditioning, datamodule, index_sampler, selection, transforms
 from condiff.data.fastmri import reader
+from condiff.data.phantom import datamodule as phantom_datamodule
 from condiff.data.phantom import volumes
 from condiff.diffusion import denoiser, guidance, losses, samplers, schedules
 from condiff.errors import InputError
@@ -58,7 +59,7 @@ SLOTS: Mapping[str, Table] = {
     ),
     "guidance": _of(guidance, "identity classifier_free"),
     "clamp": _of(guidance, "identity static_clamp dynamic_clamp magnitude_clamp"),
-    "data": _of(datamodule, "MRIDataModule PhantomDataModule"),
+    "data": {**_of(datamodule, "MRIDataModule"), **_of(phantom_datamodule, "PhantomDataModule")},
     "phantom": _of(volumes, "Phantom"),
     "read": _of(reader, "read_magnitude read_kspace"),
     "transform": _of(transforms, "Magnitude Complex"),

@@ -94,7 +94,7 @@ def _independent_splits(data: MRIDataModule, checkpoint: Checkpoint, contrasts: 
     """The splits to compare with, and notes: the test patients alone where validation chose the checkpoint."""
     if not _chosen_by_validation(checkpoint):
         return ["val", "test"], []
-    chose, validated = checkpoint.validation_patients, {volume.patient for volume in data.val.volumes}
+    chose, validated = checkpoint.patients.validation, {volume.patient for volume in data.val.volumes}
     number = len(chose.hashes) if chose else len(validated)
     why = f"the checkpoint was chosen by its loss on {number} validation patients"
     groups = [[contrast] for contrast in contrasts] or [[*data.spec.contrasts]]  # without contrasts all are one

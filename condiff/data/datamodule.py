@@ -19,12 +19,12 @@ from condiff.data.augment import Augment
 from condiff.data.cache import Cache, spelled
 from condiff.data.conditioning import Conditioning
 from condiff.data.datasets import Sample, Slices
-from condiff.data.identity import Fingerprints
+from condiff.data.fastmri import reader
 from condiff.data.image_spec import ImageSpec, Read
 from condiff.data.index import NAMED, Index, index, table
 from condiff.data.index_sampler import Order, Stream
 from condiff.data.latents import Encode, Encoded, Latents, encoded, named
-from condiff.data.phantom.volumes import Phantom
+from condiff.data.patients import Fingerprints, PatientRecord
 from condiff.data.selection import Selection, sharded
 from condiff.data.split import Split, split_by_patient
 from condiff.data.statistics import Statistics, measure
@@ -95,7 +95,7 @@ class MRIDataModule(L.LightningDataModule):
         self.augment, self.seed, self.loaders, self.shard = augment, seed, loaders, shard
         self.workers = len(cores()) if workers is None else workers
         self.codes: Latents | None = None
-        self.others: list[Fingerprints] = []
+        self.patients_known_elsewhere: list[Fingerprints] = []
         self.seen_batches: int | None = None  # of the stream, by a run that is resumed
 
     kind = "real"  # of its images, as pictures call them
@@ -130,7 +130,7 @@ class MRIDataModule(L.LightningDataModule):
     @cached_property
     def index(self) -> Index:
         """All files of the folder. Raises InputError as `condiff.data.index.index` does."""
-        return index(self.root, self.cache, self.workers)
+        return index(self.root, self.cache, reader.probe, self.workers)
 
     def split(self) -> Split:
         """Which volumes to train, validate and test on; reads headers alone. Raises InputError as `index` and the split do."""
@@ -181,30 +181,24 @@ class MRIDataModule(L.LightningDataModule):
         return set().union(*(some.known(patients) for some in known))
 
     def state_dict(self) -> dict[str, Any]:
-        """The patients trained on, as fingerprints, so that they are never taken for held-out ones; what was measured on them.
-
-        ``others`` are those that the model learned from elsewhere, say its autoencoder's; ``validation`` those whose loss
-        chose ``best.ckpt``.
-        """
-        others = [some.state() for some in self.others]
-        about = {"patients": self.fingerprints.state(), "validation": self.validation_fingerprints.state(), "others": others}
-        about["statistics"] = asdict(self.statistics)
-        return about | {"seen_batches": self._seen_batches()}
+        """The patients trained and validated on, as fingerprints; the statistics; how much of the stream was seen."""
+        patients = PatientRecord(self.fingerprints, self.validation_fingerprints, self.patients_known_elsewhere)
+        return patients.state() | {"statistics": asdict(self.statistics), "seen_batches": self._seen_batches()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Raises InputError where a run is resumed on other patients than it began with."""
         seen = state_dict.get("seen_batches")
         self.seen_batches = seen if isinstance(seen, int) and seen >= 0 else None
-        state = state_dict["patients"]
-        began = Fingerprints.unsalted(state) if isinstance(state, list) else Fingerprints.of_state(state)
-        left, joined = len(began.hashes) - len(began.known(self.patients)), len(self.patients - began.known(self.patients))
-        if left or joined:
+        recorded = PatientRecord.of_state(state_dict).train
+        known = recorded.known(self.patients)
+        differing = len(recorded.hashes) - len(known) + len(self.patients - known)
+        if differing:
             raise InputError(
-                f"data.root: {self.root} no longer splits as it did when the run began ({left + joined} training patients "
+                f"data.root: {self.root} no longer splits as it did when the run began ({differing} training patients "
                 "differ); give the folder as it was, or train from the start"
             )
-        if began.salt:
-            self.fingerprints = began
+        if recorded.salt:
+            self.fingerprints = recorded
 
     def _seen_batches(self) -> int:
         """Of the stream, by each process: whole epochs, and what there was of one that has not ended."""
@@ -266,21 +260,3 @@ class MRIDataModule(L.LightningDataModule):
             chosen = torch.randint(variants, (n,), generator=generator).to(batch.z.device)
             return Encoded(batch.z[torch.arange(n, device=batch.z.device), chosen], batch.cond)
         return Sample(self.augment(batch.image, generator), batch.cond)
-
-
-class PhantomDataModule(MRIDataModule):
-    """The phantom's volumes, made in the cache folder before they are first needed."""
-
-    kind = "simulated"
-
-    def __init__(self, phantom: Phantom, cache: str | os.PathLike, workers: int = 0, **settings):
-        self.phantom = phantom
-        super().__init__(root=Path(cache) / phantom.key, cache=cache, workers=workers, **settings)
-
-    def folder(self) -> Path:
-        """Where the files are, made first where they are not."""
-        return self.phantom.build(self.cache)
-
-    def prepare_data(self) -> None:
-        self.folder()
-        super().prepare_data()

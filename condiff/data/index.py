@@ -10,14 +10,14 @@ import io
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from condiff.data.fastmri.reader import probe
 from condiff.data.header import Header
 from condiff.data.volume import Volume
 from condiff.data.workers import workers_for
@@ -36,6 +36,7 @@ HEADER_KEYS = [f.name for f in fields(Header)]
 TEXT = {"patient", "acquisition", "digest", "measurement", "sequence", "reason"}  # the other cells are JSON
 Row = dict[str, str]
 Stamp = tuple[int, int, int]
+Probe = Callable[[Path], Volume]
 log = logging.getLogger(__name__)
 
 
@@ -58,11 +59,12 @@ class Index:
         _write(self.report, ["file", "reason"], rows)
 
 
-def index(root: Path, cache: Path, workers: int = 0) -> Index:
+def index(root: Path, cache: Path, probe: Probe, workers: int = 0) -> Index:
     """Look into every .h5 file under ``root``; what is broken, undersampled or a copy is reported and left out.
 
     Args:
         cache: folder for the table and the report, which may serve many roots.
+        probe: path -> what the file is; raises DataFault with the reason where it is no usable volume.
         workers: processes that read; with 0 this one does.
 
     Raises:
@@ -75,7 +77,7 @@ def index(root: Path, cache: Path, workers: int = 0) -> Index:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
             files, skipped = _files(root)
-            rows = _refreshed(root, files, folder / "index.csv", workers)
+            rows = _refreshed(root, files, folder / "index.csv", probe, workers)
     found = Index([], {}, folder / "index_report.csv")
     first: dict[Any, Volume] = {}
     for name, row in sorted(rows.items()):
@@ -112,7 +114,7 @@ def _say(found: Index, root: Path, files: int) -> None:
         )
 
 
-def _refreshed(root: Path, there: Mapping[str, Stamp], path: Path, workers: int) -> dict[str, Row]:
+def _refreshed(root: Path, there: Mapping[str, Stamp], path: Path, probe: Probe, workers: int) -> dict[str, Row]:
     """The table by relative path, brought up to date."""
     before = _load(path)
     table = {name: row for name, row in before.items() if there.get(name) == _stamp(row) and UNREADABLE not in row["reason"]}
@@ -122,7 +124,7 @@ def _refreshed(root: Path, there: Mapping[str, Stamp], path: Path, workers: int)
         with workers_for(min(workers, len(new) // FEW)) as run:
             for begin in range(0, len(new), CHUNK):
                 some = new[begin : begin + CHUNK]
-                for name, row in zip(some, run(_row, [root / name for name in some]), strict=True):
+                for name, row in zip(some, run(partial(_row, probe), [root / name for name in some]), strict=True):
                     table[name] = row
                     yield
                 _save(path, table)
@@ -170,7 +172,7 @@ def _stat(path: Path) -> Stamp:
         return -1, 0, 0
 
 
-def _row(path: Path) -> Row:
+def _row(probe: Probe, path: Path) -> Row:
     """The row of a file. An error of the program, not of the file, names the file."""
     stamp = {key: str(value) for key, value in zip(STAMP, _stat(path), strict=True)}
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from condiff.data.fastmri.reader import label
-from condiff.data.identity import Fingerprints
+from condiff.data.patients import Fingerprints
 from condiff.errors import InputError
 
 

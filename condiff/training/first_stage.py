@@ -8,10 +8,10 @@ from filelock import FileLock
 from torch import Tensor
 
 from condiff.checkpoint import Checkpoint
-from condiff.checkpoint.checkpoint import STAGES
 from condiff.data.cache import spelled
 from condiff.data.datamodule import MEASURED, MRIDataModule
 from condiff.data.latents import moments, named
+from condiff.data.patients import STAGES
 from condiff.data.statistics import Statistics, measure
 from condiff.errors import InputError
 from condiff.files.atomic import whole, writing
@@ -57,14 +57,15 @@ def record_patients(checkpoint: Checkpoint, data: MRIDataModule, resumed: bool) 
             f"{checkpoint.path}: was trained on {len(held_out)} patients who are held out here; give it the same data and "
             "data.seed"
         )
-    data.others = known[1:] if resumed else known  # the first are its own
-    if len(data.others) > STAGES:
-        data.others = [some for some in data.others if not some.within(data.patients)]
-    if len(data.others) > STAGES:
+    elsewhere = known[1:] if resumed else known  # the first are its own
+    if len(elsewhere) > STAGES:
+        elsewhere = [patients for patients in elsewhere if not patients.within(data.patients)]
+    if len(elsewhere) > STAGES:
         raise InputError(
-            f"{checkpoint.path}: it and the models that it began with were trained on {len(data.others)} sets of patients that "
+            f"{checkpoint.path}: it and the models that it began with were trained on {len(elsewhere)} sets of patients that "
             f"are not here; {STAGES} can be recorded"
         )
+    data.patients_known_elsewhere = elsewhere
 
 
 def measured(codec: Codec, data: MRIDataModule, device: torch.device) -> tuple[Tensor, Tensor]:

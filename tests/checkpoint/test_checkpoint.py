@@ -11,7 +11,7 @@ import torch
 from condiff.checkpoint import Checkpoint, newest, registry, results_folder
 from condiff.checkpoint.run import data_root
 from condiff.commands import resume
-from condiff.data.identity import Fingerprints
+from condiff.data.patients import Fingerprints
 from condiff.errors import InputError
 from condiff.files import torch_archive
 from condiff.files.atomic import demand_no_way_out
@@ -358,7 +358,7 @@ def test_fingerprints_of_versions_without_a_salt():
 )
 def test_damaged_record_of_patients(content, state):
     content["MRIDataModule"] = {"patients": state}
-    with pytest.raises(InputError, match="training patients"):
+    with pytest.raises(InputError, match="record of patients is damaged"):
         _ = Checkpoint("x.ckpt", content).training_patients
 
 

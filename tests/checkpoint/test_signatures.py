@@ -3,7 +3,7 @@
 import pytest
 
 from condiff.checkpoint.signatures import misfit
-from condiff.data.datamodule import PhantomDataModule
+from condiff.data.phantom.datamodule import PhantomDataModule
 
 
 def walk(denoise, x, eta: float = 0.0, interval: tuple[float, float] | None = None, mode: str = "a"):

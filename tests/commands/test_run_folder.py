@@ -205,7 +205,7 @@ def test_brain_experiments_warn_of_the_phantom(monkeypatch, caplog):
     monkeypatch.setattr("condiff.commands.preflight.HydraConfig.get", lambda: hydra)
     check_data(OmegaConf.create({"data": {"_target_": "condiff.data.datamodule.MRIDataModule"}}))
     assert not caplog.records
-    check_data(OmegaConf.create({"data": {"_target_": "condiff.data.datamodule.PhantomDataModule"}}))
+    check_data(OmegaConf.create({"data": {"_target_": "condiff.data.phantom.datamodule.PhantomDataModule"}}))
     assert "experiment=ddpm_brain_40: trains on the phantom; for fastMRI add data=fastmri" in caplog.text
 
 

@@ -86,11 +86,11 @@ def test_equal_names_sizes_and_times_are_other_volumes(cache, tmp_path):
 
 def test_a_file_written_over_with_equal_size_and_time_is_made_again(cache, volumes, tmp_path):
     path = volumes[0].path
-    before = index(tmp_path, tmp_path / "index").volumes[0]
+    before = index(tmp_path, tmp_path / "index", probe).volumes[0]
     with h5py.File(path, "r+") as file:
         file["reconstruction_rss"][0, 0, 0] = 2e-4
     os.utime(path, ns=(before.mtime_ns, before.mtime_ns))
-    after = index(tmp_path, tmp_path / "index").volumes[0]
+    after = index(tmp_path, tmp_path / "index", probe).volumes[0]
     assert (after.size, after.mtime_ns) == (before.size, before.mtime_ns)
     assert cache.file(before) != cache.file(after)
 

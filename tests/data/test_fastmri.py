@@ -119,7 +119,7 @@ def test_broken_files_are_named_skipped_and_counted(tmp_path, caplog):
     (root / "copy.h5").write_bytes((root / "whole.h5").read_bytes())
     (root / "whole.h5").rename(root / "zz_whole.h5")
     reasons["zz_whole.h5"] = "the same measurement as"
-    found = index(root, tmp_path / "cache")
+    found = index(root, tmp_path / "cache", probe)
     assert [volume.path.name for volume in found.volumes] == ["copy.h5"]
     assert {path.name for path in found.skipped} == reasons.keys()
     for path, reason in found.skipped.items():
@@ -143,12 +143,12 @@ def test_unusual_files_are_good(tmp_path, settings):
 
 def test_no_folder_and_nothing_in_it(tmp_path):
     with pytest.raises(InputError, match="data.root: no folder .*nowhere"):
-        index(tmp_path / "nowhere", tmp_path / "cache")
+        index(tmp_path / "nowhere", tmp_path / "cache", probe)
     with pytest.raises(InputError, match="no readable fastMRI volume .0 .h5 files"):
-        index(tmp_path, tmp_path / "cache")
+        index(tmp_path, tmp_path / "cache", probe)
     (tmp_path / "x.h5").write_text("x")
     with pytest.raises(InputError, match="x.h5: cannot be read as HDF5"):
-        index(tmp_path, tmp_path / "cache")
+        index(tmp_path, tmp_path / "cache", probe)
 
 
 def test_file_that_breaks_after_it_was_found(tmp_path):

@@ -8,9 +8,9 @@ import torch
 
 from condiff.data.augment import mirror
 from condiff.data.cache import Stack
-from condiff.data.datamodule import PhantomDataModule
 from condiff.data.datasets import Sample, Slices
 from condiff.data.latents import Encoded, encoded, moments, named
+from condiff.data.phantom.datamodule import PhantomDataModule
 from condiff.errors import InputError
 
 

@@ -310,7 +310,7 @@ def test_one_bad_file_stops_no_other(tmp_path, caplog, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", closed)
     with caplog.at_level(logging.WARNING):
-        found, again = index(root, tmp_path / "cache"), index(root, tmp_path / "cache")
+        found, again = index(root, tmp_path / "cache", probe), index(root, tmp_path / "cache", probe)
     assert found == again
     assert [volume.patient for volume in found.volumes] == ["p1", "p0", r"J\xf6rg \x1b[31m"]
     assert found.volumes[1].path == good and {path.name for path in found.skipped} == {
@@ -343,7 +343,7 @@ def test_a_long_reason_stops_no_later_call(tmp_path):
         del file[RSS]
         file[RSS] = np.zeros((2, 2), [(f"{number}" + "\x01" * 1000, "f4") for number in range(40)])
     for _ in range(2):
-        found = index(tmp_path / "data", tmp_path / "cache")
+        found = index(tmp_path / "data", tmp_path / "cache", probe)
         assert len(found.volumes) == 1 and all(len(reason) <= 500 for reason in found.skipped.values())
 
 
@@ -351,7 +351,7 @@ def test_caches_that_a_power_cut_left_are_made_again(tmp_path):
     (tmp_path / "data").mkdir()
     for name in ("a", "b"):
         write_volume(tmp_path / f"data/{name}.h5", patient=name)
-    found = index(tmp_path / "data", tmp_path / "cache")
+    found = index(tmp_path / "data", tmp_path / "cache", probe)
     cache = Cache(tmp_path / "cache", read_magnitude, MAGNITUDE)
     cache.prepare(found.volumes, 0, "all")
     whole = [cache.file(volume).read_bytes() for volume in found.volumes]
@@ -363,7 +363,7 @@ def test_caches_that_a_power_cut_left_are_made_again(tmp_path):
     text = table.read_bytes()
     for cut in (0, 10, len(text) // 2, len(text) - 20):
         table.write_bytes(text[:cut])
-        assert index(tmp_path / "data", tmp_path / "cache").volumes == found.volumes
+        assert index(tmp_path / "data", tmp_path / "cache", probe).volumes == found.volumes
 
 
 def test_messages_are_one_safe_line():
@@ -379,7 +379,7 @@ def test_a_measurement_is_one_patients(tmp_path):
         with h5py.File(write_volume(root / name / "x.h5", patient=patient), "r+") as file:
             file.attrs["norm"] = 2.0 if name == "repeat" else 1.0
             file.attrs["note"] = name
-    found = index(root, tmp_path / "cache")
+    found = index(root, tmp_path / "cache", probe)
     assert [volume.path.parent.name for volume in found.volumes] == ["a", "b", "repeat"]
     assert [path.parent.name for path in found.skipped] == ["copy"]
 

@@ -16,13 +16,12 @@ import torch
 from torch import nn
 
 from condiff.checkpoint import Checkpoint
-from condiff.checkpoint.checkpoint import STAGES
 from condiff.data.augment import turn_phase
 from condiff.data.cache import Stack
 from condiff.data.conditioning import ContrastCondition
 from condiff.data.datamodule import MEASURED
 from condiff.data.datasets import Slices
-from condiff.data.identity import Fingerprints
+from condiff.data.patients import STAGES, Fingerprints
 from condiff.diffusion import inverse
 from condiff.diffusion.guidance import identity
 from condiff.diffusion.model import DiffusionModel
@@ -318,10 +317,10 @@ def test_a_long_chain_of_models_is_told_from_a_damaged_one(autoencoder, tmp_path
     state = next(value for key, value in checkpoint.content.items() if key.endswith("DataModule"))
     state["others"] = [own.state()] * STAGES
     record_patients(checkpoint, data, resumed=False)
-    assert data.others == []
+    assert data.patients_known_elsewhere == []
     state["others"] = [Fingerprints.of([f"stranger {number}"]).state() for number in range(STAGES)]
     record_patients(checkpoint, data, resumed=False)
-    assert len(data.others) == STAGES
+    assert len(data.patients_known_elsewhere) == STAGES
     state["patients"] = Fingerprints.of(["another"]).state()
     with pytest.raises(InputError, match=f"9 sets of patients that are not here; {STAGES} can be recorded"):
         record_patients(checkpoint, data, resumed=False)

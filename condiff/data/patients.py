@@ -1,4 +1,5 @@
-"""Fingerprints of patients: they show whether a given patient was trained on, and hide the identifiers of those that were.
+"""What a checkpoint records of patients: fingerprints, which show whether a given patient was trained on, and hide the
+identifiers of those that were.
 
 Each is scrypt of the identifier under a salt that is drawn for every run (Percival & Josefsson 2016, RFC 7914). To try one
 identifier takes 16 MB and tens of milliseconds, so short ones can still be found by trying all of them, slowly.
@@ -6,7 +7,7 @@ identifier takes 16 MB and tens of milliseconds, so short ones can still be foun
 
 import hashlib
 import secrets
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +15,7 @@ from typing import Any
 
 from condiff.data.workers import cores
 
+STAGES = 8  # models that a model learned from: an autoencoder, a teacher
 COST = 2**14  # scrypt's N, with r = 8: 16 MB
 BYTES = 16
 
@@ -70,6 +72,38 @@ class Fingerprints:
     def within(self, patients: Iterable[str]) -> bool:
         """Whether all that are in it are among some patients."""
         return len(self.known(patients)) == len(self.hashes)
+
+
+@dataclass(frozen=True)
+class PatientRecord:
+    """The patients that a model has seen, as its checkpoint stores them.
+
+    Attributes:
+        train: trained on.
+        validation: those whose loss chose ``best.ckpt``; None where a version did not record them.
+        elsewhere: those that it learned from by way of other models, such as its autoencoder or its teacher.
+    """
+
+    train: Fingerprints
+    validation: Fingerprints | None = None
+    elsewhere: Sequence[Fingerprints] = ()
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> "PatientRecord":
+        """The inverse of `state`, of any version. Raises KeyError, TypeError or ValueError for anything else."""
+        train, validation, elsewhere = state["patients"], state.get("validation"), state.get("others") or []
+        validation = None if validation is None else Fingerprints.of_state(validation)
+        if isinstance(train, list):  # by versions that had no salt
+            return cls(Fingerprints.unsalted(train), validation, [Fingerprints.unsalted(elsewhere)] if elsewhere else [])
+        if len(elsewhere) > STAGES:
+            raise ValueError("more stages than a model has")
+        return cls(Fingerprints.of_state(train), validation, [Fingerprints.of_state(patients) for patients in elsewhere])
+
+    def state(self) -> dict[str, Any]:
+        """As plain values, salted."""
+        validation = None if self.validation is None else self.validation.state()
+        others = [patients.state() for patients in self.elsewhere]
+        return {"patients": self.train.state(), "validation": validation, "others": others}
 
 
 def _digest(patient: str) -> str:

@@ -1,0 +1,25 @@
+"""The data module of the phantom."""
+
+import os
+from pathlib import Path
+
+from condiff.data.datamodule import MRIDataModule
+from condiff.data.phantom.volumes import Phantom
+
+
+class PhantomDataModule(MRIDataModule):
+    """The phantom's volumes, made in the cache folder before they are first needed."""
+
+    kind = "simulated"
+
+    def __init__(self, phantom: Phantom, cache: str | os.PathLike, workers: int = 0, **settings):
+        self.phantom = phantom
+        super().__init__(root=Path(cache) / phantom.key, cache=cache, workers=workers, **settings)
+
+    def folder(self) -> Path:
+        """Where the files are, made first where they are not."""
+        return self.phantom.build(self.cache)
+
+    def prepare_data(self) -> None:
+        self.folder()
+        super().prepare_data()
