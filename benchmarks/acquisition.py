@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from condiff.checkpoint import Checkpoint, registry
 from condiff.data.datamodule import MRIDataModule
-from condiff.data.datasets import Slices
+from condiff.data.datasets import SliceDataset
 from condiff.data.fastmri.reader import read_magnitude
 from condiff.data.phantom.datamodule import PhantomDataModule
 from condiff.data.phantom.volumes import BRAIN, CONTRASTS, TISSUES
@@ -46,10 +46,10 @@ SLICE = 0.55  # through the ventricles: elsewhere is too little CSF to measure
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def truth(part: Slices, size: int) -> Tensor:
+def truth(part: SliceDataset, size: int) -> Tensor:
     """[N, 4, size, size]: the shares of `BRAIN`, and of all else."""
     found = []
-    for volume, index in zip(part.volume.tolist(), part.slice.tolist(), strict=True):
+    for volume, index in zip(part.volume_index.tolist(), part.slice_index.tolist(), strict=True):
         with h5py.File(part.volumes[volume].path) as file:
             found.append(torch.from_numpy(file["tissue"][index]) / 255)
     brain = F.adaptive_avg_pool2d(torch.stack(found), size)
@@ -178,7 +178,7 @@ def main(ckpt: str, out: str, each: int = 48) -> None:
 def phantom(data: PhantomDataModule, contrast: str, name: str, factor: float) -> Tensor:
     """Magnitudes of phantom volumes that nobody was trained on, made with that protocol alone."""
     factors: dict[str, Any] = {"tr_factors": (1.0,), "te_factors": (1.0,), f"{name}_factors": (factor,)}
-    root = replace(data.phantom, patients=4, seed=1000, **factors).build(data.cache)
+    root = replace(data.phantom, patients=4, seed=1000, **factors).build(data.cache_folder)
     stacks = [data.spec.transform(*read_magnitude(path))[0] for path in sorted(root.glob(f"*_{contrast}_*.h5"))]
     return data.spec.transform.magnitude(torch.cat(stacks))
 

@@ -42,7 +42,7 @@ def examined(ckpt: str, picture: Path) -> list[dict]:
     volumes, strips, codes = [], dict[str, list[Tensor]](), []
     for part in (data.val, data.test):
         for index, volume in enumerate(part.volumes):
-            images = part.images((part.volume == index).nonzero()[:, 0])
+            images = part.images((part.volume_index == index).nonzero()[:, 0])
             z = torch.cat([codec.encode(some) for some in images.split(8)])
             made = torch.cat([codec.decode(some, (images.shape[-2], images.shape[-1])) for some in z.split(8)])
             pair = data.spec.transform.magnitude(images), data.spec.transform.magnitude(made)

@@ -17,9 +17,9 @@ from condiff.data.fastmri import ismrmrd
 from condiff.data.fastmri.fields import ACQUISITIONS
 from condiff.data.fastmri.reader import probe
 from condiff.data.index import index
-from condiff.data.workers import cores
+from condiff.data.workers import available_cpus
 
-ABOUT = {"coils": 4, "rows": 32, "cols": 16, "readout": 440, "fov": 220, "recon": 220, "thickness": 5, "last": 15, "centre": 8}
+ABOUT = {"coils": 4, "rows": 32, "cols": 16, "readout": 440, "fov": 220, "recon": 220, "thickness": 5, "last": 15, "center": 8}
 SEQUENCE = {"tr": 6000, "te": 103, "ti": 100, "flip": 150, "field": 2.8936, "sequence": "TurboSpinEcho"}
 
 
@@ -38,9 +38,9 @@ def main(folder: str, files: int = 10_000) -> None:
     make(Path(folder) / "volumes", files)
     for title in ("first time", "again"):
         begin, used = time.monotonic(), cpu_seconds()
-        found = index(Path(folder) / "volumes", Path(folder) / "cache", probe, len(cores()))
+        found = index(Path(folder) / "volumes", Path(folder) / "cache", probe, len(available_cpus()))
         print(
-            f"{title}: {len(found.volumes)} volumes in {time.monotonic() - begin:.1f} s on {len(cores())} cores, "
+            f"{title}: {len(found.volumes)} volumes in {time.monotonic() - begin:.1f} s on {len(available_cpus())} cores, "
             f"{cpu_seconds() - used:.1f} s of CPU time"
         )
     whom = {"this process": resource.RUSAGE_SELF, "the largest that read": resource.RUSAGE_CHILDREN}

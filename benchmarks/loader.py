@@ -24,7 +24,7 @@ from rich.table import Table
 
 from benchmarks.networks import installed
 from benchmarks.side_by_side import interleaved, ratio, resident
-from condiff.data.cache import Cache, Stack
+from condiff.data.cache import CachedVolume, VolumeCache
 from condiff.data.fastmri.reader import probe, read_kspace, read_magnitude
 from condiff.data.image_spec import Read
 from condiff.data.transforms import Complex, Magnitude
@@ -56,9 +56,9 @@ def each_time(volumes: list[Volume]) -> Callable[[int], object]:
     return read
 
 
-def from_cache(cache: Cache, volumes: list[Volume]) -> Callable[[int], object]:
+def from_cache(cache: VolumeCache, volumes: list[Volume]) -> Callable[[int], object]:
     cache.prepare(volumes, 0, "some")
-    stacks: list[tuple[Stack, int]] = [(cache.open(volume), index) for volume in volumes for index in range(volume.slices)]
+    stacks: list[tuple[CachedVolume, int]] = [(cache.open(volume), index) for volume in volumes for index in range(volume.slices)]
     return lambda item: stacks[item][0][stacks[item][1]]
 
 
@@ -66,7 +66,7 @@ def preparing(read: Read, transform: Any, volumes: list[Volume], workers: int) -
     """Slices a second."""
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
-        Cache(Path(folder), read, transform).prepare(volumes, workers, "some")
+        VolumeCache(Path(folder), read, transform).prepare(volumes, workers, "some")
         return sum(volume.slices for volume in volumes) / (time.perf_counter() - begin)
 
 
@@ -81,8 +81,8 @@ def main(root: str, rounds: int = 5) -> None:
         ways = {"fastmri SliceDataset": slice_dataset(Path(root))} if installed("fastmri") else {}
         ways |= {
             "h5py, RSS of the k-space, each time": each_time(volumes),
-            "cache, magnitude": from_cache(Cache(Path(folder), *plain), volumes),
-            "cache, complex": from_cache(Cache(Path(folder), *full), volumes),
+            "cache, magnitude": from_cache(VolumeCache(Path(folder), *plain), volumes),
+            "cache, complex": from_cache(VolumeCache(Path(folder), *full), volumes),
         }
         before = resident("VmRSS")
         epoch = ways["cache, complex"]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from condiff.checkpoint import Checkpoint
-from condiff.data.fastmri.acquired import Acquired, read_acquired
+from condiff.data.fastmri.raw_scan import RawScan, read_raw_scan
 from condiff.errors import InputError
 from condiff.mri import masks
 from condiff.mri.maps import low_resolution
@@ -25,7 +25,7 @@ CENTRE = 0.08
 
 
 def main(folder: Path, matrix: int, ckpt: str | None) -> None:
-    scans = [read_acquired(path) for path in sorted(folder.glob("*.h5"))]
+    scans = [read_raw_scan(path) for path in sorted(folder.glob("*.h5"))]
     grid = Grid(matrix, 220.0, 0.99)
     typical = others(scans, grid) if ckpt is None else drawn(scans, ckpt)
     print(f"{'':30}", *(scan.volume.acquisition for scan in scans))
@@ -56,12 +56,12 @@ def main(folder: Path, matrix: int, ckpt: str | None) -> None:
             )
 
 
-def measured(scan: Acquired, mask: Tensor, grid: Grid, coils: int, typical: Tensor | None) -> Measurement:
+def measured(scan: RawScan, mask: Tensor, grid: Grid, coils: int, typical: Tensor | None) -> Measurement:
     margins = None if scan.margins is None else scan.margins[:, :coils]
     return measure(scan.kspace[:, :coils], mask, scan.fov_mm, grid, low_resolution, margins=margins, typical=typical)
 
 
-def others(scans: list[Acquired], grid: Grid) -> list[Tensor]:
+def others(scans: list[RawScan], grid: Grid) -> list[Tensor]:
     """For each scan the images of the others of its contrast, each volume in its own units."""
     full = [
         measured(scan, torch.ones_like(scan.sampled), grid, scan.kspace.shape[1], None).target(scan.kspace, low_resolution)[0]
@@ -73,7 +73,7 @@ def others(scans: list[Acquired], grid: Grid) -> list[Tensor]:
     return [torch.cat([full[j] for j in some]) for some in alike]
 
 
-def drawn(scans: list[Acquired], ckpt: str) -> list[Tensor]:
+def drawn(scans: list[RawScan], ckpt: str) -> list[Tensor]:
     """For each scan images of its contrast, the same as reconstruct.py takes."""
     checkpoint = Checkpoint.read(ckpt)
     prior = Prior(checkpoint.model(), checkpoint.spec())

@@ -21,7 +21,7 @@ from condiff.diffusion.samplers import Sampler
 from condiff.errors import InputError
 from condiff.evaluation.likelihood import bits_per_dimension
 from condiff.images import Images
-from condiff.progress import shown
+from condiff.progress import progress_bar
 from condiff.reconstruction.arrays import as_tensors
 from condiff.reconstruction.measurement import Grid, measure
 from condiff.reconstruction.prior import Prior
@@ -104,7 +104,7 @@ class Model:
         how = self._how(sampler, steps, guidance, batch_size)
         names = resolve_contrasts(contrast, self.spec.contrasts, self.network.conditional)
         requests = make_requests(names, n, seed, shared_noise, parameters, extrapolate)
-        with shown("Sampling", -(-len(requests) // batch_size) * (how.steps + 1)) as tick:
+        with progress_bar("Sampling", -(-len(requests) // batch_size) * (how.steps + 1)) as tick:
             states = sample(self.network, self.spec, requests, how, tick)
         labels, seeds = (tuple(getattr(request, name) for request in requests) for name in ("label", "seed"))
         return Images(torch.cat(states), self.spec, labels, seeds, parameters)
@@ -137,7 +137,7 @@ class Model:
         given = self._source(images, source)
         resolve_contrasts(to, self.spec.contrasts, self.network.conditional)
         how, target = self._how(sampler, steps, guidance, batch_size), SampleRequest(to, seed, parameters, extrapolate)
-        with shown("Translating", -(-len(given.images) // batch_size) * steps_of(how, strength)) as tick:
+        with progress_bar("Translating", -(-len(given.images) // batch_size) * steps_of(how, strength)) as tick:
             values = translate(self.network, self.spec, given, target, how, strength, tick)
         n = len(values)
         return Images(values, self.spec, (to,) * n, tuple(range(seed, seed + n)), parameters)
@@ -209,7 +209,7 @@ class Model:
         assert y is not None and sampled is not None
         measured = measure(y, sampled, fov, grid, instantiate(cfg.estimate_maps), coils, typical=typical, own_maps=own)
         cond = self.spec.conditioning.encode(contrast).expand(slices, -1) if self.network.conditional else None
-        with shown("Reconstructing", slices) as tick:
+        with progress_bar("Reconstructing", slices) as tick:
             streams = [("array", index) for index in range(slices)]
             images, _ = solver(measured, list(range(slices)), streams, cond, lambda share: tick(share * slices))
         measured = measured.to(torch.device("cpu"))

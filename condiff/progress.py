@@ -1,6 +1,6 @@
-"""Progress of long work: a bar in a terminal; in a file, such as the log of a SLURM job, a line a minute.
+"""Progress of long work: a bar in a terminal; in a file, such as the log of a SLURM job, one line per minute.
 
-The first process of several shows it, the others are silent.
+Of several processes only the first shows it.
 """
 
 import logging
@@ -15,13 +15,13 @@ from rich import get_console
 from rich.progress import Progress
 
 T = TypeVar("T")
-Advance = Callable[..., None]  # (steps=1, to=None): so many steps are done; or ``to`` of the total are
+Advance = Callable[..., None]  # (steps=1, to=None): ``steps`` more are done, or ``to`` of the total are
 INTERVAL = 60.0  # seconds between lines
 log = logging.getLogger(__name__)
 
 
 def is_first_process() -> bool:
-    """Of those that train or sample together, on all machines: Lightning knows how each kind of cluster numbers them."""
+    """Whether this is the first of all processes that work together; Lightning knows how clusters number them."""
     return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
@@ -38,7 +38,7 @@ def time_left(seconds: float, done: float, total: float) -> str:
 
 
 @contextmanager
-def shown(title: str, total: int) -> Iterator[Advance]:
+def progress_bar(title: str, total: int) -> Iterator[Advance]:
     """Show the progress of ``total`` steps. Gives a function to call after each: ``advance()``, or ``advance(to=done)``."""
     if not is_first_process():
         yield lambda steps=1, to=None: None
@@ -50,9 +50,9 @@ def shown(title: str, total: int) -> Iterator[Advance]:
         yield _lines(title, total)
 
 
-def tracked(items: Iterable[T], title: str, total: int) -> Iterator[T]:
-    """The items, while their progress is shown."""
-    with shown(title, total) as advance:
+def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:
+    """The items, with their progress shown."""
+    with progress_bar(title, total) as advance:
         for item in items:
             yield item
             advance()

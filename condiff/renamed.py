@@ -20,6 +20,9 @@ RENAMED = {
     "condiff.callbacks.StopAtNaN": "condiff.training.callbacks.StopAtNaN",
     "condiff.callbacks.StopAtSignal": "condiff.training.callbacks.StopAtSignal",
     "condiff.callbacks.StoredAverages": "condiff.training.callbacks.PostHocEMASnapshots",
+    "condiff.data.augment.chain": "condiff.data.augment.compose",
+    "condiff.data.augment.mirror": "condiff.data.augment.random_flip",
+    "condiff.data.augment.turn_phase": "condiff.data.augment.random_global_phase",
     "condiff.data.datamodule.PhantomDataModule": "condiff.data.phantom.datamodule.PhantomDataModule",
     "condiff.data.fastmri.read_kspace": "condiff.data.fastmri.reader.read_kspace",
     "condiff.data.fastmri.read_magnitude": "condiff.data.fastmri.reader.read_magnitude",
@@ -61,6 +64,10 @@ KEYS = {  # of the configuration: the key of version 0.1 and the present one; ap
     "mask.centre": "mask.center_fraction",
     "maps._target_": "estimate_maps._target_",
     "clamp.centre": "clamp.center",
+    "data.order": "data.sampling_order",
+    "data.loaders": "data.num_workers",
+    "model.variants": "model.augmented_copies",
+    "model.p_unknown": "model.p_drop_fields",
 }
 CHOICES = {"method=csgm_normalised": "method=csgm_normalized"}  # of a group of conf/
 
@@ -89,8 +96,8 @@ def upgraded_word(word: Any) -> Any:
     if not isinstance(word, str) or "=" not in word:
         return word
     key, _, value = CHOICES.get(word, word).partition("=")
-    prefix = key[: len(key) - len(key.lstrip("+~"))]
-    name = key[len(prefix) :]
+    name = key.lstrip("+~").removeprefix("first.")  # of the first stage, whose keys are the same
+    prefix = key.removesuffix(name)
     for old, new in KEYS.items():
         if name == old or name.startswith(f"{old}."):
             name = new + name[len(old) :]

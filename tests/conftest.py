@@ -116,7 +116,7 @@ def write_volume(
     fov = size * pixel_mm
     xml = ismrmrd.TEMPLATE.format(
         measurement=path.stem, acquisition=contrast, coils=1, rows=2 * size, cols=size, readout=2 * fov, fov=fov, recon=fov,
-        thickness=5, last=size - 1, centre=size // 2, tr=1, te=1, ti=1, flip=90, field=2.8936, sequence="TurboSpinEcho",
+        thickness=5, last=size - 1, center=size // 2, tr=1, te=1, ti=1, flip=90, field=2.8936, sequence="TurboSpinEcho",
     )  # fmt: skip
     content = {"reconstruction_rss": np.stack([disc] * slices) * 3e-4, "ismrmrd_header": xml.encode()}
     attributes = {"acquisition": contrast, "patient_id": patient}
@@ -159,7 +159,7 @@ def write_raw(
     kspace = kspace + noise * (random.standard_normal(kspace.shape) + 1j * random.standard_normal(kspace.shape))
     about = {
         "measurement": path.stem, "acquisition": contrast, "coils": coils, "rows": shape[0], "cols": shape[1],
-        "readout": fov_mm[0], "fov": fov_mm[1], "recon": recon_mm, "thickness": 5, "last": shape[1] - 1, "centre": shape[1] // 2,
+        "readout": fov_mm[0], "fov": fov_mm[1], "recon": recon_mm, "thickness": 5, "last": shape[1] - 1, "center": shape[1] // 2,
         "tr": 6000, "te": 103, "ti": 100, "flip": 150, "field": 2.8936, "sequence": "TurboSpinEcho",
     }  # fmt: skip
     with h5py.File(path, "w") as file:

@@ -46,7 +46,7 @@ def test_every_choice_is_built(path, monkeypatch, tmp_path):
         cfg.codec.image_channels = data.spec.shape[0]
         assert instantiate(cfg.codec).size_multiple in (4, 8)
     with open_dict(cfg.model):  # train.py's own
-        assert cfg.model.pop("autoencoder", None) is None and cfg.model.pop("variants", 0) >= 0
+        assert cfg.model.pop("autoencoder", None) is None and cfg.model.pop("augmented_copies", 0) >= 0
     system = instantiate(cfg.model)
     assert system.optimizer(p for network in system.networks for p in network.parameters()).param_groups
     assert 0 <= system.lr_factor(5, 10) <= 1

@@ -11,11 +11,11 @@ from omegaconf import OmegaConf
 
 from condiff.checkpoint import Checkpoint
 from condiff.commands.command_line import readable
-from condiff.data.cache import Cache, spelled
+from condiff.data.cache import VolumeCache, cache_key
 from condiff.data.fastmri.reader import probe, read_magnitude
 from condiff.data.header import Header
-from condiff.data.index import index, table
-from condiff.data.latents import named
+from condiff.data.index import index, table_path
+from condiff.data.latents import codes_name
 from condiff.data.phantom.volumes import Phantom
 from condiff.data.transforms import Magnitude
 from condiff.data.volume import Volume
@@ -55,8 +55,8 @@ def test_images_are_kept_under_the_names_of_version_0_1(tmp_path):
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             cfg = compose("train", ["data=phantom_small", f"data/transform={transform}", f"data.cache={tmp_path}"])
         data = instantiate(cfg.data)
-        assert data.ready.folder.name == name
-        assert spelled(data.augment) == AUGMENT[transform]
+        assert data.volumes.cache.folder.name == name
+        assert cache_key(data.augment) == AUGMENT[transform]
 
 
 def test_the_cache_is_found_under_the_names_of_version_0_1():
@@ -64,11 +64,11 @@ def test_the_cache_is_found_under_the_names_of_version_0_1():
     header = Header((256, 128), (440.0, 220.0), (220.0, 220.0), (0, 128), "7", 2.9, 446.0, 9.0, None, 140.0, "TurboSpinEcho")
     stamp = 10, 20, 30
     volume = Volume(Path("/brains/a.h5"), "AXT1", "p", "AXT1", "train", 8, 4, 256, 128, 0.5, "abc", *stamp, header)
-    cache = Cache(Path("/cache"), read_magnitude, Magnitude(128, 2))
+    cache = VolumeCache(Path("/cache"), read_magnitude, Magnitude(128, 2))
     assert cache.file(volume) == Path("/cache/images-702e119f83a1/bd3962bdd14f357ab932.images")
-    assert table(Path("/brains"), Path("/cache")) == Path("/cache/index-1241d51335c0/index.csv")
+    assert table_path(Path("/brains"), Path("/cache")) == Path("/cache/index-1241d51335c0/index.csv")
     assert Phantom().key == "phantom-c02c3c66f3b4"
-    assert named("images-1", [1], 4, 0, torch.arange(3.0)) == "codes-23f4de964430"
+    assert codes_name("images-1", [1], 4, 0, torch.arange(3.0)) == "codes-23f4de964430"
 
 
 def test_the_columns_of_an_index(tmp_path):
@@ -80,13 +80,13 @@ def test_the_columns_of_an_index(tmp_path):
         "file patient acquisition slices coils rows cols norm digest size mtime_ns ctime_ns matrix fov_mm recon_fov_mm columns "
         "measurement field_t tr te ti flip sequence reason"
     )
-    assert table(tmp_path / "data", tmp_path).read_text().splitlines()[0].split(",") == columns.split()
+    assert table_path(tmp_path / "data", tmp_path).read_text().splitlines()[0].split(",") == columns.split()
 
 
 def test_a_renamed_dataclass_keeps_its_images(monkeypatch):
     """As a renamed function does."""
     monkeypatch.setitem(RENAMED, "condiff.data.transforms.Modulus", "condiff.data.transforms.Magnitude")
-    assert spelled(Magnitude(128, 2))[0] == "Modulus"
+    assert cache_key(Magnitude(128, 2))[0] == "Modulus"
 
 
 def test_every_new_name_is_there_and_belongs_to_one_old():
@@ -103,6 +103,11 @@ def test_every_new_name_is_there_and_belongs_to_one_old():
         ("+sampler.walk.eta=1", "+sampler.fn.eta=1"),
         ("method.walk.trust=3", "method.fn.prior_weight=3"),
         ("method=csgm_normalised", "method=csgm_normalized"),
+        ("first.data.loaders=2", "first.data.num_workers=2"),
+        (
+            "++first.data.order._target_=condiff.data.order.balanced",
+            "++first.data.sampling_order._target_=condiff.data.index_sampler.balanced",
+        ),
         ("clamp._target_=condiff.diffusion.guidance.unguided", "clamp._target_=condiff.diffusion.guidance.identity"),
         ("mask.centred=1", "mask.centred=1"),
         ("name=mask.centre=1", "name=mask.centre=1"),
@@ -118,9 +123,9 @@ def test_words_of_a_command_line(old, new, capsys):
 def test_every_new_key_stands_in_conf():
     for new in KEYS.values():
         group, *path = new.split(".")
-        places = {file: ".".join(path) for file in (ROOT / "conf" / group).glob("*.yaml")}
-        places |= dict.fromkeys((ROOT / "conf").glob("*.yaml"), new)  # a command's own
-        assert any(OmegaConf.select(OmegaConf.load(file), key) is not None for file, key in places.items()), new
+        files = [*(ROOT / "conf" / group).glob("*.yaml"), *(ROOT / "conf").glob("*.yaml")]
+        keys = ".".join(path), new  # the second in a command's own file, and in one of the package _global_
+        assert any(OmegaConf.select(OmegaConf.load(file), key) is not None for file in files for key in keys), new
 
 
 def test_keys_of_a_checkpoint():
@@ -139,4 +144,4 @@ def test_a_checkpoint_of_version_0_1_is_resumed(run_entry):
 
 def test_what_has_no_name_of_its_own_names_no_images():
     with pytest.raises(TypeError, match="cannot be named by a object"):
-        spelled({"maps": object()})
+        cache_key({"maps": object()})

@@ -13,8 +13,8 @@ from torch import Tensor
 from benchmarks.faults.base import MAIN, READY, Base, Result
 from benchmarks.faults.mutants import MUTANTS, flipped, volume
 from benchmarks.faults.process import Room, run
-from condiff.data.fastmri.acquired import read_acquired
-from condiff.data.fastmri.reader import label, probe, read_kspace, read_magnitude
+from condiff.data.fastmri.raw_scan import read_raw_scan
+from condiff.data.fastmri.reader import probe, read_identity, read_kspace, read_magnitude
 from condiff.data.transforms import Complex, Magnitude
 
 SECONDS = 20
@@ -41,7 +41,7 @@ def ready_complex(path: Path) -> None:
     check(Complex(64, 2)(*read_kspace(path))[0])
 
 
-READERS: tuple[Callable[[Path], Any], ...] = (probe, ready_magnitude, ready_complex, read_acquired, label)
+READERS: tuple[Callable[[Path], Any], ...] = (probe, ready_magnitude, ready_complex, read_raw_scan, read_identity)
 
 
 def read(path: Path) -> None:

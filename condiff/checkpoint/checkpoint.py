@@ -32,7 +32,7 @@ from condiff.nn import Codec
 from condiff.renamed import upgraded_checkpoint
 
 SAMPLING = ("sampler", "guidance", "clamp")  # how the run sampled
-LOCAL = ("root", "cache", "workers", "loaders", "shard")  # fields of the data that belong to a machine
+LOCAL = ("root", "cache", "workers", "num_workers", "shard")  # fields of the data that belong to a machine
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 

@@ -37,9 +37,9 @@ def _of(module: ModuleType, names: str) -> Table:
 
 PARTIAL = {  # slots whose objects get their last arguments later
     "parameterization", "optimizer", "lr_factor", "loss", "fn", "guidance", "clamp", "read", "transform", "maps",
-    "conditioning", "features", "order", "augment", "steps",
+    "conditioning", "features", "sampling_order", "augment", "steps",
 }  # fmt: skip
-AUGMENT = _of(augment, "chain mirror turn_phase")
+AUGMENT = _of(augment, "compose random_flip random_global_phase")
 SLOTS: Mapping[str, Table] = {
     "denoiser": _of(diffusion, "Denoiser"),
     "net": _of(nn, "UNet ContextUNet"),
@@ -67,9 +67,9 @@ SLOTS: Mapping[str, Table] = {
     "conditioning": _of(conditioning, "ContrastCondition AcquisitionCondition"),
     "features": _of(conditioning, "piecewise_linear periodic"),
     "select": _of(selection, "Selection"),
-    "order": _of(index_sampler, "shuffled balanced"),
+    "sampling_order": _of(index_sampler, "shuffled balanced"),
     "augment": AUGMENT,
-    "steps": AUGMENT,  # of augment.chain
+    "steps": AUGMENT,  # of augment.compose
 }
 
 DESCRIBED = {  # slots of the training's own objects, which a checkpoint describes and nothing builds from it

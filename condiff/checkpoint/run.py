@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from condiff.errors import InputError
-from condiff.files.atomic import demand_no_way_out
+from condiff.files.atomic import check_links_stay_inside
 
 LONGEST_YAML = 1 << 16  # bytes
 
@@ -20,7 +20,7 @@ def results_folder(path: str | Path, kind: str, name: str) -> Path:
     """The folder in a checkpoint's run for results of a kind. Raises InputError as `demand_no_way_out` does."""
     run = run_folder(path)
     for folder in (run / kind, run / kind / name):
-        demand_no_way_out(folder, run)
+        check_links_stay_inside(folder, run)
     return run / kind / name
 
 

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from condiff.configuration import CONF
 from condiff.errors import InputError
-from condiff.files.atomic import demand_no_way_out
+from condiff.files.atomic import check_links_stay_inside
 from condiff.progress import is_first_process
 from condiff.renamed import upgraded_word
 
@@ -73,7 +73,7 @@ def check_folders(words: Sequence[str]) -> None:
         if word.startswith(("hydra.run.dir=", "hydra.sweep.dir=")):
             folder = Path(str(OverridesParser.create().parse_override(word).value()))
             if folder.is_dir():
-                demand_no_way_out(folder, folder)
+                check_links_stay_inside(folder, folder)
 
 
 def reaching(*groups: str) -> Callable[[list[str]], list[str]]:

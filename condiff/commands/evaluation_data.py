@@ -10,7 +10,7 @@ from torch import Tensor
 
 from condiff.checkpoint import Checkpoint
 from condiff.commands.from_checkpoint import data_of, guide_of
-from condiff.data.cache import spelled
+from condiff.data.cache import cache_key
 from condiff.data.datamodule import MRIDataModule
 from condiff.errors import InputError
 from condiff.evaluation.evaluate import FEWEST
@@ -40,20 +40,20 @@ def load_evaluation_data(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[MRIDa
     data.prepare_data()
     data.setup()
     trained_on = checkpoint.training_patients
-    if seen := data.held_out(trained_on):
+    if seen := data.held_out_known_to(trained_on):
         raise InputError(
             f"data: {len(seen)} patients held out of {data.root} were trained on by {ckpt}; the folder, the counts or "
             "the seed have changed since. Give the folder as it was, with the counts and data.seed of the training"
         )
     if guide := guide_of(cfg):
         trained_on = trained_on + guide.training_patients
-        if seen := data.held_out(trained_on):
+        if seen := data.held_out_known_to(trained_on):
             raise InputError(
                 f"guidance.weaker.ckpt={guide.path}: was trained on {len(seen)} patients who are held out of {data.root}; give a "
                 "model that was trained with the same data and data.seed"
             )
     is_all = not data.patients - trained_on[0].known(data.patients) and all(some.within(data.patients) for some in trained_on)
-    return data, is_all and spelled(data.spec.transform) == spelled(trained.transform)
+    return data, is_all and cache_key(data.spec.transform) == cache_key(trained.transform)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from condiff.commands.from_checkpoint import open_checkpoint
 from condiff.errors import InputError
 from condiff.evaluation.likelihood import Bits, bits_per_dimension, picture, summary
 from condiff.files import results
-from condiff.progress import shown
+from condiff.progress import progress_bar
 
 
 @entry("likelihood", reaching("data"))
@@ -34,11 +34,11 @@ def main(cfg: DictConfig) -> None:
     settings = cfg.steps, cfg.width, cfg.seed, cfg.batch_size
     for name, part in (("held out", data.val), ("trained on", data.train)):
         for contrast in data.spec.contrasts:
-            title, images = f"{name}, {contrast}", part.examples(contrast, cfg.num_images)
+            title, images = f"{name}, {contrast}", part.spread_examples(contrast, cfg.num_images)
             if len(images) < 2:
                 print(f"skipped     {title}: a mean and its error take at least 2 images, there are {len(images)}")
                 continue
-            with shown(title, -(-len(images) // cfg.batch_size)) as tick:
+            with progress_bar(title, -(-len(images) // cfg.batch_size)) as tick:
                 bits[title] = bits_per_dimension(model, data.spec, images, contrast, *settings, tick)
     if not bits:
         raise InputError(

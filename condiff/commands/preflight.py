@@ -118,8 +118,8 @@ def check_data(cfg: DictConfig) -> None:
 def check_second_stage(cfg: DictConfig, autoencoder: Checkpoint | None) -> None:
     """What would otherwise be found out when the first is spent, or all is encoded."""
     require_positive(cfg, "first.trainer.max_epochs", "first.data.batch_size")
-    if not isinstance(cfg.model.variants, int) or cfg.model.variants < 0:
-        raise InputError(f"model.variants={cfg.model.variants}: give a whole number, or 0 for none made beforehand")
+    if not isinstance(cfg.model.augmented_copies, int) or cfg.model.augmented_copies < 0:
+        raise InputError(f"model.augmented_copies={cfg.model.augmented_copies}: give a whole number; 0 makes none beforehand")
     demand_trainable(cfg)
     data = instantiate(cfg.data)
     channels, known = data.spec.shape[0], data.spec.conditioning

@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from condiff.commands.cli import entry
-from condiff.data.selection import sharded
+from condiff.data.selection import take_shard
 from condiff.errors import printable
 
 log = logging.getLogger(__name__)
@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 @entry("prepare")
 def main(cfg: DictConfig) -> None:
     data = instantiate(cfg.data)
-    wanted = sharded(data.split().all, cfg.data.shard)
+    wanted = take_shard(data.volumes.split().all, cfg.data.shard)
     if cfg.verify:
-        for volume in data.ready.verify(wanted):
+        for volume in data.volumes.cache.verify(wanted):
             log.warning("was damaged, is made again: %s", printable(volume.path))
     data.prepare_data()
-    failed = data.ready.failures(wanted)
-    print(f"ready       {len(wanted) - len(failed)} of {len(wanted)} volumes in {data.ready.folder}")
-    print(f"skipped     {len(data.index.skipped)} files, with the reasons in {data.index.report}")
+    failed = data.volumes.cache.failures(wanted)
+    print(f"ready       {len(wanted) - len(failed)} of {len(wanted)} volumes in {data.volumes.cache.folder}")
+    print(f"skipped     {len(data.volumes.index.skipped)} files, with the reasons in {data.index.report}")

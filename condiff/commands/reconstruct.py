@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from condiff.checkpoint import Checkpoint
 from condiff.commands.cli import entry, plain
 from condiff.commands.from_checkpoint import guide_of, open_checkpoint, results_folder_of
-from condiff.data.fastmri.acquired import Acquired, read_acquired
-from condiff.data.map_files import of_good_slices
+from condiff.data.fastmri.raw_scan import RawScan, read_raw_scan
+from condiff.data.map_files import of_valid_slices
 from condiff.data.map_files import read as read_maps
 from condiff.errors import InputError
 from condiff.files import results
@@ -39,7 +39,7 @@ def main(cfg: DictConfig) -> None:
         prior = Prior(model.to(fabric.device), spec, instantiate(cfg.guided), cfg.batch_size)
     solve = instantiate(cfg.method).solver(prior, cfg.steps, cfg.samples, cfg.seed)
     grid = Grid.of(spec.transform)
-    own_maps = partial(of_good_slices, read_maps(Path(cfg.maps))) if cfg.maps else None
+    own_maps = partial(of_valid_slices, read_maps(Path(cfg.maps))) if cfg.maps else None
     about_scan = cfg.coils, instantiate(cfg.mask), cfg.acceleration, cfg.simulate, cfg.seed
     scan = Scan(grid, instantiate(cfg.estimate_maps), *about_scan, own_maps)
     files, root = files_of(cfg, checkpoint, print if fabric.is_global_zero else lambda line: None)
@@ -55,7 +55,7 @@ def main(cfg: DictConfig) -> None:
     about |= {"checkpoint": str(checkpoint.path), "condition": cfg.contrast}
 
     def one(path: Path, target: Path, tick: Callable[[float], None]) -> None:
-        acquired = read_acquired(path)
+        acquired = read_raw_scan(path)
         slices = slices_of(cfg, acquired)
         contrast, cond = prior.condition(acquired, cfg.contrast, slices)
         typical = prior.typical(contrast) if cfg.method.needs_prior else None
@@ -77,9 +77,9 @@ def files_of(cfg: DictConfig, checkpoint: Checkpoint, say: Callable[[str], None]
     return select_files(root, [] if cfg.seen else trained_on, cfg.volumes, say), root
 
 
-def slices_of(cfg: DictConfig, acquired: Acquired) -> list[int]:
+def slices_of(cfg: DictConfig, acquired: RawScan) -> list[int]:
     """The good slices of a file that are asked for. Raises InputError where there is none."""
-    slices = acquired.good if cfg.slices is None else [index for index in cfg.slices if index in acquired.good]
+    slices = acquired.valid_slices if cfg.slices is None else [index for index in cfg.slices if index in acquired.valid_slices]
     if not slices:
         raise InputError(f"slices={cfg.slices}: of these none is good, or there; it has {acquired.volume.slices}, counted from 0")
     return slices

@@ -17,7 +17,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
 from condiff.errors import InputError
-from condiff.files.atomic import demand_no_way_out
+from condiff.files.atomic import check_links_stay_inside
 from condiff.progress import is_first_process
 
 LOCK = ".lock"
@@ -74,7 +74,7 @@ def claimed(folder: Path) -> Iterator[None]:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    demand_no_way_out(folder, folder)
+    check_links_stay_inside(folder, folder)
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(blocking=False)

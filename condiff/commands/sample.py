@@ -58,7 +58,7 @@ def main(cfg: DictConfig) -> None:
         save(out, images, cfg.format)
         pictures.save_gif(out / "denoising.gif", animation(spec, requests, states))
         data = checkpoint.data()
-        real = data.prepared_example(requests[0].contrast)
+        real = data.volumes.prepared_example(requests[0].contrast)
         if real is None:
             log.info("process.png shows no forward process: the cache holds no validation image of the checkpoint's data")
         pictures.grid(process(model.cpu(), spec, states[0], real, cfg.seed, cfg.steps, data.kind)).save(out / "process.png")

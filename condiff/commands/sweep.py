@@ -17,7 +17,7 @@ from omegaconf import DictConfig, open_dict, read_write
 from rich.console import Console
 from rich.table import Table
 
-from condiff.files.atomic import whole
+from condiff.files.atomic import atomic_write
 from condiff.progress import is_first_process
 
 TABLE = "sweep.csv"
@@ -107,7 +107,7 @@ def add(folder: Path, row: Row) -> None:
         )
         writer.writeheader()
         writer.writerows(rows)
-        with whole(folder / TABLE) as file:
+        with atomic_write(folder / TABLE) as file:
             file.write(text.getvalue().encode())
 
 

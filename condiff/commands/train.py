@@ -63,7 +63,7 @@ def train(cfg: DictConfig, origin: Origin, again: str = "") -> float | None:
     if trainer.is_global_zero:
         Path(cfg.run).mkdir(parents=True, exist_ok=True)
         OmegaConf.save(cfg, Path(cfg.run) / "config.yaml", resolve=True)
-        data.split().save(Path(cfg.run) / "splits.csv")
+        data.volumes.split().save(Path(cfg.run) / "splits.csv")
     try:
         fit(trainer, system, data, cfg.resume)
     except NotANumber as diverged:

@@ -13,7 +13,7 @@ from condiff.diffusion.model import DiffusionModel
 from condiff.errors import InputError
 from condiff.files import pictures, results, samples_h5
 from condiff.images import SHOWN
-from condiff.progress import shown
+from condiff.progress import progress_bar
 from condiff.sampling import SampleRequest, Sampling
 from condiff.sampling.translation import Source, check_source, steps_of, translate
 
@@ -34,7 +34,7 @@ def translate_file(
         request for request in requests[:: cfg.num_samples] if cfg.contrast is not None or request.contrast != source.contrast
     ]
     batches = -(-len(source.images) // how.batch_size)
-    with shown("Translating", len(targets) * batches * steps_of(how, cfg.strength)) as tick:
+    with progress_bar("Translating", len(targets) * batches * steps_of(how, cfg.strength)) as tick:
         seeded = (SampleRequest(target.contrast, cfg.seed, target.known, target.extrapolate) for target in targets)
         made = {target.label: translate(model, spec, source, target, how, cfg.strength, tick) for target in seeded}
     results.keep(out, settings)
@@ -60,8 +60,8 @@ def picture(spec: ImageSpec, source: Source, made: dict[str, Tensor]) -> Any:
     """Some of the given images, and under them what they were made into."""
     bright = spec.transform.magnitude(source.images).mean(dim=(1, 2))
     visible = (bright > bright.max() / 4).nonzero()[:, 0]  # a volume may begin and end in air
-    shown = visible[torch.linspace(0, len(visible) - 1, min(SHOWN, len(visible))).round().long()]
+    progress_bar = visible[torch.linspace(0, len(visible) - 1, min(SHOWN, len(visible))).round().long()]
     rows = {f"from {source.contrast or 'any'}": source.images} | made
     return pictures.grid(
-        {"given, and made of it": {name: spec.transform.magnitude(images[shown]) for name, images in rows.items()}}
+        {"given, and made of it": {name: spec.transform.magnitude(images[progress_bar]) for name, images in rows.items()}}
     )

@@ -1,6 +1,6 @@
-"""Conditioning: what is known of an image as a float vector [D]. Nothing known is the zero vector.
+"""Conditioning: the condition of an image, a float vector [D].
 
-It consists of fields, one after the other, and a field that is not known is zero.
+It consists of fields, one after the other. An unknown field is zero, so the zero vector is the unconditional case.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,9 +22,9 @@ class Conditioning(Protocol):
     """The layout of the condition.
 
     Attributes:
-        contrasts: that can be asked for.
-        fields: how many numbers say each of the things known.
-        ranges: what was seen in training, where that matters.
+        contrasts: those of the training images.
+        fields: lengths of the fields.
+        ranges: of the parameters in training, where there are any.
     """
 
     contrasts: tuple[str, ...]
@@ -36,9 +36,9 @@ class Conditioning(Protocol):
     @property
     def dim(self) -> int: ...
 
-    def learned(self, volumes: Iterable[Volume]) -> "Conditioning": ...
+    def with_ranges_of(self, volumes: Iterable[Volume]) -> "Conditioning": ...
 
-    def of(self, volume: Volume, slices: Sequence[int]) -> Tensor: ...
+    def encode_slices(self, volume: Volume, slices: Sequence[int]) -> Tensor: ...
 
     def encode(self, contrast: str | None, known: Known = NOTHING, extrapolate: bool = False) -> Tensor: ...
 
@@ -59,25 +59,25 @@ class ContrastCondition:
     def dim(self) -> int:
         return sum(self.fields)
 
-    def learned(self, volumes: Iterable[Volume]) -> "ContrastCondition":
-        """Itself: of contrasts there is nothing to learn."""
+    def with_ranges_of(self, volumes: Iterable[Volume]) -> "ContrastCondition":
+        """Itself: a contrast has no range."""
         return self
 
-    def of(self, volume: Volume, slices: Sequence[int]) -> Tensor:
-        """Of some slices of a volume, [S, D]."""
+    def encode_slices(self, volume: Volume, slices: Sequence[int]) -> Tensor:
+        """The conditions [S, D] of some slices of a volume."""
         return self.encode(volume.contrast).expand(len(slices), -1)
 
     def encode(self, contrast: str | None, known: Known = NOTHING, extrapolate: bool = False) -> Tensor:
-        """[D]; None is nothing known. Raises InputError for a contrast that is not one of ``contrasts``, or for parameters."""
+        """The condition [D]; unconditional for None. Raises InputError for an unknown contrast, or for parameters."""
         if known:
             raise InputError(f"{next(iter(known))}: this model knows contrasts alone; train one with model=acquisition")
         return one_hot("contrast", contrast, self.contrasts)
 
 
 SEQUENCES = ("TurboSpinEcho", "Flash")
-AGENT = ("without", "with")
-INVERTED = ("AXFLAIR",)  # elsewhere fastMRI's TI is a placeholder
-PARAMETERS: dict[str, Callable[[float], float]] = {  # in what they are equally spaced
+AGENT = ("without", "with")  # contrast agent
+INVERTED = ("AXFLAIR",)  # in other acquisitions fastMRI's TI is a placeholder
+PARAMETERS: dict[str, Callable[[float], float]] = {  # parameter -> the scale on which it is encoded
     "slice": float, "tr": log, "te": log, "ti": log, "flip": float, "field": float,
 }  # fmt: skip
 NAMES = ("agent", "sequence", *PARAMETERS)
@@ -86,33 +86,33 @@ Ranges = Mapping[str, Mapping[str, Sequence[float]]]  # contrast -> parameter ->
 
 
 def piecewise_linear(value: float) -> Tensor:
-    """Features [6] of a value: itself, 1, and its place in each quarter of [-1, 1], from -1 to 1 and constant outside it.
+    """Features [6] of a value: the value, 1, and its position in each quarter of [-1, 1], from -1 to 1 and constant outside it.
 
-    Each contrast covers a small part of the range of all, which the quarters stretch (piecewise linear encoding, Gorishniy
-    et al. 2022, eq. 1). The more two values differ, the more their features do; beyond the range the first number alone changes.
+    The piecewise linear encoding of Gorishniy et al. 2022, eq. 1. Each contrast covers a small part of the total range, which
+    the quarters stretch. The more two values differ, the more their features do; outside the range only the first one changes.
     """
     quarters = (4 * (value - torch.tensor([-0.75, -0.25, 0.25, 0.75]))).clamp(-1, 1)
     return torch.cat([torch.tensor([value, 1.0]), quarters])
 
 
 def periodic(value: float) -> Tensor:
-    """Features [6] of checkpoints that name none: the value, 1, and its sines and cosines of period 2 and 1.
+    """Features [6] of older checkpoints: the value, 1, and its sines and cosines of periods 2 and 1.
 
-    Both ends of the range have the same sines and cosines, and so have values beyond one end and near the other.
+    They do not tell one end of the range from the other; `piecewise_linear` does.
     """
     phase = pi * value * torch.tensor([1.0, 2.0])
     return torch.cat([torch.tensor([value, 1.0]), phase.sin(), phase.cos()])
 
 
 class AcquisitionCondition:
-    """The contrast, whether an agent was given, the sequence, and of every parameter the ``features`` of its value.
+    """The contrast, the contrast agent, the sequence, and the ``features`` of every parameter's value.
 
-    Parameters: slice (position in the volume, 0 the skull's base, 1 the vertex), tr, te, ti (ms; ti of inversion
-    recoveries alone), flip (degrees), field (T). Values are scaled to [-1, 1] over what was seen in training.
+    Parameters: slice (position in the volume, 0 at the skull's base, 1 at the vertex), tr, te, ti (ms; ti of inversion
+    recoveries only), flip (degrees), field (T). Values are scaled to [-1, 1] over their range in training.
 
     Args:
-        ranges: seen in training; None before `learned`.
-        features: `piecewise_linear`; `periodic` in checkpoints made before there was a choice.
+        ranges: of the parameters in training; None before `with_ranges_of`.
+        features: `piecewise_linear`, or `periodic` in older checkpoints.
     """
 
     def __init__(self, contrasts: Sequence[str], ranges: Ranges | None = None, features: Features = periodic):
@@ -131,29 +131,30 @@ class AcquisitionCondition:
     def dim(self) -> int:
         return sum(self.fields)
 
-    def learned(self, volumes: Iterable[Volume]) -> "AcquisitionCondition":
-        """The same with the ranges of some volumes; itself where it has ranges already."""
+    def with_ranges_of(self, volumes: Iterable[Volume]) -> "AcquisitionCondition":
+        """A condition with the ranges of some volumes; itself where it has ranges already."""
         if self.ranges is not None:
             return self
-        found: dict[str, dict[str, list[float]]] = {contrast: {} for contrast in self.contrasts}
+        ranges: dict[str, dict[str, list[float]]] = {contrast: {} for contrast in self.contrasts}
         for volume in volumes:
-            for name, value in parameters(volume).items():
-                lowest, highest = found[volume.contrast].get(name, (value, value))
-                found[volume.contrast][name] = [min(lowest, value), max(highest, value)]
-        return AcquisitionCondition(self.contrasts, found, self.features)
+            for name, value in header_parameters(volume).items():
+                lowest, highest = ranges[volume.contrast].get(name, (value, value))
+                ranges[volume.contrast][name] = [min(lowest, value), max(highest, value)]
+        return AcquisitionCondition(self.contrasts, ranges, self.features)
 
-    def of(self, volume: Volume, slices: Sequence[int]) -> Tensor:
-        """Of some slices of a volume, [S, D]."""
-        known = {name: value for name, value in described(volume).items() if name not in PARAMETERS or self._seen(name)}
+    def encode_slices(self, volume: Volume, slices: Sequence[int]) -> Tensor:
+        """The conditions [S, D] of some slices of a volume."""
+        metadata = volume_metadata(volume).items()
+        known = {name: value for name, value in metadata if name not in PARAMETERS or self._was_trained(name)}
         positions = [index / max(volume.slices - 1, 1) for index in slices]
         return torch.stack([self._encoded(volume.contrast, known | {"slice": at}) for at in positions])
 
     def encode(self, contrast: str | None, known: Known = NOTHING, extrapolate: bool = False) -> Tensor:
-        """[D] of what is known.
+        """The condition [D].
 
         Raises:
             InputError: an unknown contrast, parameter, sequence or agent, or a value outside the range seen in training
-                (of that contrast, where one is asked for) without ``extrapolate``.
+                (of that contrast, where one is given) without ``extrapolate``.
         """
         for name in known:
             if name not in NAMES:
@@ -183,7 +184,7 @@ class AcquisitionCondition:
             raise InputError(f"{name}={value}: give a number, in ms, degrees, T or, of the slice, from 0 to 1")
         lowest, highest = self._range(name, contrast)
         of = f" of {contrast}" if contrast else ""
-        if not self._seen(name) or (lowest > highest and not extrapolate):
+        if not self._was_trained(name) or (lowest > highest and not extrapolate):
             raise InputError(f"{name}={value}: no training image{of} has one; leave it out")
         everywhere = self._range(name, None)
         if everywhere[0] == everywhere[1] != value:
@@ -194,41 +195,41 @@ class AcquisitionCondition:
             span = f"{lowest:g} to {highest:g}" if lowest < highest else f"{lowest:g}"
             raise InputError(f"{name}={value}: the training images{of} have {span}; stay within, or set extrapolate=true")
 
-    def _seen(self, name: str) -> bool:
+    def _was_trained(self, name: str) -> bool:
         lowest, highest = self._range(name, None)
         return lowest <= highest
 
     def _range(self, name: str, contrast: str | None) -> tuple[float, float]:
-        """Lowest and highest seen, of a contrast or of all."""
+        """Lowest and highest value in training, of a contrast or of all (None)."""
         if name == "slice":
             return 0.0, 1.0
-        assert self.ranges is not None, "learned() comes first"
-        seen = [ranges[name] for own, ranges in self.ranges.items() if name in ranges and contrast in (None, own)]
-        return min((low for low, _ in seen), default=1.0), max((high for _, high in seen), default=0.0)
+        assert self.ranges is not None, "with_ranges_of() comes first"
+        spans = [ranges[name] for owner, ranges in self.ranges.items() if name in ranges and contrast in (None, owner)]
+        return min((low for low, _ in spans), default=1.0), max((high for _, high in spans), default=0.0)
 
 
-def one_hot(what: str, name: str | None, names: Sequence[str]) -> Tensor:
-    """Zero where the name is None. Raises InputError where it is not among ``names``."""
+def one_hot(label: str, name: str | None, names: Sequence[str]) -> Tensor:
+    """One-hot encoding of a name; zero where it is None. Raises InputError where it is not among ``names``."""
     if name is None:
         return torch.zeros(len(names))
     if name not in names:
-        raise InputError(f"{what}={name}: unknown to this model; it has {', '.join(names)}")
+        raise InputError(f"{label}={name}: unknown to this model; it has {', '.join(names)}")
     return torch.eye(len(names))[names.index(name)]
 
 
-def parameters(volume: Volume) -> dict[str, float]:
-    """The numbers that a header gives, where they mean something."""
-    about = volume.header
-    if about is None:
+def header_parameters(volume: Volume) -> dict[str, float]:
+    """The parameters that a volume's header gives; without placeholders."""
+    header = volume.header
+    if header is None:
         return {}
-    said = {"tr": about.tr, "te": about.te, "ti": about.ti, "flip": about.flip, "field": about.field_t}
+    values = {"tr": header.tr, "te": header.te, "ti": header.ti, "flip": header.flip, "field": header.field_t}
     if volume.acquisition not in INVERTED:
-        said["ti"] = None
-    return {name: value for name, value in said.items() if value}
+        values["ti"] = None
+    return {name: value for name, value in values.items() if value}
 
 
-def described(volume: Volume) -> dict[str, Any]:
-    """All that is known of a volume but its contrast. Whether T2 and FLAIR were taken after an agent, nobody says."""
+def volume_metadata(volume: Volume) -> dict[str, Any]:
+    """Parameters, contrast agent and sequence of a volume. FastMRI does not record whether T2 and FLAIR were with an agent."""
     agent = {"AXT1POST": "with", "AXT1": "without", "AXT1PRE": "without"}.get(volume.acquisition)
     sequence = volume.header.sequence if volume.header and volume.header.sequence in SEQUENCES else None
-    return parameters(volume) | {"agent": agent, "sequence": sequence}
+    return header_parameters(volume) | {"agent": agent, "sequence": sequence}

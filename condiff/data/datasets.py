@@ -1,59 +1,60 @@
-"""Data sets: the slices of some volumes, ready on the disk, with what is known of each."""
+"""Data sets: slices of prepared volumes, each with its condition."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from condiff.data.cache import Stack
+from condiff.data.cache import CachedVolume
 from condiff.data.volume import Volume
 
 
 class Sample(NamedTuple):
-    """An image [C, H, W] and what is known of it [D]; in a batch [B, C, H, W] and [B, D]."""
+    """An image [C, H, W] and its condition [D]; in a batch [B, C, H, W] and [B, D]."""
 
     image: Tensor
     cond: Tensor
 
 
-class Slices(Dataset[Sample]):
-    """The slices of some volumes, ready on the disk, one read at a time.
+class SliceDataset(Dataset[Sample]):
+    """Slices of prepared volumes; an image is read from the disk when it is asked for.
 
     Args:
-        stacks: the volumes' images.
-        chosen: which slices of each.
-        cond: [N, D].
+        stacks: the images of each volume.
+        slice_ranges: which slices of each volume belong to the set.
+        cond: conditions [N, D].
 
     Attributes:
-        volume, slice: [N], index into ``volumes`` and into the volume of each.
+        volume_index, slice_index: [N], of each item: its place in ``volumes``, and its slice of that volume.
     """
 
-    def __init__(self, volumes: list[Volume], stacks: list[Stack], chosen: list[range], cond: Tensor):
-        self.volumes, self.stacks, self.chosen, self.cond = volumes, stacks, chosen, cond
-        self.volume = torch.tensor([i for i, some in enumerate(chosen) for _ in some], dtype=torch.long)
-        self.slice = torch.tensor([j for some in chosen for j in some], dtype=torch.long)
+    def __init__(self, volumes: Sequence[Volume], stacks: Sequence[CachedVolume], slice_ranges: Sequence[range], cond: Tensor):
+        self.volumes, self.stacks, self.slice_ranges, self.cond = list(volumes), list(stacks), list(slice_ranges), cond
+        items = [(volume, index) for volume, indices in enumerate(slice_ranges) for index in indices]
+        self.volume_index, self.slice_index = torch.tensor(items, dtype=torch.long).reshape(-1, 2).unbind(dim=1)
 
     def __len__(self) -> int:
-        return len(self.volume)
+        return len(self.volume_index)
 
     def __getitem__(self, index: int) -> Sample:
-        return Sample(self.stacks[self.volume[index]][int(self.slice[index])], self.cond[index])
+        return Sample(self.stacks[self.volume_index[index]][int(self.slice_index[index])], self.cond[index])
 
     @property
     def contrasts(self) -> list[str]:
-        """Of every slice."""
-        return [self.volumes[index].contrast for index in self.volume.tolist()]
+        """The contrast of each slice."""
+        return [self.volumes[index].contrast for index in self.volume_index.tolist()]
 
-    def images(self, chosen: Tensor | None = None) -> Tensor:
-        """Those images, or all, [n, C, H, W]."""
-        indices = range(len(self)) if chosen is None else chosen.tolist()
-        if not len(indices):
+    def images(self, indices: Tensor | None = None) -> Tensor:
+        """The images at ``indices`` [n], or all, [n, C, H, W]."""
+        places = range(len(self)) if indices is None else indices.tolist()
+        if not len(places):
             return torch.empty(0, *(self.stacks[0].shape[1:] if self.stacks else ()))
-        return torch.stack([self[index].image for index in indices])
+        return torch.stack([self[index].image for index in places])
 
-    def examples(self, contrast: str | None, n: int) -> Tensor:
+    def spread_examples(self, contrast: str | None, n: int) -> Tensor:
         """At most n images of a contrast (None: of any), spread evenly over the set, [n, C, H, W]."""
-        mine = torch.tensor([contrast in (None, volume.contrast) for volume in self.volumes], dtype=torch.bool)
-        there = mine[self.volume].nonzero()[:, 0] if len(self) else torch.empty(0)
-        return self.images(there[torch.linspace(0, len(there) - 1, min(n, len(there))).round().long()])
+        of_contrast = torch.tensor([contrast in (None, volume.contrast) for volume in self.volumes], dtype=torch.bool)
+        indices = of_contrast[self.volume_index].nonzero()[:, 0] if len(self) else torch.empty(0)
+        return self.images(indices[torch.linspace(0, len(indices) - 1, min(n, len(indices))).round().long()])

@@ -1,4 +1,4 @@
-"""What a file gives of an acquisition, whatever its format, and the sizes that an image of a head can have."""
+"""The header: acquisition parameters of a file, whatever its format; and the sizes that an image of a head can have."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,16 @@ FOV_MM = 20.0, 1000.0  # of the image; a readout may cover twice that
 
 @dataclass(frozen=True)
 class Header:
-    """What is used of it; what a header does not give is None, or empty.
+    """Acquisition parameters; those that the file does not give are None or empty.
 
     Attributes:
-        matrix, fov_mm: encoded, (readout, phase encode): the pixel of the uncropped image.
-        recon_fov_mm: of the image, in the same order.
-        columns: [first, last) of the phase encodes that were measured; beyond them k-space is padded with zeros. (0, 0)
-            where the header does not give them.
+        matrix, fov_mm: of the encoded space, (readout, phase encode); they give the pixel size.
+        recon_fov_mm: field of view of the image, in the same order.
+        columns: [first, last) of the phase encodes that were measured; k-space is padded with zeros beyond them. (0, 0)
+            where the file does not give them.
         measurement: the measurement's identifier.
         field_t: field strength, T.
-        tr, te, ti: ms; flip: degrees. Several values of one: the first.
+        tr, te, ti: ms; flip: degrees. Of several values the first.
         sequence: type of the sequence, TurboSpinEcho or Flash in fastMRI.
     """
 

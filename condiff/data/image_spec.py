@@ -1,4 +1,4 @@
-"""What an image is to a model: made of which data, in which units, on which grid, and how its condition is laid out."""
+"""ImageSpec: the units and the grid of an image, how it is made from data, and the layout of its condition."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,20 +9,19 @@ from torch import Tensor
 from condiff.data.conditioning import Conditioning
 from condiff.data.transforms import Transform
 
-Read = Callable[
-    [Path], tuple[Tensor, tuple[float, float]]
-]  # path -> slices or k-space, and the size of its pixels or field of view
+# path -> slices or k-space, and the size of its pixels or its field of view in mm
+Read = Callable[[Path], tuple[Tensor, tuple[float, float]]]
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """All that sampling needs to know of images. A checkpoint describes it, and the data module makes images of it.
+    """What an image is. Checkpoints store it, the data module makes images of it, and sampling needs nothing else of the data.
 
     Attributes:
-        read: from a file to what ``transform`` takes.
-        transform: to images [C, H, W], and back to magnitudes.
+        read: reads from a file what ``transform`` takes.
+        transform: makes images [C, H, W] of it, and turns them back into magnitudes.
         conditioning: the layout of the condition [D], with the ranges of the training set.
-        merge: acquisition -> the contrast it counts as; others keep their name.
+        merge: acquisition -> the contrast it counts as; the rest keep their names.
     """
 
     read: Read
@@ -37,7 +36,7 @@ class ImageSpec:
 
     @property
     def contrasts(self) -> tuple[str, ...]:
-        """Those that can be asked for."""
+        """The contrasts that the model can generate."""
         return self.conditioning.contrasts
 
     def contrast_of(self, acquisition: str) -> str:

@@ -1,4 +1,4 @@
-"""Coil maps of the user's own, from a file."""
+"""Coil maps that the user supplies in a file."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condiff.data.fastmri.acquired import Acquired
+from condiff.data.fastmri.raw_scan import RawScan
 from condiff.errors import DataFault, InputError
 from condiff.files import hdf5
 
@@ -17,7 +17,7 @@ def read(path: Path) -> Tensor:
     """Coil maps, complex64 [K, H, W] or [S, K, H, W].
 
     Raises:
-        InputError: no such file, another kind of file, or numbers of another kind or shape.
+        InputError: no such file, another kind of file, or values of another type or shape.
     """
     if not path.is_file():
         raise InputError(f"maps={path}: no such file; {KINDS}")
@@ -30,13 +30,13 @@ def read(path: Path) -> Tensor:
     return torch.from_numpy(values.astype(np.complex64))
 
 
-def of_good_slices(maps: Tensor, acquired: Acquired) -> Tensor:
-    """Maps [S, K, H, W] of the good slices of a scan. Raises InputError for maps of another number of slices."""
+def of_valid_slices(maps: Tensor, scan: RawScan) -> Tensor:
+    """Maps [S, K, H, W] of the valid slices of a scan. Raises InputError for maps of another number of slices."""
     if maps.ndim == 3:
-        return maps.expand(len(acquired.good), *maps.shape)
-    if len(maps) != acquired.volume.slices:
-        raise InputError(f"maps: of {len(maps)} slices, the scan has {acquired.volume.slices}; {KINDS}")
-    return maps[acquired.good]
+        return maps.expand(len(scan.valid_slices), *maps.shape)
+    if len(maps) != scan.volume.slices:
+        raise InputError(f"maps: of {len(maps)} slices, the scan has {scan.volume.slices}; {KINDS}")
+    return maps[scan.valid_slices]
 
 
 def _from_hdf5(path: Path) -> np.ndarray:

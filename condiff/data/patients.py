@@ -1,8 +1,8 @@
-"""What a checkpoint records of patients: fingerprints, which show whether a given patient was trained on, and hide the
-identifiers of those that were.
+"""The record of patients in a checkpoint: fingerprints, which show whether a given patient was trained on without revealing
+the identifiers of the others.
 
-Each is scrypt of the identifier under a salt that is drawn for every run (Percival & Josefsson 2016, RFC 7914). To try one
-identifier takes 16 MB and tens of milliseconds, so short ones can still be found by trying all of them, slowly.
+Each is scrypt of the identifier under a salt that is drawn for every run (Percival & Josefsson 2016, RFC 7914). Trying one
+identifier takes 16 MB and tens of milliseconds, so short identifiers can still be found, slowly, by trying all of them.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from condiff.data.workers import cores
+from condiff.data.workers import available_cpus
 
 STAGES = 8  # models that a model learned from: an autoencoder, a teacher
 COST = 2**14  # scrypt's N, with r = 8: 16 MB
@@ -35,24 +35,24 @@ class Fingerprints:
 
     @classmethod
     def of(cls, patients: Iterable[str]) -> "Fingerprints":
-        """Those of some patients, under a new salt."""
+        """Fingerprints of some patients, under a new salt."""
         return cls.unsalted(map(_digest, patients)).salted()
 
     @classmethod
     def unsalted(cls, hashes: Iterable[str]) -> "Fingerprints":
-        """Those of a version that had no salt."""
+        """Fingerprints of a version that had no salt."""
         return cls("", 0, frozenset(map(str, hashes)))
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> "Fingerprints":
         """The inverse of `state`. Raises KeyError, TypeError or ValueError for anything else."""
         salt, cost, hashes = state["salt"], state["cost"], frozenset(state["hashes"])
-        if cost not in (COST, 2**14) or len(bytes.fromhex(salt)) != BYTES or not all(isinstance(one, str) for one in hashes):
+        if cost not in (COST, 2**14) or len(bytes.fromhex(salt)) != BYTES or not all(isinstance(value, str) for value in hashes):
             raise ValueError("not fingerprints")
         return cls(salt, cost, hashes)
 
     def salted(self) -> "Fingerprints":
-        """The same patients under a new salt, where there was none."""
+        """The same patients under a new salt if there was none."""
         if self.salt:
             return self
         salt, cost = secrets.token_hex(BYTES), COST
@@ -60,17 +60,17 @@ class Fingerprints:
 
     def state(self) -> dict[str, Any]:
         """As plain values, salted."""
-        own = self.salted()
-        return {"salt": own.salt, "cost": own.cost, "hashes": sorted(own.hashes)}
+        salted = self.salted()
+        return {"salt": salted.salt, "cost": salted.cost, "hashes": sorted(salted.hashes)}
 
     def known(self, patients: Iterable[str]) -> set[str]:
-        """Those of some patients that are in it."""
+        """The patients, among those given, whose fingerprints are here."""
         digests = {patient: _digest(patient) for patient in patients}
-        hashes = _scrypt({*digests.values()}, self.salt, self.cost) if self.salt else {one: one for one in digests.values()}
-        return {patient for patient, one in digests.items() if hashes[one] in self.hashes}
+        hashes = _scrypt({*digests.values()}, self.salt, self.cost) if self.salt else {each: each for each in digests.values()}
+        return {patient for patient, digest in digests.items() if hashes[digest] in self.hashes}
 
     def within(self, patients: Iterable[str]) -> bool:
-        """Whether all that are in it are among some patients."""
+        """Whether all fingerprints here belong to the given patients."""
         return len(self.known(patients)) == len(self.hashes)
 
 
@@ -111,8 +111,8 @@ def _digest(patient: str) -> str:
 
 
 def _scrypt(digests: Collection[str], salt: str, cost: int) -> dict[str, str]:
-    with ThreadPoolExecutor(len(cores())) as pool:  # scrypt lets other threads run
-        return dict(zip(digests, pool.map(lambda one: _scrypt_one(one, salt, cost), digests), strict=True))
+    with ThreadPoolExecutor(len(available_cpus())) as pool:  # scrypt lets other threads run
+        return dict(zip(digests, pool.map(lambda digest: _scrypt_one(digest, salt, cost), digests), strict=True))
 
 
 @lru_cache(maxsize=100_000)

@@ -1,4 +1,4 @@
-"""Which volumes of an index are wanted, under which name, and which of their slices."""
+"""Selection of volumes and of their slices, and the contrast that each acquisition counts as."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,10 +11,10 @@ from condiff.errors import InputError
 @dataclass(frozen=True)
 class Selection:
     """Args:
-    merge: acquisition -> the contrast it counts as; others keep their name.
+    merge: acquisition -> the contrast it counts as; the rest keep their names.
     field_t: lowest and highest field strength, T.
     coils: fewest and most.
-    slices: share of a volume's slices, from the skull's base to the vertex, where those to use begin and end.
+    slices: first and last slice to use, as shares of the volume from the skull's base (0) to the vertex (1).
     """
 
     merge: Mapping[str, str] | None = None
@@ -32,21 +32,21 @@ class Selection:
 
     def __call__(self, volumes: Iterable[Volume]) -> list[Volume]:
         merge = self.merge or {}
-        return [replace(v, contrast=merge.get(v.acquisition, v.contrast)) for v in volumes if self._wanted(v)]
+        return [replace(v, contrast=merge.get(v.acquisition, v.contrast)) for v in volumes if self._fits(v)]
 
-    def of(self, count: int) -> range:
-        """The slices to use of so many; at least one."""
+    def slice_range(self, count: int) -> range:
+        """The slices to use of a volume of ``count`` slices; at least one."""
         first = min(round(self.slices[0] * count), count - 1)
         return range(first, max(round(self.slices[1] * count), first + 1))
 
-    def _wanted(self, volume: Volume) -> bool:
-        about = volume.header
-        strength = about.field_t if about and about.field_t is not None else self.field_t[0]  # unknown is not refused
+    def _fits(self, volume: Volume) -> bool:
+        header = volume.header
+        strength = header.field_t if header and header.field_t is not None else self.field_t[0]  # unknown is not refused
         return self.field_t[0] <= strength <= self.field_t[1] and self.coils[0] <= volume.coils <= self.coils[1]
 
 
-def sharded(volumes: Sequence[Volume], shard: str) -> Sequence[Volume]:
-    """Those of the k-th shard of n, ``k/n``. Raises InputError where that is none."""
+def take_shard(volumes: Sequence[Volume], shard: str) -> Sequence[Volume]:
+    """The volumes of the k-th shard of n, ``k/n``. Raises InputError for an invalid shard."""
     k, _, n = shard.partition("/")
     if not (k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n)):
         raise InputError(f"data.shard={shard}: give k/n with k from 1 to n, say 3/16")

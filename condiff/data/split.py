@@ -1,4 +1,4 @@
-"""Splitting by patient: nobody is seen in training and in validation."""
+"""Splits by patient: the volumes of a patient are all in one split."""
 
 import csv
 import hashlib
@@ -14,7 +14,7 @@ from condiff.errors import InputError
 
 @dataclass
 class Split:
-    """Volumes to train on, to validate on and to test on; no patient in two of them."""
+    """The volumes to train, validate and test on; no patient is in two of them."""
 
     train: list[Volume] = field(default_factory=list)
     val: list[Volume] = field(default_factory=list)
@@ -25,7 +25,7 @@ class Split:
         return self.train + self.val + self.test
 
     def save(self, path: Path) -> None:
-        """Write which file is in which split, as CSV: file, contrast, split. It names files, so it stays on this disk."""
+        """Write a CSV of file, contrast and split. It holds the names of files, so it is never uploaded."""
         with path.open("w", newline="", errors="surrogateescape") as file:
             rows = csv.writer(file)
             rows.writerow(["file", "contrast", "split"])
@@ -34,88 +34,93 @@ class Split:
 
 
 def split_by_patient(volumes: Iterable[Volume], contrasts: Sequence[str], train: int | None, held_out: int, seed: int) -> Split:
-    """``train`` volumes of each contrast to train on (None: all but those held out), up to ``held_out`` of each to validate and
-    to test on; with None also at most a third of each, so that a rare contrast is trained on.
+    """A split by patient.
 
     Patients are drawn in an order that depends on ``seed`` and their identifiers alone. Volumes that lie in one of the
-    dataset's own folders keep to it: those of multicoil_val are validated and, where there is no test folder, tested on.
+    dataset's own folders keep to it: those of multicoil_val are validated on and, where there is no test folder, tested on.
     The test split may be empty; the other two may not.
 
+    Args:
+        train: volumes of each contrast to train on; None: all but the held-out ones.
+        held_out: at most this many volumes of each contrast to validate on, and as many to test on. Where ``train`` is None,
+            also at most a third of each, so that a rare contrast is trained on.
+
     Raises:
-        InputError: too few volumes of a contrast, or nobody left to validate on.
+        InputError: too few volumes of a contrast, or no patient left to validate on.
     """
-    wanted = _foldered([volume for volume in volumes if volume.contrast in contrasts])
-    found = Counter(volume.contrast for volume in wanted)
-    absent = [contrast for contrast in contrasts if not found[contrast]]
+    candidates = _respect_official_folders([volume for volume in volumes if volume.contrast in contrasts])
+    counts = Counter(volume.contrast for volume in candidates)
+    absent = [contrast for contrast in contrasts if not counts[contrast]]
     if absent:
-        there = ", ".join(f"{count} {contrast}" for contrast, count in sorted(found.items())) or "none of them"
+        present = ", ".join(f"{count} {contrast}" for contrast, count in sorted(counts.items())) or "none of them"
         raise InputError(
-            f"data.contrasts: no {absent[0]} volume in data.root (there are {there}); leave it out of data.contrasts"
+            f"data.contrasts: no {absent[0]} volume in data.root (there are {present}); leave it out of data.contrasts"
         )
-    result = _draw(wanted, train, held_out, seed)
-    if _complete(result, contrasts, train):
-        return result
-    low, high = 0, (train or max(found.values())) - 1  # as many as could be trained on, by bisection
+    split = _assign_patients(candidates, train, held_out, seed)
+    if _is_complete(split, contrasts, train):
+        return split
+    low, high = 0, (train or max(counts.values())) - 1  # the largest number that works, by bisection
     while low < high:
         middle = (low + high + 1) // 2
-        fits = _complete(_draw(wanted, middle, held_out, seed), contrasts, middle)
+        fits = _is_complete(_assign_patients(candidates, middle, held_out, seed), contrasts, middle)
         low, high = (middle, high) if fits else (low, middle - 1)
-    there = ", ".join(f"{found[contrast]} {contrast}" for contrast in contrasts)
-    patients = len({volume.patient for volume in wanted})
+    present = ", ".join(f"{counts[contrast]} {contrast}" for contrast in contrasts)
+    patients = len({volume.patient for volume in candidates})
     remedy = (
         f"set data.volumes_per_contrast={low}"
         if low
         else "add volumes of other patients, or leave a contrast out of data.contrasts"
     )
     raise InputError(
-        f"data.volumes_per_contrast={'null' if train is None else train}: data.root has {there} of {patients} patients, "
+        f"data.volumes_per_contrast={'null' if train is None else train}: data.root has {present} of {patients} patients, "
         f"and at least one patient must be left to validate on; {remedy}"
     )
 
 
-def _foldered(volumes: list[Volume]) -> list[Volume]:
-    """The dataset's own folders count where there are some to train and some to validate on, not in a part of it."""
+def _respect_official_folders(volumes: list[Volume]) -> list[Volume]:
+    """The volumes; without their official split where the folders do not hold both training and validation volumes."""
     folders = {volume.official for volume in volumes}
     return volumes if {"train", "val"} <= folders else [replace(volume, official="") for volume in volumes]
 
 
-def _draw(volumes: list[Volume], train: int | None, held_out: int, seed: int) -> Split:
-    """Patient by patient: to train on while it is short of a contrast of theirs, else held out, and what nobody needs left out.
+def _assign_patients(volumes: list[Volume], train: int | None, held_out: int, seed: int) -> Split:
+    """Assigns one patient after another: to the training split while it lacks volumes of one of the patient's contrasts, then
+    to the held-out ones. Volumes that no split needs are left out.
 
-    Where all are to be trained on, those held out come first.
+    Where all volumes are to be trained on, the held-out splits are filled first.
     """
     patients: dict[str, list[Volume]] = {}
     for volume in sorted(volumes, key=lambda v: v.path.name):
         patients.setdefault(volume.patient, []).append(volume)
-    tested = any(volume.official == "test" for volume in volumes)
-    found = Counter(volume.contrast for volume in volumes)
-    held = {c: held_out if train is not None else min(held_out, max(n // 3, 1)) for c, n in found.items()}
-    limits: dict[str, dict[str, float]] = {"train": dict.fromkeys(found, train or math.inf), "val": {**held}, "test": {**held}}
-    taken: dict[str, Counter[str]] = {name: Counter() for name in limits}
-    result = Split()
+    has_test_folder = any(volume.official == "test" for volume in volumes)
+    counts = Counter(volume.contrast for volume in volumes)
+    held = {c: held_out if train is not None else min(held_out, max(n // 3, 1)) for c, n in counts.items()}
+    limits: dict[str, dict[str, float]] = {"train": dict.fromkeys(counts, train or math.inf), "val": {**held}, "test": {**held}}
+    filled: dict[str, Counter[str]] = {name: Counter() for name in limits}
+    split = Split()
     for patient in sorted(patients, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).hexdigest()):
         own = patients[patient]
-        order = sorted(["val", "test"], key=lambda name: len(getattr(result, name)))  # stable: validation goes first
+        order = sorted(["val", "test"], key=lambda name: len(getattr(split, name)))  # stable: validation goes first
         for name in [*order, "train"] if train is None else ["train", *order]:
-            needed = [volume for volume in own if taken[name][volume.contrast] < limits[name][volume.contrast]]
-            if needed and name in _allowed({volume.official for volume in own}, tested):
+            needed = [volume for volume in own if filled[name][volume.contrast] < limits[name][volume.contrast]]
+            if needed and name in _allowed_splits({volume.official for volume in own}, has_test_folder):
                 for volume in own:  # one after the other: two of a contrast may be one too many
-                    if taken[name][volume.contrast] < limits[name][volume.contrast]:
-                        getattr(result, name).append(volume)
-                        taken[name][volume.contrast] += 1
+                    if filled[name][volume.contrast] < limits[name][volume.contrast]:
+                        getattr(split, name).append(volume)
+                        filled[name][volume.contrast] += 1
                 break
-    return result
+    return split
 
 
-def _allowed(folders: set[str], tested: bool) -> set[str]:
-    """Where a patient may go who lies in these of the dataset's folders; who lies in several is of those to train on."""
+def _allowed_splits(folders: set[str], has_test_folder: bool) -> set[str]:
+    """The splits allowed for a patient with volumes in these official folders; training comes first where there are several."""
     if "train" in folders:
         return {"train"}
     if "val" in folders:
-        return {"val"} if tested else {"val", "test"}
+        return {"val"} if has_test_folder else {"val", "test"}
     return {"test"} if "test" in folders else {"train", "val", "test"}
 
 
-def _complete(result: Split, contrasts: Sequence[str], train: int | None) -> bool:
-    counts = Counter(volume.contrast for volume in result.train)
-    return bool(result.val) and all(counts[contrast] == train if train else counts[contrast] for contrast in contrasts)
+def _is_complete(split: Split, contrasts: Sequence[str], train: int | None) -> bool:
+    counts = Counter(volume.contrast for volume in split.train)
+    return bool(split.val) and all(counts[contrast] == train if train else counts[contrast] for contrast in contrasts)

@@ -1,4 +1,4 @@
-"""What the training images say about the noise to learn at: the numbers EDM's users have to guess."""
+"""Statistics of the training images that suggest the noise levels of the training, which users of EDM otherwise guess."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ NEGLIGIBLE = 0.01  # share of the images' deviation
 
 @dataclass(frozen=True)
 class Statistics:
-    """Measured on training images, in the network's units.
+    """Statistics in the network's units.
 
     Attributes:
-        sigma_data: root mean square; with it EDM's inputs and targets are of unit size (Karras et al. 2022, eq. 7).
-        log_sigma_mean, log_sigma_std: of the noise levels worth learning at, P_mean and P_std there.
+        sigma_data: root mean square; EDM scales its inputs and targets by it to unit size (Karras et al. 2022, eq. 7).
+        log_sigma_mean, log_sigma_std: P_mean and P_std of the noise levels to train at, as suggested by `measure`.
         sigma_max: largest distance between two images (Song & Ermon 2020, technique 1): noise of that size
             hides which of them it was added to.
     """
@@ -28,13 +28,13 @@ class Statistics:
 def measure(images: Tensor) -> Statistics:
     """Statistics of images [N, C, H, W].
 
-    The levels worth learning at are those where a denoiser can do better than nothing. Here it is the best
-    linear one, Wiener's filter for the mean power spectrum of the images: over log sigma, what it gains of
-    EDM's loss is a hump, whose mean and standard deviation are given.
+    The noise levels to train at are those where a denoiser reduces EDM's loss. The denoiser here is the best linear one, the
+    Wiener filter for the mean power spectrum of the images. Its gain as a function of log sigma has one maximum; the mean and the
+    standard deviation of that curve are returned.
     """
     deviation = images - images.mean(dim=0)
     power = torch.fft.fft2(deviation, norm="ortho").abs().square().mean(dim=0).flatten()
-    power = power[power > NEGLIGIBLE**2 * power.mean()]  # of zero-filled k-space only what was measured
+    power = power[power > NEGLIGIBLE**2 * power.mean()]  # leaves out zero-filled k-space
     data = power.mean()
     log_sigma = data.sqrt().log() + torch.linspace(-10, 10, 401)
     noise = (2 * log_sigma).exp()

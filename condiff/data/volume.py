@@ -1,4 +1,4 @@
-"""A volume: the record of one scan on disk, whatever its format. Readers make it."""
+"""A volume: the record of one scan on disk, whatever its format."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,16 +8,16 @@ from condiff.data.header import Header
 
 @dataclass(frozen=True)
 class Volume:
-    """One file: where it is, what it holds, which patient's it is, and what its header gives of the acquisition.
+    """A file: its path, shape, patient and header. Readers make it.
 
     Attributes:
-        acquisition: as the file has it; ``contrast`` may be that or what it was merged into.
+        acquisition: as the file gives it; ``contrast`` is that, or the contrast it counts as.
         official: the split whose folder it lies in (train, val or test), if any.
-        slices, coils, rows, cols: shape of the k-space; without any, coils is 0 and the rest is of the image.
+        slices, coils, rows, cols: shape of the k-space; without k-space the shape of the image, and coils is 0.
         norm: of the stored reconstruction; with ``measurement`` it identifies copies of a file.
         digest: `hdf5.digest` of the file's content.
-        size, mtime_ns, ctime_ns: of the file, to see that it has changed.
-        header: None where nothing could be read.
+        size, mtime_ns, ctime_ns: of the file; they show whether it has changed.
+        header: None where it could not be read.
     """
 
     path: Path

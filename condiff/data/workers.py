@@ -1,4 +1,4 @@
-"""A function applied to many things by several processes, or by this one."""
+"""A pool of processes that maps a function over many items."""
 
 import os
 import threading
@@ -16,14 +16,14 @@ from condiff.errors import InputError
 Run = Callable[[Callable, Iterable], Iterator]
 
 
-def cores() -> list[int]:
-    """Those this process may use."""
+def available_cpus() -> list[int]:
+    """The numbers of the CPUs that this process may use."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 @contextmanager
-def workers_for(workers: int) -> Iterator[Run]:
-    """``map``, over so many processes of one thread each; with fewer than two, in this one.
+def worker_pool(workers: int) -> Iterator[Run]:
+    """Gives ``map`` over ``workers`` processes of one thread each; with fewer than two, this process's own ``map``.
 
     Raises:
         InputError: a process was killed, as systems do when memory is short.
@@ -36,7 +36,7 @@ def workers_for(workers: int) -> Iterator[Run]:
             yield pool.map
         except BrokenProcessPool:
             raise InputError(
-                f"data.workers={workers}: a process was killed, probably for want of memory; set fewer, data.workers=N"
+                f"data.workers={workers}: a process was killed, probably because memory is short; set fewer, data.workers=N"
             ) from None
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -44,7 +44,7 @@ def workers_for(workers: int) -> Iterator[Run]:
 
 
 def _begin() -> None:
-    """One thread, and an end when the process that started this one is gone, however it went."""
+    """Use one thread, and end when the process that started this one is gone, for whatever reason."""
     torch.set_num_threads(1)
     parent = parent_process()
     assert parent is not None

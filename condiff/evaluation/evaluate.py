@@ -35,7 +35,7 @@ from condiff.evaluation.metrics import (
 )
 from condiff.evaluation.resampling import Measure, Scores, compare, cuts
 from condiff.evaluation.sets import Images, Sets
-from condiff.progress import tracked
+from condiff.progress import track
 
 CUTS = 40
 FEWEST = 2  # held-out patients of a contrast: one to compare with the other
@@ -71,7 +71,7 @@ def evaluate(sets: Sets, cache: Path, audited: bool = True) -> EvaluationResult:
     check(sets)
     measures = training_free_metrics(sets) + all_metrics(sets, cache)
     scores, compared = {}, {}
-    for name, contrast in tracked(sets.rows.items(), "Comparing", len(sets.rows)):
+    for name, contrast in track(sets.rows.items(), "Comparing", len(sets.rows)):
         scores[name], compared[name] = score(measures, sets, contrast, CUTS)
     copies = {name: search(nearest, sets) for name, nearest in spaces(sets.training)} if audited else {}
     rows = {name: sets.samples.of(contrast) for name, contrast in sets.rows.items()}

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from condiff.progress import tracked
+from condiff.progress import track
 
 T = TypeVar("T")
 SIDE = 64  # classifiers look at images of at most this many pixels a side
@@ -92,7 +92,7 @@ def fit(pixels: Tensor, labels: Tensor, classes: int, title: str, side: int = SI
         optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
         rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, STEPS)
         chance = 1 / torch.bincount(labels, minlength=classes)[labels]
-        for _ in tracked(range(STEPS), title, STEPS):
+        for _ in track(range(STEPS), title, STEPS):
             chosen = torch.multinomial(chance, BATCH, replacement=True)
             loss = F.cross_entropy(net(_varied(pixels[chosen])), labels[chosen])
             optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and one clear line where they cannot."""
+"""Atomic writes: a file appears whole or not at all, with one clear line of error where that fails."""
 
 import errno
 import io
@@ -17,19 +17,19 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def cache_folder() -> Path:
-    """Where prepared data are kept: CONDIFF_CACHE, or condiff in XDG_CACHE_HOME, or ~/.cache/condiff."""
+    """The default folder of prepared data: CONDIFF_CACHE, or condiff in XDG_CACHE_HOME, or ~/.cache/condiff."""
     caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.environ.get("CONDIFF_CACHE") or f"{caches}/condiff").expanduser()
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes its name when it is complete."""
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Gives a file to write, which takes its name when it is complete."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", suffix=".part", delete=False) as file:
         try:
             yield file  # type: ignore[misc]
             file.close()
-            os.chmod(file.name, 0o666 & ~_umask())  # temporary files are for their maker alone
+            os.chmod(file.name, 0o666 & ~_umask())  # a temporary file is readable by its owner alone
             os.replace(file.name, path)
         except BaseException:
             with suppress(FileNotFoundError):
@@ -38,17 +38,17 @@ def whole(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def whole_hdf5(path: Path) -> Iterator[h5py.File]:
-    """As `whole`, an HDF5 file. It is made in memory, for HDF5 itself does not survive a full disk."""
+def atomic_write_hdf5(path: Path) -> Iterator[h5py.File]:
+    """As `atomic_write`, for an HDF5 file. It is made in memory, because HDF5 itself does not survive a full disk."""
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         yield file
-    with whole(path) as stream:
+    with atomic_write(path) as stream:
         stream.write(content.getbuffer())
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def friendly_disk_errors(folder: Path) -> Iterator[None]:
     """Raises InputError where the folder cannot be written, or the disk is full."""
     try:
         yield
@@ -58,10 +58,10 @@ def writing(folder: Path) -> Iterator[None]:
         raise InputError(f"data.cache: cannot write to {folder} ({error}); {remedy}, or choose another, data.cache=DIR") from None
 
 
-def demand_no_way_out(folder: Path, run: Path) -> None:
-    """Raise InputError where something in a folder of a run is a link out of the run, or a FIFO or a device.
+def check_links_stay_inside(folder: Path, run: Path) -> None:
+    """Raise InputError where a folder of a run holds a link out of the run, a FIFO or a device.
 
-    A run from elsewhere may bring links to anywhere along, and what is written to them is written there.
+    A run that was copied from elsewhere may hold links to any place, and writing to a link writes to that place.
     """
     run = run.resolve()
     for path in (folder, *folder.rglob("*")):

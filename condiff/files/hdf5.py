@@ -1,7 +1,7 @@
-"""HDF5 files that anyone may have written: nothing outside the file is opened, nothing is read before its size is known.
+"""Safe reading of HDF5 files from any source: nothing outside the file is opened, and sizes are checked before reading.
 
-HDF5 lets a dataset be a link to another file, a view of other datasets (of itself, too, which crashes the library), or bytes of
-any file of this machine; a header of a kilobyte may declare terabytes. So links, types and sizes are looked at first.
+In HDF5 a dataset may be a link to another file, a view of other datasets (of itself too, which crashes the library), or bytes of
+any file of this machine; a header of a kilobyte may declare terabytes. So links, types and sizes are checked first.
 """
 
 import hashlib
@@ -17,14 +17,14 @@ import numpy as np
 
 from condiff.errors import DataFault
 
-UNREADABLE = "cannot be read"  # in the reason, where another try may go better
-MOST = 16 * 2**30  # bytes of a dataset; fastMRI's largest has one GiB
-SMALL = 64 * 2**20  # bytes that may be declared whatever is stored
+UNREADABLE = "cannot be read"  # part of the reason where another try may succeed
+LARGEST = 16 * 2**30  # bytes of a dataset; fastMRI's largest has one GiB
+SMALL = 64 * 2**20  # bytes that may be declared, however few are stored
 RATIO = 200  # of declared to stored bytes beyond that; compressed images and zero-filled k-space have less than 50
-FEW_CHUNKS, SMALLEST_CHUNK = 10_000, 4096  # so many are read whatever their size; of more each has so many bytes
-MEMORY = 4  # a volume may take one part in so many of this machine's memory, because processing takes a few times its size
+FEW_CHUNKS, SMALLEST_CHUNK = 10_000, 4096  # as many chunks are read whatever their size; of more, each must have as many bytes
+MEMORY_SHARE = 1 / 4  # of this machine's memory, that a volume may take; processing needs a few times its size
 LONGEST = 1024  # characters of an attribute
-BLOCK, BLOCKS = 2**16, 8  # of a digest
+BLOCK, BLOCKS = 2**16, 8  # bytes of a block and number of blocks that a digest covers
 
 
 @contextmanager
@@ -42,36 +42,36 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 
 def holds(file: h5py.File, name: str) -> bool:
-    """Whether there is anything of that name; opens nothing, unlike ``name in file``, which follows links."""
+    """Whether the file has an entry of that name. Opens nothing, unlike ``name in file``, which follows links."""
     with reading():
         return file.id.links.exists(name.encode())
 
 
 def dataset(file: h5py.File, name: str, kinds: str, expected: str) -> h5py.Dataset | None:
-    """A dataset that lies in the file itself; None where there is none.
+    """A dataset that lies in the file itself; None if it is missing.
 
     Args:
-        kinds: codes of NumPy's kinds of types that are allowed.
-        expected: these in words.
+        kinds: allowed kinds of types, as in `numpy.dtype.kind`.
+        expected: these in words, for the error.
 
     Raises:
         DataFault: it is a link, virtual, stored in other files, of another type, compressed by a filter that is not installed, or
-            declared larger than ``MOST`` or than what is stored can be.
+            declares more than ``LARGEST`` bytes, or far more than are stored.
     """
     if not holds(file, name):
         return None
     with reading():
         if file.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
             raise DataFault(f"{name} is a link, and links are not followed; store the data in the file itself")
-        found = file[name]
-        if not isinstance(found, h5py.Dataset):
-            raise DataFault(f"{name} is no dataset but a {type(found).__name__.lower()}")
-        properties = found.id.get_create_plist()
-        if found.is_virtual or properties.get_external_count():
+        stored = file[name]
+        if not isinstance(stored, h5py.Dataset):
+            raise DataFault(f"{name} is no dataset but a {type(stored).__name__.lower()}")
+        properties = stored.id.get_create_plist()
+        if stored.is_virtual or properties.get_external_count():
             raise DataFault(f"{name} is stored in other files, which are not opened; store the data in the file itself")
-        dtype = found.dtype
-        if found.shape is None or dtype.kind not in kinds:
-            raise DataFault(f"{name} is {'empty' if found.shape is None else f'of type {dtype}'}; {expected} expected")
+        dtype = stored.dtype
+        if stored.shape is None or dtype.kind not in kinds:
+            raise DataFault(f"{name} is {'empty' if stored.shape is None else f'of type {dtype}'}; {expected} expected")
         for number in range(properties.get_nfilters()):
             code, _, _, title = properties.get_filter(number)
             if not h5py.h5z.filter_avail(code):
@@ -79,27 +79,27 @@ def dataset(file: h5py.File, name: str, kinds: str, expected: str) -> h5py.Datas
                     f"{name} is compressed by the filter {code} ({title.decode(errors='replace')}), which is not installed; "
                     "rewrite it, h5repack -f GZIP=4 OLD NEW"
                 )
-        _check_size(file, found, name)
-    return found
+        _check_size(file, stored, name)
+    return stored
 
 
-def array(found: h5py.Dataset, index: object = ()) -> np.ndarray:
-    """Values of a dataset. Raises DataFault where they cannot be read."""
+def array(stored: h5py.Dataset, index: object = ()) -> np.ndarray:
+    """The values of a dataset. Raises DataFault where they cannot be read."""
     with reading():
-        return np.asarray(found[index])
+        return np.asarray(stored[index])
 
 
-def slices(found: h5py.Dataset) -> Iterator[np.ndarray]:
-    """Along the first axis, one after another; what is compressed together is read once."""
-    step = found.chunks[0] if found.chunks else 1
-    for begin in range(0, len(found), step):
-        yield from array(found, slice(begin, begin + step))
+def slices(stored: h5py.Dataset) -> Iterator[np.ndarray]:
+    """The slices along the first axis, one after another; each compressed chunk is read once."""
+    step = stored.chunks[0] if stored.chunks else 1
+    for begin in range(0, len(stored), step):
+        yield from array(stored, slice(begin, begin + step))
 
 
 def check_memory(nbytes: int) -> None:
-    """Raises DataFault where so many bytes are too much for this machine."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else MEMORY * MOST
-    if nbytes > memory / MEMORY:
+    """Raise DataFault where an array of ``nbytes`` is too large for this machine's memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else LARGEST / MEMORY_SHARE
+    if nbytes > memory * MEMORY_SHARE:
         raise DataFault(
             f"{UNREADABLE} into memory: its arrays take {nbytes / 2**30:.1f} GiB and processing a few times that, of the "
             f"{memory / 2**30:.0f} GiB here; use a larger machine, or split the volume"
@@ -107,19 +107,19 @@ def check_memory(nbytes: int) -> None:
 
 
 def content(file: h5py.File, name: str, longest: int) -> bytes:
-    """A text as it is stored, be it a string of either kind, an array of one, or an array of bytes.
+    """The bytes of a text, stored as a string of either kind, an array of one, or an array of bytes.
 
     Raises:
         DataFault: as of `dataset`; or it is missing, an array of several, or longer than ``longest``.
     """
-    found = dataset(file, name, "SOui", "a text")
-    if found is None:
+    stored = dataset(file, name, "SOui", "a text")
+    if stored is None:
         raise DataFault(f"lacks {name}")
-    characters = found.dtype.kind in "ui" and found.dtype.itemsize == 1 and found.ndim == 1
-    if not characters and (h5py.check_string_dtype(found.dtype) is None or found.size != 1):
-        raise DataFault(f"{name} is of type {found.dtype} and shape {found.shape}; a text expected")
-    if found.nbytes <= longest:
-        values = array(found)
+    characters = stored.dtype.kind in "ui" and stored.dtype.itemsize == 1 and stored.ndim == 1
+    if not characters and (h5py.check_string_dtype(stored.dtype) is None or stored.size != 1):
+        raise DataFault(f"{name} is of type {stored.dtype} and shape {stored.shape}; a text expected")
+    if stored.nbytes <= longest:
+        values = array(stored)
         text = values.tobytes() if characters else values.item()
         text = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
         if len(text) <= longest:
@@ -128,9 +128,9 @@ def content(file: h5py.File, name: str, longest: int) -> bytes:
 
 
 def attribute(file: h5py.File, name: str, longest: int = LONGEST) -> object:
-    """A text or number among the file's attributes, also out of an array of one; None where it is missing or empty.
+    """An attribute of the file that is one text or number, or an array of one; None where it is missing or empty.
 
-    Bytes that are no UTF-8 become escapes.
+    Invalid UTF-8 becomes escapes.
 
     Raises:
         DataFault: it is neither, or has more than ``longest`` characters.
@@ -150,25 +150,25 @@ def attribute(file: h5py.File, name: str, longest: int = LONGEST) -> object:
         value = file.attrs[name]
     values = np.asarray(value)
     if values.dtype == np.uint8 and values.ndim == 1:
-        one = values.tobytes()
+        content = values.tobytes()
     elif values.size == 1 and values.dtype.kind in "SUOuifb":
-        one = values.item()
+        content = values.item()
     else:
         raise DataFault(f"{name} is an array of shape {values.shape} and type {values.dtype}; one text or number expected")
-    if isinstance(one, str):
-        one = one.encode("utf-8", "surrogateescape")
-    text = one.decode("utf-8", "backslashreplace") if isinstance(one, bytes) else one
+    if isinstance(content, str):
+        content = content.encode("utf-8", "surrogateescape")
+    text = content.decode("utf-8", "backslashreplace") if isinstance(content, bytes) else content
     if isinstance(text, str) and len(text) > longest:
         raise DataFault(f"{name} is longer than {longest} characters")
     return text
 
 
 def digest(path: Path) -> str:
-    """Of what the file holds: of all of it up to half a megabyte, else of blocks spread evenly from its beginning to its end.
+    """A hash of a file's bytes: of all of them up to half a megabyte, else of 8 blocks spread evenly over the file.
 
-    A volume of a gigabyte is known by 8 reads. They are enough to tell two scans apart, for noise is in every block of k-space
-    or images; what changes a file in place within the other blocks alone changes its time as well. Raw bytes and not decoded
-    values, because they include attributes and header.
+    So a volume of a gigabyte takes 8 reads. They tell two scans apart, because every block of k-space or images holds noise. A
+    change in place between the blocks changes the file's time as well. The raw bytes are hashed, not the decoded values, because
+    they include attributes and header.
 
     Raises:
         DataFault: it cannot be read.
@@ -176,16 +176,16 @@ def digest(path: Path) -> str:
     with reading(), path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         whole = size <= BLOCK * BLOCKS
-        found = hashlib.sha256()
+        sha256 = hashlib.sha256()
         for number in range(BLOCKS):
             file.seek(number * BLOCK if whole else number * (size - BLOCK) // (BLOCKS - 1))
-            found.update(file.read(BLOCK))
-    return found.hexdigest()[:32]
+            sha256.update(file.read(BLOCK))
+    return sha256.hexdigest()[:32]
 
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Around calls of HDF5 and the system alone, whose errors of any type are then the file's. Raises DataFault for them."""
+    """Turns any error of the calls inside into DataFault; put only calls of HDF5 and of the system inside."""
     try:
         yield
     except (DataFault, MemoryError):
@@ -194,17 +194,18 @@ def reading() -> Iterator[None]:
         raise DataFault(f"{UNREADABLE} as HDF5 ({error}); copy it again") from None
 
 
-def _check_size(file: h5py.File, found: h5py.Dataset, name: str) -> None:
-    stored, declared = found.id.get_storage_size(), math.prod(found.shape) * found.dtype.itemsize
-    chunk = math.prod(found.chunks or ()) * found.dtype.itemsize
-    size = f"{name} declares {declared / 2**30:.3g} GiB of shape {found.shape}"
-    if max(declared, chunk) > MOST:
-        raise DataFault(f"{size}; at most {MOST / 2**30:.0f} GiB are read")
+def _check_size(file: h5py.File, item: h5py.Dataset, name: str) -> None:
+    """Raise DataFault where a dataset declares more than can be stored or read."""
+    stored, declared = item.id.get_storage_size(), math.prod(item.shape) * item.dtype.itemsize
+    chunk = math.prod(item.chunks or ()) * item.dtype.itemsize
+    size = f"{name} declares {declared / 2**30:.3g} GiB of shape {item.shape}"
+    if max(declared, chunk) > LARGEST:
+        raise DataFault(f"{size}; at most {LARGEST / 2**30:.0f} GiB are read")
     if max(declared, chunk) > max(SMALL, RATIO * stored) or stored > max(file.id.get_filesize(), SMALL):
         raise DataFault(f"{size}, and {stored} bytes are stored, which is no image; copy it again")
     check_memory(chunk)  # is unpacked whole
-    if found.chunks:
-        pieces = math.prod(-(-n // size) for n, size in zip(found.shape, found.chunks, strict=True))
+    if item.chunks:
+        pieces = math.prod(-(-n // size) for n, size in zip(item.shape, item.chunks, strict=True))
         if pieces > max(FEW_CHUNKS, declared // SMALLEST_CHUNK):  # HDF5 takes a kilobyte of memory for each
             raise DataFault(
                 f"{size}, in {pieces} chunks of {chunk} bytes; rewrite it with larger ones, h5repack -l CONTI OLD NEW"

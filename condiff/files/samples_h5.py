@@ -8,13 +8,13 @@ import numpy as np
 from torch import Tensor
 
 from condiff.errors import InputError
-from condiff.files.atomic import whole_hdf5
+from condiff.files.atomic import atomic_write_hdf5
 
 
 def save_h5(path: Path, images: Tensor, contrasts: Sequence[str], seeds: Sequence[int], **attributes) -> None:
     """``images`` [N, C, H, W] float32 as the model made them, with the contrast and the seed of each."""
     try:
-        with whole_hdf5(path) as file:
+        with atomic_write_hdf5(path) as file:
             file["images"] = images.float().numpy()
             file.create_dataset("contrast", data=list(contrasts), dtype=h5py.string_dtype())
             file["seed"] = np.asarray(seeds, dtype=np.int64)

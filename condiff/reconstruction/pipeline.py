@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condiff.data.fastmri.acquired import Acquired
+from condiff.data.fastmri.raw_scan import RawScan
 from condiff.errors import InputError
 from condiff.files import pictures
-from condiff.files.atomic import whole_hdf5
+from condiff.files.atomic import atomic_write_hdf5
 from condiff.linear import recorded_residuals
 from condiff.mri import masks
 from condiff.mri.fourier import center_crop, center_crop_or_pad, fft2c, ifft2c, to_channels, to_complex
@@ -64,35 +64,35 @@ class Scan:
     acceleration: float
     simulate: bool
     seed: int
-    own_maps: Callable[[Acquired], Tensor] | None = None
+    own_maps: Callable[[RawScan], Tensor] | None = None
 
-    def __call__(self, acquired: Acquired, slices: list[int], device: torch.device, typical: Tensor | None = None) -> Scanned:
+    def __call__(self, raw: RawScan, slices: list[int], device: torch.device, typical: Tensor | None = None) -> Scanned:
         """Measure slices of a file, by their numbers in it, undersampled first where it is fully sampled.
 
         Args:
             typical: images [N, H, W] of the prior, as `measure` takes them.
         """
-        sampled, name = acquired.sampled, acquired.volume.path.name
+        sampled, name = raw.sampled, raw.volume.path.name
         generator = torch.Generator().manual_seed(derive_seed("mask", self.seed, name))
-        left, right = acquired.volume.header.columns if acquired.volume.header else (0, sampled.shape[1])
+        left, right = raw.volume.header.columns if raw.volume.header else (0, sampled.shape[1])
         there = torch.zeros_like(sampled)
         there[:, left:right] = True
-        if acquired.full:
+        if raw.full:
             taken = torch.zeros_like(sampled)
             taken[:, left:right] = self.mask((sampled.shape[0], right - left), self.acceleration, generator=generator)
             sampled = sampled & taken
         elif self.simulate:
             raise InputError(f"simulate=true: {name} is not fully sampled, and its image is not known; leave it out")
-        kspace, begin = acquired.kspace.to(device), time.monotonic()
-        margins = None if acquired.margins is None else acquired.margins.to(device)
-        places = [acquired.good.index(index) for index in slices]
-        about = acquired.fov_mm, self.grid, self.maps, self.coils
-        own = None if self.own_maps is None else self.own_maps(acquired)
+        kspace, begin = raw.kspace.to(device), time.monotonic()
+        margins = None if raw.margins is None else raw.margins.to(device)
+        places = [raw.valid_slices.index(index) for index in slices]
+        about = raw.fov_mm, self.grid, self.maps, self.coils
+        own = None if self.own_maps is None else self.own_maps(raw)
         measured = measure(kspace, sampled.to(device), *about, margins, places, typical, own)
         seconds = (time.monotonic() - begin) / len(slices)
         fitted = center_crop_or_pad(there.to(device), (measured.mask.shape[0], measured.mask.shape[1]))
         rates = masks.acceleration(sampled[there]), masks.acceleration(measured.mask[fitted])
-        if not acquired.full:
+        if not raw.full:
             return Scanned(measured, None, rates, seconds, 0.0)
         target = measured.target(kspace[places], self.maps if own is None else None)
         if self.simulate:
@@ -101,7 +101,7 @@ class Scan:
 
 
 def reconstruct(
-    acquired: Acquired,
+    raw: RawScan,
     scan: Scan,
     solver: Solver,
     cond: Tensor | None,
@@ -120,8 +120,8 @@ def reconstruct(
         typical: images [N, H, W] of the prior, which the scale is corrected by.
         about: written beside the numbers.
     """
-    cost, scanned = SamplingCost(), scan(acquired, slices, device, typical)
-    measured, name = scanned.measured, acquired.volume.path.name
+    cost, scanned = SamplingCost(), scan(raw, slices, device, typical)
+    measured, name = scanned.measured, raw.volume.path.name
     failed = [slices[place] for place in measured.failed]
     places = [place for place in range(len(slices)) if place not in measured.failed]
     slices, cond = [slices[place] for place in places], None if cond is None else cond[places]
@@ -132,8 +132,8 @@ def reconstruct(
     measured = measured.to(torch.device("cpu"))
     estimates = {"one": samples[0]} | ({"mean": samples.mean(dim=0)} if len(samples) > 1 else {})
     numbers: dict[str, Any] = {
-        "file": name, "contrast": acquired.volume.contrast, **about, "slices": slices,
-        "bad_slices": [i for i in range(acquired.volume.slices) if i not in acquired.good or i in failed],
+        "file": name, "contrast": raw.volume.contrast, **about, "slices": slices,
+        "bad_slices": [i for i in range(raw.volume.slices) if i not in raw.valid_slices or i in failed],
         "acceleration": scanned.acceleration[0], "acceleration_on_grid": scanned.acceleration[1],
         "calibration": list(measured.calibration), "sigma_y": measured.sigma_y, "scale": measured.scale,
         "samples": len(samples), "data": "simulated" if scan.simulate else "raw",
@@ -156,7 +156,7 @@ def reconstruct(
     out.parent.mkdir(parents=True, exist_ok=True)
     picture(combined, zero_filled, samples, slices, measured.grid.white).save(out.with_suffix(".png"))
     pictures.save_gif(out.with_suffix(".gif"), [pictures.tiles(frame[None] / measured.grid.white) for frame in way.abs()])
-    _write(out, acquired, measured.grid, samples, keep_samples, slices, brightness, numbers)
+    _write(out, raw, measured.grid, samples, keep_samples, slices, brightness, numbers)
     return numbers
 
 
@@ -192,7 +192,7 @@ def picture(truth: Tensor | None, zero_filled: Tensor, samples: Tensor, slices: 
 
 def _write(
     path: Path,
-    acquired: Acquired,
+    raw: RawScan,
     grid: Grid,
     samples: Tensor,
     keep_samples: bool,
@@ -201,14 +201,14 @@ def _write(
     numbers: dict[str, Any],
 ) -> None:
     """`reconstruction` and its deviation on the file's own grid and in its units, the rest on the model's."""
-    every = partial(_whole_volume, acquired.volume.slices, slices)
-    rows, cols = (round(grid.fov_mm / fov * n) for fov, n in zip(acquired.fov_mm, acquired.sampled.shape, strict=True))
+    every = partial(_whole_volume, raw.volume.slices, slices)
+    rows, cols = (round(grid.fov_mm / fov * n) for fov, n in zip(raw.fov_mm, raw.sampled.shape, strict=True))
 
     def own(images: Tensor) -> np.ndarray:
         resampled = ifft2c(center_crop_or_pad(fft2c(images.to(torch.complex64)), (rows, cols)))
-        return every(center_crop(center_crop_or_pad(resampled.abs(), acquired.shape), acquired.shape)).numpy()
+        return every(center_crop(center_crop_or_pad(resampled.abs(), raw.shape), raw.shape)).numpy()
 
-    with whole_hdf5(path) as file:
+    with atomic_write_hdf5(path) as file:
         file["reconstruction"] = own(samples.mean(dim=0) * brightness)
         file["combined"] = every(samples.mean(dim=0)).numpy()
         if len(samples) > 1:
@@ -216,7 +216,7 @@ def _write(
         if keep_samples:
             file["samples"] = torch.stack([every(one) for one in samples]).numpy()
         file.attrs["metrics"] = json.dumps(numbers, allow_nan=False)
-        file.attrs["acquisition"] = acquired.volume.acquisition
+        file.attrs["acquisition"] = raw.volume.acquisition
 
 
 def _whole_volume(count: int, slices: list[int], images: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from condiff.data.fastmri.acquired import Acquired
+from condiff.data.fastmri.raw_scan import RawScan
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.denoiser import Denoise
 from condiff.diffusion.guidance import Guidance, identity, raise_on_nan
@@ -47,7 +47,7 @@ class Prior:
             self._typical[contrast] = self.spec.transform.image(torch.cat(states))
         return self._typical[contrast]
 
-    def condition(self, acquired: Acquired, contrast: str | None, slices: Sequence[int]) -> tuple[str | None, Tensor | None]:
+    def condition(self, scan: RawScan, contrast: str | None, slices: Sequence[int]) -> tuple[str | None, Tensor | None]:
         """The contrast of a file's slices and their condition [S, D]; None for an unconditional prior.
 
         Args:
@@ -62,7 +62,7 @@ class Prior:
             return None, None
         if contrast == ANY:
             return None, self.spec.conditioning.encode(None).expand(len(slices), -1)
-        name = contrast or self.spec.contrast_of(acquired.volume.acquisition)
+        name = contrast or self.spec.contrast_of(scan.volume.acquisition)
         if name not in self.spec.contrasts:
             raise InputError(f"is {name}, and the prior knows {', '.join(self.spec.contrasts)}; set contrast= to one or any")
-        return name, self.spec.conditioning.of(replace(acquired.volume, contrast=name), slices)
+        return name, self.spec.conditioning.encode_slices(replace(scan.volume, contrast=name), slices)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from condiff.files import nifti, pictures, suffix
-from condiff.files.atomic import whole_hdf5
+from condiff.files.atomic import atomic_write_hdf5
 
 DESCRIPTION = "reconstruction (condiff)"
 
@@ -90,7 +90,7 @@ def _save_gif(result: Reconstruction, path: Path) -> None:
 
 
 def _save_h5(result: Reconstruction, path: Path) -> None:
-    with whole_hdf5(path) as file:
+    with atomic_write_hdf5(path) as file:
         for name in ("mean", "std", "samples", "zero_filled"):
             file[name] = getattr(result, name)
         file.attrs["pixel_mm"] = result.pixel_mm

@@ -9,8 +9,8 @@ import lightning as L
 import torch
 
 from condiff.errors import InputError, NotANumber, printable
-from condiff.files.atomic import whole
-from condiff.progress import shown
+from condiff.files.atomic import atomic_write
+from condiff.progress import progress_bar
 from condiff.reconstruction.numbers import numbers_of
 
 POLL_SECONDS = 1.0
@@ -24,7 +24,7 @@ def reconstruct_all(fabric: L.Fabric, targets: Mapping[Path, Path], reconstruct:
         reconstruct: (file, target, share of the work done -> None).
     """
     files, failed = [*targets][fabric.global_rank :: fabric.world_size], {}
-    with shown("Reconstructing", len(files)) as advance:
+    with progress_bar("Reconstructing", len(files)) as advance:
         for index, path in enumerate(files):
             try:
                 if numbers_of(targets[path]) is None:
@@ -47,7 +47,7 @@ def gather(out: Path, rank: int, processes: int, failed: dict[Path, str]) -> dic
 
     By files: processes have unequal work of hours, and a collective operation that waits for the last would time out.
     """
-    with whole(reasons_file(out, rank)) as stream:
+    with atomic_write(reasons_file(out, rank)) as stream:
         stream.write(json.dumps({str(path): reason for path, reason in failed.items()}).encode())
     if rank > 0:
         return failed

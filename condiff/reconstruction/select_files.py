@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from condiff.data.fastmri.reader import label
+from condiff.data.fastmri.reader import read_identity
 from condiff.data.patients import Fingerprints
 from condiff.errors import InputError
 
@@ -38,7 +38,7 @@ def select_files(root: Path, trained_on: Sequence[Fingerprints], volumes: int | 
 
 def held_out(files: Sequence[Path], trained_on: Sequence[Fingerprints], say: Callable[[str], None]) -> list[Path]:
     """The files of patients that a prior was not trained on; those without a ``patient_id`` may be of any, and are left out."""
-    patients = {path: label(path).patient.strip() for path in files}
+    patients = {path: read_identity(path).patient.strip() for path in files}
     known = set().union(*(prints.known(patients.values()) for prints in trained_on))
     reasons = {
         "the model was trained on these patients": sum(patient in known for patient in patients.values()),

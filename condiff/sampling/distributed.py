@@ -8,7 +8,7 @@ from torch import Tensor
 
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.model import DiffusionModel
-from condiff.progress import shown
+from condiff.progress import progress_bar
 from condiff.sampling.batch import Sampling, sample_batch
 from condiff.sampling.requests import SampleRequest
 
@@ -22,7 +22,7 @@ def sample_distributed(
     """
     size = how.batch_size * fabric.world_size
     begins = range(0, len(requests), size)
-    with shown("Sampling", len(begins) * (how.steps + 1)) as tick:
+    with progress_bar("Sampling", len(begins) * (how.steps + 1)) as tick:
         for begin in begins:
             indices = range(begin, min(begin + size, len(requests)))[fabric.global_rank :: fabric.world_size]
             states = sample_batch(model, spec, [requests[index] for index in indices], how, tick) if indices else []

@@ -27,7 +27,7 @@ from condiff.training.diffusion import DiffusionSystem
 
 SIGNAL_LEFT = 0.05  # the linear chain of 1000 steps has 0.006, one of 200 with its betas unrescaled 0.36
 SPARE = 1000  # parameters that are not stored
-SECOND_STAGE = ("autoencoder", "variants")  # fields of model= that are of its data, and not the system's
+SECOND_STAGE = ("autoencoder", "augmented_copies")  # fields of model= that are of its data, and not the system's
 OTHER = (
     "resume={ckpt}: is damaged, or of another network, optimizer or data than asked for ({reason}); leave out what differs from "
     "its run, or begin a new run with its weights, init={ckpt}"
@@ -93,8 +93,8 @@ def latent_diffusion(
         )
     sizes = (" x ".join(map(str, size)) for size in (codec.shape(data.spec.shape), data.spec.shape))
     log.info("the codec is that of %s: codes of %s for images of %s", source.path, *sizes)
-    if cfg.model.variants:
-        first_stage.encode_training_set(codec, data, cfg.model.variants, device)
+    if cfg.model.augmented_copies:
+        first_stage.encode_training_set(codec, data, cfg.model.augmented_copies, device)
     return _diffusion(cfg, origin, data, device, codec)
 
 

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from condiff.errors import InputError
-from condiff.files.atomic import whole
+from condiff.files.atomic import atomic_write
 
 
 class CheckpointIO(TorchCheckpointIO):
@@ -39,7 +39,7 @@ def store(content: dict[str, Any], path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         for stray in path.parent.glob(f"{glob.escape(path.name)}.*.part"):  # of a process that was killed while it wrote
             stray.unlink(missing_ok=True)
-        with whole(path) as file:
+        with atomic_write(path) as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())

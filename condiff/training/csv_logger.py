@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from condiff.files.atomic import whole
+from condiff.files.atomic import atomic_write
 
 Row = dict[str, Any]
 Table = list[dict[str, str]]
@@ -84,5 +84,5 @@ class CSVLogger(Logger):
         writer.writeheader()
         writer.writerows(earlier)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path) as file:
+        with atomic_write(path) as file:
             file.write(text.getvalue().encode())

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from condiff.data.datasets import Sample
-from condiff.data.latents import Encoded
+from condiff.data.latents import LatentSample
 from condiff.diffusion.denoiser import Denoiser
 from condiff.diffusion.losses import Loss, denoising
 from condiff.diffusion.model import DiffusionModel
@@ -34,7 +34,7 @@ class DiffusionSystem(L.LightningModule):
         codec: where the diffusion happens: `Pixels`, or an autoencoder's latent space.
         loss: what the denoiser is trained to do.
         p_uncond: share of training images whose condition is dropped; with 1 the model is unconditional.
-        p_unknown: share of training images of which a random subset of the condition's fields is known, of any size alike.
+        p_drop_fields: share of training images of which a random subset of the condition's fields is known, of any size alike.
         fields: how many numbers each field of the condition has.
         seed: of the noise; each step and process has its own, so a resumed run repeats nothing.
     """
@@ -48,7 +48,7 @@ class DiffusionSystem(L.LightningModule):
         codec: Codec,
         loss: Loss = denoising,
         p_uncond: float = 0.1,
-        p_unknown: float = 0.0,
+        p_drop_fields: float = 0.0,
         fields: Sequence[int] | None = None,
         seed: int = 0,
     ):
@@ -56,7 +56,7 @@ class DiffusionSystem(L.LightningModule):
         self.model = DiffusionModel(denoiser, schedule, codec, conditional=p_uncond < 1)
         self.loss = loss
         self.optimizer, self.lr_factor, self.seed = optimizer, lr_factor, seed
-        self.p_uncond, self.p_unknown, self.fields = p_uncond, p_unknown, tuple(fields or ())
+        self.p_uncond, self.p_drop_fields, self.fields = p_uncond, p_drop_fields, tuple(fields or ())
 
     @property
     def is_latent(self) -> bool:
@@ -72,18 +72,18 @@ class DiffusionSystem(L.LightningModule):
         """x [B, C, H, W] at noise level sigma [B] or [] -> x0."""
         return self.model(x, sigma, cond)
 
-    def training_step(self, batch: Sample | Encoded, batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: Sample | LatentSample, batch_idx: int) -> dict[str, Tensor]:
         """The loss; beside it each image's own, ``losses`` [B], and its noise level, ``sigma`` [B]."""
         stream = "train", self.trainer.fit_loop.total_batch_idx + 1, self.global_rank
         generator = self._generator(*stream)
-        x0 = batch.z if isinstance(batch, Encoded) else self._encoded(batch.image)
+        x0 = batch.z if isinstance(batch, LatentSample) else self._encoded(batch.image)
         n = len(x0)
         keep = torch.rand(n, 1, generator=generator, device=self.device) >= self.p_uncond
         sigma = self.model.schedule.sample(n, torch.Generator().manual_seed(derive_seed(self.seed, "sigma", *stream))).to(
             self.device
         )
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
-        if self.p_unknown:
+        if self.p_drop_fields:
             keep = keep & self._subset(n, generator)
         progress = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
         losses = self.loss(self.model.denoiser, x0, eps, sigma, batch.cond * keep, progress)
@@ -128,7 +128,7 @@ class DiffusionSystem(L.LightningModule):
     def _subset(self, n: int, generator: torch.Generator) -> Tensor:
         """Which numbers [n, D] of the conditions are known."""
         chosen, share = torch.rand(2, n, 1, generator=generator, device=self.device)
-        known = torch.rand(n, len(self.fields), generator=generator, device=self.device) >= share * (chosen < self.p_unknown)
+        known = torch.rand(n, len(self.fields), generator=generator, device=self.device) >= share * (chosen < self.p_drop_fields)
         return known.repeat_interleave(torch.tensor(self.fields, device=self.device), dim=1)
 
     def _generator(self, *stream: int | str) -> torch.Generator:

@@ -8,13 +8,13 @@ from filelock import FileLock
 from torch import Tensor
 
 from condiff.checkpoint import Checkpoint
-from condiff.data.cache import spelled
-from condiff.data.datamodule import MEASURED, MRIDataModule
-from condiff.data.latents import moments, named
+from condiff.data.cache import cache_key
+from condiff.data.datamodule import STATISTICS_IMAGES, MRIDataModule
+from condiff.data.latents import codes_name, moments
 from condiff.data.patients import STAGES
 from condiff.data.statistics import Statistics, measure
 from condiff.errors import InputError
-from condiff.files.atomic import whole, writing
+from condiff.files.atomic import atomic_write, friendly_disk_errors
 from condiff.nn import Codec
 from condiff.seeds import derive_seed
 
@@ -23,7 +23,7 @@ STREAM = "codes"  # of the augmentation that they are measured under
 
 
 def codec_of(checkpoint: Checkpoint, data: MRIDataModule, device: torch.device) -> Codec:
-    """The codec of a checkpoint; where that is an autoencoder's, standardised over all training images.
+    """The codec of a checkpoint; where that is an autoencoder's, standardized over all training images.
 
     Raises:
         InputError: a codec of other images.
@@ -38,7 +38,7 @@ def codec_of(checkpoint: Checkpoint, data: MRIDataModule, device: torch.device) 
         )
     codec.to(device)
     if checkpoint.is_autoencoder:
-        codec.standardize(*measured(codec, data, device))
+        codec.standardize(*cached_moments(codec, data, device))
     return codec
 
 
@@ -51,7 +51,7 @@ def record_patients(checkpoint: Checkpoint, data: MRIDataModule, resumed: bool) 
         InputError: some are held out here, or there are more sets of patients than can be recorded.
     """
     known = checkpoint.training_patients
-    held_out = data.held_out(known)
+    held_out = data.held_out_known_to(known)
     if held_out:
         raise InputError(
             f"{checkpoint.path}: was trained on {len(held_out)} patients who are held out here; give it the same data and "
@@ -68,37 +68,39 @@ def record_patients(checkpoint: Checkpoint, data: MRIDataModule, resumed: bool) 
     data.patients_known_elsewhere = elsewhere
 
 
-def measured(codec: Codec, data: MRIDataModule, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and variance [c] of the codes of all training images, augmented; kept in the cache, and read there the next time."""
+def cached_moments(codec: Codec, data: MRIDataModule, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and variance [c] of the codes of all training images, augmented; measured once and kept in the cache."""
     weights = [weight for name, weight in codec.state_dict().items() if name not in SCALE]
-    images = sorted(f"{stack.file.stem} {some}" for stack, some in zip(data.train.stacks, data.train.chosen, strict=True))
-    path = data.cache / f"{named(data.ready.folder.name, images, spelled(data.augment), data.seed, *weights)}.json"
-    with writing(data.cache), FileLock(path.with_suffix(".lock")):  # one process measures, that all have the same
+    volumes = zip(data.train.stacks, data.train.slice_ranges, strict=True)
+    images = sorted(f"{stack.file.stem} {slices}" for stack, slices in volumes)
+    name = codes_name(data.volumes.cache.folder.name, images, cache_key(data.augment), data.seed, *weights)
+    path = data.cache_folder / f"{name}.json"
+    with friendly_disk_errors(path.parent), FileLock(path.with_suffix(".lock")):  # one process measures, so all have the same
         if not path.is_file():
             encode, generator = partial(codes_of, codec, device=device), generator_of(data)
-            passes = -(-MEASURED // len(data.train))  # few images have few phases
-            found = moments(data.train, lambda images: encode(data.augment(images, generator)), passes)
-            with whole(path) as file:
-                file.write(json.dumps([one.tolist() for one in found]).encode())
+            passes = -(-STATISTICS_IMAGES // len(data.train))  # few images have few phases
+            measured = moments(data.train, lambda images: encode(data.augment(images, generator)), passes)
+            with atomic_write(path) as file:
+                file.write(json.dumps([values.tolist() for values in measured]).encode())
     mean, variance = json.loads(path.read_text())
     return torch.tensor(mean, dtype=torch.float64), torch.tensor(variance, dtype=torch.float64)
 
 
 def statistics(codec: Codec, data: MRIDataModule, device: torch.device) -> Statistics:
-    """Of the codes of training images."""
+    """Statistics of the codes of training images, augmented; of the images themselves without a codec."""
     if not codec.is_latent:
         return data.statistics
-    images = data.augment(data.train.examples(None, MEASURED), generator_of(data))
-    return measure(torch.cat([codes_of(codec, some, device) for some in images.split(16)]))
+    images = data.augment(data.train.spread_examples(None, STATISTICS_IMAGES), generator_of(data))
+    return measure(torch.cat([codes_of(codec, batch, device) for batch in images.split(16)]))
 
 
 def generator_of(data: MRIDataModule) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(STREAM, data.seed))
 
 
-def encode_training_set(codec: Codec, data: MRIDataModule, variants: int, device: torch.device) -> None:
+def encode_training_set(codec: Codec, data: MRIDataModule, copies: int, device: torch.device) -> None:
     """Make the data module train on codes, made and kept in the cache now where they are not there."""
-    data.encode(lambda images: codes_of(codec, images, device), [*codec.state_dict().values()], variants)
+    data.encode(lambda images: codes_of(codec, images, device), [*codec.state_dict().values()], copies)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from condiff.commands import resume
 from condiff.data.patients import Fingerprints
 from condiff.errors import InputError
 from condiff.files import torch_archive
-from condiff.files.atomic import demand_no_way_out
+from condiff.files.atomic import check_links_stay_inside
 from condiff.training.build import portable
 
 NET = {
@@ -85,7 +85,7 @@ def test_loads_weights_and_configuration(saved, content):
         "torch.utils.collect_env.run",
         "condiff.data.phantom.volumes.os.remove",
         "condiff.files.samples_h5.save_h5",
-        "condiff.data.index._write",
+        "condiff.data.index._write_table",
         "condiff.data.phantom.volumes.Phantom",  # ours, of another slot
         "condiff.nn.UNet",
     ],
@@ -330,7 +330,7 @@ def test_results_stay_in_the_run(tmp_path):
     with pytest.raises(InputError, match="likelihood: is no file"):
         results_folder(ckpt, "likelihood", "last")
     with pytest.raises(InputError, match=r"is a link out of the run|is no file"):
-        demand_no_way_out(tmp_path / "run", tmp_path / "run")
+        check_links_stay_inside(tmp_path / "run", tmp_path / "run")
 
 
 # ---- patients
@@ -379,7 +379,7 @@ TAKEN = [
 ]  # fmt: skip
 LEFT = [
     "data.root='/a b/c'", "data.cache=c", "~logger", "callbacks.checkpoint.filename='at-{step}'", "trainer.devices=2",
-    "callbacks.averages.folder=/x", "logger=wandb", "run=x", "trainer.default_root_dir=x", "name=../x", "data.loaders=4000",
+    "callbacks.averages.folder=/x", "logger=wandb", "run=x", "trainer.default_root_dir=x", "name=../x", "data.num_workers=4000",
     "model.autoencoder=x.ckpt", "init=x.ckpt", "teacher=x.ckpt", "data.contrasts=[../../x]", "trust=[os.system]",
     "guidance.weaker.ckpt=x", "trainer.strategy=ddp_spawn", "compile=true", "+trainer.profiler=simple",
     "first.trainer.max_epochs=3", "+callbacks.x.y=3", "trainer.max_epochs=1000000000",

@@ -209,7 +209,7 @@ def test_whole_numbers(script, key):
         ("evaluate", "num_samples=1 guidance.interval=[1,2,3] guidance.scale=high"),
         ("likelihood", "steps=1 width=0 width=-inf"),
         ("ema", "std=nan std=wide std=-1 step=2.5"),
-        ("prepare", "verify=often data.workers=-1 data.shard=3 data.order=shuffled"),
+        ("prepare", "verify=often data.workers=-1 data.shard=3 data.sampling_order=shuffled"),
         (
             "reconstruct",
             "slices=[] slices=[1.5] acceleration=four acceleration=[4,8] acceleration=null seen=2 maps=[a] estimate_maps=walsh "
@@ -251,7 +251,7 @@ def test_defaults_keep_the_rules(config_name):
         (["+sampler.fn.denoise=2"], "^sampler.fn.denoise=2: does not fit .*; leave it out$"),  # is the program's to give
         (["sampler=heun", "+sampler.fn.x=2"], "^sampler.fn.x=2: does not fit .*heun; there are sampler.fn.churn, "),
         (["+model.loss.cut=2"], "^model.loss.cut=2: does not fit .*losses.denoising"),
-        (["data.order._target_=no.such"], r"^data.order._target_=no.such: cannot be imported \("),
+        (["data.sampling_order._target_=no.such"], r"^data.sampling_order._target_=no.such: cannot be imported \("),
     ],
 )
 def test_functions_are_given_arguments_that_they_take(words, message):

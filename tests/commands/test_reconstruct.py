@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from condiff.checkpoint import Checkpoint
-from condiff.data.fastmri.acquired import read_acquired
+from condiff.data.fastmri.raw_scan import read_raw_scan
 from condiff.mri.fourier import center_crop_or_pad, ifft2c, rss, to_channels
 from condiff.mri.maps import espirit, low_resolution
 from condiff.mri.masks import equispaced_fraction, poisson
@@ -60,7 +60,7 @@ def magnitudes(checkpoint_of):
 
 
 def acquired(tmp_path, **settings):
-    return read_acquired(write_raw(tmp_path / "one.h5", shape=(128, 64), recon_mm=220.0, **settings))
+    return read_raw_scan(write_raw(tmp_path / "one.h5", shape=(128, 64), recon_mm=220.0, **settings))
 
 
 def measured(tmp_path, acceleration=3.0, **settings):
@@ -107,7 +107,7 @@ def test_more_coils_than_are_kept(tmp_path):
     with h5py.File(path, "r+") as file:
         blend = np.eye(12) + 0.4 * np.random.default_rng(0).standard_normal((12, 12))
         file["kspace"][...] = np.einsum("ab,sbrc->sarc", blend, file["kspace"][()])
-    scan = read_acquired(path)
+    scan = read_raw_scan(path)
     one = measure(scan.kspace, scan.sampled, scan.fov_mm, Grid(64, 220.0, 0.99), espirit, coils=4)
     target, squares = one.target(scan.kspace, espirit)
     seen = target.abs() > 0.5
@@ -122,7 +122,7 @@ def test_own_grid_and_units(prior, run_entry, tmp_path):
     (folder / "one.two.h5").write_bytes(path.read_bytes())  # a name of its own, dots or not
     arguments = "acceleration=1", "method=zero_filled", "steps=1", "mask.center_fraction=0", f"data.root={folder}", "out=out"
     run_entry("reconstruct.py", f"ckpt={prior}", *ARGUMENTS[2:3], "accelerator=cpu", *arguments)
-    scan = read_acquired(path)
+    scan = read_raw_scan(path)
     whole = rss(ifft2c(center_crop_or_pad(center_crop_or_pad(scan.kspace, (32, 32)), (64, 64))))
     with h5py.File("out/one.h5") as file:
         found = torch.from_numpy(file["reconstruction"][()])
@@ -405,7 +405,7 @@ def test_translation(magnitudes, run_entry, capsys, tmp_path, phantom_root):
 def test_maps_of_a_file(prior, run_entry, tmp_path, capsys, phantom_root):
     """Maps count by their ratios between coils: three times as large they give the same image, exchanged another."""
     path = sorted(phantom_root.rglob("*.h5"))[0]
-    given = torch.stack([espirit(one[None], calibration=(24, 24))[0] for one in read_acquired(path).kspace])
+    given = torch.stack([espirit(one[None], calibration=(24, 24))[0] for one in read_raw_scan(path).kspace])
     files = {"given": given, "larger": 3 * given, "exchanged": given.flip(1), "few": given[:, :1], "real": torch.ones(2, 3, 4)}
     for name, maps in files.items():
         np.save(tmp_path / f"{name}.npy", maps.numpy())

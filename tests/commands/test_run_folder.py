@@ -74,7 +74,7 @@ def test_sigterm_stores_the_last_weights_and_names_the_command_that_goes_on(run_
     [
         (["+trainer.val_check_interval=2"], 6),
         (["data.steps_per_epoch=4", "+trainer.val_check_interval=0.5"], 8),
-        (["data.loaders=2", "+trainer.val_check_interval=2"], 6),
+        (["data.num_workers=2", "+trainer.val_check_interval=2"], 6),
         (["+trainer.max_steps=8", "trainer.max_epochs=3"], 8),  # ends within an epoch
         (["+trainer.check_val_every_n_epoch=2", "trainer.max_epochs=3"], 9),  # ends with an epoch that is not validated
         (["+trainer.limit_val_batches=0", "callbacks.checkpoint.monitor=null", "+callbacks.checkpoint.every_n_train_steps=1"], 6),

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from condiff.data import cache as caching
-from condiff.data.cache import Cache, spelled
+from condiff.data.cache import VolumeCache, cache_key
 from condiff.data.fastmri.reader import probe, read_kspace, read_magnitude
 from condiff.data.index import index
 from condiff.data.transforms import Complex, Magnitude
@@ -32,7 +32,7 @@ def volumes(tmp_path):
 
 @pytest.fixture
 def cache(tmp_path):
-    return Cache(tmp_path / "cache", read_magnitude, Magnitude(matrix=32, downsample=1))
+    return VolumeCache(tmp_path / "cache", read_magnitude, Magnitude(matrix=32, downsample=1))
 
 
 def test_ready_images_are_those_of_the_transform(cache, volumes):
@@ -55,9 +55,9 @@ def test_the_key_holds_all_that_shapes_the_images(tmp_path):
         Magnitude(matrix=32), Magnitude(matrix=32, quantile=0.9), Complex(matrix=32), Complex(matrix=32, coils=4),
         Complex(matrix=32, maps=walsh), Complex(matrix=32, maps=functools.partial(espirit, kernel=5)),
     ]  # fmt: skip
-    assert len({Cache(tmp_path, read_kspace, transform).folder for transform in transforms}) == len(transforms)
-    assert Cache(tmp_path, read_kspace, transforms[0]).folder != Cache(tmp_path, read_magnitude, transforms[0]).folder
-    assert "0x" not in repr(spelled(transforms[-1]))  # no addresses, which differ from process to process
+    assert len({VolumeCache(tmp_path, read_kspace, transform).folder for transform in transforms}) == len(transforms)
+    assert VolumeCache(tmp_path, read_kspace, transforms[0]).folder != VolumeCache(tmp_path, read_magnitude, transforms[0]).folder
+    assert "0x" not in repr(cache_key(transforms[-1]))  # no addresses, which differ from process to process
 
 
 def test_a_changed_file_is_made_again(cache, volumes, tmp_path):
@@ -114,7 +114,7 @@ def test_a_fault_of_the_program_removes_no_volume(cache, volumes):
         raise ValueError("a bug")
 
     with pytest.raises(ValueError, match="a bug") as error:
-        Cache(cache.root, cache.read, broken).prepare(volumes, 0, "some")
+        VolumeCache(cache.root, cache.read, broken).prepare(volumes, 0, "some")
     assert "while preparing" in error.value.__notes__[0] and ".h5" in error.value.__notes__[0]
     assert not list(cache.root.rglob("*.images"))
 
@@ -124,7 +124,7 @@ def test_no_transform_keeps_images_that_float16_cannot_hold(cache, volumes, valu
     def broken(slices, geometry):
         return torch.full((1, 1, 32, 32), value), 1.0
 
-    broken = Cache(cache.root, cache.read, broken)
+    broken = VolumeCache(cache.root, cache.read, broken)
     broken.prepare(volumes, 0, "some")
     assert len(broken.failures(volumes)) == 3
 
@@ -155,13 +155,13 @@ def test_memory_that_is_short_is_nobodys_fault(cache, volumes):
         raise MemoryError("Unable to allocate 1 TiB")
 
     with pytest.raises(InputError, match=r"data.workers: ..h5 does not fit into memory .*set fewer"):
-        Cache(cache.root, large, cache.transform).prepare(volumes, 0, "some")
+        VolumeCache(cache.root, large, cache.transform).prepare(volumes, 0, "some")
     assert not list(cache.root.rglob("*.images"))
 
 
 def test_several_processes_make_the_same(cache, volumes, tmp_path):
     cache.prepare(volumes, 2, "some")
-    other = Cache(tmp_path / "other", cache.read, cache.transform)
+    other = VolumeCache(tmp_path / "other", cache.read, cache.transform)
     other.prepare(volumes, 0, "some")
     for volume in volumes:
         assert all(torch.equal(cache.open(volume)[i], other.open(volume)[i]) for i in range(volume.slices))
@@ -191,7 +191,7 @@ def full_disk():
 
 def test_full_disk_leaves_no_half_file(tmp_path, full_disk):
     volumes = [probe(write_volume(tmp_path / "a.h5", slices=1, size=100))]
-    cache = Cache(tmp_path / "cache", read_magnitude, Magnitude(matrix=320, downsample=1))
+    cache = VolumeCache(tmp_path / "cache", read_magnitude, Magnitude(matrix=320, downsample=1))
     with pytest.raises(InputError, match=r"data.cache: cannot write to .*what is done is kept: free some space.*data.cache=DIR"):
         cache.prepare(volumes, 0, "some")
     assert not list(cache.folder.glob("*.images")) and not list(cache.folder.glob("*.part"))
@@ -205,17 +205,17 @@ from condiff.data import cache
 from condiff.data.fastmri.reader import probe, read_magnitude
 from condiff.data.transforms import Magnitude
 folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
-whole = cache.whole
+atomic_write = cache.atomic_write
 class Slow:
     def __init__(self, file): self.file = file
     def write(self, content): self.file.write(content); self.file.flush(); time.sleep(seconds)
 @contextmanager
 def slow(path):
-    with whole(path) as file: yield Slow(file)
-cache.whole = slow
+    with atomic_write(path) as file: yield Slow(file)
+cache.atomic_write = slow
 volumes = [probe(path) for path in sorted(folder.glob("*.h5"))]
 print("begin", flush=True)
-cache.Cache(folder / "cache", read_magnitude, Magnitude(matrix=32, downsample=1)).prepare(volumes, 0, "some")
+cache.VolumeCache(folder / "cache", read_magnitude, Magnitude(matrix=32, downsample=1)).prepare(volumes, 0, "some")
 print("done", flush=True)
 """
 
@@ -248,7 +248,7 @@ def test_two_at_once(cache, volumes, tmp_path):
 
 def test_complex_images_are_kept(tmp_path):
     volume = probe(write_raw(tmp_path / "a.h5"))
-    cache = Cache(tmp_path / "cache", read_kspace, Complex(matrix=32))
+    cache = VolumeCache(tmp_path / "cache", read_kspace, Complex(matrix=32))
     cache.prepare([volume], 0, "some")
     assert cache.open(volume)[1].shape == (2, 32, 32)
 
@@ -256,9 +256,9 @@ def test_complex_images_are_kept(tmp_path):
 def test_workers_end_with_who_started_them(tmp_path):
     script = """
 import time
-from condiff.data.workers import workers_for
+from condiff.data.workers import worker_pool
 if __name__ == "__main__":
-    with workers_for(2) as run:
+    with worker_pool(2) as run:
         list(run(abs, range(4)))
         import multiprocessing
         print(*(process.pid for process in multiprocessing.active_children()), flush=True)

@@ -32,7 +32,7 @@ SEEN = [
 
 @pytest.fixture
 def condition():
-    return AcquisitionCondition(("AXT1POST", "AXT2", "AXFLAIR"), features=piecewise_linear).learned(SEEN)
+    return AcquisitionCondition(("AXT1POST", "AXT2", "AXFLAIR"), features=piecewise_linear).with_ranges_of(SEEN)
 
 
 def parts(condition, vector):
@@ -66,7 +66,7 @@ def test_nothing_but_the_value_changes_outside_the_range():
 
 
 def test_base_and_vertex_are_the_farthest_slices(condition):
-    slices = condition.of(volume("AXT2", 4000, 80, slices=21), range(21))
+    slices = condition.encode_slices(volume("AXT2", 4000, 80, slices=21), range(21))
     from_base = (slices - slices[0]).norm(dim=1)
     assert (from_base.diff() > 0).all() and from_base[-1] > 4
 
@@ -95,13 +95,13 @@ def test_values_are_scaled_to_what_was_seen(condition):
 
 
 def test_of_a_volume(condition):
-    vectors = condition.of(SEEN[2], range(1, 4))
+    vectors = condition.encode_slices(SEEN[2], range(1, 4))
     assert vectors.shape == (3, condition.dim)
     found = [parts(condition, vector) for vector in vectors]
     assert [f["slice"][0] for f in found] == [-0.5, 0, 0.5]
     assert all(f["agent"] == [0, 1] and f["sequence"] == [1, 0] and f["ti"] == [0, 0] for f in found)
-    assert parts(condition, condition.of(SEEN[3], range(1))[0])["ti"] == [0, 1]  # an inversion, and the one time seen
-    assert parts(condition, condition.of(SEEN[0], range(1))[0])["agent"] == [0, 0]  # of T2 nobody says
+    assert parts(condition, condition.encode_slices(SEEN[3], range(1))[0])["ti"] == [0, 1]  # an inversion, and the one time seen
+    assert parts(condition, condition.encode_slices(SEEN[0], range(1))[0])["agent"] == [0, 0]  # of T2 nobody says
 
 
 def test_outside_the_range_is_named_and_refused(condition):
@@ -129,19 +129,19 @@ def test_bad_requests(condition, known, message):
 
 
 def test_ranges_are_kept(condition):
-    again = AcquisitionCondition(condition.contrasts, condition.ranges, condition.features).learned([volume("AXT2", 1, 1)])
+    again = AcquisitionCondition(condition.contrasts, condition.ranges, condition.features).with_ranges_of([volume("AXT2", 1, 1)])
     assert torch.equal(again.encode("AXT2", {"te": 100}), condition.encode("AXT2", {"te": 100}))
 
 
 def test_validation_volumes_outside_or_without_parameters(condition):
-    assert condition.of(volume("AXT2", 4000, 300), range(2)).isfinite().all()
+    assert condition.encode_slices(volume("AXT2", 4000, 300), range(2)).isfinite().all()
     empty = Volume(Path("b.h5"), "AXT2", "q", "AXT2", slices=3)
-    assert parts(condition, condition.of(empty, range(1))[0])["te"] == [0, 0]
+    assert parts(condition, condition.encode_slices(empty, range(1))[0])["te"] == [0, 0]
 
 
 def test_any_subset_is_seen_in_training():
     """Half of the images know everything; of the others every number of fields is as likely as any; fields stay whole."""
-    system = DiffusionSystem(nn.Identity(), Karras(), None, None, Pixels(), p_unknown=0.5, fields=(3, 1, 2))
+    system = DiffusionSystem(nn.Identity(), Karras(), None, None, Pixels(), p_drop_fields=0.5, fields=(3, 1, 2))
     known = system._subset(20_000, torch.Generator().manual_seed(0))
     assert known.shape == (20_000, 6)
     first, second, third = known.split((3, 1, 2), dim=1)

@@ -23,7 +23,7 @@ def test_contrast_comes_from_the_file_not_its_name(tmp_path):
 
 
 def test_header_is_read(tmp_path):
-    volume = probe(write_raw(tmp_path / "a.h5", shape=(64, 32), coils=3, slices=5, te=81.5, last=23, centre=12))
+    volume = probe(write_raw(tmp_path / "a.h5", shape=(64, 32), coils=3, slices=5, te=81.5, last=23, center=12))
     about = volume.header
     assert (volume.slices, volume.coils, volume.rows, volume.cols) == (5, 3, 64, 32)
     assert (about.tr, about.te, about.ti, about.flip, about.field_t) == (6000, 81.5, 100, 150, 2.8936)
@@ -108,7 +108,7 @@ def broken_kspace(folder):
         ("rank.h5", "not one of 4 axes"),
         ("real.h5", "float32"),
     ]
-    yield from [("odd.h5", "60 x 31 samples, its header says 64 x 32"), ("undersampled.h5", "columns are zero")]
+    yield from [("odd.h5", "60 x 31 samples, its header has 64 x 32"), ("undersampled.h5", "columns are zero")]
     yield ("xml.h5", "no XML")
 
 
@@ -130,7 +130,7 @@ def test_broken_files_are_named_skipped_and_counted(tmp_path, caplog):
     assert report.keys() == reasons.keys() and all(reasons[name] in reason for name, reason in report.items())
 
 
-@pytest.mark.parametrize("settings", [{"coils": 1}, {"coils": 28}, {"coils": 2}, {"shape": (64, 21)}, {"last": 23, "centre": 12}])
+@pytest.mark.parametrize("settings", [{"coils": 1}, {"coils": 28}, {"coils": 2}, {"shape": (64, 21)}, {"last": 23, "center": 12}])
 def test_unusual_files_are_good(tmp_path, settings):
     """One coil or many, fewer columns than the image, partial phase encoding."""
     path = write_raw(tmp_path / "a.h5", **settings)

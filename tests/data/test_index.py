@@ -52,7 +52,7 @@ def test_only_what_changed_is_read_again(root, tmp_path):
 
 
 def test_an_interrupted_index_goes_on(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(indexing, "CHUNK", 2)
+    monkeypatch.setattr(indexing, "FILES_PER_SAVE", 2)
     looked = []
 
     def killed(path):
@@ -69,7 +69,7 @@ def test_an_interrupted_index_goes_on(root, tmp_path, monkeypatch):
 
 
 def test_several_processes_find_the_same(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(indexing, "FEW", 1)
+    monkeypatch.setattr(indexing, "FILES_PER_PROCESS", 1)
     (root / "bad.h5").write_text("no HDF5")
     one, two = index(root, tmp_path / "one", probe), index(root, tmp_path / "two", probe, workers=2)
     assert one.volumes == two.volumes and one.skipped == two.skipped

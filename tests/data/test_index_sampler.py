@@ -2,11 +2,11 @@
 
 from collections import Counter
 
-from condiff.data.index_sampler import Stream, balanced, shuffled
+from condiff.data.index_sampler import StreamSampler, balanced, shuffled
 
 
 def stream(order=None, length=15, epochs=4, **share):
-    sampler = Stream(order or shuffled(["AXT2"] * 10, seed=0), length, **share)
+    sampler = StreamSampler(order or shuffled(["AXT2"] * 10, seed=0), length, **share)
     for epoch in range(epochs):
         sampler.set_epoch(epoch)
         yield from sampler

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from condiff.data.augment import mirror
-from condiff.data.cache import Stack
-from condiff.data.datasets import Sample, Slices
-from condiff.data.latents import Encoded, encoded, moments, named
+from condiff.data.augment import random_flip
+from condiff.data.cache import CachedVolume
+from condiff.data.datasets import Sample, SliceDataset
+from condiff.data.latents import LatentSample, codes_name, encode_dataset, moments
 from condiff.data.phantom.datamodule import PhantomDataModule
 from condiff.errors import InputError
 
@@ -22,9 +22,9 @@ def part(tmp_path):
         values = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(index)).half()
         path = tmp_path / f"{index}.images"
         path.write_bytes(b"\n" + values.numpy().tobytes())
-        stacks.append(Stack(path, 1, (3, 1, 8, 8), 1.0))
+        stacks.append(CachedVolume(path, 1, (3, 1, 8, 8), 1.0))
         volumes.append(SimpleNamespace(contrast="AXT1"))
-    return Slices(volumes, stacks, [range(1, 3)] * 2, torch.eye(4))
+    return SliceDataset(volumes, stacks, [range(1, 3)] * 2, torch.eye(4))
 
 
 def encode(images):
@@ -34,7 +34,7 @@ def encode(images):
 
 
 def test_codes_are_those_of_the_images(part, tmp_path):
-    found = encoded(part, encode, lambda images, generator: images, 1, tmp_path / "codes", seed=0)
+    found = encode_dataset(part, encode, lambda images, generator: images, 1, tmp_path / "codes", seed=0)
     assert len(found) == len(part) == 4
     for index in range(4):
         z, cond = found[index]
@@ -45,16 +45,16 @@ def test_codes_are_those_of_the_images(part, tmp_path):
 def test_other_slices_are_encoded_anew(part, tmp_path):
     """In the same folder, each with the codes of its own images."""
     plain = lambda images, _: images  # noqa: E731
-    encoded(part, encode, plain, 1, tmp_path / "codes", seed=0)
-    other = Slices(part.volumes, part.stacks, [range(2)] * 2, part.cond)
-    found = encoded(other, encode, plain, 1, tmp_path / "codes", seed=0)
+    encode_dataset(part, encode, plain, 1, tmp_path / "codes", seed=0)
+    other = SliceDataset(part.volumes, part.stacks, [range(2)] * 2, part.cond)
+    found = encode_dataset(other, encode, plain, 1, tmp_path / "codes", seed=0)
     for index in range(4):
         torch.testing.assert_close(found[index].z[0], encode(other[index].image[None])[0], rtol=1e-3, atol=1e-3)
 
 
 def test_variants_are_augmented_and_made_once(part, tmp_path):
-    turned = partial(mirror, probability=0.5)
-    found = encoded(part, encode, turned, 6, tmp_path / "codes", seed=0)
+    turned = partial(random_flip, probability=0.5)
+    found = encode_dataset(part, encode, turned, 6, tmp_path / "codes", seed=0)
     plain, other = (encode(image[None])[0] for image in (part[1].image, part[1].image.flip(-1)))
     same = [bool((z - plain).abs().max() < 5e-3) for z in found[1].z]
     assert 0 < sum(same) < 6
@@ -63,7 +63,7 @@ def test_variants_are_augmented_and_made_once(part, tmp_path):
     def never(images):
         raise AssertionError("encoded again")
 
-    again = encoded(part, never, turned, 6, tmp_path / "codes", seed=0)
+    again = encode_dataset(part, never, turned, 6, tmp_path / "codes", seed=0)
     assert torch.equal(again[1].z, found[1].z)
 
 
@@ -77,27 +77,27 @@ def test_an_interruption_leaves_whole_files_alone(part, tmp_path):
         return encode(images)
 
     with pytest.raises(KeyboardInterrupt):
-        encoded(part, fails, lambda images, _: images, 1, tmp_path / "codes", seed=0)
+        encode_dataset(part, fails, lambda images, _: images, 1, tmp_path / "codes", seed=0)
     assert [path.suffix for path in (tmp_path / "codes").iterdir()] == [".codes"]
-    assert len(encoded(part, encode, lambda images, _: images, 1, tmp_path / "codes", seed=0)) == 4
+    assert len(encode_dataset(part, encode, lambda images, _: images, 1, tmp_path / "codes", seed=0)) == 4
 
 
 def test_a_folder_that_cannot_be_written(part, tmp_path):
     (tmp_path / "codes").write_text("a file")
     with pytest.raises(InputError, match="data.cache: cannot write to"):
-        encoded(part, encode, lambda images, _: images, 1, tmp_path / "codes", seed=0)
+        encode_dataset(part, encode, lambda images, _: images, 1, tmp_path / "codes", seed=0)
 
 
 def test_names_follow_from_all_that_shapes_the_codes():
     weights = torch.randn(3)
     names = [
-        named("images", 4, weights),
-        named("images", 4, weights + 1),
-        named("images", 2, weights),
-        named("other", 4, weights),
+        codes_name("images", 4, weights),
+        codes_name("images", 4, weights + 1),
+        codes_name("images", 2, weights),
+        codes_name("other", 4, weights),
     ]
-    assert named(1, 11) != named(11, 1)
-    assert len(set(names)) == 4 and named("images", 4, weights.clone()) == names[0]
+    assert codes_name(1, 11) != codes_name(11, 1)
+    assert len(set(names)) == 4 and codes_name("images", 4, weights.clone()) == names[0]
 
 
 def test_moments_are_of_the_whole_set():
@@ -113,7 +113,7 @@ def test_a_batch_takes_every_variant_and_keeps_its_conditions():
     """By chance, the same at the same step, each code beside its own condition."""
     data = PhantomDataModule.__new__(PhantomDataModule)
     data.seed, seen = 3, set()
-    batch = Encoded(torch.arange(8 * 4.0).view(8, 4, 1, 1, 1), torch.arange(8.0)[:, None])
+    batch = LatentSample(torch.arange(8 * 4.0).view(8, 4, 1, 1, 1), torch.arange(8.0)[:, None])
     for step in range(30):
         data.trainer = SimpleNamespace(training=True, global_rank=0, fit_loop=SimpleNamespace(total_batch_idx=step))
         one, again = (data.on_after_batch_transfer(batch, 0) for _ in range(2))

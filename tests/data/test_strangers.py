@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from condiff.data.cache import Cache
+from condiff.data.cache import VolumeCache
 from condiff.data.fastmri import ismrmrd
-from condiff.data.fastmri.acquired import read_acquired
-from condiff.data.fastmri.reader import label, probe, read_kspace, read_magnitude
+from condiff.data.fastmri.raw_scan import read_raw_scan
+from condiff.data.fastmri.reader import probe, read_identity, read_kspace, read_magnitude
 from condiff.data.index import index
 from condiff.data.transforms import Complex, Magnitude
 from condiff.errors import DataFault, InputError, printable
@@ -111,7 +111,7 @@ REFUSED = {  # what is done to a good file -> what the reason names
     "unknown filter": (filtered, "kspace is compressed by the filter 32001 .* h5repack"),
     "many slices": (declared(KSPACE, (2000, 1, 64, 32), "c8"), "kspace has 2000 slices; at most 1024"),
     "NaN": (changed(KSPACE, lambda k: k * np.nan), "not finite"),
-    "other matrix": (changed(KSPACE, lambda k: k[..., ::2]), "header says 64 x 32"),
+    "other matrix": (changed(KSPACE, lambda k: k[..., ::2]), "header has 64 x 32"),
     "mask of text": (lambda file: file.__setitem__("mask", "hello"), "mask is of type object"),
     "mask of NaN": (lambda file: file.__setitem__("mask", np.full(32, np.nan)), "mask holds values that are not finite"),
     "long mask": (lambda file: file.__setitem__("mask", np.ones(33)), "mask has the shape .33,."),
@@ -136,19 +136,19 @@ REFUSED = {  # what is done to a good file -> what the reason names
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_by_name(tmp_path, name):
-    """Nothing but `DataFault` comes of it, whatever reads it, and it names the reason; `label` survives all."""
+    """Nothing but `DataFault` comes of it, whatever reads it, and it names the reason; `read_identity` survives all."""
     change, reason = REFUSED[name]
     path = write_raw(tmp_path / "a.h5")
     with h5py.File(path, "r+") as file:
         change(file)
     with pytest.raises(DataFault, match=reason):
         probe(path)
-    for read in (read_acquired, lambda path: MAGNITUDE(*read_magnitude(path)), lambda path: COMPLEX(*read_kspace(path))):
+    for read in (read_raw_scan, lambda path: MAGNITUDE(*read_magnitude(path)), lambda path: COMPLEX(*read_kspace(path))):
         try:
             read(path)
         except DataFault as fault:
             assert str(fault).startswith(f"{path}: ")
-    assert label(path).path == path
+    assert read_identity(path).path == path
 
 
 def pairs(kspace):
@@ -184,7 +184,7 @@ def test_read_to_the_same_images(tmp_path, name):
     assert (probe(path).patient, probe(path).acquisition) == (volume.patient, volume.acquisition)
     for images, expected in zip([MAGNITUDE(*read_magnitude(path))[0], COMPLEX(*read_kspace(path))[0]], truth, strict=True):
         torch.testing.assert_close(images, expected, rtol=0, atol=1e-5)
-    assert read_acquired(path).full
+    assert read_raw_scan(path).full
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f8", ">f4", "u2", ">u4"])
@@ -202,17 +202,17 @@ def test_zeros_at_both_edges_are_padding(tmp_path):
     """Without encoding limits (M4Raw) they are what they are with them; zeros within are acceleration."""
     told, silent, gaps, narrow = (tmp_path / f"{name}.h5" for name in ("told", "silent", "gaps", "narrow"))
     for path, first in ((told, 4), (silent, 4), (gaps, 4), (narrow, 10)):
-        with h5py.File(write_raw(path, last=23, centre=12), "r+") as file:
+        with h5py.File(write_raw(path, last=23, center=12), "r+") as file:
             file[KSPACE][..., :first] = file[KSPACE][..., 32 - first :] = 0
             if path == gaps:
                 file[KSPACE][..., 9] = 0
             if path != told:
                 READ["no encoding limits"](file)
     assert probe(told).header.columns == probe(silent).header.columns == (4, 28)
-    one, other = read_acquired(told), read_acquired(silent)
+    one, other = read_raw_scan(told), read_raw_scan(silent)
     assert one.full and other.full and other.volume.header.columns == (4, 28)
     for path in (gaps, narrow):
-        assert not read_acquired(path).full
+        assert not read_raw_scan(path).full
         with pytest.raises(DataFault, match="undersampled k-space"):
             probe(path)
 
@@ -221,7 +221,7 @@ def test_a_dead_coil_does_no_harm(tmp_path):
     path = write_raw(tmp_path / "a.h5", coils=4)
     with h5py.File(path, "r+") as file:
         file[KSPACE][:, 1] = 0
-    found = [MAGNITUDE(*read_magnitude(path))[0], COMPLEX(*read_kspace(path))[0], read_acquired(path).kspace]
+    found = [MAGNITUDE(*read_magnitude(path))[0], COMPLEX(*read_kspace(path))[0], read_raw_scan(path).kspace]
     assert probe(path).coils == 4 and found[2].shape[1] == 3
     with h5py.File(path, "r+") as file:
         changed(KSPACE, lambda kspace: kspace[:, [0, 2, 3]])(file)
@@ -236,7 +236,7 @@ def test_masks_of_any_shape(tmp_path, shape, dtype):
     columns = np.arange(32) % 3 > 0
     with h5py.File(path, "r+") as file:
         file["mask"] = np.broadcast_to(columns.reshape(shape[-2:] if shape[-1] == 1 else -1), shape).astype(dtype)
-    acquired = read_acquired(path)
+    acquired = read_raw_scan(path)
     assert torch.equal(acquired.sampled, torch.from_numpy(columns).expand(32, 32)) and not acquired.full
     assert torch.equal((acquired.kspace != 0).any(0).any(0), acquired.sampled)
     with pytest.raises(DataFault, match="undersampled"):
@@ -250,7 +250,7 @@ def test_damaged_kspace_makes_no_images(tmp_path, value):
     with h5py.File(path, "r+") as file:
         one_value(value)(file)
     for read, transform in ((read_magnitude, MAGNITUDE), (read_kspace, COMPLEX)):
-        cache = Cache(tmp_path / "cache", read, transform)
+        cache = VolumeCache(tmp_path / "cache", read, transform)
         cache.prepare([volume], 0, "all")
         assert "not finite" in cache.failures([volume])[path]
 
@@ -275,18 +275,18 @@ def test_nothing_to_see_makes_no_images(tmp_path, images):
 
 def test_more_than_the_memory(tmp_path, monkeypatch):
     path = write_raw(tmp_path / "a.h5")
-    monkeypatch.setattr(hdf5, "MEMORY", 1e9)
-    for read in (read_kspace, read_acquired, read_magnitude):
+    monkeypatch.setattr(hdf5, "MEMORY_SHARE", 1e-9)
+    for read in (read_kspace, read_raw_scan, read_magnitude):
         with pytest.raises(DataFault, match="a.h5: cannot be read into memory: .* GiB"):
             read(path)
 
 
 def test_special_files_are_never_opened(tmp_path):
     os.mkfifo(tmp_path / "fifo.h5")
-    for read in (probe, read_magnitude, read_kspace, read_acquired):
+    for read in (probe, read_magnitude, read_kspace, read_raw_scan):
         with pytest.raises(DataFault, match="no regular file"):
             read(tmp_path / "fifo.h5")
-    assert label(tmp_path / "fifo.h5").patient == ""
+    assert read_identity(tmp_path / "fifo.h5").patient == ""
 
 
 def test_one_bad_file_stops_no_other(tmp_path, caplog, monkeypatch):
@@ -321,7 +321,7 @@ def test_one_bad_file_stops_no_other(tmp_path, caplog, monkeypatch):
     assert "Permission denied" in rows[str(root / "closed")] and len(rows) == 4
     for text in (caplog.text, *rows, *rows.values()):
         assert "\x1b" not in text and text.encode()
-    cache = Cache(tmp_path / "cache", read_magnitude, MAGNITUDE)
+    cache = VolumeCache(tmp_path / "cache", read_magnitude, MAGNITUDE)
     cache.prepare(found.volumes, 0, "all")
     assert not cache.failures(found.volumes)
 
@@ -332,7 +332,7 @@ def test_one_patient_however_it_is_written(tmp_path, one, other):
     for path, patient in zip(paths, (one, other), strict=True):
         with h5py.File(path, "r+") as file:
             file.attrs["patient_id"] = patient
-    assert probe(paths[0]).patient == probe(paths[1]).patient == label(paths[1]).patient
+    assert probe(paths[0]).patient == probe(paths[1]).patient == read_identity(paths[1]).patient
 
 
 def test_a_long_reason_stops_no_later_call(tmp_path):
@@ -352,7 +352,7 @@ def test_caches_that_a_power_cut_left_are_made_again(tmp_path):
     for name in ("a", "b"):
         write_volume(tmp_path / f"data/{name}.h5", patient=name)
     found = index(tmp_path / "data", tmp_path / "cache", probe)
-    cache = Cache(tmp_path / "cache", read_magnitude, MAGNITUDE)
+    cache = VolumeCache(tmp_path / "cache", read_magnitude, MAGNITUDE)
     cache.prepare(found.volumes, 0, "all")
     whole = [cache.file(volume).read_bytes() for volume in found.volumes]
     for cut in (0, 10, -1):
@@ -388,10 +388,10 @@ def test_headers_own_bounds():
     """Values that no scanner has count as not given; they would stretch the ranges of all others."""
     about = {
         "measurement": "m", "acquisition": "AXT1", "coils": 1, "rows": 64, "cols": 32, "readout": 440, "fov": 220, "recon": 220,
-        "thickness": 5, "last": 31, "centre": 16, "tr": 1e300, "te": float("nan"), "ti": 1e-300, "flip": 1000, "field": 1e9,
+        "thickness": 5, "last": 31, "center": 16, "tr": 1e300, "te": float("nan"), "ti": 1e-300, "flip": 1000, "field": 1e9,
         "sequence": "\u202ex",
     }  # fmt: skip
     found = ismrmrd.parse(ismrmrd.TEMPLATE.format(**about).encode())
     assert (found.tr, found.te, found.ti, found.flip, found.field_t) == (None,) * 5 and found.sequence == r"\u202ex"
-    for limits in ({"last": -1}, {"centre": 1e300}, {"last": 2, "centre": 999}):
+    for limits in ({"last": -1}, {"center": 1e300}, {"last": 2, "center": 999}):
         assert ismrmrd.parse(ismrmrd.TEMPLATE.format(**about | limits).encode()).columns == (0, 0)

@@ -16,11 +16,11 @@ import torch
 from torch import nn
 
 from condiff.checkpoint import Checkpoint
-from condiff.data.augment import turn_phase
-from condiff.data.cache import Stack
+from condiff.data.augment import random_global_phase
+from condiff.data.cache import CachedVolume
 from condiff.data.conditioning import ContrastCondition
-from condiff.data.datamodule import MEASURED
-from condiff.data.datasets import Slices
+from condiff.data.datamodule import STATISTICS_IMAGES
+from condiff.data.datasets import SliceDataset
 from condiff.data.patients import STAGES, Fingerprints
 from condiff.diffusion import inverse
 from condiff.diffusion.guidance import identity
@@ -32,7 +32,7 @@ from condiff.errors import InputError
 from condiff.nn import KLAutoencoder
 from condiff.reconstruction.formulations import InverseProblem, decoded
 from condiff.sampling import Sampling, make_requests, sample_batch
-from condiff.training.first_stage import codes_of, generator_of, measured, record_patients
+from condiff.training.first_stage import cached_moments, codes_of, generator_of, record_patients
 from tests.conftest import ROOT, TINY_RUN, bad
 
 CODEC = ["codec.channels=[8,8]", "codec.blocks=1", "codec.latent_channels=2"]
@@ -218,7 +218,7 @@ def test_one_file_samples(latent, autoencoder, run_entry, capsys):
     data.setup()
     with torch.no_grad():
         generator, images = generator_of(data), data.train.images()
-        z = torch.cat([mine.encode(data.augment(images, generator)) for _ in range(-(-MEASURED // len(images)))])
+        z = torch.cat([mine.encode(data.augment(images, generator)) for _ in range(-(-STATISTICS_IMAGES // len(images)))])
     torch.testing.assert_close(z.mean(dim=(0, 2, 3)), torch.zeros(2), rtol=0, atol=1e-3)
     torch.testing.assert_close(z.var(dim=(0, 2, 3), correction=0), torch.ones(2), rtol=1e-3, atol=0)
     run_entry("sample.py", f"ckpt={latent}", "num_samples=2", "steps=3", CPU, "out=s", "contrast=AXT2")
@@ -259,7 +259,7 @@ def test_both_stages_from_one_command(variants, run_entry, cache, capsys):
     """In a folder of any name; codes are made where they are asked for; a folder's autoencoder is used again, not another's."""
     words = [
         "model=latent",
-        f"model.variants={variants}",
+        f"model.augmented_copies={variants}",
         "first.trainer.max_epochs=1",
         "codec.channels=[8,8]",
         f"seed={variants}",
@@ -272,7 +272,7 @@ def test_both_stages_from_one_command(variants, run_entry, cache, capsys):
     assert first["hyper_parameters"]["model"]["_target_"].endswith("AutoencoderSystem")
     assert first["hyper_parameters"]["data"]["downsample"] == 1 and first["epoch"] == 0
     second = Checkpoint.read(run / "checkpoints/last.ckpt")
-    assert second.codec().is_latent and second.config["variants"] == variants
+    assert second.codec().is_latent and second.config["augmented_copies"] == variants
     with open(run / "metrics_train.csv") as file:
         losses = [float(row["train/loss"]) for row in csv.DictReader(file)]
     assert losses and all(math.isfinite(loss) for loss in losses)
@@ -351,10 +351,11 @@ def test_two_processes_train_both_stages(run_entry, cache, tmp_path):
 
 def test_told_how_the_image_was_taken(run_entry, tmp_path):
     """A token each field; any can be given at sampling."""
-    words = ["model=latent", "net=unet_latent_cross_attention", "data.conditioning=acquisition", "model.p_unknown=0.5", *CODEC]
+    words = ["model=latent", "net=unet_latent_cross_attention", "data.conditioning=acquisition", *CODEC]
+    words += ["model.p_drop_fields=0.5"]
     run_entry("train.py", *BARE, *SMALL, *words, "trainer.max_epochs=1", "hydra.run.dir=runs/told")
     model = Checkpoint.read("runs/told/checkpoints/last.ckpt").config["model"]
-    assert model["p_unknown"] == 0.5 and len(model["fields"]) > 5
+    assert model["p_drop_fields"] == 0.5 and len(model["fields"]) > 5
     told = ["num_samples=1", "steps=2", CPU, "contrast=AXT2", "extrapolate=true", "seed=3"]
     for te in (80, 120):
         run_entry("sample.py", "ckpt=runs/told/checkpoints/last.ckpt", *told, f"te={te}", f"out=te{te}")
@@ -366,20 +367,20 @@ def test_codes_of_augmented_images_are_standardised(tmp_path):
     """As they are learned from, turned by any phase: mean 0, variance 1; those of the images as they are, of one phase, not."""
     values = torch.stack([torch.randn(6, 8, 8).abs(), torch.zeros(6, 8, 8)], dim=1).half()
     (tmp_path / "x.images").write_bytes(b"\n" + values.numpy().tobytes())
-    part = Slices(
-        [SimpleNamespace(contrast="AXT1")], [Stack(tmp_path / "x.images", 1, (6, 2, 8, 8), 1.0)], [range(6)], torch.eye(6)
+    part = SliceDataset(
+        [SimpleNamespace(contrast="AXT1")], [CachedVolume(tmp_path / "x.images", 1, (6, 2, 8, 8), 1.0)], [range(6)], torch.eye(6)
     )
     ready = SimpleNamespace(folder=tmp_path)
-    data = SimpleNamespace(train=part, augment=turn_phase, seed=0, cache=tmp_path, ready=ready)
+    data = SimpleNamespace(train=part, augment=random_global_phase, seed=0, cache=tmp_path, ready=ready)
     torch.manual_seed(0)
     codec, device = KLAutoencoder(2, 3, (8, 8), blocks=1), torch.device("cpu")
-    codec.standardize(*measured(codec, data, device))
+    codec.standardize(*cached_moments(codec, data, device))
     (kept,) = tmp_path.glob("codes-*.json")
     before = kept.stat().st_mtime_ns
-    measured(codec, data, device)
+    cached_moments(codec, data, device)
     assert kept.stat().st_mtime_ns == before and [*tmp_path.glob("codes-*.json")] == [kept]
     images, generator = part.images(), torch.Generator().manual_seed(9)
-    turned = torch.cat([codes_of(codec, turn_phase(images, generator), device) for _ in range(100)])
+    turned = torch.cat([codes_of(codec, random_global_phase(images, generator), device) for _ in range(100)])
     for codes, limits in ((turned, (0, 0.25)), (codes_of(codec, images, device), (0.4, 9))):
         off = torch.stack([codes.mean(dim=(0, 2, 3)), codes.var(dim=(0, 2, 3)) - 1]).abs().max()
         assert limits[0] <= off < limits[1]
@@ -414,7 +415,7 @@ def test_bad_input(latent, autoencoder, run_entry, capsys):
         (["train.py", *settings, "clamp=static"], "clamp: limits images, and this model's are codes"),
         (["train.py", *both, "clamp=static"], "clamp: limits images, and this model's are codes"),
         (["train.py", *both, "first.trainer.max_epochs=0"], "first.trainer.max_epochs=0"),
-        (["train.py", *both, "model.variants=-1"], "model.variants=-1: give a whole number"),
+        (["train.py", *both, "model.augmented_copies=-1"], "model.augmented_copies=-1: give a whole number"),
         (
             ["train.py", *settings, "net.channels=[8,8,8,8,8]", *DEEP],
             "an image of (8, 8) pixels: this U-Net needs multiples",

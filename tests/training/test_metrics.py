@@ -102,7 +102,7 @@ def test_lines_of_other_work(monkeypatch, caplog):
     monkeypatch.setattr("condiff.progress.time.monotonic", lambda: clock[0])
     monkeypatch.setattr("condiff.progress.is_terminal", lambda: False)
     with caplog.at_level(logging.INFO):
-        for _ in progress.tracked(range(8), "Preparing volumes", 8):
+        for _ in progress.track(range(8), "Preparing volumes", 8):
             clock[0] += 25
     assert caplog.messages == ["Preparing volumes  3/8  0:02:05 left", "Preparing volumes  6/8  0:00:50 left"]
 

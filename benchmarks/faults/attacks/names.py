@@ -21,7 +21,7 @@ PLACES = {
     "augment": "data.augment",
     "transform": "data.transform",
     "conditioning": "data.conditioning",
-    "order": "data.order",
+    "sampling_order": "data.sampling_order",
     "select": "data.select",
     "read": "data.read",
 }
@@ -51,7 +51,7 @@ for number, target in enumerate(FOREIGN.split()):
         ATTACKS[f"foreign_{target}_as_{place}"] = setting(PLACES[place], {"_target_": target, "_args_": ["touch PWN/x"]})
 
 HARMFUL: dict[str, dict[str, Any]] = {  # our own, or torch's, which may write, delete, import, or end the process
-    "condiff.data.index._write": {
+    "condiff.data.index._write_table": {
         "path": {"_target_": "condiff.checkpoint.run.run_folder", "path": "VICTIM/bashrc/x"},
         "columns": ["echo pwned"],
         "rows": [],
@@ -60,13 +60,13 @@ HARMFUL: dict[str, dict[str, Any]] = {  # our own, or torch's, which may write, 
     "condiff.files.nifti.save_nifti": {"folder": "VICTIM/made", "images": [], "contrasts": [], "seeds": [], "pixel_mm": 1.0},
     "condiff.files.pictures.save_gif": {"path": "VICTIM/thesis.txt", "frames": []},
     "condiff.training.wandb_logger.Wandb": {"project": "x", "save_dir": "VICTIM/wandb"},
-    "condiff.data.cache.Cache": {"root": "VICTIM/cache", "read": None, "transform": None},
+    "condiff.data.cache.VolumeCache": {"root": "VICTIM/cache", "read": None, "transform": None},
     "condiff.data.phantom.volumes.Phantom.build": {
         "self": {"_target_": "condiff.data.phantom.volumes.Phantom", "patients": 1, "slices": 1, "coils": 1, "matrix": 16},
         "cache": "VICTIM/filled",
     },
-    "condiff.data.workers._end_after": {"parent": {"_target_": "condiff.data.workers.workers_for", "workers": 1}},
-    "condiff.files.atomic.whole": {"path": "VICTIM/thesis.txt"},
+    "condiff.data.workers._end_after": {"parent": {"_target_": "condiff.data.workers.worker_pool", "workers": 1}},
+    "condiff.files.atomic.atomic_write": {"path": "VICTIM/thesis.txt"},
     "condiff.data.index.index": {"root": "/proc/self", "cache": "VICTIM/index"},
     "condiff.checkpoint.run.newest": {"root": "/proc/self"},
     "condiff.checkpoint.Checkpoint.read": {"path": "VICTIM/thesis.txt"},
@@ -92,7 +92,7 @@ def chained(*parts: dict) -> Attack:
 
 ATTACKS["harmful_module_written_then_imported"] = chained(
     {
-        "_target_": "condiff.data.index._write",
+        "_target_": "condiff.data.index._write_table",
         "path": {"_target_": "condiff.checkpoint.run.run_folder", "path": "PWN/written.py/x"},
         "columns": ["import os; os.system('touch PWN/y')"],
         "rows": [],
@@ -159,7 +159,7 @@ WRONG: dict[str, list[Any]] = {  # what the registry of one place knows, in anot
         {"_target_": "condiff.data.conditioning.ContrastCondition"},
     ],
     "augment": [{"_target_": "condiff.diffusion.samplers.heun", "_partial_": True}],
-    "order": [{"_target_": "torch.optim.AdamW", "_partial_": True}],
+    "sampling_order": [{"_target_": "torch.optim.AdamW", "_partial_": True}],
     "select": [{"_target_": "condiff.data.phantom.volumes.Phantom"}],
     "read": [
         {"_target_": "condiff.files.samples_h5.save_h5", "_partial_": True, "images": None},

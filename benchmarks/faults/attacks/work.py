@@ -33,7 +33,7 @@ NUMBERS: dict[str, list[Any]] = {
     "data.select": [None, "x"],
     "data.batch_size": [10**9, 0],
     "data.workers": [4000, -3],
-    "data.loaders": [4000, -3],
+    "data.num_workers": [4000, -3],
     "data.shard": ["1/1000000000", "0/0", "x"],
     "data.seed": [10**400, -1, "x", None],
     "sampler.steps": [10**9, 0, -1, float("nan"), 10**400],

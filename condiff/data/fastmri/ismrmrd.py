@@ -1,7 +1,7 @@
-"""The ISMRMRD header that each fastMRI file carries as XML: what the reader needs of it, read and written.
+"""The ISMRMRD header, XML in each fastMRI file: the fields that the reader needs, read and written.
 
-Read with the standard library: the schema's own parser refuses headers that lack a field it calls
-mandatory (a patient position, say), which says nothing about the image.
+It is read with the standard library, because the schema's own parser refuses headers without fields that it calls mandatory but
+that images do not depend on, such as the patient's position.
 """
 
 from xml.etree import ElementTree
@@ -15,7 +15,7 @@ DEEPEST = 50  # elements within elements; the schema has 7
 LONGEST_TEXT = 1024  # characters of a field
 MATRIX = 4096
 RATIO = 0.125, 2.0  # of the image's field of view to the encoded one
-TIME_MS, FLIP, FIELD_T = (0.01, 1e6), (0.0, 360.0), (1e-3, 30.0)  # what is beyond counts as not given
+TIME_MS, FLIP, FIELD_T = (0.01, 1e6), (0.0, 360.0), (1e-3, 30.0)  # a value outside counts as not given
 
 
 def parse(xml: bytes) -> Header:
@@ -25,7 +25,7 @@ def parse(xml: bytes) -> Header:
     if (rows, cols) != (int(rows), int(cols)):
         raise DataFault(f"ismrmrd_header: encoding/encodedSpace/matrixSize is {rows:g} x {cols:g}, not whole numbers")
     sequence = "sequenceParameters"
-    found = Header(
+    header = Header(
         matrix=(int(rows), int(cols)),
         fov_mm=_pair(root, "encoding/encodedSpace/fieldOfView_mm", FOV_MM[0], 2 * FOV_MM[1]),
         recon_fov_mm=_pair(root, "encoding/reconSpace/fieldOfView_mm", *FOV_MM),
@@ -36,22 +36,23 @@ def parse(xml: bytes) -> Header:
         ti=_number(root, f"{sequence}/TI", *TIME_MS), flip=_number(root, f"{sequence}/flipAngle_deg", *FLIP),
         sequence=_text(root, f"{sequence}/sequence_type"),
     )  # fmt: skip
-    if not all(PIXEL_MM[0] <= pixel <= PIXEL_MM[1] for pixel in found.pixel_mm):
+    if not all(PIXEL_MM[0] <= pixel <= PIXEL_MM[1] for pixel in header.pixel_mm):
         raise DataFault(
-            f"ismrmrd_header: {found.fov_mm[0]:g} x {found.fov_mm[1]:g} mm of {found.matrix[0]} x {found.matrix[1]} samples are "
-            f"pixels of {found.pixel_mm[0]:.3g} x {found.pixel_mm[1]:.3g} mm; {PIXEL_MM[0]:g} to {PIXEL_MM[1]:g} mm expected"
+            f"ismrmrd_header: {header.fov_mm[0]:g} x {header.fov_mm[1]:g} mm of {header.matrix[0]} x {header.matrix[1]} samples "
+            f"are pixels of {header.pixel_mm[0]:.3g} x {header.pixel_mm[1]:.3g} mm; "
+            f"{PIXEL_MM[0]:g} to {PIXEL_MM[1]:g} mm expected"
         )
-    for encoded, image in zip(found.fov_mm, found.recon_fov_mm, strict=True):
-        if not RATIO[0] <= image / encoded <= RATIO[1]:
+    for encoded_mm, image_mm in zip(header.fov_mm, header.recon_fov_mm, strict=True):
+        if not RATIO[0] <= image_mm / encoded_mm <= RATIO[1]:
             raise DataFault(
-                f"ismrmrd_header: reconSpace/fieldOfView_mm is {image:g}, {image / encoded:.3g} times the encodedSpace's "
-                f"{encoded:g}; {RATIO[0]:g} to {RATIO[1]:g} times expected"
+                f"ismrmrd_header: reconSpace/fieldOfView_mm is {image_mm:g}, {image_mm / encoded_mm:.3g} times the "
+                f"encodedSpace's {encoded_mm:g}; {RATIO[0]:g} to {RATIO[1]:g} times expected"
             )
-    return found
+    return header
 
 
 class _Builder(ElementTree.TreeBuilder):
-    """Of trees of limited depth, without entities."""
+    """Builds trees of limited depth, without entities."""
 
     depth = 0
 
@@ -70,7 +71,7 @@ class _Builder(ElementTree.TreeBuilder):
 
 
 def _tree(xml: bytes) -> ElementTree.Element:
-    """Its root; bytes that are no UTF-8, though XML without another declaration is, are taken as Latin-1."""
+    """The root element. Bytes that are not UTF-8, in a file that declares no other encoding, are taken as Latin-1."""
     parser = ElementTree.XMLParser(target=_Builder())
     try:
         xml.decode()
@@ -86,12 +87,12 @@ def _tree(xml: bytes) -> ElementTree.Element:
 
 
 def _columns(root: ElementTree.Element, width: int) -> tuple[int, int]:
-    """From the encoding limits; (0, 0) where those are not given or leave no column."""
+    """[first, last) from the encoding limits; (0, 0) where those are not given or leave no column."""
     limits = "encoding/encodingLimits/kspace_encoding_step_1"
-    last, centre = (_number(root, f"{limits}/{name}", 0, MATRIX) for name in ("maximum", "center"))
-    if last is None or centre is None:
+    last, center = (_number(root, f"{limits}/{name}", 0, MATRIX) for name in ("maximum", "center"))
+    if last is None or center is None:
         return 0, 0
-    first = width // 2 - int(centre)
+    first = width // 2 - int(center)
     columns = max(first, 0), min(first + int(last) + 1, width)
     return columns if columns[0] < columns[1] else (0, 0)
 
@@ -108,7 +109,7 @@ def _text(root: ElementTree.Element, path: str) -> str:
 
 
 def _number(root: ElementTree.Element, path: str, low: float, high: float) -> float | None:
-    """None where it is missing, no number, or out of bounds."""
+    """The number of a field; None where it is missing, no number, or out of bounds."""
     try:
         value = float(root.findtext(_path(path), "", NAMESPACE))
     except ValueError:
@@ -117,11 +118,11 @@ def _number(root: ElementTree.Element, path: str, low: float, high: float) -> fl
 
 
 def _pair(root: ElementTree.Element, path: str, low: float, high: float) -> tuple[float, float]:
-    """Two numbers that have to be there."""
+    """The x and y of a field. Raises DataFault where one is missing or out of bounds."""
     values = [_number(root, f"{path}/{axis}", low, high) for axis in "xy"]
     if None in values:
-        said = [(root.findtext(_path(f"{path}/{axis}"), "", NAMESPACE) or "missing")[:40] for axis in "xy"]
-        raise DataFault(f"ismrmrd_header: {path} is {said[0]!r} x {said[1]!r}; numbers from {low:g} to {high:g} expected")
+        texts = [(root.findtext(_path(f"{path}/{axis}"), "", NAMESPACE) or "missing")[:40] for axis in "xy"]
+        raise DataFault(f"ismrmrd_header: {path} is {texts[0]!r} x {texts[1]!r}; numbers from {low:g} to {high:g} expected")
     return values[0], values[1]  # type: ignore[return-value]
 
 
@@ -149,7 +150,7 @@ TEMPLATE = """<?xml version="1.0" encoding="utf-8"?>
       <fieldOfView_mm><x>{recon}</x><y>{recon}</y><z>{thickness}</z></fieldOfView_mm>
     </reconSpace>
     <encodingLimits>
-      <kspace_encoding_step_1><minimum>0</minimum><maximum>{last}</maximum><center>{centre}</center></kspace_encoding_step_1>
+      <kspace_encoding_step_1><minimum>0</minimum><maximum>{last}</maximum><center>{center}</center></kspace_encoding_step_1>
     </encodingLimits>
     <trajectory>cartesian</trajectory>
   </encoding>

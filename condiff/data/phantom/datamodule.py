@@ -17,8 +17,8 @@ class PhantomDataModule(MRIDataModule):
         super().__init__(root=Path(cache) / phantom.key, cache=cache, workers=workers, **settings)
 
     def folder(self) -> Path:
-        """Where the files are, made first where they are not."""
-        return self.phantom.build(self.cache)
+        """The folder of the files, which are made first if they are missing."""
+        return self.phantom.build(self.cache_folder)
 
     def prepare_data(self) -> None:
         self.folder()

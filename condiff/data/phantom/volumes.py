@@ -23,10 +23,10 @@ from condiff.data.fastmri import ismrmrd
 from condiff.data.phantom.anatomy import draw_subject, smooth_field
 from condiff.data.phantom.scanner import acquire, background_phase, coil_maps
 from condiff.errors import InputError
-from condiff.files.atomic import whole_hdf5
+from condiff.files.atomic import atomic_write_hdf5
 from condiff.mri.fourier import center_crop, ifft2c, rss
 from condiff.mri.signal import Protocol, Tissue, inversion_recovery, spin_echo
-from condiff.progress import tracked
+from condiff.progress import track
 from condiff.seeds import derive_seed
 
 VERSION = 3  # part of the cache key: raise it when the files change
@@ -131,7 +131,7 @@ class Phantom:
                 if not root.exists():
                     partial.mkdir(exist_ok=True)
                     volumes = list(self._volumes())
-                    for contrast, patient in tracked(volumes, "Making phantom volumes", len(volumes)):
+                    for contrast, patient in track(volumes, "Making phantom volumes", len(volumes)):
                         self._write(partial, contrast, patient)
                     for unfinished in partial.glob("*.part"):  # of a process that was killed
                         unfinished.unlink()
@@ -162,7 +162,7 @@ class Phantom:
         made = self._varied(CONTRASTS[contrast], identity)
         kspace, tissue = self._acquired(made, generator)
         image = center_crop(rss(ifft2c(kspace)), (self.matrix, self.matrix))
-        with whole_hdf5(target) as file:
+        with atomic_write_hdf5(target) as file:
             file["kspace"], file["reconstruction_rss"] = kspace.numpy(), image.numpy()
             file["tissue"] = tissue.numpy()
             file["ismrmrd_header"] = self._header(contrast, made.protocol, identity).encode()
@@ -203,7 +203,7 @@ class Phantom:
     def _header(self, contrast: str, protocol: Protocol, identity: str) -> str:
         return ismrmrd.TEMPLATE.format(
             measurement=identity, acquisition=contrast, coils=self.coils, rows=2 * self.matrix, cols=self.matrix,
-            readout=2 * FOV_MM, fov=FOV_MM, recon=FOV_MM, thickness=THICKNESS_MM, last=self.matrix - 1, centre=self.matrix // 2,
+            readout=2 * FOV_MM, fov=FOV_MM, recon=FOV_MM, thickness=THICKNESS_MM, last=self.matrix - 1, center=self.matrix // 2,
             tr=protocol.tr, te=protocol.te, ti=protocol.ti, flip=protocol.flip, field=FIELD_T, sequence="TurboSpinEcho",
         )  # fmt: skip
 

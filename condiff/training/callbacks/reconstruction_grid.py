@@ -38,7 +38,7 @@ class ReconstructionGrid(L.Callback):
         data = trainer.datamodule
         blocks: dict[str, dict[str, Tensor]] = {data.kind: {}, "by way of its code": {}, f"difference x {GAIN:g}": {}}
         for contrast in data.spec.contrasts:
-            images = data.val.examples(contrast, self.num_images)
+            images = data.val.spread_examples(contrast, self.num_images)
             if not len(images):
                 continue
             made = pl_module(images.to(pl_module.device)).cpu()

@@ -52,7 +52,7 @@ class SampleGrid(L.Callback):
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
         with optional("sample grid", trainer.global_step), averaged_weights(trainer, pl_module):
-            self._drawn = self._draw(pl_module)
+            self._drawn = self._assign_patients(pl_module)
             self._save_grid(pl_module, f"step-{trainer.global_step:06d}", self._drawn)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -66,7 +66,7 @@ class SampleGrid(L.Callback):
             for logger in _with(trainer, "log_video"):
                 logger.log_video("denoising", [str(path)])
 
-    def _draw(self, system: Any) -> list[Tensor]:
+    def _assign_patients(self, system: Any) -> list[Tensor]:
         """Of every sample its states [F, C, H, W], the noise first, or where it is none of the film's the sample [1, C, H, W]."""
         data = system.trainer.datamodule
         requests = make_requests(self._contrasts(system), self.num_samples, self.seed, record=ANIMATED)
@@ -86,7 +86,8 @@ class SampleGrid(L.Callback):
     def _save_grid(self, system: Any, name: str, drawn: list[Tensor]) -> None:
         """Samples beside real images to disk; to the loggers samples alone, for a patient's image stays here."""
         data, blocks = system.trainer.datamodule, self._blocks(system, torch.stack([way[-1] for way in drawn]))
-        real = {c or "any": data.spec.transform.magnitude(data.val.examples(c, self.num_real)) for c in self._contrasts(system)}
+        examples = {contrast: data.val.spread_examples(contrast, self.num_real) for contrast in self._contrasts(system)}
+        real = {contrast or "any": data.spec.transform.magnitude(images) for contrast, images in examples.items()}
         self.folder.mkdir(parents=True, exist_ok=True)
         pictures.grid(blocks | {data.kind: real}).save(self.folder / f"{name}.png")
         for logger in _with(system.trainer, "log_image"):
