@@ -16,7 +16,7 @@ from condiff.data.fastmri.raw_scan import RawScan, read_raw_scan
 from condiff.errors import InputError
 from condiff.mri import masks
 from condiff.mri.maps import low_resolution
-from condiff.reconstruction.measurement import Grid, Measurement, measure
+from condiff.reconstruction.measurement import ImageGrid, Measurement, measure
 from condiff.reconstruction.prior import Prior
 
 MASKS = (masks.random, masks.equispaced, masks.equispaced_fraction, masks.gaussian1d, masks.poisson)
@@ -26,7 +26,7 @@ CENTRE = 0.08
 
 def main(folder: Path, matrix: int, ckpt: str | None) -> None:
     scans = [read_raw_scan(path) for path in sorted(folder.glob("*.h5"))]
-    grid = Grid(matrix, 220.0, 0.99)
+    grid = ImageGrid(matrix, 220.0, 0.99)
     typical = others(scans, grid) if ckpt is None else drawn(scans, ckpt)
     print(f"{'':30}", *(scan.volume.acquisition for scan in scans))
     for acceleration in (2, 4, 8):
@@ -43,8 +43,8 @@ def main(folder: Path, matrix: int, ckpt: str | None) -> None:
                     except InputError:
                         ratios.append(float("nan"))
                         continue
-                    target = one.target(scan.kspace[:, :coils], low_resolution)[0].abs().flatten()
-                    ratios.append(grid.white / torch.quantile(target, grid.quantile).item())
+                    target = one.reference(scan.kspace[:, :coils], low_resolution)[0].abs().flatten()
+                    ratios.append(grid.reference_intensity / torch.quantile(target, grid.quantile).item())
                     every["corrected"].append(ratios[-1])
                     every["not corrected"].append(ratios[-1] * measured(scan, mask, grid, coils, None).scale / one.scale)
                 print(f"{f'{draw.__name__} R={acceleration} {coils} coils':30}", *(f"{one:.2f}" for one in ratios), flush=True)
@@ -56,15 +56,15 @@ def main(folder: Path, matrix: int, ckpt: str | None) -> None:
             )
 
 
-def measured(scan: RawScan, mask: Tensor, grid: Grid, coils: int, typical: Tensor | None) -> Measurement:
+def measured(scan: RawScan, mask: Tensor, grid: ImageGrid, coils: int, typical: Tensor | None) -> Measurement:
     margins = None if scan.margins is None else scan.margins[:, :coils]
     return measure(scan.kspace[:, :coils], mask, scan.fov_mm, grid, low_resolution, margins=margins, typical=typical)
 
 
-def others(scans: list[RawScan], grid: Grid) -> list[Tensor]:
+def others(scans: list[RawScan], grid: ImageGrid) -> list[Tensor]:
     """For each scan the images of the others of its contrast, each volume in its own units."""
     full = [
-        measured(scan, torch.ones_like(scan.sampled), grid, scan.kspace.shape[1], None).target(scan.kspace, low_resolution)[0]
+        measured(scan, torch.ones_like(scan.sampled), grid, scan.kspace.shape[1], None).reference(scan.kspace, low_resolution)[0]
         for scan in scans
     ]
     full = [images / torch.quantile(images.abs().flatten(), grid.quantile) for images in full]

@@ -23,7 +23,7 @@ from condiff.evaluation.likelihood import bits_per_dimension
 from condiff.images import Images
 from condiff.progress import progress_bar
 from condiff.reconstruction.arrays import as_tensors
-from condiff.reconstruction.measurement import Grid, measure
+from condiff.reconstruction.measurement import ImageGrid, measure
 from condiff.reconstruction.prior import Prior
 from condiff.reconstruction.result import Reconstruction
 from condiff.sampling import ANY, SampleRequest, Sampling, make_requests, resolve_contrasts, sample
@@ -200,22 +200,24 @@ class Model:
         cfg = chosen("method", method, "reconstruct", f"sigma_data={self.sigma_data}", f"samples={samples}", f"seed={seed}")
         cfg.method.fn = {**cfg.method.fn, **options}
         cfg.steps = steps or cfg.method.steps
-        grid = Grid.of(self.spec.transform)
+        grid = ImageGrid.of(self.spec.transform)
         solver = instantiate(cfg.method).solver(prior, cfg.steps, samples, seed)
         device, slices = self.network.device, len(arrays[0])
         fov = (fov_mm, fov_mm) if isinstance(fov_mm, int | float) else fov_mm or (grid.fov_mm, grid.fov_mm)
         typical = prior.typical(contrast) if cfg.method.needs_prior else None
         y, sampled, own = (None if array is None else array.to(device) for array in arrays)
         assert y is not None and sampled is not None
-        measured = measure(y, sampled, fov, grid, instantiate(cfg.estimate_maps), coils, typical=typical, own_maps=own)
+        measurement = measure(y, sampled, fov, grid, instantiate(cfg.estimate_maps), coils, typical=typical, own_maps=own)
         cond = self.spec.conditioning.encode(contrast).expand(slices, -1) if self.network.conditional else None
         with progress_bar("Reconstructing", slices) as tick:
             streams = [("array", index) for index in range(slices)]
-            images, _ = solver(measured, list(range(slices)), streams, cond, lambda share: tick(share * slices))
-        measured = measured.to(torch.device("cpu"))
-        zero_filled = torch.view_as_complex(measured.operator(range(slices)).adjoint(measured.kspace).movedim(1, -1).contiguous())
-        resolution = (measured.mask.numel() / sampled.numel()) ** 0.5  # of the unitary transform of fewer samples
-        unit = measured.brightness * resolution
+            images, _ = solver(measurement, list(range(slices)), streams, cond, lambda share: tick(share * slices))
+        measurement = measurement.to(torch.device("cpu"))
+        zero_filled = torch.view_as_complex(
+            measurement.operator(range(slices)).adjoint(measurement.kspace).movedim(1, -1).contiguous()
+        )
+        resolution = (measurement.mask.numel() / sampled.numel()) ** 0.5  # of the unitary transform of fewer samples
+        unit = measurement.coil_rss * resolution
         return Reconstruction((images * unit).numpy(), (zero_filled * unit).numpy(), grid.fov_mm / grid.size)
 
     def _how(

@@ -17,8 +17,8 @@ from condiff.data.map_files import of_valid_slices
 from condiff.data.map_files import read as read_maps
 from condiff.errors import InputError
 from condiff.files import results
-from condiff.reconstruction.measurement import Grid
-from condiff.reconstruction.pipeline import Scan, reconstruct
+from condiff.reconstruction.measurement import ImageGrid
+from condiff.reconstruction.pipeline import AcquisitionModel, reconstruct
 from condiff.reconstruction.prior import Prior
 from condiff.reconstruction.report import write_report
 from condiff.reconstruction.run import gather, reasons_file, reconstruct_all
@@ -38,10 +38,10 @@ def main(cfg: DictConfig) -> None:
     with fabric.device:  # a guiding model is loaded there
         prior = Prior(model.to(fabric.device), spec, instantiate(cfg.guided), cfg.batch_size)
     solve = instantiate(cfg.method).solver(prior, cfg.steps, cfg.samples, cfg.seed)
-    grid = Grid.of(spec.transform)
+    grid = ImageGrid.of(spec.transform)
     own_maps = partial(of_valid_slices, read_maps(Path(cfg.maps))) if cfg.maps else None
     about_scan = cfg.coils, instantiate(cfg.mask), cfg.acceleration, cfg.simulate, cfg.seed
-    scan = Scan(grid, instantiate(cfg.estimate_maps), *about_scan, own_maps)
+    scan = AcquisitionModel(grid, instantiate(cfg.estimate_maps), *about_scan, own_maps)
     files, root = files_of(cfg, checkpoint, print if fabric.is_global_zero else lambda line: None)
     out = results_folder_of(cfg, checkpoint, "reconstruction")
     if fabric.is_global_zero:

@@ -1,4 +1,4 @@
-"""Arrays of a caller as tensors of the shapes that a reconstruction takes."""
+"""Conversion of a caller's arrays to the tensors that a reconstruction takes."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def as_tensors(kspace: Any, mask: Any, maps: Any) -> tuple[Tensor, Tensor, Tenso
         raise InputError(f"mask: is {list(sampled.shape)}; give [{columns}] or [{rows}, {columns}], as the k-space")
     if maps is None:
         return y, sampled.expand(rows, columns), None
-    own = torch.as_tensor(np.asarray(maps)).to(torch.complex64)
-    if own.ndim not in (3, 4):
-        raise InputError(f"maps: is {list(own.shape)}; give [K, H, W] or [S, K, H, W]")
-    return y, sampled.expand(rows, columns), own if own.ndim == 4 else own.expand(len(y), *own.shape)
+    coil_maps = torch.as_tensor(np.asarray(maps)).to(torch.complex64)
+    if coil_maps.ndim not in (3, 4):
+        raise InputError(f"maps: is {list(coil_maps.shape)}; give [K, H, W] or [S, K, H, W]")
+    return y, sampled.expand(rows, columns), coil_maps if coil_maps.ndim == 4 else coil_maps.expand(len(y), *coil_maps.shape)

@@ -1,6 +1,6 @@
-"""What a model's images are of a measurement: ways to pose it as an inverse problem for priors of complex or magnitude images.
+"""Formulations: ways to pose a measurement as an inverse problem for priors of complex or magnitude images.
 
-Each takes a `Measurement` and the slices that are wanted, one of which may come several times, and gives an `InverseProblem`.
+Each takes a `Measurement` and indices of slices, in which a slice may occur several times, and returns an `InverseProblem`.
 Units are the model's, in which air and white are 2 apart: 0 and 2 in complex images, -1 and 1 in magnitudes.
 """
 
@@ -24,76 +24,76 @@ AIR = -1.0  # of magnitude images
 
 @dataclass(frozen=True)
 class InverseProblem(Problem):
-    """y = A(x) + noise for x [B, *shape], and how x belongs to the slices of a measurement.
+    """y = A(x) + noise for x [B, *shape], and the way back from x to images of the slices.
 
     Attributes:
-        each: x's that belong to one slice; they follow one another.
-        assemble: x -> complex images [B / each, H, W] in the units of the measurement.
-        prior: the model's denoiser -> that of x.
+        assemble: x -> complex images [B / per_slice, H, W] in the units of the measurement.
+        prior: turns the model's denoiser into a denoiser of x.
+        per_slice: number of consecutive x's that belong to one slice.
     """
 
     shape: tuple[int, int, int]
     assemble: Callable[[Tensor], Tensor]
     prior: Callable[[Denoise], Denoise] = lambda denoise: denoise
-    each: int = 1
+    per_slice: int = 1
 
 
 Formulation = Callable[[Measurement, Sequence[int]], InverseProblem]
 
 
-def combined(measured: Measurement, slices: Sequence[int]) -> InverseProblem:
-    """The complex image of all coils, by a model of such images."""
-    size = measured.grid.size
-    A, y = measured.operator(slices), measured.kspace[list(slices)]
-    return InverseProblem(A, y, measured.sigma_y, (2, size, size), to_complex)
+def sense_problem(measurement: Measurement, slices: Sequence[int]) -> InverseProblem:
+    """x is the complex image of all coils; for priors of complex images."""
+    size = measurement.grid.size
+    A, y = measurement.operator(slices), measurement.kspace[list(slices)]
+    return InverseProblem(A, y, measurement.sigma_y, (2, size, size), to_complex)
 
 
-def phased(measured: Measurement, slices: Sequence[int]) -> InverseProblem:
-    """The magnitude, by a model of magnitudes; the phase is that of the calibration region's image, which is smooth."""
-    size = measured.grid.size
-    sense, y = measured.operator(slices), measured.kspace[list(slices)]
-    image = to_complex(sense.adjoint(_calibration(measured) * y))
+def phase_constrained(measurement: Measurement, slices: Sequence[int]) -> InverseProblem:
+    """x is the magnitude; the phase is that of the calibration region's image, which is smooth. For priors of magnitudes."""
+    size = measurement.grid.size
+    sense, y = measurement.operator(slices), measurement.kspace[list(slices)]
+    image = to_complex(sense.adjoint(_calibration(measurement) * y))
     phase = torch.polar(torch.ones_like(image.abs()), image.angle())
     A = PhaseConstrainedSense(sense, phase)
     air = torch.full((len(y), 1, size, size), AIR, device=y.device)
-    return InverseProblem(A, y + A(air), measured.sigma_y, (1, size, size), lambda x: (x - AIR)[:, 0] * phase)
+    return InverseProblem(A, y + A(air), measurement.sigma_y, (1, size, size), lambda x: (x - AIR)[:, 0] * phase)
 
 
-def componentwise(measured: Measurement, slices: Sequence[int]) -> InverseProblem:
-    """The complex image, real and imaginary parts each by a model of magnitudes, as if they were (Chung & Ye 2022)."""
-    return replace(combined(measured, slices), prior=by_components)
+def real_and_imaginary(measurement: Measurement, slices: Sequence[int]) -> InverseProblem:
+    """As `sense_problem`; a prior of magnitudes is applied to real and imaginary part separately (Chung & Ye 2022)."""
+    return replace(sense_problem(measurement, slices), prior=denoise_components)
 
 
-def coilwise(measured: Measurement, slices: Sequence[int]) -> InverseProblem:
-    """Every coil's image by itself; in the end their root sum of squares, with the phase of their combination."""
-    size, y = measured.grid.size, measured.kspace[list(slices)]
+def per_coil(measurement: Measurement, slices: Sequence[int]) -> InverseProblem:
+    """x is one coil's image; the results are combined by root sum of squares, with the phase of their SENSE combination."""
+    size, y = measurement.grid.size, measurement.kspace[list(slices)]
     coils = y.shape[1]
-    A = per_coil_fourier(measured.mask, (size, size))
-    apart = y.flatten(0, 1)[:, None]
-    middle = center_crop_or_pad(ifft2c(_calibration(measured) * apart), (size, size)).flatten(1).abs()
-    brightest = torch.stack([torch.quantile(one, measured.grid.quantile) for one in middle])
-    size_of = (brightest / measured.grid.white).clamp(min=1e-6).view(-1, 1, 1)
-    maps = center_crop_or_pad(measured.maps[list(slices)], (size, size))
+    A = per_coil_fourier(measurement.mask, (size, size))
+    coil_kspace = y.flatten(0, 1)[:, None]
+    images = center_crop_or_pad(ifft2c(_calibration(measurement) * coil_kspace), (size, size)).flatten(1).abs()
+    brightest = torch.stack([torch.quantile(image, measurement.grid.quantile) for image in images])
+    coil_scale = (brightest / measurement.grid.reference_intensity).clamp(min=1e-6).view(-1, 1, 1)
+    maps = center_crop_or_pad(measurement.maps[list(slices)], (size, size))
 
     def assemble(x: Tensor) -> Tensor:
-        images = (to_complex(x) * size_of).unflatten(0, (-1, coils))
+        images = (to_complex(x) * coil_scale).unflatten(0, (-1, coils))
         return torch.polar(rss(images), sense_combine(images, maps).angle())
 
-    sigma_y = measured.sigma_y / float(size_of.mean())
-    return InverseProblem(A, apart / size_of[:, None], sigma_y, (2, size, size), assemble, each=coils)
+    sigma_y = measurement.sigma_y / float(coil_scale.mean())
+    return InverseProblem(A, coil_kspace / coil_scale[:, None], sigma_y, (2, size, size), assemble, per_slice=coils)
 
 
-def coilwise_components(measured: Measurement, slices: Sequence[int]) -> InverseProblem:
-    """`coilwise`, by a model of magnitudes."""
-    return replace(coilwise(measured, slices), prior=by_components)
+def per_coil_real_and_imaginary(measurement: Measurement, slices: Sequence[int]) -> InverseProblem:
+    """`per_coil` with real and imaginary part separate, for priors of magnitudes."""
+    return replace(per_coil(measurement, slices), prior=denoise_components)
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """An operator of images as one of their codes z: A(decode(z)).
+class OfCodes:
+    """An operator of images as an operator of their codes z: A(decode(z)).
 
-    ``adjoint`` is that of its derivative at z = 0, which is its own where ``decode`` is linear; an autoencoder's is not, and
-    methods that ask for an adjoint are wrong there.
+    ``adjoint`` is the adjoint of its derivative at z = 0. For a linear ``decode`` that is the operator's own adjoint. An
+    autoencoder is not linear, so methods that need the adjoint are not valid with it.
     """
 
     A: LinearOperator
@@ -109,31 +109,31 @@ class Decoded:
         return pull(images)[0]
 
 
-def decoded(formulation: Formulation, codec: Codec) -> Formulation:
-    """The same problem for the codes of its images, by a model of those."""
+def in_latent_space(formulation: Formulation, codec: Codec) -> Formulation:
+    """A formulation whose x are the codes of another one's images; for priors of codes."""
 
-    def of(measured: Measurement, slices: Sequence[int]) -> InverseProblem:
-        problem = formulation(measured, slices)
+    def formulate(measurement: Measurement, slices: Sequence[int]) -> InverseProblem:
+        problem = formulation(measurement, slices)
         size, shape = (problem.shape[1], problem.shape[2]), codec.shape(problem.shape)
-        A = Decoded(problem.A, lambda z: codec.decode(z, size), shape)
+        A = OfCodes(problem.A, lambda z: codec.decode(z, size), shape)
         return replace(problem, A=A, shape=shape, assemble=lambda z: problem.assemble(codec.decode(z, size)))
 
-    return of
+    return formulate
 
 
-def by_components(denoise: Denoise) -> Denoise:
-    """From a denoiser of magnitudes [B, 1, H, W] to one of complex images [B, 2, H, W], part by part."""
+def denoise_components(denoise: Denoise) -> Denoise:
+    """Turns a denoiser of magnitudes [B, 1, H, W] into one of complex images [B, 2, H, W], applied to each part."""
 
     def denoised(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
         parts = x.flatten(0, 1)[:, None] + AIR
-        again = None if cond is None else cond.repeat_interleave(2, dim=0)
-        return (denoise(parts, sigma, again) - AIR).view_as(x)
+        cond = None if cond is None else cond.repeat_interleave(2, dim=0)
+        return (denoise(parts, sigma, cond) - AIR).view_as(x)
 
     return denoised
 
 
-def _calibration(measured: Measurement) -> Tensor:
-    """Of the mask, the block about the centre without gaps, under a Hann window."""
-    rows, cols = measured.calibration
-    windows = [torch.hann_window(n + 2, periodic=False, device=measured.mask.device)[1:-1] for n in (rows, cols)]
-    return center_crop_or_pad(windows[0][:, None] * windows[1], (measured.mask.shape[0], measured.mask.shape[1]))
+def _calibration(measurement: Measurement) -> Tensor:
+    """The fully sampled block at the center of k-space, under a Hann window, zero elsewhere [h, w]."""
+    rows, cols = measurement.calibration
+    windows = [torch.hann_window(n + 2, periodic=False, device=measurement.mask.device)[1:-1] for n in (rows, cols)]
+    return center_crop_or_pad(windows[0][:, None] * windows[1], (measurement.mask.shape[0], measurement.mask.shape[1]))

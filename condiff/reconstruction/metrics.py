@@ -1,23 +1,23 @@
-"""How good reconstructions are: fastMRI's measures of a volume, and whether uncertainty is what it claims to be."""
+"""Metrics of reconstructions: fastMRI's metrics of a volume, and the calibration of uncertainty."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
-WINDOW, K1, K2 = 7, 0.01, 0.03  # of SSIM (Wang et al. 2004), as fastMRI and scikit-image have them
+WINDOW, K1, K2 = 7, 0.01, 0.03  # of SSIM (Wang et al. 2004), as in fastMRI and scikit-image
 
 
 def nmse(target: Tensor, image: Tensor) -> float:
-    """|target - image|^2 / |target|^2 over a volume [S, H, W]."""
+    """Normalized mean square error |target - image|^2 / |target|^2 of a volume [S, H, W]."""
     return ((target - image).square().sum() / target.square().sum()).item()
 
 
 def psnr(target: Tensor, image: Tensor) -> float:
-    """dB; peak is the maximum of the target volume (Zbontar et al. 2018, section 5.2)."""
+    """Peak signal-to-noise ratio in dB; the peak is the maximum of the target volume (Zbontar et al. 2018, section 5.2)."""
     return (10 * (target.max().square() / (target - image).square().mean()).log10()).item()
 
 
 def ssim(target: Tensor, image: Tensor) -> float:
-    """Mean over slices [S, H, W]; uniform windows of 7 x 7 inside the image, sample covariances, range the volume's maximum."""
+    """Structural similarity, mean over slices [S, H, W]: uniform windows of 7 x 7, sample covariances, range = target.max()."""
     c1, c2 = ((k * target.max()) ** 2 for k in (K1, K2))
     x, y = target[:, None].double(), image[:, None].double()
 
@@ -31,23 +31,23 @@ def ssim(target: Tensor, image: Tensor) -> float:
 
 
 def similarity(target: Tensor, image: Tensor) -> dict[str, float]:
-    """All three of magnitudes [S, H, W]."""
+    """NMSE, PSNR and SSIM of magnitudes [S, H, W]."""
     return {"nmse": nmse(target, image), "psnr": psnr(target, image), "ssim": ssim(target, image)}
 
 
-def calibration(truth: Tensor, samples: Tensor, noise: float = 0.0) -> dict[str, float]:
-    """What K samples [K, ...] claim of the error of their mean, against the error itself; real numbers, as ``truth`` [...].
+def uncertainty_calibration(truth: Tensor, samples: Tensor, noise: float = 0.0) -> dict[str, float]:
+    """The spread of K samples [K, ...] compared with the error of their mean, for real values ``truth`` [...].
 
-    calibration_ratio: mean variance of the samples over the mean squared error of their mean, less what K samples leave in
-    it; 1 is right, less is overconfident. coverage_k: share of truths within k deviations of the mean, the uncertainty of
-    the mean of K counted; 0.683, 0.954 and 0.997 are right for a Gaussian.
+    calibration_ratio: mean variance of the samples / mean squared error of their mean, where the error is corrected for the
+    finite K; 1 is calibrated, less is overconfident. coverage_n: share of true values within n standard deviations of the mean,
+    where the deviation includes that of a mean of K; a calibrated Gaussian has 0.683, 0.954 and 0.997.
 
     Args:
-        noise: standard deviation of the noise that the truth itself has, taken for independent.
+        noise: standard deviation of the truth's own noise, taken as independent.
     """
     mean, variance, k = samples.mean(dim=0), samples.var(dim=0), len(samples)
     error = (mean - truth).square()
     excess = error.mean() - variance.mean() / k - noise**2
-    found = {"calibration_ratio": (variance.mean() / excess).item()} if excess > 0 else {}  # no error left to explain
+    ratio = {"calibration_ratio": (variance.mean() / excess).item()} if excess > 0 else {}  # no error left to explain
     deviation = ((1 + 1 / k) * variance + noise**2).sqrt()
-    return found | {f"coverage_{n}": (error.sqrt() < n * deviation).double().mean().item() for n in (1, 2, 3)}
+    return ratio | {f"coverage_{n}": (error.sqrt() < n * deviation).double().mean().item() for n in (1, 2, 3)}

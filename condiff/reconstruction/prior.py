@@ -1,4 +1,4 @@
-"""A trained model as the prior of a reconstruction: its denoiser, images that are typical of it, and the conditions of slices."""
+"""The prior of a reconstruction: a trained model's denoiser, a few of its samples, and the conditions of slices."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,12 +16,12 @@ from condiff.errors import InputError
 from condiff.sampling import ANY, Sampling, make_requests, sample
 
 KINDS = {1: "magnitude", 2: "complex"}  # of images, by channels
-TYPICAL, TYPICAL_STEPS = 12, 10  # images of the prior that the scale is corrected by, and their levels
+TYPICAL, TYPICAL_STEPS = 12, 10  # number of samples that correct the scale estimate, and their steps
 
 
 @dataclass(frozen=True)
 class Prior:
-    """A model, what its images are, and how its denoiser is guided."""
+    """A model, its image spec and its guidance."""
 
     model: DiffusionModel
     spec: ImageSpec
@@ -36,11 +36,11 @@ class Prior:
 
     @property
     def kind(self) -> str:
-        """Of its images: magnitude or complex."""
+        """The kind of its images: magnitude or complex."""
         return KINDS[self.spec.shape[0]]
 
     def typical(self, contrast: str | None) -> Tensor:
-        """A few images [N, H, W] of the prior alone, always the same."""
+        """A few samples [N, H, W] of the prior, always the same ones."""
         if contrast not in self._typical:
             how = Sampling(dpmpp_2m, identity, TYPICAL_STEPS, self.batch_size)
             states = sample(self.model, self.spec, make_requests([contrast], TYPICAL, seed=0), how)
@@ -51,7 +51,7 @@ class Prior:
         """The contrast of a file's slices and their condition [S, D]; None for an unconditional prior.
 
         Args:
-            contrast: None is the file's own, "any" none.
+            contrast: None: that of the file; "any": unconditional.
 
         Raises:
             InputError: a contrast that the prior does not know.

@@ -1,4 +1,4 @@
-"""What reconstructions leave: numbers of every volume, and their averages as a table."""
+"""The report of a reconstruction: the results of every volume, and their means as a table."""
 
 import json
 import logging
@@ -13,8 +13,14 @@ from rich.table import Table
 from condiff.errors import InputError, printable
 from condiff.reconstruction.numbers import numbers_of
 
-SHOWN = ("acceleration", "acceleration_on_grid", "evaluations_per_slice", "seconds_per_slice", "sigma_y")  # besides the measures
-WIDTH = 130  # of the table, whatever the terminal
+COLUMNS = (
+    "acceleration",
+    "acceleration_on_grid",
+    "evaluations_per_slice",
+    "seconds_per_slice",
+    "sigma_y",
+)  # of the table, besides the metrics
+WIDTH = 130  # characters of the table, also in narrower terminals
 MEASURES = {"psnr": "PSNR, dB", "ssim": "SSIM", "nmse": "NMSE"}
 ESTIMATES = {"zero_filled": "zero-filled", "one": "one sample", "mean": "mean of the samples"}
 UNITS = {"combined": "", "rss": ", root sum of squares"}  # of images
@@ -22,24 +28,25 @@ log = logging.getLogger(__name__)
 
 
 def write_report(out: Path, files: Sequence[Path], failed: Mapping[Path, str]) -> None:
-    """Write all numbers, volume by volume and averaged, into a folder and print the averages. Raises InputError without any."""
+    """Write the results of each volume and their means to metrics.json; print the means. Raises InputError if all failed."""
     volumes = [numbers for path in files if (numbers := numbers_of(path))]
     if not volumes and [path.name for path in out.iterdir()] == ["settings.json"]:
         shutil.rmtree(out)
     if not volumes and len(set(failed.values())) == 1:
         path, reason = next(iter(failed.items()))
-        raise InputError(f"{reason} ({path.name}{', and so all volumes' if len(failed) > 1 else ''})")
+        raise InputError(f"{reason} ({path.name}{', as in all volumes' if len(failed) > 1 else ''})")
     for path, reason in failed.items():
-        log.warning("left out %s: %s", printable(path), printable(reason))
+        log.warning("skipped %s: %s", printable(path), printable(reason))
     if not volumes:
         raise InputError("data.root: no volume could be reconstructed; the reasons are above")
     for numbers in volumes:
         if numbers["bad_slices"]:
             log.warning("%s: slices %s are zero, not finite, or without maps", numbers["file"], numbers["bad_slices"])
     groups = {"all": volumes} | {
-        name: [one for one in volumes if one["contrast"] == name] for name in sorted({one["contrast"] for one in volumes})
+        name: [volume for volume in volumes if volume["contrast"] == name]
+        for name in sorted({volume["contrast"] for volume in volumes})
     }
-    summary = {name: averages(group) for name, group in groups.items()}
+    summary = {name: mean_metrics(group) for name, group in groups.items()}
     (out / "metrics.json").write_text(json.dumps({"mean": summary, "volumes": volumes}, indent=1, allow_nan=False))
     table = Table("", *(f"{name} ({len(group)})" for name, group in groups.items()))
     for name, means in summary.items():
@@ -48,12 +55,12 @@ def write_report(out: Path, files: Sequence[Path], failed: Mapping[Path, str]) -
         table.add_row(title(key), *(f"{summary[name][key]:.4g}" if key in summary[name] else "" for name in groups))
     Console(width=WIDTH).print(table)
     if volumes[0]["data"] == "simulated":
-        print("simulated   y = A x: no model error, so these figures are better than those of a scan")
+        print("simulated   y = A x: no model error, so these results are better than those of a real scan")
     print(f"volumes     {len(volumes)} of {len(files)} in {out}/")
 
 
 def warn_if_worse_than_zero_filling(name: str, means: Mapping[str, float]) -> None:
-    """Log a warning where the mean PSNR of the reconstructions is below that of the measured samples alone."""
+    """Log a warning where the mean PSNR of the reconstructions is below that of zero filling."""
     before = means.get("combined.zero_filled.psnr")
     after = means.get("combined.mean.psnr", means.get("combined.one.psnr"))
     if before is not None and after is not None and after < before:
@@ -66,7 +73,7 @@ def warn_if_worse_than_zero_filling(name: str, means: Mapping[str, float]) -> No
 
 
 def title(key: str) -> str:
-    """A number's name in metrics.json, ``combined.one.psnr``, as a reader knows it: "PSNR, dB (one sample)"."""
+    """The table's name for a key of metrics.json: "PSNR, dB (one sample)" for ``combined.one.psnr``."""
     *groups, measure = key.split(".")
     if len(groups) == 2 and groups[0] in UNITS:
         return f"{MEASURES.get(measure, measure)} ({ESTIMATES.get(groups[1], groups[1])}{UNITS[groups[0]]})"
@@ -75,11 +82,11 @@ def title(key: str) -> str:
     return key.replace("_", " ").replace(".", ", ")
 
 
-def averages(numbers: list[dict[str, Any]]) -> dict[str, float]:
-    """Mean over the volumes that have it of every measure, nested ones under names with dots."""
-    flat = [dict(flattened({key: value for key, value in one.items() if key != "method"})) for one in numbers]
-    keys = dict.fromkeys(key for one in flat for key in one if key in SHOWN or "." in key)
-    return {key: sum(one[key] for one in flat if key in one) / sum(key in one for one in flat) for key in keys}
+def mean_metrics(numbers: list[dict[str, Any]]) -> dict[str, float]:
+    """The mean of each metric over the volumes that have it; nested metrics have names with dots."""
+    flat = [dict(flattened({key: value for key, value in volume.items() if key != "method"})) for volume in numbers]
+    keys = dict.fromkeys(key for volume in flat for key in volume if key in COLUMNS or "." in key)
+    return {key: sum(volume[key] for volume in flat if key in volume) / sum(key in volume for volume in flat) for key in keys}
 
 
 def flattened(numbers: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -22,8 +22,8 @@ class Reconstruction:
     """Complex images of slices, in units of the scanner's root sum of squares; in a notebook a picture.
 
     Attributes:
-        samples: complex64 [K, S, H, W], K samples of the posterior; of a method without a prior the one answer.
-        zero_filled: complex64 [S, H, W], of the measured samples alone.
+        samples: complex64 [K, S, H, W], K samples of the posterior; a method without a prior gives one.
+        zero_filled: complex64 [S, H, W], the zero-filled reconstruction.
         pixel_mm: side of a pixel.
     """
 
@@ -43,7 +43,7 @@ class Reconstruction:
 
     @property
     def magnitude(self) -> np.ndarray:
-        """Of the mean, float32 [S, H, W]."""
+        """The magnitude of the mean, float32 [S, H, W]."""
         return np.abs(self.mean)
 
     def picture(self) -> Image.Image:
@@ -85,7 +85,7 @@ class Reconstruction:
 def _save_gif(result: Reconstruction, path: Path) -> None:
     white = float(np.quantile(result.magnitude, 0.99)) or 1.0
     middle = result.samples.shape[1] // 2
-    frames: list[Tensor] = [torch.from_numpy(np.abs(one[middle][None]) / white) for one in result.samples]
+    frames: list[Tensor] = [torch.from_numpy(np.abs(sample[middle][None]) / white) for sample in result.samples]
     pictures.save_gif(path, [pictures.tiles(frame) for frame in frames])
 
 

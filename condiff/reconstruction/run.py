@@ -1,4 +1,4 @@
-"""All volumes of a command: each process reconstructs its share, and the first learns which failed."""
+"""Reconstruction of many volumes: each process takes its share, and the first one collects the failures."""
 
 import json
 import time
@@ -17,10 +17,10 @@ POLL_SECONDS = 1.0
 
 
 def reconstruct_all(fabric: L.Fabric, targets: Mapping[Path, Path], reconstruct: Callable[..., None]) -> dict[Path, str]:
-    """Reconstruct this process's share of the volumes, where they are not done yet; the reasons of those that failed.
+    """Reconstructs this process's share of the volumes, except those already done. Returns the reasons of the failed ones.
 
     Args:
-        targets: file -> file of its reconstruction.
+        targets: k-space file -> file of its reconstruction.
         reconstruct: (file, target, share of the work done -> None).
     """
     files, failed = [*targets][fabric.global_rank :: fabric.world_size], {}
@@ -38,22 +38,22 @@ def reconstruct_all(fabric: L.Fabric, targets: Mapping[Path, Path], reconstruct:
 
 
 def reasons_file(out: Path, rank: int) -> Path:
-    """Where a process leaves the reasons of its volumes that failed; the file shows that it has finished, too."""
+    """The file in which a process writes the reasons of its failed volumes; its presence shows that the process has finished."""
     return out / f"failed-{rank}.json"
 
 
 def gather(out: Path, rank: int, processes: int, failed: dict[Path, str]) -> dict[Path, str]:
-    """Reasons of all processes, for the first; the others return their own at once.
+    """The failures of all processes, in the first process; the other processes return their own at once.
 
-    By files: processes have unequal work of hours, and a collective operation that waits for the last would time out.
+    They are exchanged by files, because the processes' work may differ by hours and a collective operation would time out.
     """
     with atomic_write(reasons_file(out, rank)) as stream:
         stream.write(json.dumps({str(path): reason for path, reason in failed.items()}).encode())
     if rank > 0:
         return failed
-    files = [reasons_file(out, other) for other in range(processes)]
+    files = [reasons_file(out, number) for number in range(processes)]
     while not all(file.is_file() for file in files):
-        time.sleep(POLL_SECONDS)  # a process that dies takes this one along: its launcher watches over both
+        time.sleep(POLL_SECONDS)  # if a process dies, its launcher stops this one too
     reasons = [json.loads(file.read_text()) for file in files]
     for file in files:
         file.unlink()

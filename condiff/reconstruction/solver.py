@@ -1,4 +1,4 @@
-"""Solving a measurement: all slices and samples in batches, each with the noise of its own seed."""
+"""Solving a measurement: all slices and samples in batches, each sample with the noise of its own seed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -40,15 +40,15 @@ def without_prior(solve: Callable[[LinearOperator, Tensor, float], Tensor]) -> M
 
 @dataclass(frozen=True)
 class ReconstructionMethod:
-    """What conf/method describes.
+    """A method of reconstruction, as conf/method describes it.
 
     Attributes:
         fn: one of `condiff.diffusion.inverse`, or a classical solver of `condiff.mri`.
-        complex, magnitude: the formulation for priors of such images.
-        latent: from a formulation and a codec to that of codes; None: the method is not sound with a model of codes.
+        complex, magnitude: the formulation for priors of complex or magnitude images.
+        latent: (formulation, codec) -> the formulation for codes; None: the method is not valid for models of codes.
         levels: its noise levels.
         needs_prior: whether it evaluates a network.
-        steps: by default.
+        steps: the default number.
     """
 
     fn: Callable[..., Any]
@@ -63,10 +63,10 @@ class ReconstructionMethod:
         """The method with its prior, levels and noise.
 
         Raises:
-            InputError: samples or steps that the method has no use for, or a method that is not sound with a model of codes.
+            InputError: samples or steps given to a method without a prior, or a method that is not valid for models of codes.
         """
         if not self.needs_prior and (samples, steps) != (1, 1):
-            raise InputError(f"samples={samples} steps={steps}: this method has no prior and one answer; leave them out")
+            raise InputError(f"samples={samples} steps={steps}: this method has no prior and one result; leave them out")
         if self.needs_prior and steps == 1:
             raise InputError("steps=1: this method goes from noise to an image in several; give at least 2")
         fn = self.fn if self.needs_prior else without_prior(self.fn)
@@ -87,15 +87,15 @@ class ReconstructionMethod:
 
 @dataclass
 class Solver:
-    """A method with all it needs but the measurement.
+    """A method with its prior, noise levels and seed, ready for any measurement.
 
     Args:
         denoise: the model, guided or not.
         method: one of `condiff.diffusion.inverse`.
         formulation: one of `condiff.reconstruction.formulations`.
         sigmas: its levels [N + 1], the last 0.
-        samples: K, of each slice.
-        batch_size: images at once; halved, for the volumes that follow too, where so many do not fit into memory.
+        samples: K, for each slice.
+        batch_size: images at once; halved, for this and later volumes, when memory runs out.
         seed: of the noise.
     """
 
@@ -109,58 +109,58 @@ class Solver:
 
     def __call__(
         self,
-        measured: Measurement,
+        measurement: Measurement,
         places: Sequence[int],
         streams: Sequence[tuple[str | int, ...]],
         cond: Tensor | None,
         on_step: Callable[[float], None] = lambda share: None,
     ) -> tuple[Tensor, Tensor]:
-        """Complex images [K, S, H, W] of the slices at some places of a measurement, and the first sample of the middle one
-        on its way there [F, H, W].
+        """Complex images [K, S, H, W] of slices of a measurement, and a trajectory [F, H, W], of the middle slice's first sample.
 
         Args:
-            streams: what names the noise of each slice: sample k depends on (seed, stream, k) alone.
+            places: indices of the slices in the measurement.
+            streams: names of the noise of each slice; sample k depends on (seed, stream, k) alone.
             cond: [S, D] or None.
-            on_step: receives the share of the volume's work that was done; negative where it has to be done again.
+            on_step: receives the share of the volume's work that was done; negative when it must be repeated.
 
         Raises:
             torch.OutOfMemoryError: one image alone does not fit.
         """
         items = [(index, k) for index in range(len(places)) for k in range(self.samples)]
         images: list[Tensor] = []
-        way: list[Tensor] = []
+        trajectory: list[Tensor] = []
         begin = 0
         while begin < len(items):
-            part = items[begin : begin + self.batch_size]
-            solved = self._solved(measured, places, streams, part, cond, lambda steps: on_step(steps / len(items)))
+            batch = items[begin : begin + self.batch_size]
+            solved = self._solve(measurement, places, streams, batch, cond, lambda steps: on_step(steps / len(items)))
             if solved is None:
-                torch.cuda.empty_cache()  # not where the error was caught: its traceback held every activation
-                self.batch_size = len(part) // 2
+                torch.cuda.empty_cache()  # not where the error is caught, because its traceback holds every activation
+                self.batch_size = len(batch) // 2
                 continue
             images.append(solved[0])
-            way = solved[1] or way
-            begin += len(part)
-        return torch.cat(images).unflatten(0, (len(places), self.samples)).transpose(0, 1), torch.stack(way)
+            trajectory = solved[1] or trajectory
+            begin += len(batch)
+        return torch.cat(images).unflatten(0, (len(places), self.samples)).transpose(0, 1), torch.stack(trajectory)
 
-    def _solved(
+    def _solve(
         self,
-        measured: Measurement,
+        measurement: Measurement,
         places: Sequence[int],
         streams: Sequence[tuple[str | int, ...]],
         items: Sequence[tuple[int, int]],
         cond: Tensor | None,
         on_step: Callable[[float], None],
     ) -> tuple[Tensor, list[Tensor]] | None:
-        """Images [B, H, W] of (slice, sample) pairs, and the states of the first sample of the middle slice, if it is among
-        them; None where they do not fit into memory at once."""
-        done, tick, every = 0.0, len(items) / len(self.sigmas), -(-len(self.sigmas) // FRAMES)
-        shown = items.index((len(places) // 2, 0)) if (len(places) // 2, 0) in items else None
+        """Images [B, H, W] of (slice, sample) pairs, and the trajectory of the middle slice's first sample if it is among them;
+        None where memory runs out."""
+        done, tick, interval = 0.0, len(items) / len(self.sigmas), -(-len(self.sigmas) // FRAMES)
+        recorded = items.index((len(places) // 2, 0)) if (len(places) // 2, 0) in items else None
         states = []
         try:
-            problem = self.formulation(measured, [places[index] for index, _ in items])
+            problem = self.formulation(measurement, [places[index] for index, _ in items])
             for step, state in enumerate(self._states(problem, streams, items, cond)):
-                if shown is not None and step % every == 0:
-                    states.append(problem.assemble(state)[shown].cpu())
+                if recorded is not None and step % interval == 0:
+                    states.append(problem.assemble(state)[recorded].cpu())
                 done += tick
                 on_step(tick)
             images = problem.assemble(state).cpu()
@@ -169,7 +169,7 @@ class Solver:
                 raise
             on_step(-done)
             return None
-        return images, [*states, images[shown]] if shown is not None else []
+        return images, [*states, images[recorded]] if recorded is not None else []
 
     def _states(
         self,
@@ -178,10 +178,13 @@ class Solver:
         items: Sequence[tuple[int, int]],
         cond: Tensor | None,
     ) -> Iterator[Tensor]:
-        """x after every step."""
-        seeds = [derive_seed("reconstruct", self.seed, *streams[i], k, coil) for i, k in items for coil in range(problem.each)]
+        """Yields x after every step."""
+        seeds = [
+            derive_seed("reconstruct", self.seed, *streams[i], k, coil) for i, k in items for coil in range(problem.per_slice)
+        ]
         noise = SeededNoise(seeds)
         x = self.sigmas[0] * noise.draw(problem.shape).to(problem.y.device)
-        known = None if cond is None else cond[[index for index, _ in items]].repeat_interleave(problem.each, dim=0).to(x)
+        indices = [index for index, _ in items]
+        batch_cond = None if cond is None else cond[indices].repeat_interleave(problem.per_slice, dim=0).to(x)
         denoise = problem.prior(self.denoise)
-        yield from self.method(denoise, x, self.sigmas, problem, known, noise=noise)
+        yield from self.method(denoise, x, self.sigmas, problem, batch_cond, noise=noise)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from condiff.reconstruction.metrics import calibration, nmse, psnr, ssim
+from condiff.reconstruction.metrics import nmse, psnr, ssim, uncertainty_calibration
 
 
 def volume(seed, *shape):
@@ -40,7 +40,7 @@ def test_calibration_of_known_draws(claimed, ratio, covered):
     mean = torch.randn(20000, generator=generator)
     truth = mean + torch.randn(20000, generator=generator)
     samples = mean + claimed * torch.randn(64, 20000, generator=generator)
-    found = calibration(truth, samples)
+    found = uncertainty_calibration(truth, samples)
     assert found["calibration_ratio"] == pytest.approx(ratio, rel=0.05)
     assert found["coverage_1"] == pytest.approx(covered, abs=0.015)
 
@@ -49,6 +49,6 @@ def test_noise_of_the_truth_is_counted():
     generator = torch.Generator().manual_seed(0)
     truth = torch.randn(20000, generator=generator)
     samples = torch.randn(64, 20000, generator=generator)
-    found = calibration(truth + 2 * torch.randn(20000, generator=generator), samples, noise=2.0)
+    found = uncertainty_calibration(truth + 2 * torch.randn(20000, generator=generator), samples, noise=2.0)
     assert found["calibration_ratio"] == pytest.approx(1.0, rel=0.15)
     assert found["coverage_2"] == pytest.approx(0.954, abs=0.01)

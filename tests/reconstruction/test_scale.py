@@ -5,7 +5,7 @@ import torch
 
 from condiff.mri import masks
 from condiff.mri.fourier import ifft2c, rss
-from condiff.reconstruction.scale import bias, brightness, extent
+from condiff.reconstruction.scale import bias, estimate_quantile, extent
 from tests.mri.test_maps import scene
 
 MASKS = ["random", "equispaced", "equispaced_fraction", "gaussian1d", "poisson"]
@@ -22,7 +22,7 @@ def test_of_the_full_scan(name, coils):
     for acceleration in (2, 3, 4, 6, 8):
         mask = getattr(masks, name)((96, 96), acceleration, 0.08, torch.Generator().manual_seed(0))
         block = masks.acs_size(mask)
-        found = brightness(kspace * mask, mask, block, (96, 96), 0.99) / bias(typical, mask, block, 0.99)
+        found = estimate_quantile(kspace * mask, mask, block, (96, 96), 0.99) / bias(typical, mask, block, 0.99)
         assert found == pytest.approx(full, rel=0.1), acceleration
 
 
@@ -38,7 +38,7 @@ def test_of_all_samples(shape):
     mask = torch.ones(shape, dtype=torch.bool)
     mask[:, :3] = False
     full = torch.quantile(rss(ifft2c(kspace * mask)), 0.99).item()
-    assert brightness(kspace * mask, mask, masks.acs_size(mask), shape, 0.99) == pytest.approx(full, rel=0.01)
+    assert estimate_quantile(kspace * mask, mask, masks.acs_size(mask), shape, 0.99) == pytest.approx(full, rel=0.01)
 
 
 def test_extent():

@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
-from condiff.reconstruction.formulations import combined
-from condiff.reconstruction.measurement import Grid, Measurement
+from condiff.reconstruction.formulations import sense_problem
+from condiff.reconstruction.measurement import ImageGrid, Measurement
 from condiff.reconstruction.solver import Solver
 
 SIGMAS = torch.tensor([1.0, 0.5, 0.0])
@@ -15,7 +15,7 @@ SIGMAS = torch.tensor([1.0, 0.5, 0.0])
 def measurement(slices=3):
     kspace = torch.zeros(slices, 1, 8, 8, dtype=torch.complex64)
     return Measurement(kspace, torch.ones(8, 8, dtype=torch.bool), kspace + 1, (8, 8), torch.eye(1), torch.eye(1), [], 1.0, 0.1,
-                       Grid(8, 220.0, 0.99))  # fmt: skip
+                       ImageGrid(8, 220.0, 0.99))  # fmt: skip
 
 
 def noise_alone(denoise, x, sigmas, problem, cond, noise):
@@ -25,7 +25,7 @@ def noise_alone(denoise, x, sigmas, problem, cond, noise):
 
 
 def solver(method=noise_alone, batch_size=2, samples=2):
-    return Solver(lambda x, sigma, cond: x, method, combined, SIGMAS, samples, batch_size, seed=0)
+    return Solver(lambda x, sigma, cond: x, method, sense_problem, SIGMAS, samples, batch_size, seed=0)
 
 
 def test_a_bad_slice_leaves_the_noise_of_the_others():

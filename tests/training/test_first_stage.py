@@ -30,7 +30,7 @@ from condiff.diffusion.samplers import heun
 from condiff.diffusion.schedules import Karras
 from condiff.errors import InputError
 from condiff.nn import KLAutoencoder
-from condiff.reconstruction.formulations import InverseProblem, decoded
+from condiff.reconstruction.formulations import InverseProblem, in_latent_space
 from condiff.sampling import Sampling, make_requests, sample_batch
 from condiff.training.first_stage import cached_moments, codes_of, generator_of, record_patients
 from tests.conftest import ROOT, TINY_RUN, bad
@@ -137,7 +137,7 @@ def linear_problem(sigma_y=0.3):
     truth = torch.randn(1, 1, 1, 4, generator=generator)
     y = Rows()(codec.decode(truth, (3, 4))) + sigma_y * torch.randn(1, 6, generator=generator)
     whole = InverseProblem(Rows(), y, sigma_y, (1, 3, 4), lambda x: x[:, 0])
-    problem = decoded(lambda measured, slices: whole, codec)(None, [0])
+    problem = in_latent_space(lambda measured, slices: whole, codec)(None, [0])
     forward = codec.matrix[::2]
     covariance = torch.linalg.inv(forward.T @ forward / sigma_y**2 + torch.eye(4))
     return codec, problem, (y @ forward / sigma_y**2 @ covariance)[0], covariance
@@ -175,7 +175,7 @@ def test_dps_by_way_of_a_decoder_that_is_not_linear():
     codec = SimpleNamespace(shape=lambda image: image, decode=lambda z, size: z + 0.4 * (2 * z).sin())
     truth = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     whole = InverseProblem(lambda x: x, codec.decode(truth, None), 0.01, (1, 8, 8), lambda x: x)
-    problem = decoded(lambda measured, slices: whole, codec)(None, [0])
+    problem = in_latent_space(lambda measured, slices: whole, codec)(None, [0])
     noise, sigmas = SeededNoise([*range(4)]), Karras(0.02, 10.0).steps(300)
     *_, z = inverse.dps(Gaussian(), 10 * noise.draw(problem.shape), sigmas, problem, noise=noise)
     assert (z - truth).abs().median() < 0.05
