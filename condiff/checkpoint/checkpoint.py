@@ -20,6 +20,7 @@ from torch import Tensor
 from condiff.checkpoint import registry
 from condiff.checkpoint.run import data_root
 from condiff.checkpoint.weights import MISFITS, build_filled, part_of
+from condiff.configuration import cache_folder
 from condiff.data.datamodule import MRIDataModule
 from condiff.data.image_spec import ImageSpec
 from condiff.data.patients import Fingerprints, PatientRecord
@@ -27,7 +28,6 @@ from condiff.diffusion import Denoiser
 from condiff.diffusion.model import DiffusionModel
 from condiff.errors import InputError
 from condiff.files import torch_archive
-from condiff.files.atomic import cache_folder
 from condiff.nn import Codec
 from condiff.renamed import upgraded_checkpoint
 

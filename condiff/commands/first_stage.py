@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint
 from condiff.commands import resume
-from condiff.commands.cli import plain
 from condiff.commands.preflight import epochs_done, field
+from condiff.configuration import plain
 from condiff.errors import InputError
 from condiff.training.build import Origin
 

@@ -10,9 +10,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint, newest, results_folder
-from condiff.commands.cli import check_kinds, folder_name, job_folder, overrides, plain
+from condiff.commands.cli import check_kinds, job_folder, overrides
 from condiff.commands.command_line import choices
 from condiff.commands.options import OPTIONS, check, check_kind
+from condiff.configuration import folder_name, plain
 from condiff.data.datamodule import MRIDataModule
 from condiff.errors import InputError
 from condiff.files import results

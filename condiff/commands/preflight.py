@@ -13,8 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint, run_folder
 from condiff.commands import resume
-from condiff.commands.cli import overrides, plain, require_positive
+from condiff.commands.cli import overrides, require_positive
 from condiff.commands.from_checkpoint import check_clamp
+from condiff.configuration import plain
 from condiff.errors import InputError
 from condiff.progress import is_first_process
 from condiff.training.build import Origin, demand_trainable

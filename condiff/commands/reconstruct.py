@@ -10,8 +10,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint
-from condiff.commands.cli import entry, plain
+from condiff.commands.cli import entry
 from condiff.commands.from_checkpoint import guide_of, open_checkpoint, results_folder_of
+from condiff.configuration import plain
 from condiff.data.fastmri.acquired import Acquired, read_acquired
 from condiff.data.map_files import of_good_slices
 from condiff.data.map_files import read as read_maps

@@ -10,10 +10,11 @@ from omegaconf import DictConfig
 
 from condiff.checkpoint import Checkpoint
 from condiff.checkpoint.checkpoint import SAMPLING
-from condiff.commands.cli import entry, job_folder, plain
+from condiff.commands.cli import entry, job_folder
 from condiff.commands.command_line import reaching
 from condiff.commands.from_checkpoint import check_clamp, open_checkpoint, sampling_of
 from condiff.commands.translate import translate_file
+from condiff.configuration import plain
 from condiff.data.conditioning import NAMES
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.model import DiffusionModel

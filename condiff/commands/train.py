@@ -13,10 +13,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from condiff.commands import preflight, resume
-from condiff.commands.cli import entry, instantiate_group, plain
+from condiff.commands.cli import entry, instantiate_group
 from condiff.commands.first_stage import first_stage
 from condiff.commands.from_checkpoint import check_clamp
 from condiff.commands.run_folder import claimed
+from condiff.configuration import plain
 from condiff.errors import NotANumber
 from condiff.training.build import Origin, portable, with_conditioning
 from condiff.training.callbacks import Stopped

@@ -16,12 +16,6 @@ from condiff.errors import InputError
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def cache_folder() -> Path:
-    """Where prepared data are kept: CONDIFF_CACHE, or condiff in XDG_CACHE_HOME, or ~/.cache/condiff."""
-    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("CONDIFF_CACHE") or f"{caches}/condiff").expanduser()
-
-
 @contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
     """A file to write that takes its name when it is complete."""

@@ -16,13 +16,13 @@ from hydra.types import RunMode
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 
-from condiff.commands.cli import job_folder, one_line_errors, plain
+from condiff.commands.cli import job_folder, one_line_errors
 from condiff.commands.command_line import CONF, check_choices, choices, flags_first, reaching, readable
 from condiff.commands.explain import explain, with_option
 from condiff.commands.from_checkpoint import open_checkpoint
 from condiff.commands.options import OPTIONS, check, check_arguments, check_kind
+from condiff.configuration import cache_folder, plain
 from condiff.errors import InputError
-from condiff.files.atomic import cache_folder
 from tests.conftest import bad
 
 AWKWARD = [
