@@ -16,7 +16,7 @@ from condiff.commands import resume
 from condiff.commands.cli import overrides, require_positive
 from condiff.commands.from_checkpoint import check_clamp
 from condiff.configuration import plain
-from condiff.errors import InputError
+from condiff.errors import InputError, command
 from condiff.progress import is_first_process
 from condiff.training.build import Origin, demand_trainable
 
@@ -106,7 +106,8 @@ def check_objective(cfg: DictConfig) -> None:
 def check_guidance(cfg: DictConfig) -> None:
     """A guidance that needs what is only now to be trained."""
     if "weaker" in cfg.guidance:
-        raise InputError("guidance=autoguidance: guides a trained model by an earlier one; give it to sample.py and evaluate.py")
+        use = f"{command('sample')} and {command('evaluate')}"
+        raise InputError(f"guidance=autoguidance: guides a trained model by an earlier one; give it to {use}")
 
 
 def check_data(cfg: DictConfig) -> None:

@@ -18,7 +18,7 @@ from condiff.commands.first_stage import first_stage
 from condiff.commands.from_checkpoint import check_clamp
 from condiff.commands.run_folder import claimed
 from condiff.configuration import plain
-from condiff.errors import NotANumber
+from condiff.errors import NotANumber, command
 from condiff.training.build import Origin, portable, with_conditioning
 from condiff.training.callbacks import Stopped
 from condiff.training.checkpoint_io import CheckpointIO
@@ -75,7 +75,7 @@ def train(cfg: DictConfig, origin: Origin, again: str = "") -> float | None:
     except Stopped as stopped:
         if trainer.is_global_zero:
             words = again or (stopped.stored and shlex.quote(f"resume={stopped.stored}"))
-            remedy = f"go on with: python train.py {words}" if words else "there is no checkpoint yet"
+            remedy = f"go on with: {command('train')} {words}" if words else "there is no checkpoint yet"
             print(f"{stopped.reason}; {remedy}", file=sys.stderr)
         raise
     return report(cfg, trainer) if trainer.is_global_zero else None
