@@ -12,11 +12,11 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint
-from condiff.commands import resume
-from condiff.commands.preflight import epochs_done, field
+from condiff.commands.preflight import field
 from condiff.configuration import plain
 from condiff.errors import InputError
 from condiff.training.build import Origin
+from condiff.training.resumed_state import epochs_done, read_state
 
 CODEC = ("latent_channels", "channels", "blocks", "patch")
 SHARED = ("data", "codec", "trainer", "logger", "averaging", "name", "seed", "compile")  # by both stages
@@ -37,7 +37,7 @@ def first_stage(cfg: DictConfig, train: Callable[..., Any]) -> Checkpoint | None
     if last.is_file():
         before = Checkpoint.read(last)
         _demand_alike(before, first)
-        if epochs_done(resume.state(before.content, last)) >= first.trainer.max_epochs:
+        if epochs_done(read_state(before.content, last)) >= first.trainer.max_epochs:
             log.info("first stage: done before, %s", last)
             return before
         first.resume, origin = str(last), Origin(resume=before)

@@ -1,7 +1,6 @@
 """What train.py finds out before anything is spent: each raises InputError where the command cannot come to a good end."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint, run_folder
-from condiff.commands import resume
 from condiff.commands.cli import overrides, require_positive
 from condiff.commands.from_checkpoint import check_clamp
 from condiff.configuration import plain
 from condiff.errors import InputError, command
 from condiff.progress import is_first_process
 from condiff.training.build import Origin, demand_trainable
+from condiff.training.resumed_state import epochs_done, read_state
 
 PRECISIONS = ("32-true", "32", "16-mixed", "16", "bf16-mixed", "bf16")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
@@ -66,7 +65,7 @@ def check_resume(cfg: DictConfig, checkpoint: Checkpoint | None) -> None:
     """Where the run to resume is finished, or cannot be resumed with these options."""
     if checkpoint is None:
         return
-    content = resume.state(checkpoint.content, checkpoint.path)
+    content = read_state(checkpoint.content, checkpoint.path)
     done, step, limit = epochs_done(content), content["global_step"], cfg.trainer.get("max_steps", -1)
     if done >= cfg.trainer.max_epochs:
         raise InputError(f"resume={cfg.resume}: has had its {done} epochs; ask for more, trainer.max_epochs={2 * done}{RISES}")
@@ -86,14 +85,6 @@ def field(config: Any, key: str) -> Any:
     for name in key.split("."):
         config = config.get(name) if isinstance(config, dict) else None
     return config
-
-
-def epochs_done(content: Mapping[str, Any]) -> int:
-    """How many epochs a checkpoint's run has finished; one that was stored within an epoch has not finished that."""
-    loops = content.get("loops", {}).get("fit_loop", {})
-    epochs = loops.get("epoch_progress", {}).get("current", {"started": 0, "processed": content["epoch"] + 1})
-    trained = loops.get("epoch_loop.batch_progress", {}).get("is_last_batch", False) and epochs["started"] > epochs["processed"]
-    return int(epochs["processed"]) + trained
 
 
 def check_objective(cfg: DictConfig) -> None:

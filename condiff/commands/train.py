@@ -23,6 +23,7 @@ from condiff.training.build import Origin, portable, with_conditioning
 from condiff.training.callbacks import Stopped
 from condiff.training.checkpoint_io import CheckpointIO
 from condiff.training.fit import fit, last_value
+from condiff.training.resumed_state import read_state
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def train(cfg: DictConfig, origin: Origin, again: str = "") -> float | None:
     check_clamp(cfg, data.spec.shape[0], latent=bool(cfg.first))
     data.prepare_data()
     data.setup()
-    state = CheckpointIO(lambda path: resume.state(origin.resume.content, path))  # type: ignore[union-attr]
+    state = CheckpointIO(lambda path: read_state(origin.resume.content, path))  # type: ignore[union-attr]
     plugins = [*(instantiate(cfg.trainer.get("plugins")) or ()), state]
     callbacks, loggers = instantiate_group(cfg.callbacks), instantiate_group(cfg.logger)
     trainer = instantiate(cfg.trainer, logger=loggers, callbacks=callbacks, plugins=plugins)

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from condiff.commands.options import OPTIONS, SEED
-from condiff.commands.preflight import check_data, check_trainer, epochs_done
+from condiff.commands.preflight import check_data, check_trainer
 from condiff.commands.run_folder import claimed, remove_traces, unused
 from condiff.configuration import CONF
 from condiff.data.index_sampler import Stream
@@ -22,6 +22,7 @@ from condiff.training.callbacks import Checkpoints, StopAtSignal
 from condiff.training.callbacks.lost_process import is_lost
 from condiff.training.callbacks.optional import optional
 from condiff.training.checkpoint_io import CheckpointIO
+from condiff.training.resumed_state import epochs_done
 from tests.conftest import TINY_RUN, bad
 
 TINY = [*TINY_RUN, "~callbacks.grid"]
