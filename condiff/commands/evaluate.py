@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint
@@ -13,13 +14,13 @@ from condiff.checkpoint.checkpoint import SAMPLING
 from condiff.commands.cli import entry, instantiate_group
 from condiff.commands.command_line import reaching
 from condiff.commands.evaluation_data import HeldOut, load_evaluation_data
-from condiff.commands.from_checkpoint import check_clamp, open_checkpoint, results_folder_of, sampling_of
+from condiff.commands.from_checkpoint import open_checkpoint, results_folder_of, sampling_of
 from condiff.configuration import plain
 from condiff.evaluation import inputs, report
 from condiff.evaluation.evaluate import check_patients, evaluate
 from condiff.evaluation.sets import Sets
 from condiff.files import results
-from condiff.sampling import make_requests, resolve_contrasts
+from condiff.sampling import check_clamp, make_requests, resolve_contrasts
 from condiff.sampling.resumable import sample_resumable
 
 
@@ -30,7 +31,7 @@ def main(cfg: DictConfig) -> None:
     fabric.launch()
     model = checkpoint.model()
     data, audited = load_evaluation_data(cfg, checkpoint)
-    check_clamp(cfg, data.spec.shape[0], model.codec.is_latent)
+    check_clamp(instantiate(cfg.clamp), data.spec.shape[0], model.codec.is_latent)
     contrasts = data.spec.contrasts
     asked_for = contrasts if model.conditional else []
     held_out = HeldOut.of(data, checkpoint, asked_for, cfg.real_images)

@@ -86,19 +86,6 @@ def _set(cfg: DictConfig, group: str, key: str, value: Any) -> None:
     OmegaConf.update(cfg, key, value)
 
 
-def check_clamp(cfg: DictConfig, channels: int, latent: bool) -> None:
-    """Raise InputError for a clamp that is not made for images of so many channels, or for codes."""
-    name = str(cfg.clamp.get("_target_", "")).rsplit(".", 1)[-1]
-    if latent and name != "identity":
-        raise InputError("clamp: limits images, and this model's are codes; use clamp=none")
-    if channels == 2 and name in ("static_clamp", "dynamic_clamp"):
-        raise InputError(
-            "clamp: static and dynamic cut from air at -1, and air is 0 in complex images; use clamp=magnitude or none"
-        )
-    if channels == 1 and name == "magnitude_clamp":
-        raise InputError("clamp=magnitude: is for complex images; use clamp=static, dynamic or none")
-
-
 def results_folder_of(cfg: DictConfig, checkpoint: Checkpoint, kind: str) -> Path:
     """``out``, or a folder in the run named by the checkpoint and what was asked for: the same command finds what it left.
 

@@ -12,10 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint, run_folder
 from condiff.commands.cli import overrides, require_positive
-from condiff.commands.from_checkpoint import check_clamp
 from condiff.configuration import plain
 from condiff.errors import InputError, command
 from condiff.progress import is_first_process
+from condiff.sampling import check_clamp
 from condiff.training.build import Origin, demand_trainable
 from condiff.training.resumed_state import epochs_done, read_state
 
@@ -116,7 +116,7 @@ def check_second_stage(cfg: DictConfig, autoencoder: Checkpoint | None) -> None:
     demand_trainable(cfg)
     data = instantiate(cfg.data)
     channels, known = data.spec.shape[0], data.spec.conditioning
-    check_clamp(cfg, channels, latent=True)
+    check_clamp(instantiate(cfg.clamp), channels, is_latent=True)
     codec = autoencoder.codec() if autoencoder else instantiate(cfg.codec, image_channels=channels)
     shape = codec.shape(data.spec.shape)
     fields = {"fields": list(known.fields)} if OmegaConf.is_missing(cfg.net, "fields") else {}

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from condiff.checkpoint import Checkpoint
 from condiff.checkpoint.checkpoint import SAMPLING
 from condiff.commands.cli import entry, job_folder
 from condiff.commands.command_line import reaching
-from condiff.commands.from_checkpoint import check_clamp, open_checkpoint, sampling_of
+from condiff.commands.from_checkpoint import open_checkpoint, sampling_of
 from condiff.commands.translate import translate_file
 from condiff.configuration import plain
 from condiff.data.conditioning import NAMES
@@ -21,7 +22,7 @@ from condiff.diffusion.model import DiffusionModel
 from condiff.errors import InputError
 from condiff.files import nifti, pictures, results
 from condiff.images import SHOWN, Images
-from condiff.sampling import ANIMATED, ANY, SampleRequest, make_requests, resolve_contrasts
+from condiff.sampling import ANIMATED, ANY, SampleRequest, check_clamp, make_requests, resolve_contrasts
 from condiff.sampling.cost import SamplingCost, count_evaluations
 from condiff.sampling.distributed import sample_distributed
 from condiff.sampling.figures import animation, images_of, process, statistics
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> None:
     cfg, checkpoint = open_checkpoint(cfg, *SAMPLING)
     model, spec, out = checkpoint.model(), checkpoint.spec(), job_folder(cfg.out)
-    check_clamp(cfg, spec.shape[0], model.codec.is_latent)
+    check_clamp(instantiate(cfg.clamp), spec.shape[0], model.codec.is_latent)
     requests = requests_of(cfg, model, spec)
     settings = {key: value for key, value in plain(cfg).items() if key not in ELSEWHERE} | {"checkpoint": checkpoint.sha256}
     results.check_folder(out, settings, RESULTS)

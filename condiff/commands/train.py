@@ -15,10 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 from condiff.commands import preflight, resume
 from condiff.commands.cli import entry, instantiate_group
 from condiff.commands.first_stage import first_stage
-from condiff.commands.from_checkpoint import check_clamp
 from condiff.commands.run_folder import claimed
 from condiff.configuration import plain
 from condiff.errors import NotANumber, command
+from condiff.sampling import check_clamp
 from condiff.training.build import Origin, portable, with_conditioning
 from condiff.training.callbacks import Stopped
 from condiff.training.checkpoint_io import CheckpointIO
@@ -49,7 +49,7 @@ def train(cfg: DictConfig, origin: Origin, again: str = "") -> float | None:
     L.seed_everything(cfg.seed % 2**32, verbose=False)
     cfg = with_conditioning(cfg, origin)
     data = instantiate(cfg.data)
-    check_clamp(cfg, data.spec.shape[0], latent=bool(cfg.first))
+    check_clamp(instantiate(cfg.clamp), data.spec.shape[0], is_latent=bool(cfg.first))
     data.prepare_data()
     data.setup()
     state = CheckpointIO(lambda path: read_state(origin.resume.content, path))  # type: ignore[union-attr]
@@ -57,7 +57,7 @@ def train(cfg: DictConfig, origin: Origin, again: str = "") -> float | None:
     callbacks, loggers = instantiate_group(cfg.callbacks), instantiate_group(cfg.logger)
     trainer = instantiate(cfg.trainer, logger=loggers, callbacks=callbacks, plugins=plugins)
     cfg, system = instantiate(cfg.build)(cfg, origin, data, trainer.strategy.root_device)
-    check_clamp(cfg, data.spec.shape[0], system.is_latent)
+    check_clamp(instantiate(cfg.clamp), data.spec.shape[0], system.is_latent)
     system.save_hyperparameters(portable(plain(cfg)))
     if cfg.compile:
         for network in system.networks:

@@ -5,7 +5,8 @@ The returned denoiser has the same signature, so guidances compose and every sam
 
 import math
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from condiff.errors import InputError, NotANumber
 Guidance = Callable[[Denoise], Denoise]
 Interval = tuple[float, float]
 EVERYWHERE = (0.0, math.inf)
+C = TypeVar("C", bound=Callable[..., Denoise])
 
 
 def identity(denoise: Denoise) -> Denoise:
@@ -75,6 +77,22 @@ def autoguidance(denoise: Denoise, weaker: Denoise, scale: float = 1.0, interval
     return guided
 
 
+def made_for(channels: int) -> Callable[[C], C]:
+    """Decorator: the clamp is made for images of so many channels, and carries their number as its attribute ``channels``."""
+
+    def mark(clamp: C) -> C:
+        clamp.channels = channels  # type: ignore[attr-defined]
+        return clamp
+
+    return mark
+
+
+def clamped_channels(guidance: Guidance) -> int | None:
+    """Returns the channels of the images that a clamp is made for; None for a guidance that is no clamp, or does not say."""
+    return getattr(guidance.func if isinstance(guidance, partial) else guidance, "channels", None)
+
+
+@made_for(channels=1)
 def static_clamp(denoise: Denoise, low: float = -1.0, high: float = 1.0) -> Denoise:
     """Clips x0 to [low, high], the range of images, at every step: Ho et al. 2020."""
     if not low < high:
@@ -82,6 +100,7 @@ def static_clamp(denoise: Denoise, low: float = -1.0, high: float = 1.0) -> Deno
     return lambda x, sigma, cond: denoise(x, sigma, cond).clamp(low, high)
 
 
+@made_for(channels=2)
 def magnitude_clamp(denoise: Denoise, high: float) -> Denoise:
     """Clips the magnitude of complex x0 [B, 2, H, W] to ``high`` and keeps its phase."""
     if not high > 0:
@@ -94,6 +113,7 @@ def magnitude_clamp(denoise: Denoise, high: float) -> Denoise:
     return clamped
 
 
+@made_for(channels=1)
 def dynamic_clamp(denoise: Denoise, quantile: float = 0.995, high: float = 1.0, center: float = 0.0) -> Denoise:
     """Dynamic thresholding, Saharia et al. 2022, section 2.3: clips |x0| at its quantile and rescales it to ``high`` if above.
 
