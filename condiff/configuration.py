@@ -50,6 +50,13 @@ def plain(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
+def instantiate_group(group: DictConfig) -> list[Any]:
+    """The objects of a group; an experiment may set fields of a callback that is not there."""
+    from hydra.utils import instantiate
+
+    return [instantiate(part) for part in group.values() if "_target_" in part]
+
+
 def compose(command: str, words: list[str]) -> DictConfig:
     """The configuration of a command for the words of a command line; a command that is running keeps its own."""
     import hydra

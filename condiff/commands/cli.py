@@ -19,14 +19,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from condiff.commands.command_line import check_choices, check_folders, flags_first, group_folder, readable
 from condiff.commands.explain import explain
-from condiff.commands.options import OPTIONS, check, check_arguments, check_kind, whole
+from condiff.commands.options import check_command, check_kind
 from condiff.commands.run_folder import remove_traces
 from condiff.commands.sweep import JobFailed
 from condiff.configuration import CONF, folder_name, plain
@@ -134,8 +133,7 @@ def check_options(cfg: DictConfig, config_name: str) -> None:
     """Raise InputError for the first option that breaks one of the three rules of `condiff.commands.options`."""
     words = HydraConfig.get().overrides.task
     check_kinds(defaults(config_name, *(word for word in words if "=" in word and group_folder(word).is_dir())))
-    check(cfg, OPTIONS[config_name])
-    check_arguments(cfg)
+    check_command(cfg, config_name)
 
 
 @functools.cache
@@ -162,13 +160,3 @@ def _default(defaults: DictConfig, key: str) -> Any:
 def overrides() -> list[Override]:
     """What the command line sets, parsed; without Hydra's own options."""
     return OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
-
-
-def instantiate_group(group: DictConfig) -> list[Any]:
-    """The objects of a group; an experiment may set fields of a callback that is not there."""
-    return [instantiate(part) for part in group.values() if "_target_" in part]
-
-
-def require_positive(cfg: DictConfig, *keys: str) -> None:
-    """Raise InputError that names the first of ``keys`` which is no whole number of at least 1."""
-    check(cfg, dict.fromkeys(keys, whole()))

@@ -11,11 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint
 from condiff.checkpoint.checkpoint import SAMPLING
-from condiff.commands.cli import entry, instantiate_group
+from condiff.commands.cli import entry
 from condiff.commands.command_line import reaching
 from condiff.commands.evaluation_data import HeldOut, load_evaluation_data
 from condiff.commands.from_checkpoint import open_checkpoint, results_folder_of, sampling_of
-from condiff.configuration import plain
+from condiff.configuration import instantiate_group, plain
 from condiff.evaluation import inputs, report
 from condiff.evaluation.evaluate import check_patients, evaluate
 from condiff.evaluation.sets import Sets

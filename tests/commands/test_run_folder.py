@@ -180,7 +180,7 @@ def test_seeds(seed):
     "precision", [32, "32-true", "16-mixed", "bf16-mixed", {"_target_": "condiff.training.precision.fastest"}]
 )
 def test_good_precision(precision):
-    check_trainer(OmegaConf.create({"trainer": {"precision": precision}}))
+    check_trainer(OmegaConf.create({"precision": precision}))
 
 
 def test_pictures_end_no_run(caplog):
@@ -204,9 +204,9 @@ def test_what_a_lost_process_leaves():
 def test_brain_experiments_warn_of_the_phantom(monkeypatch, caplog):
     hydra = OmegaConf.create({"runtime": {"choices": {"experiment": "ddpm_brain_40"}}})
     monkeypatch.setattr("condiff.commands.preflight.HydraConfig.get", lambda: hydra)
-    check_data(OmegaConf.create({"data": {"_target_": "condiff.data.datamodule.MRIDataModule"}}))
+    check_data(OmegaConf.create({"_target_": "condiff.data.datamodule.MRIDataModule"}))
     assert not caplog.records
-    check_data(OmegaConf.create({"data": {"_target_": "condiff.data.phantom.datamodule.PhantomDataModule"}}))
+    check_data(OmegaConf.create({"_target_": "condiff.data.phantom.datamodule.PhantomDataModule"}))
     assert "experiment=ddpm_brain_40: trains on the phantom; for fastMRI add data=fastmri" in caplog.text
 
 
