@@ -12,18 +12,18 @@ from omegaconf import DictConfig, OmegaConf
 from condiff.checkpoint import Checkpoint
 from condiff.commands.cli import entry
 from condiff.commands.from_checkpoint import guide_of, open_checkpoint, results_folder_of
+from condiff.commands.provenance import settings_of
 from condiff.configuration import plain
-from condiff.data.fastmri.acquired import Acquired, read_acquired
+from condiff.data.fastmri.acquired import read_acquired
 from condiff.data.map_files import of_good_slices
 from condiff.data.map_files import read as read_maps
-from condiff.errors import InputError
 from condiff.files import results
 from condiff.reconstruction.measurement import Grid
 from condiff.reconstruction.pipeline import Scan, reconstruct
 from condiff.reconstruction.prior import Prior
 from condiff.reconstruction.report import write_report
 from condiff.reconstruction.run import gather, reasons_file, reconstruct_all
-from condiff.reconstruction.select_files import select_files
+from condiff.reconstruction.select_files import select_files, select_slices
 
 ELSEWHERE = ("out", "ckpt", "accelerator", "devices", "batch_size", "volumes")  # options that a volume does not follow from
 
@@ -46,7 +46,7 @@ def main(cfg: DictConfig) -> None:
     files, root = files_of(cfg, checkpoint, print if fabric.is_global_zero else lambda line: None)
     out = results_folder_of(cfg, checkpoint, "reconstruction")
     if fabric.is_global_zero:
-        settings = {key: value for key, value in plain(cfg).items() if key not in ELSEWHERE} | {"checkpoint": checkpoint.sha256}
+        settings = settings_of(cfg, checkpoint, ELSEWHERE)
         results.check_folder(out, settings)
         results.keep(out, settings)
         print(f"checkpoint  {checkpoint.path}\nprior       {prior.kind} images of {grid.size} x {grid.size}, {grid.fov_mm:g} mm")
@@ -57,7 +57,7 @@ def main(cfg: DictConfig) -> None:
 
     def one(path: Path, target: Path, tick: Callable[[float], None]) -> None:
         acquired = read_acquired(path)
-        slices = slices_of(cfg, acquired)
+        slices = select_slices(acquired, cfg.slices)
         contrast, cond = prior.condition(acquired, cfg.contrast, slices)
         typical = prior.typical(contrast) if cfg.method.needs_prior else None
         reconstruct(acquired, scan, solve, cond, typical, slices, fabric.device, target, cfg.keep_samples, about, tick)
@@ -76,11 +76,3 @@ def files_of(cfg: DictConfig, checkpoint: Checkpoint, say: Callable[[str], None]
     guide = guide_of(cfg)
     trained_on = checkpoint.training_patients + (guide.training_patients if guide else [])
     return select_files(root, [] if cfg.seen else trained_on, cfg.volumes, say), root
-
-
-def slices_of(cfg: DictConfig, acquired: Acquired) -> list[int]:
-    """The good slices of a file that are asked for. Raises InputError where there is none."""
-    slices = acquired.good if cfg.slices is None else [index for index in cfg.slices if index in acquired.good]
-    if not slices:
-        raise InputError(f"slices={cfg.slices}: of these none is good, or there; it has {acquired.volume.slices}, counted from 0")
-    return slices

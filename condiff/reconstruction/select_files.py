@@ -1,10 +1,11 @@
-"""Which files are reconstructed: none of a patient that the prior was trained on."""
+"""Which files are reconstructed, none of a patient that the prior was trained on; and which of their slices."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
+from condiff.data.fastmri.acquired import Acquired
 from condiff.data.fastmri.reader import label
 from condiff.data.patients import Fingerprints
 from condiff.errors import InputError
@@ -34,6 +35,14 @@ def select_files(root: Path, trained_on: Sequence[Fingerprints], volumes: int | 
         )
     chosen = torch.linspace(0, len(files) - 1, min(volumes or len(files), len(files))).round().long()
     return [files[index] for index in chosen.tolist()]
+
+
+def select_slices(acquired: Acquired, numbers: Sequence[int] | None) -> list[int]:
+    """The good slices of a file, or those of them with these numbers. Raises InputError where there is none."""
+    slices = acquired.good if numbers is None else [index for index in numbers if index in acquired.good]
+    if not slices:
+        raise InputError(f"slices={numbers}: of these none is good, or there; it has {acquired.volume.slices}, counted from 0")
+    return slices
 
 
 def held_out(files: Sequence[Path], trained_on: Sequence[Fingerprints], say: Callable[[str], None]) -> list[Path]:
