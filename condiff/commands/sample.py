@@ -19,7 +19,7 @@ from condiff.errors import InputError
 from condiff.files import nifti, pictures, results
 from condiff.images import SHOWN
 from condiff.sampling import ANIMATED, ANY, SampleRequest, check_clamp, make_requests, resolve_contrasts
-from condiff.sampling.cost import SamplingCost, count_evaluations
+from condiff.sampling.cost import SamplingCost
 from condiff.sampling.distributed import sample_distributed
 from condiff.sampling.figures import animation, images_of, process, save, save_nifti
 
@@ -47,9 +47,8 @@ def main(cfg: DictConfig) -> None:
             translate_file(cfg, model, spec, requests, how, out, settings)
         return
     cost = SamplingCost()
-    with count_evaluations(cost):
-        rounds = sample_distributed(fabric, model, spec, requests, how)
-        states = [trajectory for batch in rounds for trajectory in batch]
+    rounds = sample_distributed(fabric, model, spec, requests, how.counting(cost))
+    states = [trajectory for batch in rounds for trajectory in batch]
     if fabric.is_global_zero:
         results.keep(out, settings)
         images = images_of(spec, requests, states, {**attributes_of(cfg, checkpoint), **requests[0].known})

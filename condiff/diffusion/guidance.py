@@ -5,13 +5,15 @@ The returned denoiser has the same signature, so guidances compose and every sam
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial, reduce
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from condiff.diffusion.denoiser import Denoise
+from condiff.diffusion.denoiser import Denoise, Denoiser
+from condiff.diffusion.model import DiffusionModel
 from condiff.errors import InputError, NotANumber
 
 Guidance = Callable[[Denoise], Denoise]
@@ -25,9 +27,37 @@ def identity(denoise: Denoise) -> Denoise:
     return denoise
 
 
-def compose(*guidances: Guidance) -> Guidance:
+@dataclass(frozen=True)
+class Composition:
+    """The guidance that applies ``guidances`` in their order."""
+
+    guidances: tuple[Guidance, ...]
+
+    def __call__(self, denoise: Denoise) -> Denoise:
+        return reduce(lambda inner, guidance: guidance(inner), self.guidances, denoise)
+
+
+def compose(*guidances: Guidance) -> Composition:
     """Returns a guidance that applies ``guidances`` in their order."""
-    return lambda denoise: reduce(lambda inner, guidance: guidance(inner), guidances, denoise)
+    return Composition(guidances)
+
+
+def around_models(guidance: Guidance, decorate: Guidance) -> Guidance:
+    """Returns the guidance with ``decorate`` around each model that it evaluates: the one that it is given, and its own.
+
+    Its own are those that a ``functools.partial`` binds, such as the weaker model of `autoguidance`.
+    """
+    own = _around_own(guidance, decorate)
+    return lambda denoise: own(decorate(denoise))
+
+
+def _around_own(guidance: Guidance, decorate: Guidance) -> Guidance:
+    if isinstance(guidance, Composition):
+        return Composition(tuple(_around_own(one, decorate) for one in guidance.guidances))
+    if isinstance(guidance, partial):
+        models = {name: value for name, value in guidance.keywords.items() if isinstance(value, Denoiser | DiffusionModel)}
+        return partial(guidance, **{name: decorate(model) for name, model in models.items()})
+    return guidance
 
 
 def classifier_free(denoise: Denoise, scale: float = 1.0, interval: Interval | None = None) -> Denoise:

@@ -23,7 +23,6 @@ from condiff.reconstruction.measurement import Grid, Measurement, measure
 from condiff.reconstruction.metrics import calibration, similarity
 from condiff.reconstruction.numbers import without_nan
 from condiff.reconstruction.solver import Solver
-from condiff.sampling.cost import SamplingCost, count_evaluations
 from condiff.seeds import derive_seed
 
 SHOWN = 3  # slices in the figure
@@ -120,13 +119,13 @@ def reconstruct(
         typical: images [N, H, W] of the prior, which the scale is corrected by.
         about: written beside the numbers.
     """
-    cost, scanned = SamplingCost(), scan(acquired, slices, device, typical)
+    scanned = scan(acquired, slices, device, typical)
     measured, name = scanned.measured, acquired.volume.path.name
     failed = [slices[place] for place in measured.failed]
     places = [place for place in range(len(slices)) if place not in measured.failed]
     slices, cond = [slices[place] for place in places], None if cond is None else cond[places]
-    begin = time.monotonic()
-    with count_evaluations(cost), recorded_residuals() as residuals:
+    begin, before = time.monotonic(), solver.cost.evaluations
+    with recorded_residuals() as residuals:
         samples, way = solver(measured, places, [(name, index) for index in slices], cond, on_step)  # [K, S, H, W]
     seconds = scanned.seconds + (time.monotonic() - begin) / len(slices)
     measured = measured.to(torch.device("cpu"))
@@ -137,7 +136,7 @@ def reconstruct(
         "acceleration": scanned.acceleration[0], "acceleration_on_grid": scanned.acceleration[1],
         "calibration": list(measured.calibration), "sigma_y": measured.sigma_y, "scale": measured.scale,
         "samples": len(samples), "data": "simulated" if scan.simulate else "raw",
-        "evaluations_per_slice": cost.evaluations / len(slices), "seconds_per_slice": seconds,
+        "evaluations_per_slice": (solver.cost.evaluations - before) / len(slices), "seconds_per_slice": seconds,
         "chi2": {key: chi2(measured, places, images) for key, images in estimates.items()},
     }  # fmt: skip
     if residuals:

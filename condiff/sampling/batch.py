@@ -1,7 +1,7 @@
 """A batch of samples, and the states on their way from noise."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from condiff.diffusion.guidance import Guidance, clamped_channels, compose, rais
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import Sampler
 from condiff.errors import InputError, NotANumber
+from condiff.sampling.cost import SamplingCost, counting_guidance
 from condiff.sampling.requests import SampleRequest
 
 STEPS = 20  # of runs that do not name their number
@@ -42,6 +43,10 @@ class Sampling:
         guidance, clamp = (registry.build(key, config[key], *where) for key in ("guidance", "clamp"))
         sampler = registry.build("fn", config["sampler"]["fn"], *where)
         return cls(sampler, compose(guidance, clamp), config["sampler"].get("steps", STEPS))
+
+    def counting(self, cost: SamplingCost) -> "Sampling":
+        """The same, with the evaluations of networks counted as those of ``cost``."""
+        return replace(self, guidance=counting_guidance(self.guidance, cost))
 
     def check(self, model: DiffusionModel) -> None:
         """Raise InputError, before anything is spent, for steps or guidance that the model cannot be sampled with."""
