@@ -34,7 +34,7 @@ from condiff.evaluation.features import train_classifier_cached
 from condiff.evaluation.metrics import contrast_accuracy, distance, standardized
 from condiff.evaluation.sets import Sets
 from condiff.sampling import SampleRequest, Sampling, make_requests, sample
-from condiff.sampling.cost import SamplingCost, count_evaluations
+from condiff.sampling.cost import SamplingCost
 
 SETTINGS = {  # sampler and its options -> steps
     "ddpm": (20, 50, 200, 1000),
@@ -69,8 +69,7 @@ def draw(
 ) -> tuple[Tensor, SamplingCost]:
     """Images [N, C, H, W], and what they cost."""
     cost, begin = SamplingCost(drawn=len(requests)), time.monotonic()
-    with count_evaluations(cost):
-        images = torch.cat(sample(model, spec, requests, Sampling(sampler, identity, steps, BATCH)))
+    images = torch.cat(sample(model, spec, requests, Sampling(sampler, identity, steps, BATCH).counting(cost)))
     cost.seconds = time.monotonic() - begin
     return images, cost
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from benchmarks.networks import installed
 from benchmarks.samplers import SHOWN, judge
-from condiff.commands.cli import CONF  # with the resolvers that conf/ needs
+from condiff.configuration import CONF
 from condiff.data.datamodule import MRIDataModule
 from condiff.sampling import SampleRequest, Sampling, make_requests, sample
 from condiff.training import DiffusionSystem

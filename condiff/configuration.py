@@ -1,13 +1,60 @@
-"""conf/, and choosing from it by name outside of a command."""
+"""conf/: where it is, the functions that its files call (`${cache_folder:}` …), and choosing from it outside of a command."""
 
+import hashlib
+import os
+import re
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from condiff.errors import InputError
 
 _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"  # installed; in a checkout
+EARLIER = "CONDIFF_EARLIER_JOBS"  # of the study that a sweep continues; read by every process of it
+
+
+def cache_folder() -> Path:
+    """Where prepared data are kept: CONDIFF_CACHE, or condiff in XDG_CACHE_HOME, or ~/.cache/condiff."""
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("CONDIFF_CACHE") or f"{caches}/condiff").expanduser()
+
+
+def folder_name(text: str, longest: int = 150) -> str:
+    """The overrides of a job as a name for its folder: no slashes, and not longer than file systems take."""
+    name = re.sub(r"[^\w.,=\[\]-]", "-", text)
+    return name if len(name) <= longest else f"{name[: longest - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def job_number(number: int) -> int:
+    """The number of a job, counted on from those of the study that its sweep continues."""
+    return number + int(os.environ.get(EARLIER, 0))
+
+
+def stored_overrides() -> list[str]:
+    """What the command line asks for, but for what belongs to this command alone; a resumed run takes it again."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return [word for word in HydraConfig.get().overrides.task if not word.startswith(("resume=", "trust="))]
+
+
+OmegaConf.register_new_resolver("cache_folder", lambda: str(cache_folder()), replace=True)
+OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+OmegaConf.register_new_resolver("job_number", job_number, replace=True)
+OmegaConf.register_new_resolver("overrides", stored_overrides, replace=True)
+
+
+def plain(node: Any) -> Any:
+    """A configuration as plain values, resolved; anything else as it is."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def instantiate_group(group: DictConfig) -> list[Any]:
+    """The objects of a group; an experiment may set fields of a callback that is not there."""
+    from hydra.utils import instantiate
+
+    return [instantiate(part) for part in group.values() if "_target_" in part]
 
 
 def compose(command: str, words: list[str]) -> DictConfig:

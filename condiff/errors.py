@@ -1,5 +1,8 @@
 """Errors that a person can mend: one line that names what was found, what was expected and the remedy."""
 
+import sys
+from pathlib import Path
+
 
 class InputError(ValueError):
     """Bad input: a file, a folder or an option. Entry points print its message alone and exit with 1.
@@ -29,6 +32,11 @@ class NotANumber(InputError):
 def printable(text: object) -> str:
     r"""Text for terminals and UTF-8 files: control and format characters, and bytes that were no UTF-8, as \x1b or \udcfc."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def command(name: str) -> str:
+    """A command as the running one was called: condiff-train where the package is installed, python train.py in a checkout."""
+    return f"condiff-{name}" if Path(sys.argv[0]).stem.startswith("condiff-") else f"python {name}.py"
 
 
 def is_memory(error: BaseException) -> bool:

@@ -5,8 +5,8 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf, open_dict
 
-from condiff.commands.cli import CONF, folder_name
 from condiff.commands.options import check_arguments
+from condiff.configuration import CONF, folder_name
 from condiff.training import DiffusionSystem, posthoc_ema
 
 GROUPS = {

@@ -20,14 +20,14 @@ from torch import Tensor
 from condiff.checkpoint import registry
 from condiff.checkpoint.run import data_root
 from condiff.checkpoint.weights import MISFITS, build_filled, part_of
+from condiff.configuration import cache_folder
 from condiff.data.datamodule import MRIDataModule
 from condiff.data.image_spec import ImageSpec
 from condiff.data.patients import Fingerprints, PatientRecord
 from condiff.diffusion import Denoiser
 from condiff.diffusion.model import DiffusionModel
-from condiff.errors import InputError
+from condiff.errors import InputError, command
 from condiff.files import torch_archive
-from condiff.files.atomic import cache_folder
 from condiff.nn import Codec
 from condiff.renamed import upgraded_checkpoint
 
@@ -57,7 +57,7 @@ class Checkpoint:
         if path.is_dir():
             raise InputError(f"{path}: a folder; give the checkpoint in it, RUN/checkpoints/last.ckpt")
         if not path.is_file():
-            raise InputError(f"{path}: no such checkpoint; train one (python train.py) or give another path")
+            raise InputError(f"{path}: no such checkpoint; train one ({command('train')}) or give another path")
         content = torch_archive.read(path)
         config, state = (content.get(key) if isinstance(content, dict) else None for key in ("hyper_parameters", "state_dict"))
         described = isinstance(config, dict) and all(
@@ -93,7 +93,7 @@ class Checkpoint:
         """
         if self.is_autoencoder:
             raise InputError(
-                f"{self.path}: is an autoencoder; first train a model of its codes, python train.py model=latent "
+                f"{self.path}: is an autoencoder; first train a model of its codes, {command('train')} model=latent "
                 f"model.autoencoder={self.path}"
             )
         for key in (*SAMPLING, "net"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from condiff.errors import InputError
+from condiff.errors import InputError, command
 from condiff.files.atomic import check_links_stay_inside
 
 LONGEST_YAML = 1 << 16  # bytes
@@ -40,5 +40,5 @@ def newest(root: str | Path) -> Path:
     """The newest ``last.ckpt`` under a folder of runs. Raises InputError where there is none."""
     found = sorted(Path(root).glob("**/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise InputError(f"ckpt: no checkpoint under {root}; train one first (python train.py) or give ckpt=PATH")
+        raise InputError(f"ckpt: no checkpoint under {root}; train one first ({command('train')}) or give ckpt=PATH")
     return found[-1]

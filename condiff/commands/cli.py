@@ -4,10 +4,8 @@ Set CONDIFF_TRACEBACK=1 to see where an error came from.
 """
 
 import functools
-import hashlib
 import logging
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,19 +19,17 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from condiff.commands.command_line import check_choices, check_folders, flags_first, group_folder, readable
 from condiff.commands.explain import explain
-from condiff.commands.options import OPTIONS, check, check_arguments, check_kind, whole
+from condiff.commands.options import check_command, check_kind
 from condiff.commands.run_folder import remove_traces
-from condiff.commands.sweep import JobFailed, job_number
-from condiff.configuration import CONF
+from condiff.commands.sweep import JobFailed
+from condiff.configuration import CONF, folder_name, plain
 from condiff.errors import InputError, is_memory
-from condiff.files.atomic import cache_folder
 from condiff.progress import is_first_process
 
 Main = Callable[[DictConfig], float | None]
@@ -84,24 +80,12 @@ def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) 
     return decorate
 
 
-def folder_name(text: str, longest: int = 150) -> str:
-    """The overrides of a job as a name for its folder: no slashes, and not longer than file systems take."""
-    name = re.sub(r"[^\w.,=\[\]-]", "-", text)
-    return name if len(name) <= longest else f"{name[: longest - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
 def job_folder(out: str | Path) -> Path:
     """``out``; in a sweep the folder of this job in it, named by its number and what it sets."""
     hydra_ = HydraConfig.get()
     if hydra_.mode != RunMode.MULTIRUN:
         return Path(out)
     return Path(out) / folder_name(f"{hydra_.job.num}_{hydra_.job.override_dirname.replace('+', '')}".rstrip("_"))
-
-
-OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
-OmegaConf.register_new_resolver("overrides", lambda: stored_overrides(), replace=True)
-OmegaConf.register_new_resolver("job_number", job_number, replace=True)
-OmegaConf.register_new_resolver("cache_folder", lambda: str(cache_folder()), replace=True)
 
 
 @contextmanager
@@ -149,8 +133,7 @@ def check_options(cfg: DictConfig, config_name: str) -> None:
     """Raise InputError for the first option that breaks one of the three rules of `condiff.commands.options`."""
     words = HydraConfig.get().overrides.task
     check_kinds(defaults(config_name, *(word for word in words if "=" in word and group_folder(word).is_dir())))
-    check(cfg, OPTIONS[config_name])
-    check_arguments(cfg)
+    check_command(cfg, config_name)
 
 
 @functools.cache
@@ -177,22 +160,3 @@ def _default(defaults: DictConfig, key: str) -> Any:
 def overrides() -> list[Override]:
     """What the command line sets, parsed; without Hydra's own options."""
     return OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
-
-
-def stored_overrides() -> list[str]:
-    """What the command line asks for, but for what belongs to this command alone; a resumed run takes it again."""
-    return [word for word in HydraConfig.get().overrides.task if not word.startswith(("resume=", "trust="))]
-
-
-def plain(node: Any) -> Any:
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-
-
-def instantiate_group(group: DictConfig) -> list[Any]:
-    """The objects of a group; an experiment may set fields of a callback that is not there."""
-    return [instantiate(part) for part in group.values() if "_target_" in part]
-
-
-def require_positive(cfg: DictConfig, *keys: str) -> None:
-    """Raise InputError that names the first of ``keys`` which is no whole number of at least 1."""
-    check(cfg, dict.fromkeys(keys, whole()))

@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from condiff.configuration import CONF
-from condiff.errors import InputError
+from condiff.errors import InputError, command
 from condiff.files.atomic import check_links_stay_inside
 from condiff.progress import is_first_process
 from condiff.renamed import upgraded_word
@@ -152,5 +152,5 @@ def _check_flags(words: Sequence[str]) -> None:
     folder = given.config_path or given.config_dir
     path = Path(folder or ".", f"{(given.config_name or 'config').removesuffix('.yaml')}.yaml")
     if folder and path.is_file() and "overrides" in (config := OmegaConf.load(path)):
-        command = shlex.join([str(word) for word in config.overrides])
-        raise InputError(f"{folder}: is a run, not a folder of configurations; to repeat it: python train.py {command}")
+        words = shlex.join([str(word) for word in config.overrides])
+        raise InputError(f"{folder}: is a run, not a folder of configurations; to repeat it: {command('train')} {words}")

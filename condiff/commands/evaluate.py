@@ -3,22 +3,22 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import lightning as L
-from omegaconf import DictConfig, OmegaConf
+from hydra.utils import instantiate
+from omegaconf import DictConfig
 
-from condiff.checkpoint import Checkpoint
 from condiff.checkpoint.checkpoint import SAMPLING
-from condiff.commands.cli import entry, instantiate_group, plain
+from condiff.commands.cli import entry
 from condiff.commands.command_line import reaching
 from condiff.commands.evaluation_data import HeldOut, load_evaluation_data
-from condiff.commands.from_checkpoint import check_clamp, open_checkpoint, results_folder_of, sampling_of
+from condiff.commands.from_checkpoint import open_checkpoint, results_folder_of, sampling_of
+from condiff.commands.provenance import settings_of_samples
+from condiff.configuration import instantiate_group
 from condiff.evaluation import inputs, report
 from condiff.evaluation.evaluate import check_patients, evaluate
 from condiff.evaluation.sets import Sets
-from condiff.files import results
-from condiff.sampling import make_requests, resolve_contrasts
+from condiff.sampling import check_clamp, make_requests, resolve_contrasts
 from condiff.sampling.resumable import sample_resumable
 
 
@@ -29,14 +29,14 @@ def main(cfg: DictConfig) -> None:
     fabric.launch()
     model = checkpoint.model()
     data, audited = load_evaluation_data(cfg, checkpoint)
-    check_clamp(cfg, data.spec.shape[0], model.codec.is_latent)
+    check_clamp(instantiate(cfg.clamp), data.spec.shape[0], model.codec.is_latent)
     contrasts = data.spec.contrasts
     asked_for = contrasts if model.conditional else []
     held_out = HeldOut.of(data, checkpoint, asked_for, cfg.real_images)
     training = inputs.real_images(data.spec, data.train, most=cfg.real_images)
     check_patients(held_out.images, asked_for)
     requests = make_requests(resolve_contrasts(None, contrasts, model.conditional), cfg.num_samples, cfg.seed)
-    settings, out = settings_of(cfg, checkpoint), results_folder_of(cfg, checkpoint, "evaluation")
+    settings, out = settings_of_samples(cfg, checkpoint), results_folder_of(cfg, checkpoint, "evaluation")
     how = sampling_of(cfg, fabric.device)
     how.check(model.to(fabric.device))
     path = out / f"samples-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]}.h5"
@@ -57,12 +57,3 @@ def main(cfg: DictConfig) -> None:
     cfg.run = str(out.resolve())  # for the loggers alone
     written.log(instantiate_group(cfg.logger) if cfg.get("logger") else [])
     written.show(out)
-
-
-def settings_of(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What the samples follow from."""
-    asked = {key: plain(cfg[key]) for key in ("num_samples", "seed", "steps", "sampler", "guidance", "clamp")}
-    if OmegaConf.select(cfg, "guidance.weaker.ckpt"):
-        asked["guided by"] = results.digest(cfg.guidance.weaker.ckpt)
-    asked = {"checkpoint": str(checkpoint.path), "sha256": checkpoint.sha256, **asked}
-    return json.loads(json.dumps(asked), parse_constant=str)  # JSON has no infinity

@@ -1,22 +1,22 @@
 """The autoencoder that a latent model needs, trained by the same command before it."""
 
 import logging
-import math
 import shlex
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint
-from condiff.commands import resume
-from condiff.commands.cli import plain
-from condiff.commands.preflight import epochs_done, field
+from condiff.commands.preflight import field
+from condiff.commands.run_folder import show
+from condiff.configuration import plain
 from condiff.errors import InputError
 from condiff.training.build import Origin
+from condiff.training.callbacks import Stopped
+from condiff.training.resumed_state import epochs_done, read_state
+from condiff.training.stage import train_stage
 
 CODEC = ("latent_channels", "channels", "blocks", "patch")
 SHARED = ("data", "codec", "trainer", "logger", "averaging", "name", "seed", "compile")  # by both stages
@@ -26,10 +26,14 @@ ALIKE = "seed", *(f"data.{n}" for n in DATA), *(f"codec.{n}" for n in CODEC), *(
 log = logging.getLogger(__name__)
 
 
-def first_stage(cfg: DictConfig, train: Callable[..., Any]) -> Checkpoint | None:
-    """The autoencoder: trained as ``first`` says, on the same data, into RUN/autoencoder. None where it diverged.
+def first_stage(cfg: DictConfig) -> Checkpoint:
+    """The autoencoder: trained as ``first`` says, on the same data, into RUN/autoencoder.
 
-    A folder that was given may hold a part of it, which is resumed. Raises InputError where that was trained otherwise.
+    A folder that was given may hold a part of it, which is resumed.
+
+    Raises:
+        InputError: that part was trained otherwise.
+        NotANumber, Stopped: as `train_stage` does; the same command goes on.
     """
     folder = Path(cfg.run) / "autoencoder"
     first = _composed(cfg, folder)
@@ -37,13 +41,18 @@ def first_stage(cfg: DictConfig, train: Callable[..., Any]) -> Checkpoint | None
     if last.is_file():
         before = Checkpoint.read(last)
         _demand_alike(before, first)
-        if epochs_done(resume.state(before.content, last)) >= first.trainer.max_epochs:
+        if epochs_done(read_state(before.content, last)) >= first.trainer.max_epochs:
             log.info("first stage: done before, %s", last)
             return before
         first.resume, origin = str(last), Origin(resume=before)
     log.info("first stage: %s autoencoder, in %s", "resuming the" if first.resume else "the", folder)
-    if train(first, origin, shlex.join([*cfg.overrides, f"hydra.run.dir={cfg.run}"])) == math.inf:
-        return None
+    try:
+        trainer = train_stage(first, origin)
+    except Stopped as stopped:
+        stopped.again = shlex.join([*cfg.overrides, f"hydra.run.dir={cfg.run}"])
+        raise
+    if trainer.is_global_zero:
+        show(folder)
     log.info("second stage: the model of its codes")
     path = [str(last)]
     if torch.distributed.is_initialized():  # processes that a cluster starts may each have another time in their folder's name

@@ -10,9 +10,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint, newest, results_folder
-from condiff.commands.cli import check_kinds, folder_name, job_folder, overrides, plain
+from condiff.commands.cli import check_kinds, job_folder, overrides
 from condiff.commands.command_line import choices
 from condiff.commands.options import OPTIONS, check, check_kind
+from condiff.configuration import folder_name, plain
 from condiff.data.datamodule import MRIDataModule
 from condiff.errors import InputError
 from condiff.files import results
@@ -83,19 +84,6 @@ def _set(cfg: DictConfig, group: str, key: str, value: Any) -> None:
         raise InputError(f"{key}: the {group} that this checkpoint was trained with has {has}{remedy}")
     check_kind(key, fields[name], value)
     OmegaConf.update(cfg, key, value)
-
-
-def check_clamp(cfg: DictConfig, channels: int, latent: bool) -> None:
-    """Raise InputError for a clamp that is not made for images of so many channels, or for codes."""
-    name = str(cfg.clamp.get("_target_", "")).rsplit(".", 1)[-1]
-    if latent and name != "identity":
-        raise InputError("clamp: limits images, and this model's are codes; use clamp=none")
-    if channels == 2 and name in ("static_clamp", "dynamic_clamp"):
-        raise InputError(
-            "clamp: static and dynamic cut from air at -1, and air is 0 in complex images; use clamp=magnitude or none"
-        )
-    if channels == 1 and name == "magnitude_clamp":
-        raise InputError("clamp=magnitude: is for complex images; use clamp=static, dynamic or none")
 
 
 def results_folder_of(cfg: DictConfig, checkpoint: Checkpoint, kind: str) -> Path:

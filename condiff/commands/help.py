@@ -2,12 +2,11 @@
 
 import re
 import shutil
-import sys
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 
 from condiff.configuration import CONF
+from condiff.errors import command
 
 GROUP = re.compile(r"  - /?([\w/]+): (\w+)(?: # (.*))?$")  # a line of a list of defaults
 OPTION = re.compile(r"(\w+): ?(.*?)(?: ?# (.*))?$")
@@ -16,17 +15,17 @@ FIELDS = "Every field of a group can be set: {group}.FIELD=VALUE. The groups and
 HYDRA = "-m: a sweep over values that commas separate; --cfg job: print the configuration; --hydra-help: Hydra's own options"
 
 
-def help_text(command: str) -> str:
+def help_text(name: str) -> str:
     """The help of a command, at most as wide as the terminal, and as 130 columns."""
-    about, _, body = (CONF / f"{command}.yaml").read_text().partition("defaults:\n")
+    about, _, body = (CONF / f"{name}.yaml").read_text().partition("defaults:\n")
     defaults, _, options = body.partition("\n\n")
     groups = [match.groups("") for line in defaults.splitlines() if (match := GROUP.match(line))]
-    lines = [_comment(about).replace(f"python {command}.py", _program(command))]
+    lines = [_comment(about).replace(f"python {name}.py", command(name))]
     if groups:
         lines += ["", "Groups, GROUP=CHOICE; the default in brackets"]
         lines += [line for group in groups for line in _group(*group)]
     lines += ["", "Options, KEY=VALUE; the default is shown"]
-    lines += [*_options(options, {name for name, *_ in groups}), ""]
+    lines += [*_options(options, {group for group, *_ in groups}), ""]
     if groups:
         lines += [FIELDS.format(group=groups[0][0], conf=CONF)]
     return "\n".join([*lines, HYDRA])
@@ -73,9 +72,3 @@ def _line(name: str, text: str, shorten: bool = False) -> str:
         text = textwrap.shorten(text, width - COLUMN, placeholder=" …")
     wrapped = textwrap.wrap(f"  {name:<{COLUMN - 4}}  {text}", width, subsequent_indent=" " * COLUMN, break_on_hyphens=False)
     return "\n".join(wrapped)
-
-
-def _program(command: str) -> str:
-    """How the command was called: condiff-train where it is installed, python train.py in a checkout."""
-    script = Path(sys.argv[0]).stem
-    return script if script.startswith("condiff-") else f"python {command}.py"

@@ -102,6 +102,9 @@ OPTIONS: dict[str, dict[str, Rule]] = {
     | {
         "trainer.max_epochs": whole(),
         "trainer.devices": DEVICES,
+        "first.trainer.max_epochs": whole(),
+        "first.data.batch_size": whole(),
+        "model.augmented_copies": whole(0),
         "model.crop": whole(),
         "model.p_uncond": number(0, 1),
         "model.p_drop_fields": number(0, 1),
@@ -147,6 +150,12 @@ OPTIONS: dict[str, dict[str, Rule]] = {
         "method.fn.eta": number(0, 1),
     },
 }
+
+
+def check_command(cfg: DictConfig, command: str) -> None:
+    """Raise InputError for the first option of a command that is out of its range, or that a function does not take."""
+    check(cfg, OPTIONS[command])
+    check_arguments(cfg)
 
 
 def check(cfg: DictConfig, rules: Mapping[str, Rule]) -> None:

@@ -1,7 +1,6 @@
 """What train.py finds out before anything is spent: each raises InputError where the command cannot come to a good end."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint, run_folder
-from condiff.commands import resume
-from condiff.commands.cli import overrides, plain, require_positive
-from condiff.commands.from_checkpoint import check_clamp
-from condiff.errors import InputError
+from condiff.commands.cli import overrides
+from condiff.configuration import plain
+from condiff.errors import InputError, command
 from condiff.progress import is_first_process
+from condiff.sampling.batch import check_clamp
 from condiff.training.build import Origin, demand_trainable
+from condiff.training.resumed_state import epochs_done, read_state
 
 PRECISIONS = ("32-true", "32", "16-mixed", "16", "bf16-mixed", "bf16")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
@@ -28,28 +28,28 @@ log = logging.getLogger(__name__)
 
 def check(cfg: DictConfig, origin: Origin) -> None:
     """Raise InputError for what can be known before anything is spent."""
-    check_folder(cfg)
-    check_trainer(cfg)
+    check_folder(Path(cfg.run), cfg.resume)
+    check_trainer(cfg.trainer)
     check_resume(cfg, origin.resume)
-    check_objective(cfg)
-    check_guidance(cfg)
-    check_data(cfg)
+    check_objective(cfg.objective, OmegaConf.select(cfg, "callbacks.evaluation.every_n_epochs", default=0))
+    check_guidance(cfg.guidance)
+    check_data(cfg.data)
     if cfg.first and not (origin.resume or origin.init):
         check_second_stage(cfg, origin.autoencoder)
 
 
-def check_folder(cfg: DictConfig) -> None:
+def check_folder(folder: Path, resumed: str | None) -> None:
     """Where the run's folder has another's checkpoint. A run may be resumed in its folder; a job that was requeued is."""
-    last = Path(cfg.run) / "checkpoints/last.ckpt"
-    own = cfg.resume and run_folder(cfg.resume) == Path(cfg.run).resolve()
-    if is_first_process() and last.is_file() and not own and not [*Path(cfg.run).glob("hpc_ckpt*")]:
+    last = folder / "checkpoints/last.ckpt"
+    own = resumed and run_folder(resumed) == folder.resolve()
+    if is_first_process() and last.is_file() and not own and not [*folder.glob("hpc_ckpt*")]:
         key = "hydra.sweep.dir" if HydraConfig.get().mode == RunMode.MULTIRUN else "hydra.run.dir"
-        raise InputError(f"{key}: {cfg.run} holds a run; go on with it, resume='{last}', or choose another folder")
+        raise InputError(f"{key}: {folder} holds a run; go on with it, resume='{last}', or choose another folder")
 
 
-def check_trainer(cfg: DictConfig) -> None:
+def check_trainer(trainer: DictConfig) -> None:
     """Where weights or processes would be of a kind that averages and checkpoints are not made for."""
-    precision, strategy = cfg.trainer.precision, cfg.trainer.get("strategy", "auto")
+    precision, strategy = trainer.precision, trainer.get("strategy", "auto")
     if not OmegaConf.is_config(precision) and str(precision) not in PRECISIONS:
         raise InputError(
             f"trainer.precision={precision}: weights are kept in 32 bits; choose 32-true, 16-mixed or bf16-mixed, "
@@ -65,7 +65,7 @@ def check_resume(cfg: DictConfig, checkpoint: Checkpoint | None) -> None:
     """Where the run to resume is finished, or cannot be resumed with these options."""
     if checkpoint is None:
         return
-    content = resume.state(checkpoint.content, checkpoint.path)
+    content = read_state(checkpoint.content, checkpoint.path)
     done, step, limit = epochs_done(content), content["global_step"], cfg.trainer.get("max_steps", -1)
     if done >= cfg.trainer.max_epochs:
         raise InputError(f"resume={cfg.resume}: has had its {done} epochs; ask for more, trainer.max_epochs={2 * done}{RISES}")
@@ -87,43 +87,32 @@ def field(config: Any, key: str) -> Any:
     return config
 
 
-def epochs_done(content: Mapping[str, Any]) -> int:
-    """How many epochs a checkpoint's run has finished; one that was stored within an epoch has not finished that."""
-    loops = content.get("loops", {}).get("fit_loop", {})
-    epochs = loops.get("epoch_progress", {}).get("current", {"started": 0, "processed": content["epoch"] + 1})
-    trained = loops.get("epoch_loop.batch_progress", {}).get("is_last_batch", False) and epochs["started"] > epochs["processed"]
-    return int(epochs["processed"]) + trained
+def check_objective(objective: str, every: int) -> None:
+    """Where the objective would not be measured, which is every so many epochs."""
+    if objective.startswith("quality/") and every < 1:
+        raise InputError(f"objective={objective}: needs callbacks.evaluation.every_n_epochs, at least 1, not {every}")
 
 
-def check_objective(cfg: DictConfig) -> None:
-    """Where the objective would not be measured."""
-    every = OmegaConf.select(cfg, "callbacks.evaluation.every_n_epochs", default=0)
-    if cfg.objective.startswith("quality/") and every < 1:
-        raise InputError(f"objective={cfg.objective}: needs callbacks.evaluation.every_n_epochs, at least 1, not {every}")
-
-
-def check_guidance(cfg: DictConfig) -> None:
+def check_guidance(guidance: DictConfig) -> None:
     """A guidance that needs what is only now to be trained."""
-    if "weaker" in cfg.guidance:
-        raise InputError("guidance=autoguidance: guides a trained model by an earlier one; give it to sample.py and evaluate.py")
+    if "weaker" in guidance:
+        use = f"{command('sample')} and {command('evaluate')}"
+        raise InputError(f"guidance=autoguidance: guides a trained model by an earlier one; give it to {use}")
 
 
-def check_data(cfg: DictConfig) -> None:
+def check_data(data: DictConfig) -> None:
     """Warn where an experiment on images of patients would be run on the phantom."""
     experiment = HydraConfig.get().runtime.choices.get("experiment") or ""
-    if "brain" in experiment and "phantom" in cfg.data._target_.lower():
+    if "brain" in experiment and "phantom" in data._target_.lower():
         log.warning("experiment=%s: trains on the phantom; for fastMRI add data=fastmri data.root=DIR", experiment)
 
 
 def check_second_stage(cfg: DictConfig, autoencoder: Checkpoint | None) -> None:
     """What would otherwise be found out when the first is spent, or all is encoded."""
-    require_positive(cfg, "first.trainer.max_epochs", "first.data.batch_size")
-    if not isinstance(cfg.model.augmented_copies, int) or cfg.model.augmented_copies < 0:
-        raise InputError(f"model.augmented_copies={cfg.model.augmented_copies}: give a whole number; 0 makes none beforehand")
-    demand_trainable(cfg)
+    demand_trainable(cfg.codec)
     data = instantiate(cfg.data)
     channels, known = data.spec.shape[0], data.spec.conditioning
-    check_clamp(cfg, channels, latent=True)
+    check_clamp(instantiate(cfg.clamp), channels, is_latent=True)
     codec = autoencoder.codec() if autoencoder else instantiate(cfg.codec, image_channels=channels)
     shape = codec.shape(data.spec.shape)
     fields = {"fields": list(known.fields)} if OmegaConf.is_missing(cfg.net, "fields") else {}

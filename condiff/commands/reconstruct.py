@@ -10,19 +10,20 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint
-from condiff.commands.cli import entry, plain
+from condiff.commands.cli import entry
 from condiff.commands.from_checkpoint import guide_of, open_checkpoint, results_folder_of
-from condiff.data.fastmri.raw_scan import RawScan, read_raw_scan
+from condiff.commands.provenance import settings_of
+from condiff.configuration import plain
+from condiff.data.fastmri.raw_scan import read_raw_scan
 from condiff.data.map_files import of_valid_slices
 from condiff.data.map_files import read as read_maps
-from condiff.errors import InputError
 from condiff.files import results
 from condiff.reconstruction.measurement import ImageGrid
 from condiff.reconstruction.pipeline import AcquisitionModel, reconstruct
 from condiff.reconstruction.prior import Prior
 from condiff.reconstruction.report import write_report
 from condiff.reconstruction.run import gather, reasons_file, reconstruct_all
-from condiff.reconstruction.select_files import select_files
+from condiff.reconstruction.select_files import select_files, select_slices
 
 ELSEWHERE = ("out", "ckpt", "accelerator", "devices", "batch_size", "volumes")  # options that a volume does not follow from
 
@@ -40,26 +41,26 @@ def main(cfg: DictConfig) -> None:
     solve = instantiate(cfg.method).solver(prior, cfg.steps, cfg.samples, cfg.seed)
     grid = ImageGrid.of(spec.transform)
     own_maps = partial(of_valid_slices, read_maps(Path(cfg.maps))) if cfg.maps else None
-    about_scan = cfg.coils, instantiate(cfg.mask), cfg.acceleration, cfg.simulate, cfg.seed
-    scan = AcquisitionModel(grid, instantiate(cfg.estimate_maps), *about_scan, own_maps)
+    scan_settings = cfg.coils, instantiate(cfg.mask), cfg.acceleration, cfg.simulate, cfg.seed
+    scan = AcquisitionModel(grid, instantiate(cfg.estimate_maps), *scan_settings, own_maps)
     files, root = files_of(cfg, checkpoint, print if fabric.is_global_zero else lambda line: None)
     out = results_folder_of(cfg, checkpoint, "reconstruction")
     if fabric.is_global_zero:
-        settings = {key: value for key, value in plain(cfg).items() if key not in ELSEWHERE} | {"checkpoint": checkpoint.sha256}
+        settings = settings_of(cfg, checkpoint, ELSEWHERE)
         results.check_folder(out, settings)
         results.keep(out, settings)
         print(f"checkpoint  {checkpoint.path}\nprior       {prior.kind} images of {grid.size} x {grid.size}, {grid.fov_mm:g} mm")
     reasons_file(out, fabric.global_rank).unlink(missing_ok=True)
     fabric.barrier()
-    about = {"method": plain(cfg.method.fn), "steps": cfg.steps, "seed": cfg.seed}
-    about |= {"checkpoint": str(checkpoint.path), "condition": cfg.contrast}
+    provenance = {"method": plain(cfg.method.fn), "steps": cfg.steps, "seed": cfg.seed}
+    provenance |= {"checkpoint": str(checkpoint.path), "condition": cfg.contrast}
 
     def one(path: Path, target: Path, tick: Callable[[float], None]) -> None:
-        acquired = read_raw_scan(path)
-        slices = slices_of(cfg, acquired)
-        contrast, cond = prior.condition(acquired, cfg.contrast, slices)
+        raw = read_raw_scan(path)
+        slices = select_slices(raw, cfg.slices)
+        contrast, cond = prior.condition(raw, cfg.contrast, slices)
         typical = prior.typical(contrast) if cfg.method.needs_prior else None
-        reconstruct(acquired, scan, solve, cond, typical, slices, fabric.device, target, cfg.keep_samples, about, tick)
+        reconstruct(raw, scan, solve, cond, typical, slices, fabric.device, target, cfg.keep_samples, provenance, tick)
 
     targets = {path: out / path.relative_to(root) for path in files}
     failed = reconstruct_all(fabric, targets, one)
@@ -75,11 +76,3 @@ def files_of(cfg: DictConfig, checkpoint: Checkpoint, say: Callable[[str], None]
     guide = guide_of(cfg)
     trained_on = checkpoint.training_patients + (guide.training_patients if guide else [])
     return select_files(root, [] if cfg.seen else trained_on, cfg.volumes, say), root
-
-
-def slices_of(cfg: DictConfig, acquired: RawScan) -> list[int]:
-    """The good slices of a file that are asked for. Raises InputError where there is none."""
-    slices = acquired.valid_slices if cfg.slices is None else [index for index in cfg.slices if index in acquired.valid_slices]
-    if not slices:
-        raise InputError(f"slices={cfg.slices}: of these none is good, or there; it has {acquired.volume.slices}, counted from 0")
-    return slices

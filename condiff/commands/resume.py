@@ -1,4 +1,4 @@
-"""What a resumed run takes from its checkpoint: model, data selection, training mathematics and the state of the training.
+"""The words of its command line that a resumed run takes from its checkpoint: model, data selection, training mathematics.
 
 Never a path that is written, a device count, a logger or a callback's folder. Those come from the command line of the run
 that resumes; where its data lie, from the run's folder.
@@ -6,15 +6,13 @@ that resumes; where its data lie, from the run's folder.
 
 import logging
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
 from hydra.errors import HydraException
-from torch import Tensor
 
 from condiff.checkpoint import Checkpoint
 from condiff.checkpoint.checkpoint import LOCAL
@@ -34,22 +32,7 @@ TRAINER = {
     )
 }  # fmt: skip
 ELSEWHERE = {*LOCAL, "autoencoder", "weaker"}  # fields of those parts that belong to a machine, or are paths
-STATE = {  # of Lightning's checkpoint, besides ours
-    "epoch": int, "global_step": int, "pytorch-lightning_version": str, "state_dict": dict, "loops": dict, "callbacks": dict,
-    "optimizer_states": list, "lr_schedulers": list, "hyper_parameters": dict, "current_model_state": dict,
-    "averaging_state": dict, "MixedPrecision": dict,
-}  # fmt: skip
-OWN: Mapping[str, Mapping[str, type]] = {  # states of callbacks
-    "EMA": {"latest_update_step": int},
-    "PostHocEMASnapshots": {"count": int, "averages": list},
-    "Throughput": {"seconds": float},
-    "Checkpoints": {"best_model_score": Tensor},
-}
-RENAMED = {"StoredAverages": "PostHocEMASnapshots"}  # callbacks of version 0.1
-RATE = {"base_lrs": list, "last_epoch": int, "_step_count": int, "_last_lr": list, "_initial_step": int, "_is_initial": bool}
 MOST, LONGEST = 100, 300  # words, and characters of one
-PROGRESS = {"ready", "started", "processed", "completed"}  # of a loop
-VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,3}((\.?(dev|post)|a|b|rc)\d{0,10})?")
 log = logging.getLogger(__name__)
 
 
@@ -96,79 +79,6 @@ def overrides(words: Iterable[Any], path: str | Path) -> list[str]:
     if left:
         log.warning("resume: not taken from the checkpoint; give again what is wanted of it: %s", printable(" ".join(left)[:500]))
     return taken
-
-
-def state(content: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
-    """A checkpoint's content as Lightning restores it: states of known kinds, without the paths of `ModelCheckpoint`.
-
-    Raises:
-        InputError: a state of another kind.
-    """
-    own = {key: value for key, value in content.items() if key.endswith("DataModule") and isinstance(value, dict)}
-    kept = own | {key: content[key] for key in STATE if content.get(key) is not None}
-    for key in ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers", "pytorch-lightning_version"):
-        if key not in kept:
-            raise InputError(
-                f"{path}: has no {key}, so it cannot be resumed; give RUN/checkpoints/last.ckpt, or begin with it, init="
-            )
-    for key, value in kept.items():
-        if type(value) is not STATE.get(key, dict):
-            raise InputError(f"{path}: its {key} is a {type(value).__name__}; was it edited?")
-    if not VERSION.fullmatch(kept["pytorch-lightning_version"]) or kept["epoch"] < 0 or kept["global_step"] < 0:
-        raise InputError(f"{path}: its epoch, global_step or pytorch-lightning_version is impossible; was it edited?")
-    averaged = [
-        kept.get("averaging_state", {}).get("n_averaged"),
-        *(value.get("latest_update_step") for value in kept["callbacks"].values() if isinstance(value, dict)),
-    ]
-    if not all(count is None or 0 <= _number(count) <= kept["global_step"] for count in averaged):
-        raise InputError(f"{path}: its averages count more steps than the training; was it edited?")
-    callbacks = {RENAMED.get(str(key), key): value for key, value in kept["callbacks"].items()}
-    states = {key: (value, OWN.get(str(key).partition("{")[0])) for key, value in callbacks.items()}
-    kept["callbacks"] = {
-        key: {name: value[name] for name in kinds} for key, (value, kinds) in states.items() if kinds and _is_of(value, kinds)
-    }
-    for key in ("optimizer_states", "lr_schedulers"):
-        if not all(isinstance(one, dict) for one in kept[key]) or not _numbers(kept[key]):
-            raise InputError(f"{path}: its {key} hold more than numbers; was it edited?")
-    kept["lr_schedulers"] = [
-        {name: one[name] for name, kind in RATE.items() if type(one.get(name)) is kind}
-        | {"lr_lambdas": [None] * len(one.get("base_lrs") or ())}
-        for one in kept["lr_schedulers"]
-    ]
-    fit = kept["loops"].get("fit_loop")
-    progress = [fit.get(key) for key in ("epoch_progress", "epoch_loop.batch_progress")] if isinstance(fit, dict) else [None]
-    counts = [one.get("current") if isinstance(one, dict) else None for one in progress]
-    plain = all(isinstance(one, dict) and one.keys() >= PROGRESS and all(map(_is_count, one.values())) for one in counts)
-    if not plain or not _counts(kept["loops"]):
-        raise InputError(f"{path}: its loops are not the counts of a training; was it edited?")
-    return kept
-
-
-def _number(value: Any) -> float:
-    """NaN for what is no single number."""
-    single = isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1)
-    return float(value) if single else math.nan
-
-
-def _is_of(value: Any, kinds: Mapping[str, type]) -> bool:
-    single = isinstance(value, dict) and all(one.numel() == 1 for one in value.values() if isinstance(one, Tensor))
-    return single and all(type(value.get(name)) is kind for name, kind in kinds.items())
-
-
-def _counts(value: Any) -> bool:
-    """Whether nested dictionaries hold nothing but counts and switches."""
-    return all(map(_counts, value.values())) if isinstance(value, dict) else _is_count(value)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and value >= 0
-
-
-def _numbers(value: Any) -> bool:
-    """Whether nested containers hold nothing but numbers, switches and tensors."""
-    if isinstance(value, dict | list | tuple):
-        return all(map(_numbers, value.values() if isinstance(value, dict) else value))
-    return isinstance(value, int | float | Tensor | None)
 
 
 def _hostile(parsed: Override) -> bool:

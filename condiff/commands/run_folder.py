@@ -87,6 +87,14 @@ def claimed(folder: Path) -> Iterator[None]:
         remove_traces(folder)
 
 
+def show(folder: Path) -> None:
+    """Print where the files of a run are."""
+    print(f"run         {folder}\ncheckpoint  {folder}/checkpoints/last.ckpt")
+    for title, name in (("samples", "samples.png"), ("animation", "denoising.gif")):
+        if (folder / "samples" / name).is_file():
+            print(f"{title:12}{folder}/samples/{name}")
+
+
 def remove_traces(folder: Path) -> None:
     """Remove a run's folder where nothing was trained, and what that leaves empty of the folders above, up to the current.
 

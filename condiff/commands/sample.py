@@ -1,29 +1,27 @@
 """Draw images from a checkpoint: python sample.py [ckpt=…] [contrast=…] [num_samples=…] [sampler=…] [steps=…] [out=DIR]."""
 
-import json
 import logging
-from pathlib import Path
-from typing import Any
 
 import lightning as L
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from condiff.checkpoint import Checkpoint
 from condiff.checkpoint.checkpoint import SAMPLING
-from condiff.commands.cli import entry, job_folder, plain
+from condiff.commands.cli import entry, job_folder
 from condiff.commands.command_line import reaching
-from condiff.commands.from_checkpoint import check_clamp, open_checkpoint, sampling_of
+from condiff.commands.from_checkpoint import open_checkpoint, sampling_of
+from condiff.commands.provenance import attributes_of, settings_of
 from condiff.commands.translate import translate_file
 from condiff.data.conditioning import NAMES
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.model import DiffusionModel
 from condiff.errors import InputError
 from condiff.files import nifti, pictures, results
-from condiff.images import SHOWN, Images
-from condiff.sampling import ANIMATED, ANY, SampleRequest, make_requests, resolve_contrasts
-from condiff.sampling.cost import SamplingCost, count_evaluations
+from condiff.images import SHOWN
+from condiff.sampling import ANIMATED, ANY, SampleRequest, check_clamp, make_requests, resolve_contrasts
+from condiff.sampling.cost import SamplingCost
 from condiff.sampling.distributed import sample_distributed
-from condiff.sampling.figures import animation, images_of, process, statistics
+from condiff.sampling.figures import animation, images_of, process, save, save_nifti
 
 RESULTS = ("samples.h5", "translated.h5", "nifti")
 ELSEWHERE = ("ckpt", "out", "accelerator", "devices", "batch_size")  # options that the images do not follow from
@@ -34,9 +32,9 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> None:
     cfg, checkpoint = open_checkpoint(cfg, *SAMPLING)
     model, spec, out = checkpoint.model(), checkpoint.spec(), job_folder(cfg.out)
-    check_clamp(cfg, spec.shape[0], model.codec.is_latent)
+    check_clamp(instantiate(cfg.clamp), spec.shape[0], model.codec.is_latent)
     requests = requests_of(cfg, model, spec)
-    settings = {key: value for key, value in plain(cfg).items() if key not in ELSEWHERE} | {"checkpoint": checkpoint.sha256}
+    settings = settings_of(cfg, checkpoint, ELSEWHERE)
     results.check_folder(out, settings, RESULTS)
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
     fabric.launch()
@@ -49,14 +47,14 @@ def main(cfg: DictConfig) -> None:
             translate_file(cfg, model, spec, requests, how, out, settings)
         return
     cost = SamplingCost()
-    with count_evaluations(cost):
-        rounds = sample_distributed(fabric, model, spec, requests, how)
-        states = [trajectory for batch in rounds for trajectory in batch]
+    rounds = sample_distributed(fabric, model, spec, requests, how.counting(cost))
+    states = [trajectory for batch in rounds for trajectory in batch]
     if fabric.is_global_zero:
         results.keep(out, settings)
-        images = images_of(spec, requests, states, provenance(cfg, checkpoint, requests))
-        save(out, images, cfg.format)
-        pictures.save_gif(out / "denoising.gif", animation(spec, requests, states))
+        images = images_of(spec, requests, states, {**attributes_of(cfg, checkpoint), **requests[0].known})
+        save(out, images, animation(spec, requests, states))
+        if cfg.format == "nifti":
+            save_nifti(out / "nifti", images)
         data = checkpoint.data()
         real = data.volumes.prepared_example(requests[0].contrast)
         if real is None:
@@ -66,17 +64,6 @@ def main(cfg: DictConfig) -> None:
         print(f"samples     {out}/samples.h5 ({len(requests)} images)")
         print(f"picture     {out}/samples.png (at most {SHOWN} of each contrast)\nall files   {out}/")
         print(f"cost        {evaluations:g} network evaluations per image (guidance included)")
-
-
-def save(out: Path, images: Images, file_format: str) -> None:
-    """The samples as values, as a picture and where asked for as NIfTI; their mean and variance."""
-    images.save(out / "samples.h5")
-    images.save(out / "samples.png")
-    if len(images) > len({*images.contrasts}):
-        pictures.grid(statistics(images)).save(out / "statistics.png")
-    if file_format == "nifti":
-        complex_or_magnitude = images.spec.transform.image(images.values)
-        nifti.save_nifti(out / "nifti", complex_or_magnitude, images.contrasts, images.seeds, images.pixel_mm)
 
 
 def requests_of(cfg: DictConfig, model: DiffusionModel, spec: ImageSpec) -> list[SampleRequest]:
@@ -90,9 +77,3 @@ def requests_of(cfg: DictConfig, model: DiffusionModel, spec: ImageSpec) -> list
     if cfg.init is None and (cfg.source or cfg.strength is not None or cfg.init_slices is not None):
         raise InputError("source, strength, init_slices: are options of a translation; give its image, init=FILE")
     return make_requests(contrasts, cfg.num_samples, cfg.seed, cfg.shared_noise, known, cfg.extrapolate, ANIMATED)
-
-
-def provenance(cfg: DictConfig, checkpoint: Checkpoint, requests: list[SampleRequest]) -> dict[str, Any]:
-    """What the images follow from, for the file that holds them."""
-    how = {key: json.dumps(plain(cfg[key])) for key in SAMPLING}
-    return {"checkpoint": str(checkpoint.path), **how, "steps": cfg.steps, **requests[0].known}

@@ -17,12 +17,12 @@ from omegaconf import DictConfig, open_dict, read_write
 from rich.console import Console
 from rich.table import Table
 
+from condiff.configuration import EARLIER, job_number
 from condiff.files.atomic import atomic_write
 from condiff.progress import is_first_process
 
 TABLE = "sweep.csv"
 STUDY = "study.db"  # of Optuna, in the sweep's folder
-EARLIER = "CONDIFF_EARLIER_JOBS"  # of the study that a sweep continues; read by every process of it
 COLUMNS = ["job", "folder", "objective", "status"]
 Row = dict[str, Any]
 
@@ -37,11 +37,6 @@ def can_store() -> bool:
         return int(version("sqlalchemy").partition(".")[0]) < 2
     except PackageNotFoundError:
         return False
-
-
-def job_number(number: int) -> int:
-    """The number of a job, counted on from those of the study that its sweep continues."""
-    return number + int(os.environ.get(EARLIER, 0))
 
 
 class SweepTable(Callback):

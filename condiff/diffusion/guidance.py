@@ -5,17 +5,21 @@ The returned denoiser has the same signature, so guidances compose and every sam
 
 import math
 from collections.abc import Callable
-from functools import reduce
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from condiff.diffusion.denoiser import Denoise
+from condiff.diffusion.denoiser import Denoise, Denoiser
+from condiff.diffusion.model import DiffusionModel
 from condiff.errors import InputError, NotANumber
 
 Guidance = Callable[[Denoise], Denoise]
 Interval = tuple[float, float]
 EVERYWHERE = (0.0, math.inf)
+C = TypeVar("C", bound=Callable[..., Denoise])
 
 
 def identity(denoise: Denoise) -> Denoise:
@@ -23,9 +27,37 @@ def identity(denoise: Denoise) -> Denoise:
     return denoise
 
 
-def compose(*guidances: Guidance) -> Guidance:
+@dataclass(frozen=True)
+class Composition:
+    """The guidance that applies ``guidances`` in their order."""
+
+    guidances: tuple[Guidance, ...]
+
+    def __call__(self, denoise: Denoise) -> Denoise:
+        return reduce(lambda inner, guidance: guidance(inner), self.guidances, denoise)
+
+
+def compose(*guidances: Guidance) -> Composition:
     """Returns a guidance that applies ``guidances`` in their order."""
-    return lambda denoise: reduce(lambda inner, guidance: guidance(inner), guidances, denoise)
+    return Composition(guidances)
+
+
+def around_models(guidance: Guidance, decorate: Guidance) -> Guidance:
+    """Returns the guidance with ``decorate`` around each model that it evaluates: the one that it is given, and its own.
+
+    Its own are those that a ``functools.partial`` binds, such as the weaker model of `autoguidance`.
+    """
+    own = _around_own(guidance, decorate)
+    return lambda denoise: own(decorate(denoise))
+
+
+def _around_own(guidance: Guidance, decorate: Guidance) -> Guidance:
+    if isinstance(guidance, Composition):
+        return Composition(tuple(_around_own(one, decorate) for one in guidance.guidances))
+    if isinstance(guidance, partial):
+        models = {name: value for name, value in guidance.keywords.items() if isinstance(value, Denoiser | DiffusionModel)}
+        return partial(guidance, **{name: decorate(model) for name, model in models.items()})
+    return guidance
 
 
 def classifier_free(denoise: Denoise, scale: float = 1.0, interval: Interval | None = None) -> Denoise:
@@ -75,6 +107,22 @@ def autoguidance(denoise: Denoise, weaker: Denoise, scale: float = 1.0, interval
     return guided
 
 
+def made_for(channels: int) -> Callable[[C], C]:
+    """Decorator: the clamp is made for images of so many channels, and carries their number as its attribute ``channels``."""
+
+    def mark(clamp: C) -> C:
+        clamp.channels = channels  # type: ignore[attr-defined]
+        return clamp
+
+    return mark
+
+
+def clamped_channels(guidance: Guidance) -> int | None:
+    """Returns the channels of the images that a clamp is made for; None for a guidance that is no clamp, or does not say."""
+    return getattr(guidance.func if isinstance(guidance, partial) else guidance, "channels", None)
+
+
+@made_for(channels=1)
 def static_clamp(denoise: Denoise, low: float = -1.0, high: float = 1.0) -> Denoise:
     """Clips x0 to [low, high], the range of images, at every step: Ho et al. 2020."""
     if not low < high:
@@ -82,6 +130,7 @@ def static_clamp(denoise: Denoise, low: float = -1.0, high: float = 1.0) -> Deno
     return lambda x, sigma, cond: denoise(x, sigma, cond).clamp(low, high)
 
 
+@made_for(channels=2)
 def magnitude_clamp(denoise: Denoise, high: float) -> Denoise:
     """Clips the magnitude of complex x0 [B, 2, H, W] to ``high`` and keeps its phase."""
     if not high > 0:
@@ -94,6 +143,7 @@ def magnitude_clamp(denoise: Denoise, high: float) -> Denoise:
     return clamped
 
 
+@made_for(channels=1)
 def dynamic_clamp(denoise: Denoise, quantile: float = 0.995, high: float = 1.0, center: float = 0.0) -> Denoise:
     """Dynamic thresholding, Saharia et al. 2022, section 2.3: clips |x0| at its quantile and rescales it to ``high`` if above.
 

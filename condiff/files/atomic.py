@@ -16,12 +16,6 @@ from condiff.errors import InputError
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def cache_folder() -> Path:
-    """The default folder of prepared data: CONDIFF_CACHE, or condiff in XDG_CACHE_HOME, or ~/.cache/condiff."""
-    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("CONDIFF_CACHE") or f"{caches}/condiff").expanduser()
-
-
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Gives a file to write, which takes its name when it is complete."""

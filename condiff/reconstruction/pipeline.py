@@ -23,7 +23,6 @@ from condiff.reconstruction.measurement import ImageGrid, Measurement, measure
 from condiff.reconstruction.metrics import similarity, uncertainty_calibration
 from condiff.reconstruction.numbers import without_nan
 from condiff.reconstruction.solver import Solver
-from condiff.sampling.cost import SamplingCost, count_evaluations
 from condiff.seeds import derive_seed
 
 FIGURE_SLICES = 3
@@ -128,13 +127,13 @@ def reconstruct(
         typical: samples [N, H, W] of the prior, which correct the scale estimate.
         provenance: stored with the results.
     """
-    cost, acquisition = SamplingCost(), scan(raw, slices, device, typical)
+    acquisition = scan(raw, slices, device, typical)
     measurement, name = acquisition.measurement, raw.volume.path.name
     failed = [slices[place] for place in measurement.failed]
     places = [place for place in range(len(slices)) if place not in measurement.failed]
     slices, cond = [slices[place] for place in places], None if cond is None else cond[places]
-    begin = time.monotonic()
-    with count_evaluations(cost), recorded_residuals() as residuals:
+    begin, before = time.monotonic(), solver.cost.evaluations
+    with recorded_residuals() as residuals:
         samples, trajectory = solver(measurement, places, [(name, index) for index in slices], cond, on_step)  # [K, S, H, W]
     seconds = acquisition.seconds + (time.monotonic() - begin) / len(slices)
     measurement, white = measurement.to(torch.device("cpu")), measurement.grid.reference_intensity
@@ -145,7 +144,7 @@ def reconstruct(
         "acceleration": acquisition.acceleration[0], "acceleration_on_grid": acquisition.acceleration[1],
         "calibration": list(measurement.calibration), "sigma_y": measurement.sigma_y, "scale": measurement.scale,
         "samples": len(samples), "data": "simulated" if scan.simulate else "raw",
-        "evaluations_per_slice": cost.evaluations / len(slices), "seconds_per_slice": seconds,
+        "evaluations_per_slice": (solver.cost.evaluations - before) / len(slices), "seconds_per_slice": seconds,
         "chi2": {key: reduced_chi2(measurement, places, images) for key, images in estimates.items()},
     }  # fmt: skip
     if residuals:

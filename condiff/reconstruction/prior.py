@@ -14,6 +14,7 @@ from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import dpmpp_2m
 from condiff.errors import InputError
 from condiff.sampling import ANY, Sampling, make_requests, sample
+from condiff.sampling.cost import SamplingCost, counting_guidance
 
 KINDS = {1: "magnitude", 2: "complex"}  # of images, by channels
 TYPICAL, TYPICAL_STEPS = 12, 10  # number of samples that correct the scale estimate, and their steps
@@ -21,18 +22,23 @@ TYPICAL, TYPICAL_STEPS = 12, 10  # number of samples that correct the scale esti
 
 @dataclass(frozen=True)
 class Prior:
-    """A model, its image spec and its guidance."""
+    """A model, its image spec and its guidance.
+
+    Attributes:
+        cost: network evaluations of the guided denoiser so far.
+    """
 
     model: DiffusionModel
     spec: ImageSpec
     guidance: Guidance = identity
     batch_size: int = 8
+    cost: SamplingCost = field(default_factory=SamplingCost)
     _typical: dict[str | None, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def denoise(self) -> Denoise:
-        """The guided denoiser. It raises NotANumber where its output is not finite."""
-        return self.guidance(raise_on_nan(self.model))
+        """The guided denoiser, `counting` its evaluations. It raises NotANumber where its output is not finite."""
+        return counting_guidance(self.guidance, self.cost)(raise_on_nan(self.model))
 
     @property
     def kind(self) -> str:

@@ -1,4 +1,4 @@
-"""Which files are reconstructed: none of a patient that the prior was trained on."""
+"""Which files are reconstructed, none of a patient that the prior was trained on; and which of their slices."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,12 +10,12 @@ from condiff.data.patients import Fingerprints
 from condiff.errors import InputError
 
 
-def select_files(root: Path, trained_on: Sequence[Fingerprints], volumes: int | None, say: Callable[[str], None]) -> list[Path]:
-    """The fastMRI files of a folder, without patients that are trained on; at most so many, evenly spread.
+def select_files(root: Path, trained_on: Sequence[Fingerprints], volumes: int | None, log: Callable[[str], None]) -> list[Path]:
+    """The fastMRI files of a folder, without training patients; at most ``volumes`` of them, evenly spread.
 
     Args:
-        trained_on: empty to reconstruct all.
-        say: receives a line for each reason why files are skipped.
+        trained_on: fingerprints of the training patients; empty to reconstruct all files.
+        log: receives one line for each reason why files are skipped.
 
     Raises:
         InputError: no such folder, or no file is left.
@@ -26,18 +26,26 @@ def select_files(root: Path, trained_on: Sequence[Fingerprints], volumes: int | 
     if not files:
         raise InputError(f"data.root: {root} holds no .h5 file; give the folder with fastMRI's multicoil files")
     if trained_on:
-        files = held_out(files, trained_on, say)
+        files = held_out(files, trained_on, log)
     if not files:
         raise InputError(
             f"data.root: the prior was trained on all patients of {root}, or their files have no patient_id; give others, or set "
             "seen=true"
         )
-    chosen = torch.linspace(0, len(files) - 1, min(volumes or len(files), len(files))).round().long()
-    return [files[index] for index in chosen.tolist()]
+    indices = torch.linspace(0, len(files) - 1, min(volumes or len(files), len(files))).round().long()
+    return [files[index] for index in indices.tolist()]
 
 
-def held_out(files: Sequence[Path], trained_on: Sequence[Fingerprints], say: Callable[[str], None]) -> list[Path]:
-    """The files of patients that a prior was not trained on; those without a ``patient_id`` may be of any, and are left out."""
+def select_slices(scan: RawScan, numbers: Sequence[int] | None) -> list[int]:
+    """The valid slices of a scan; with ``numbers`` only those of them. Raises InputError if there are none."""
+    slices = scan.valid_slices if numbers is None else [index for index in numbers if index in scan.valid_slices]
+    if not slices:
+        raise InputError(f"slices={numbers}: no valid slice among these; the file has {scan.volume.slices}, counted from 0")
+    return slices
+
+
+def held_out(files: Sequence[Path], trained_on: Sequence[Fingerprints], log: Callable[[str], None]) -> list[Path]:
+    """The files of patients that a prior was not trained on. Files without ``patient_id`` are left out."""
     patients = {path: read_identity(path).patient.strip() for path in files}
     known = set().union(*(prints.known(patients.values()) for prints in trained_on))
     reasons = {
@@ -46,5 +54,5 @@ def held_out(files: Sequence[Path], trained_on: Sequence[Fingerprints], say: Cal
     }
     for reason, count in reasons.items():
         if count:
-            say(f"skipped     {count} of {len(files)} volumes: {reason} (seen=true includes them)")
+            log(f"skipped     {count} of {len(files)} volumes: {reason} (seen=true includes them)")
     return [path for path, patient in patients.items() if patient and patient not in known]

@@ -1,7 +1,7 @@
 """Solving a measurement: all slices and samples in batches, each sample with the noise of its own seed."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from condiff.reconstruction.formulations import Formulation, InverseProblem
 from condiff.reconstruction.measurement import Measurement
 from condiff.reconstruction.prior import Prior
 from condiff.sampling.batch import FRAMES
+from condiff.sampling.cost import SamplingCost
 from condiff.seeds import derive_seed
 
 
@@ -71,7 +72,7 @@ class ReconstructionMethod:
             raise InputError("steps=1: this method goes from noise to an image in several; give at least 2")
         fn = self.fn if self.needs_prior else without_prior(self.fn)
         sigmas = self.levels.steps(steps)
-        return Solver(prior.denoise, fn, self._formulation(prior), sigmas, samples, prior.batch_size, seed)
+        return Solver(prior.denoise, fn, self._formulation(prior), sigmas, samples, prior.batch_size, seed, prior.cost)
 
     def _formulation(self, prior: Prior) -> Formulation:
         formulation, codec = {"complex": self.complex, "magnitude": self.magnitude}[prior.kind], prior.model.codec
@@ -97,6 +98,7 @@ class Solver:
         samples: K, for each slice.
         batch_size: images at once; halved, for this and later volumes, when memory runs out.
         seed: of the noise.
+        cost: of ``denoise`` so far.
     """
 
     denoise: Denoise
@@ -106,6 +108,7 @@ class Solver:
     samples: int
     batch_size: int
     seed: int
+    cost: SamplingCost = field(default_factory=SamplingCost)
 
     def __call__(
         self,

@@ -1,7 +1,7 @@
 """A batch of samples, and the states on their way from noise."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -9,10 +9,11 @@ from torch import Tensor
 from condiff.checkpoint import Checkpoint, registry
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.generate import generate, to_vp
-from condiff.diffusion.guidance import Guidance, compose, raise_on_nan
+from condiff.diffusion.guidance import Guidance, clamped_channels, compose, raise_on_nan
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import Sampler
-from condiff.errors import NotANumber
+from condiff.errors import InputError, NotANumber
+from condiff.sampling.cost import SamplingCost, counting_guidance
 from condiff.sampling.requests import SampleRequest
 
 STEPS = 20  # of runs that do not name their number
@@ -43,10 +44,27 @@ class Sampling:
         sampler = registry.build("fn", config["sampler"]["fn"], *where)
         return cls(sampler, compose(guidance, clamp), config["sampler"].get("steps", STEPS))
 
+    def counting(self, cost: SamplingCost) -> "Sampling":
+        """The same, with the evaluations of networks counted as those of ``cost``."""
+        return replace(self, guidance=counting_guidance(self.guidance, cost))
+
     def check(self, model: DiffusionModel) -> None:
         """Raise InputError, before anything is spent, for steps or guidance that the model cannot be sampled with."""
         model.schedule.steps(self.steps)
         self.guidance(model)
+
+
+def check_clamp(clamp: Guidance, channels: int, is_latent: bool) -> None:
+    """Raise InputError for a clamp that is not made for images of so many channels, or for codes."""
+    made_for = clamped_channels(clamp)
+    if is_latent and made_for is not None:
+        raise InputError("clamp: limits images, and this model's are codes; use clamp=none")
+    if channels == 2 and made_for == 1:
+        raise InputError(
+            "clamp: static and dynamic cut from air at -1, and air is 0 in complex images; use clamp=magnitude or none"
+        )
+    if channels == 1 and made_for == 2:
+        raise InputError("clamp=magnitude: is for complex images; use clamp=static, dynamic or none")
 
 
 @torch.no_grad()

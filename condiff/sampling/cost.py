@@ -1,13 +1,12 @@
 """What samples cost: evaluations of networks, and seconds."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
-from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_pre_hook
+from torch import Tensor
 
-from condiff.diffusion import Denoiser
+from condiff.diffusion.denoiser import Denoise
+from condiff.diffusion.guidance import Guidance, around_models
 
 
 @dataclass
@@ -29,15 +28,16 @@ class SamplingCost:
         return {"evaluations_per_image": self.evaluations / self.drawn, "seconds_per_image": self.seconds / self.drawn}
 
 
-@contextmanager
-def count_evaluations(cost: SamplingCost) -> Iterator[None]:
-    """Count the images that any denoiser sees, that of a guiding model too, as evaluations of ``cost``."""
+def counting(denoise: Denoise, cost: SamplingCost) -> Denoise:
+    """Returns a denoiser that counts the images it is evaluated at as evaluations of ``cost``."""
 
-    def count(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        cost.evaluations += len(arguments[0]) if isinstance(module, Denoiser) else 0
+    def counted(x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
+        cost.evaluations += len(x)
+        return denoise(x, sigma, cond)
 
-    hook = register_module_forward_pre_hook(count)
-    try:
-        yield
-    finally:
-        hook.remove()
+    return counted
+
+
+def counting_guidance(guidance: Guidance, cost: SamplingCost) -> Guidance:
+    """Returns the guidance with every model that it evaluates `counting`, that of a guiding model too."""
+    return around_models(guidance, partial(counting, cost=cost))

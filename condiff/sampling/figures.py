@@ -1,6 +1,7 @@
 """Files and pictures of samples: how they look, how they came about and how they vary."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,12 +11,28 @@ from condiff.data.conditioning import NOTHING
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.generate import to_vp
 from condiff.diffusion.model import DiffusionModel
+from condiff.files import nifti, pictures
 from condiff.images import Images
 from condiff.sampling.batch import frame_indices
 from condiff.sampling.requests import SampleRequest
 from condiff.seeds import derive_seed
 
 Rows = dict[str, dict[str, Tensor]]
+
+
+def save(out: Path, images: Images, frames: Sequence[Any]) -> None:
+    """Write the samples as values and as a picture, their mean and variance, and an animation of how they came about."""
+    images.save(out / "samples.h5")
+    images.save(out / "samples.png")
+    if len(images) > len({*images.contrasts}):
+        pictures.grid(statistics(images)).save(out / "statistics.png")
+    pictures.save_gif(out / "denoising.gif", frames)
+
+
+def save_nifti(folder: Path, images: Images) -> None:
+    """Write a NIfTI file per sample, complex where the images are."""
+    complex_or_magnitude = images.spec.transform.image(images.values)
+    nifti.save_nifti(folder, complex_or_magnitude, images.contrasts, images.seeds, images.pixel_mm)
 
 
 def images_of(

@@ -18,7 +18,7 @@ from condiff.diffusion.model import DiffusionModel
 from condiff.errors import DataFault, InputError
 from condiff.files import hdf5, samples_h5
 from condiff.sampling.batch import Sampling
-from condiff.sampling.cost import SamplingCost, count_evaluations
+from condiff.sampling.cost import SamplingCost
 from condiff.sampling.distributed import sample_distributed
 from condiff.sampling.requests import SampleRequest
 
@@ -48,14 +48,13 @@ def sample_resumable(
     fabric.barrier()  # all processes have read before one writes
 
     done, begin = before, time.monotonic()
-    with count_evaluations(cost):
-        for states in sample_distributed(fabric, model, spec, requests[before:], how):
-            images.append(torch.stack([trajectory[-1] for trajectory in states]))
-            if fabric.is_global_zero:
-                cost.drawn += len(states[:: fabric.world_size])
-                cost.seconds, begin = cost.seconds + time.monotonic() - begin, time.monotonic()
-                _save(parts / _part(done), images[-1], requests[done : done + len(states)], cost)
-            done += len(states)
+    for states in sample_distributed(fabric, model, spec, requests[before:], how.counting(cost)):
+        images.append(torch.stack([trajectory[-1] for trajectory in states]))
+        if fabric.is_global_zero:
+            cost.drawn += len(states[:: fabric.world_size])
+            cost.seconds, begin = cost.seconds + time.monotonic() - begin, time.monotonic()
+            _save(parts / _part(done), images[-1], requests[done : done + len(states)], cost)
+        done += len(states)
     if fabric.is_global_zero and parts.exists():
         _save(path, torch.cat(images), requests, cost)
         shutil.rmtree(parts)

@@ -6,6 +6,7 @@ nothing depends on the data any more, and the system that it describes; the conf
 
 import copy
 import logging
+from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any, NamedTuple
 
@@ -43,16 +44,14 @@ class Origin(NamedTuple):
     autoencoder: Checkpoint | None = None
 
     @classmethod
-    def of(cls, cfg: DictConfig) -> "Origin":
-        """Those that a configuration names. A run that is resumed needs no other. Raises InputError as `Checkpoint.read` does."""
-        paths = {"resume": cfg.resume, "init": cfg.init, "autoencoder": OmegaConf.select(cfg, "model.autoencoder")}
-        if cfg.resume:
-            paths = {"resume": cfg.resume}
-        elif paths["autoencoder"] and cfg.init:
+    def of(cls, resume: str | None, init: str | None, autoencoder: str | None, trust: Sequence[str] = ()) -> "Origin":
+        """Those of these paths. A run that is resumed needs no other. Raises InputError as `Checkpoint.read` does."""
+        paths = {"resume": resume} if resume else {"init": init, "autoencoder": autoencoder}
+        if all(paths.values()) and not resume:
             raise InputError(
                 "model.autoencoder, init: a model that a run begins with has an autoencoder of its own; give one of them"
             )
-        return cls(**{option: Checkpoint.read(path, cfg.trust) for option, path in paths.items() if path})
+        return cls(**{option: Checkpoint.read(path, trust) for option, path in paths.items() if path})
 
     @property
     def first(self) -> tuple[str, Checkpoint] | tuple[None, None]:
@@ -61,18 +60,18 @@ class Origin(NamedTuple):
         return next(((option, one) for option, one in options.items() if one is not None), (None, None))
 
 
-def with_conditioning(cfg: DictConfig, origin: Origin) -> DictConfig:
-    """The configuration with the conditioning of the model that is resumed or begun with: its ranges and features."""
+def with_conditioning(data: DictConfig, origin: Origin) -> DictConfig:
+    """The configuration of the data with the conditioning of the model that is resumed or begun with: its ranges and features."""
     source = origin.resume or origin.init
     if source is None:
-        return cfg
+        return data
     own = source.config["data"].get("conditioning")
     registry.check("conditioning", own, source.path, source.trust)
-    if not isinstance(own, dict) or own.get("_target_") != cfg.data.conditioning._target_:
-        return cfg
-    cfg = copy.deepcopy(cfg)
-    cfg.data.conditioning = own
-    return cfg
+    if not isinstance(own, dict) or own.get("_target_") != data.conditioning._target_:
+        return data
+    data = copy.deepcopy(data)
+    data.conditioning = own
+    return data
 
 
 def diffusion(cfg: DictConfig, origin: Origin, data: MRIDataModule, device: torch.device) -> tuple[DictConfig, DiffusionSystem]:
@@ -104,8 +103,9 @@ def autoencoder(
     """The first stage of a latent model."""
     if origin.init and not origin.resume:
         raise InputError(f"init={origin.init.path}: starts a diffusion model; resume an autoencoder with resume=")
-    demand_trainable(cfg)
+    demand_trainable(cfg.codec)
     cfg = copy.deepcopy(cfg)
+    cfg.data = with_conditioning(cfg.data, origin)
     cfg.codec.image_channels = data.spec.shape[0]
     return cfg, _built(cfg, origin)
 
@@ -150,6 +150,7 @@ def resolve(cfg: DictConfig, origin: Origin, spec: ImageSpec, codec: Codec, stat
         InputError: the network that a run begins with is of other images or conditions.
     """
     cfg = copy.deepcopy(cfg)
+    cfg.data = with_conditioning(cfg.data, origin)
     with open_dict(cfg):
         for name in SECOND_STAGE:
             cfg[name] = cfg.model.pop(name, None)
@@ -199,9 +200,9 @@ def _built(cfg: DictConfig, origin: Origin) -> Any:
     return instantiate(cfg.model)
 
 
-def demand_trainable(cfg: DictConfig) -> None:
+def demand_trainable(codec: DictConfig) -> None:
     """Raise InputError where the codec is not one that could be trained."""
-    if not _has_field(cfg.codec, "image_channels"):
+    if not _has_field(codec, "image_channels"):
         raise InputError("codec=pixels: has nothing to be trained, and no codes; with this model= use codec=kl_f4 or codec=kl_f8")
 
 

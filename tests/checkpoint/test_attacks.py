@@ -9,6 +9,7 @@ from benchmarks.faults.attacks import ATTACKS, Aim, arrange, snapshot, write
 from condiff.checkpoint import Checkpoint, registry
 from condiff.commands import resume
 from condiff.errors import InputError
+from condiff.training.resumed_state import read_state
 
 LIMIT = 20  # seconds, after which an attack counts as endless
 
@@ -33,7 +34,7 @@ def everything(path, good):
     """All that entry points do with a checkpoint before they act on it; with parts that are a good one's, nothing."""
     checkpoint = Checkpoint.read(path)
     resume.overrides(checkpoint.config["overrides"], path)
-    resume.state(checkpoint.content, path)
+    read_state(checkpoint.content, path)
     _ = checkpoint.training_patients
     if not same(checkpoint.config, good["hyper_parameters"]) or not same(checkpoint.content["state_dict"], good["state_dict"]):
         checkpoint.codec()

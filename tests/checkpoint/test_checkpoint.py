@@ -16,6 +16,7 @@ from condiff.errors import InputError
 from condiff.files import torch_archive
 from condiff.files.atomic import check_links_stay_inside
 from condiff.training.build import portable
+from condiff.training.resumed_state import read_state
 
 NET = {
     "_target_": "condiff.nn.UNet", "image_channels": 1, "cond_dim": 4, "channels": [8], "blocks": [1], "attention": [False],
@@ -423,7 +424,7 @@ def test_resumed_command_line_names_the_data_of_the_run(saved, content, tmp_path
 
 
 def state_of(path):
-    return resume.state(Checkpoint.read(path).content, path)
+    return read_state(Checkpoint.read(path).content, path)
 
 
 def test_state_for_lightning(saved, content):

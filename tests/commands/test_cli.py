@@ -5,6 +5,7 @@ import errno
 import functools
 import logging
 import re
+import sys
 from pathlib import Path
 
 import hydra
@@ -16,13 +17,14 @@ from hydra.types import RunMode
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 
-from condiff.commands.cli import job_folder, one_line_errors, plain
+from condiff.checkpoint import Checkpoint
+from condiff.commands.cli import job_folder, one_line_errors
 from condiff.commands.command_line import CONF, check_choices, choices, flags_first, reaching, readable
 from condiff.commands.explain import explain, with_option
 from condiff.commands.from_checkpoint import open_checkpoint
 from condiff.commands.options import OPTIONS, check, check_arguments, check_kind
+from condiff.configuration import cache_folder, plain
 from condiff.errors import InputError
-from condiff.files.atomic import cache_folder
 from tests.conftest import bad
 
 AWKWARD = [
@@ -111,6 +113,13 @@ def test_a_run_is_repeated_by_its_command_line(flags, tmp_path):
     OmegaConf.save({"overrides": ["net.channels=[8,8]", "seed=1"]}, tmp_path / "config.yaml")
     with pytest.raises(InputError, match=re.escape("python train.py 'net.channels=[8,8]' seed=1")):
         readable([word.replace("RUN", str(tmp_path)) for word in flags])
+
+
+def test_hints_name_commands_as_the_running_one_was_called(monkeypatch):
+    for called, hint in (("/opt/bin/condiff-sample", "condiff-train"), ("sample.py", "python train.py"), ("", "python train.py")):
+        monkeypatch.setattr(sys, "argv", [called])
+        with pytest.raises(InputError, match=re.escape(f"train one ({hint}) or")):
+            Checkpoint.read("nowhere.ckpt")
 
 
 GUIDED = {"_target_": "condiff.diffusion.guidance.classifier_free", "_partial_": True}

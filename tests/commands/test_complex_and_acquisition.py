@@ -156,6 +156,6 @@ def test_a_run_keeps_the_features_of_the_checkpoint_it_continues(tmp_path, key):
     cfg = compose("train", "model=acquisition", f"{key}={tmp_path}/old.ckpt")
     new, old = AcquisitionCondition(["AXT2"], own["ranges"], piecewise_linear), AcquisitionCondition(["AXT2"], own["ranges"])
     assert instantiate(cfg.data.conditioning)(contrasts=["AXT2"]).dim == new.dim
-    cfg = with_conditioning(cfg, Origin.of(cfg))
-    found = instantiate(cfg.data.conditioning)(contrasts=["AXT2"]).encode("AXT2", {"te": 100})
+    data = with_conditioning(cfg.data, Origin.of(cfg.resume, cfg.init, None))
+    found = instantiate(data.conditioning)(contrasts=["AXT2"]).encode("AXT2", {"te": 100})
     assert torch.equal(found, old.encode("AXT2", {"te": 100})) and not torch.equal(found, new.encode("AXT2", {"te": 100}))

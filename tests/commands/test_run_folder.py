@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from condiff.commands.options import OPTIONS, SEED
-from condiff.commands.preflight import check_data, check_trainer, epochs_done
+from condiff.commands.preflight import check_data, check_trainer
 from condiff.commands.run_folder import claimed, remove_traces, unused
 from condiff.configuration import CONF
 from condiff.data.index_sampler import Stream
@@ -22,6 +22,7 @@ from condiff.training.callbacks import Checkpoints, StopAtSignal
 from condiff.training.callbacks.lost_process import is_lost
 from condiff.training.callbacks.optional import optional
 from condiff.training.checkpoint_io import CheckpointIO
+from condiff.training.resumed_state import epochs_done
 from tests.conftest import TINY_RUN, bad
 
 TINY = [*TINY_RUN, "~callbacks.grid"]
@@ -179,7 +180,7 @@ def test_seeds(seed):
     "precision", [32, "32-true", "16-mixed", "bf16-mixed", {"_target_": "condiff.training.precision.fastest"}]
 )
 def test_good_precision(precision):
-    check_trainer(OmegaConf.create({"trainer": {"precision": precision}}))
+    check_trainer(OmegaConf.create({"precision": precision}))
 
 
 def test_pictures_end_no_run(caplog):
@@ -203,9 +204,9 @@ def test_what_a_lost_process_leaves():
 def test_brain_experiments_warn_of_the_phantom(monkeypatch, caplog):
     hydra = OmegaConf.create({"runtime": {"choices": {"experiment": "ddpm_brain_40"}}})
     monkeypatch.setattr("condiff.commands.preflight.HydraConfig.get", lambda: hydra)
-    check_data(OmegaConf.create({"data": {"_target_": "condiff.data.datamodule.MRIDataModule"}}))
+    check_data(OmegaConf.create({"_target_": "condiff.data.datamodule.MRIDataModule"}))
     assert not caplog.records
-    check_data(OmegaConf.create({"data": {"_target_": "condiff.data.phantom.datamodule.PhantomDataModule"}}))
+    check_data(OmegaConf.create({"_target_": "condiff.data.phantom.datamodule.PhantomDataModule"}))
     assert "experiment=ddpm_brain_40: trains on the phantom; for fastMRI add data=fastmri" in caplog.text
 
 

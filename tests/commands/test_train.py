@@ -280,7 +280,7 @@ def test_trains_on_a_fastmri_folder(run_entry, tmp_path, capsys):
         (["schedule=lineer"], r"there are consistency, cosine, flow, .*, lognormal, scaled_linear, sigmoid$"),
         (["resume=."], r"a folder; give the checkpoint in it"),
         (["trainer.accelerator=abacus"], r"trainer: .*abacus"),
-        (["guidance=autoguidance"], r"guidance=autoguidance: .*give it to sample.py"),
+        (["guidance=autoguidance"], r"guidance=autoguidance: .*give it to python sample.py"),
         (["guidance.scale=-2"], r"guidance.scale=-2: give 0"),
         (["schedule=linear", "schedule.num_steps=2"], r"steps=3: this chain has 2 levels"),
     ],

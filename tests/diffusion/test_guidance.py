@@ -5,7 +5,17 @@ from functools import partial
 import pytest
 import torch
 
-from condiff.diffusion.guidance import autoguidance, classifier_free, compose, dynamic_clamp, identity, raise_on_nan, static_clamp
+from condiff.diffusion.guidance import (
+    autoguidance,
+    clamped_channels,
+    classifier_free,
+    compose,
+    dynamic_clamp,
+    identity,
+    magnitude_clamp,
+    raise_on_nan,
+    static_clamp,
+)
 from condiff.errors import InputError
 
 COND = torch.eye(4)[[1, 2]]
@@ -124,3 +134,14 @@ def test_not_a_number_is_named():
 def test_bad_settings_are_named(guidance, names):
     with pytest.raises(InputError, match=names):
         guidance(identity)
+
+
+def test_clamps_say_what_images_they_are_made_for():
+    for clamp, channels in (
+        (static_clamp, 1),
+        (dynamic_clamp, 1),
+        (magnitude_clamp, 2),
+        (identity, None),
+        (classifier_free, None),
+    ):
+        assert clamped_channels(clamp) == clamped_channels(partial(clamp, high=2.0)) == channels

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from condiff import progress
-from condiff.commands import train
-from condiff.training import csv_logger
+from condiff.training import csv_logger, stage
 from condiff.training.callbacks import EMA, ProgressLines, Throughput
 from condiff.training.callbacks.curves import curve, draw
 from condiff.training.callbacks.validation_metrics import finite
@@ -121,13 +120,13 @@ def test_the_order_of_callbacks_does_not_matter(run_entry, tmp_path, monkeypatch
     settings = ["data.phantom.patients=5", "data.held_out_per_contrast=2", "trainer.max_epochs=1"]
     settings += ["callbacks.evaluation.every_n_epochs=1", "callbacks.evaluation.num_samples=2", "callbacks.evaluation.steps=2"]
     run_entry("train.py", *TINY_RUN, *settings, "hydra.run.dir=runs/a")
-    instantiated = train.instantiate_group
+    instantiated = stage.instantiate_group
 
     def reordered(group):
         """Averaging first: it takes the averaged weights away before the others look."""
         return sorted(instantiated(group), key=lambda part: (not isinstance(part, EMA), type(part).__name__))
 
-    monkeypatch.setattr(train, "instantiate_group", reordered)
+    monkeypatch.setattr(stage, "instantiate_group", reordered)
     run_entry("train.py", *TINY_RUN, *settings, "hydra.run.dir=runs/b")
     for name in ("samples/samples.png", "samples/denoising.gif"):
         assert (tmp_path / "runs/a" / name).read_bytes() == (tmp_path / "runs/b" / name).read_bytes()

@@ -1,5 +1,6 @@
 """When checkpoints are stored: at the end of every epoch, and where a signal stops the training."""
 
+import shlex
 import signal
 import threading
 from pathlib import Path
@@ -61,11 +62,16 @@ class Checkpoints(ModelCheckpoint):
 
 
 class Stopped(SystemExit):
-    """A signal has ended the training; ``code`` is 128 + its number, ``stored`` the checkpoint to resume, if there is one."""
+    """A signal has ended the training.
+
+    Attributes:
+        code: 128 + the signal's number.
+        again: arguments of the command that goes on, those that resume the checkpoint ``stored``; empty where there is none.
+    """
 
     def __init__(self, received: signal.Signals, step: int, stored: str | None):
         super().__init__(128 + received)
-        self.stored = stored
+        self.again = shlex.quote(f"resume={stored}") if stored else ""
         self.reason = f"stopped by {received.name} after step {step}"
 
 

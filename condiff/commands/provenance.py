@@ -1,0 +1,32 @@
+"""What results follow from, as it is kept beside them: the checkpoint and the options that change them."""
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from condiff.checkpoint import Checkpoint
+from condiff.checkpoint.checkpoint import SAMPLING
+from condiff.configuration import plain
+from condiff.files import results
+
+
+def settings_of(cfg: DictConfig, checkpoint: Checkpoint, without: Collection[str]) -> dict[str, Any]:
+    """All options but those that results do not follow from, and the checkpoint's digest."""
+    return {key: value for key, value in plain(cfg).items() if key not in without} | {"checkpoint": checkpoint.sha256}
+
+
+def settings_of_samples(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the samples of an evaluation follow from, as JSON reads it."""
+    settings = {key: plain(cfg[key]) for key in ("num_samples", "seed", "steps", "sampler", "guidance", "clamp")}
+    if OmegaConf.select(cfg, "guidance.weaker.ckpt"):
+        settings["guided by"] = results.digest(cfg.guidance.weaker.ckpt)
+    settings = {"checkpoint": str(checkpoint.path), "sha256": checkpoint.sha256, **settings}
+    return json.loads(json.dumps(settings), parse_constant=str)  # JSON has no infinity
+
+
+def attributes_of(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What samples follow from besides their requests, as attributes of the file that holds them."""
+    how = {key: json.dumps(plain(cfg[key])) for key in SAMPLING}
+    return {"checkpoint": str(checkpoint.path), **how, "steps": cfg.steps}
