@@ -1,10 +1,11 @@
-"""Which files are reconstructed, none of a patient that the prior was trained on; and which of their slices."""
+"""Selection of the files and slices to reconstruct, without patients that the prior was trained on."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
+from condiff.data.fastmri.raw_scan import RawScan
 from condiff.data.fastmri.reader import read_identity
 from condiff.data.patients import Fingerprints
 from condiff.errors import InputError
