@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +83,12 @@ def chosen(group: str, name: str, command: str, *words: str) -> DictConfig:
     if name not in choices(group):
         raise InputError(f"{group}={name}: no such choice; there are {', '.join(choices(group))}")
     return compose(command, [f"{group}={name}", *words])
+
+
+def with_options(method: DictConfig, name: str, options: Mapping[str, Any]) -> DictConfig:
+    """The configuration of a method with other values of its function's options. Raises InputError for unknown options."""
+    known = [key for key in method.fn if not key.startswith("_")]
+    for key in options:
+        if key not in known:
+            raise InputError(f"options: method={name} has no {key}; it has {', '.join(known) or 'none'}")
+    return OmegaConf.merge(method, {"fn": dict(options)})  # type: ignore[return-value]

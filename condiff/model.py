@@ -1,7 +1,7 @@
 """A trained model as one object: to sample, translate, reconstruct and measure from a notebook in a line."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from hydra.utils import instantiate
+from torch import Tensor
 
 from condiff.checkpoint import Checkpoint
-from condiff.configuration import chosen, compose
+from condiff.configuration import chosen, compose, with_options
 from condiff.data import image_files
 from condiff.data.conditioning import NOTHING
 from condiff.data.image_spec import ImageSpec
@@ -22,8 +23,7 @@ from condiff.errors import InputError
 from condiff.evaluation.likelihood import bits_per_dimension
 from condiff.images import Images
 from condiff.progress import progress_bar
-from condiff.reconstruction.arrays import as_tensors
-from condiff.reconstruction.measurement import ImageGrid, measure
+from condiff.reconstruction.arrays import Arrays
 from condiff.reconstruction.prior import Prior
 from condiff.reconstruction.result import Reconstruction
 from condiff.sampling import ANY, SampleRequest, Sampling, make_requests, resolve_contrasts, sample
@@ -31,13 +31,13 @@ from condiff.sampling.translation import Source, steps_of, translate
 
 
 def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()) -> "Model":
-    """A trained model, of a checkpoint or of a run's folder, whose last checkpoint is taken.
+    """A trained model, from a checkpoint or from the last checkpoint of a run's folder.
 
     Args:
         trust: names of your own classes and functions that the checkpoint may construct.
 
     Raises:
-        InputError: no such file, damaged, not a checkpoint of condiff, or one that asks for more than the registry admits.
+        InputError: no such file, damaged, not a checkpoint of condiff, or one that names what the registry does not admit.
     """
     path = Path(path)
     last = path / "checkpoints/last.ckpt"
@@ -48,12 +48,12 @@ def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[s
 
 @dataclass(frozen=True)
 class Model:
-    """A diffusion model, what its images are, and how it is sampled unless a call says otherwise.
+    """A diffusion model, its image spec, and its default way of sampling.
 
     Attributes:
         network: denoiser, noise levels and codec.
-        spec: what an image is, and which contrasts and parameters there are.
-        sampling: how its run sampled.
+        spec: what an image is; contrasts and parameters.
+        sampling: sampler, guidance and steps of its run, the defaults of `sample` and `translate`.
         sigma_data: root mean square of its training images.
     """
 
@@ -61,10 +61,11 @@ class Model:
     spec: ImageSpec
     sampling: Sampling
     sigma_data: float
+    _typical_images: dict[str | None, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def contrasts(self) -> tuple[str, ...]:
-        """Those that it can be asked for; none for an unconditional model."""
+        """The contrasts that it can generate; none for an unconditional model."""
         return self.spec.contrasts if self.network.conditional else ()
 
     def to(self, device: str | torch.device) -> "Model":
@@ -97,7 +98,7 @@ class Model:
                 from 0, the base of the skull, to 1, the vertex, agent, sequence.
 
         Raises:
-            InputError: what the model does not know, named by the argument.
+            InputError: an argument that the model does not know, by name.
         """
         if n < 1:
             raise InputError(f"n={n}: give at least one image of each contrast")
@@ -128,17 +129,17 @@ class Model:
 
         Args:
             images: of this model; or a file: a fastMRI volume, samples of sample.py, or a NIfTI volume.
-            source: their contrast, where it is not known or not one.
-            strength: of SDEdit, from 0 to 1; without one dual diffusion bridges, which need the source's contrast.
+            source: their contrast, if it is not known, or if they have several.
+            strength: of SDEdit, from 0 to 1; None: dual diffusion bridges, which need the source's contrast.
 
         Raises:
             InputError: an unconditional model, or contrasts that it does not know.
         """
-        given = self._source(images, source)
+        source_images = self._source(images, source)
         resolve_contrasts(to, self.spec.contrasts, self.network.conditional)
         how, target = self._how(sampler, steps, guidance, batch_size), SampleRequest(to, seed, parameters, extrapolate)
-        with progress_bar("Translating", -(-len(given.images) // batch_size) * steps_of(how, strength)) as tick:
-            values = translate(self.network, self.spec, given, target, how, strength, tick)
+        with progress_bar("Translating", -(-len(source_images.images) // batch_size) * steps_of(how, strength)) as tick:
+            values = translate(self.network, self.spec, source_images, target, how, strength, tick)
         n = len(values)
         return Images(values, self.spec, (to,) * n, tuple(range(seed, seed + n)), parameters)
 
@@ -147,16 +148,16 @@ class Model:
 
         Args:
             steps: noise levels.
-            width: of the bins that images are thought to be quantized to.
+            width: of the quantization bins of the images.
 
         Raises:
             InputError: a model of codes.
         """
         if self.network.codec.is_latent:
-            raise InputError("bits_per_dim: the model is one of codes, from which no probability of an image follows")
+            raise InputError("bits_per_dim: this is a model of codes, which gives no probability of an image")
         bits = np.zeros(len(images), dtype=np.float32)
         for label in dict.fromkeys(images.contrasts):
-            of_label = np.array([other == label for other in images.contrasts])
+            of_label = np.array([contrast == label for contrast in images.contrasts])
             values, contrast = images.values[torch.from_numpy(of_label)], None if label == ANY else label
             columns = bits_per_dimension(self.network, self.spec, values, contrast, steps, width, seed)
             bits[of_label] = columns["bound"].numpy()
@@ -174,10 +175,12 @@ class Model:
         fov_mm: float | tuple[float, float] | None = None,
         coils: int = 8,
         steps: int | None = None,
-        guidance: Guidance = identity,
+        guidance: float | Guidance = identity,
         seed: int = 0,
         batch_size: int = 8,
+        extrapolate: bool = False,
         options: Mapping[str, Any] = NOTHING,
+        **parameters: Any,
     ) -> Reconstruction:
         """Images of undersampled multicoil k-space.
 
@@ -189,62 +192,56 @@ class Model:
             contrast: what the prior is conditioned on; none by default.
             maps: coil maps of your own [K, H, W] or [S, K, H, W]; by default ESPIRiT's.
             fov_mm: field of view along rows and columns; by default that of the model's images.
-            coils: at most so many virtual ones.
+            coils: number of virtual coils, at most.
+            guidance, extrapolate, parameters: as of `sample`.
             options: of the method, {"prior_weight": 2.0}.
 
         Raises:
-            InputError: arrays that do not fit, a mask that samples nothing, or a method or contrast that is not known.
+            InputError: arrays that do not fit, a mask that samples nothing, slices without coil maps, or a method, an option, a
+                contrast or a parameter that is not known.
         """
-        arrays = as_tensors(kspace, mask, maps)
-        prior = Prior(self.network, self.spec, guidance, batch_size)
+        scan = Arrays.of(kspace, mask, maps, fov_mm or self.spec.transform.fov_mm)
+        prior = Prior(self.network, self.spec, self._guidance(guidance), batch_size, typical_images=self._typical_images)
         cfg = chosen("method", method, "reconstruct", f"sigma_data={self.sigma_data}", f"samples={samples}", f"seed={seed}")
-        cfg.method.fn = {**cfg.method.fn, **options}
-        cfg.steps = steps or cfg.method.steps
-        grid = ImageGrid.of(self.spec.transform)
-        solver = instantiate(cfg.method).solver(prior, cfg.steps, samples, seed)
-        device, slices = self.network.device, len(arrays[0])
-        fov = (fov_mm, fov_mm) if isinstance(fov_mm, int | float) else fov_mm or (grid.fov_mm, grid.fov_mm)
-        typical = prior.typical(contrast) if cfg.method.needs_prior else None
-        y, sampled, own = (None if array is None else array.to(device) for array in arrays)
-        assert y is not None and sampled is not None
-        measurement = measure(y, sampled, fov, grid, instantiate(cfg.estimate_maps), coils, typical=typical, own_maps=own)
-        cond = self.spec.conditioning.encode(contrast).expand(slices, -1) if self.network.conditional else None
+        solver = instantiate(with_options(cfg.method, method, options)).solver(prior, steps or cfg.method.steps, samples, seed)
+        slices = len(scan.kspace)
+        cond = prior.encode(contrast, parameters, slices, extrapolate)
+        typical = prior.typical(None if contrast == ANY else contrast) if cfg.method.needs_prior else None
+        measurement = scan.measure(prior.grid, instantiate(cfg.estimate_maps), coils, typical, self.network.device)
         with progress_bar("Reconstructing", slices) as tick:
             streams = [("array", index) for index in range(slices)]
-            images, _ = solver(measurement, list(range(slices)), streams, cond, lambda share: tick(share * slices))
-        measurement = measurement.to(torch.device("cpu"))
-        zero_filled = torch.view_as_complex(
-            measurement.operator(range(slices)).adjoint(measurement.kspace).movedim(1, -1).contiguous()
-        )
-        resolution = (measurement.mask.numel() / sampled.numel()) ** 0.5  # of the unitary transform of fewer samples
-        unit = measurement.coil_rss * resolution
-        return Reconstruction((images * unit).numpy(), (zero_filled * unit).numpy(), grid.fov_mm / grid.size)
+            images, _ = solver(measurement, range(slices), streams, cond, lambda share: tick(share * slices))
+        return scan.result(measurement, images)
 
     def _how(
         self, sampler: str | Sampler | None, steps: int | None, guidance: float | Guidance | None, batch_size: int
     ) -> Sampling:
-        """The run's way of sampling with what a call gives in place of it."""
+        """The run's way of sampling, with the arguments that are given in its place."""
         how = replace(self.sampling, batch_size=batch_size)
         if isinstance(sampler, str):
             cfg = chosen("sampler", sampler, "sample").sampler
             how = replace(how, sampler=instantiate(cfg.fn), steps=cfg.steps)
         elif sampler is not None:
             how = replace(how, sampler=sampler)
-        if isinstance(guidance, int | float):
-            interval = compose("sample", []).guidance.interval
-            how = replace(how, guidance=partial(classifier_free, scale=guidance, interval=tuple(interval)))
-        elif guidance is not None:
-            how = replace(how, guidance=guidance)
+        if guidance is not None:
+            how = replace(how, guidance=self._guidance(guidance))
         how = how if steps is None else replace(how, steps=steps)
         how.check(self.network)
         return how
 
+    @staticmethod
+    def _guidance(guidance: float | Guidance) -> Guidance:
+        """Classifier-free guidance of a scale, in the interval of conf/guidance; or the given guidance."""
+        if not isinstance(guidance, int | float):
+            return guidance
+        return partial(classifier_free, scale=guidance, interval=tuple(compose("sample", []).guidance.interval))
+
     def _source(self, images: Images | str | Path, contrast: str | None) -> Source:
         if isinstance(images, Images):
-            known = {*images.contrasts}
-            return Source(images.values, contrast or (known.pop() if len(known) == 1 and known != {ANY} else None))
-        values, own = image_files.read(Path(images), self.spec)
-        return Source(values, contrast or own)
+            contrasts = {*images.contrasts}
+            return Source(images.values, contrast or (contrasts.pop() if len(contrasts) == 1 and contrasts != {ANY} else None))
+        values, contrast_of_file = image_files.read(Path(images), self.spec)
+        return Source(values, contrast or contrast_of_file)
 
     def __repr__(self) -> str:
         channels, rows, columns = self.spec.shape

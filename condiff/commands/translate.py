@@ -60,8 +60,8 @@ def picture(spec: ImageSpec, source: Source, made: dict[str, Tensor]) -> Any:
     """Some of the given images, and under them what they were made into."""
     bright = spec.transform.magnitude(source.images).mean(dim=(1, 2))
     visible = (bright > bright.max() / 4).nonzero()[:, 0]  # a volume may begin and end in air
-    progress_bar = visible[torch.linspace(0, len(visible) - 1, min(SHOWN, len(visible))).round().long()]
+    indices = visible[torch.linspace(0, len(visible) - 1, min(SHOWN, len(visible))).round().long()]
     rows = {f"from {source.contrast or 'any'}": source.images} | made
     return pictures.grid(
-        {"given, and made of it": {name: spec.transform.magnitude(images[progress_bar]) for name, images in rows.items()}}
+        {"given, and made of it": {name: spec.transform.magnitude(images[indices]) for name, images in rows.items()}}
     )

@@ -26,7 +26,7 @@ def read(path: Path, spec: ImageSpec) -> tuple[Tensor, str | None]:
         InputError: no such file, another kind of file, or images of another size.
     """
     if not path.is_file():
-        raise InputError(f"init={path}: no such file; {KINDS}")
+        raise InputError(f"{printable(path)}: no such file; {KINDS}")
     try:
         if path.name.lower().endswith(nifti.SUFFIXES):
             if not isinstance(spec.transform, Magnitude):
@@ -38,7 +38,7 @@ def read(path: Path, spec: ImageSpec) -> tuple[Tensor, str | None]:
         return spec.transform(*spec.read(path))[0], spec.contrast_of(read_identity(path).acquisition) or None
     except DataFault as fault:
         reason = str(fault).removeprefix(f"{printable(path)}: ")
-        raise InputError(f"init={path}: {reason}" + (f", or {KINDS}" if hdf5.UNREADABLE in reason else "")) from None
+        raise InputError(f"{printable(path)}: {reason}" + (f", or {KINDS}" if hdf5.UNREADABLE in reason else "")) from None
 
 
 def _samples(file: h5py.File, spec: ImageSpec) -> tuple[Tensor, str | None]:

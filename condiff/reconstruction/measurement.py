@@ -149,6 +149,8 @@ def measure(
             f"maps: of {own_maps.shape[0]} slices and {own_maps.shape[1]} coils, the k-space has {kspace.shape[0]} and "
             f"{kspace.shape[1]}; give maps [S, K, H, W] of the same scan"
         )
+    if coils < 1:
+        raise InputError(f"coils={coils}: give at least 1")
     if not mask.any():
         raise InputError("mask: samples nothing; set a smaller acceleration, or give a file that holds samples")
     kspace = kspace * mask
@@ -158,7 +160,7 @@ def measure(
     if min(rows, cols) < MIN_ACS:
         raise InputError(
             f"mask: {rows} x {cols} fully sampled points at the center of k-space (ACS); coil maps need {MIN_ACS} x {MIN_ACS}: "
-            "set a larger mask.center_fraction"
+            "sample more of the center, mask.center_fraction"
         )
     whole_readouts = torch.equal(mask.any(dim=0), mask.all(dim=0))
     try:

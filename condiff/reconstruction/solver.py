@@ -66,6 +66,9 @@ class ReconstructionMethod:
         Raises:
             InputError: samples or steps given to a method without a prior, or a method that is not valid for models of codes.
         """
+        for name, value in (("samples", samples), ("steps", steps)):
+            if value < 1:
+                raise InputError(f"{name}={value}: give at least 1")
         if not self.needs_prior and (samples, steps) != (1, 1):
             raise InputError(f"samples={samples} steps={steps}: this method has no prior and one result; leave them out")
         if self.needs_prior and steps == 1:

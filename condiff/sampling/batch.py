@@ -36,6 +36,10 @@ class Sampling:
     steps: int
     batch_size: int = 32
 
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InputError(f"batch_size={self.batch_size}: give at least 1")
+
     @classmethod
     def of_run(cls, checkpoint: Checkpoint) -> "Sampling":
         """How the run of a checkpoint sampled. Raises InputError for what the registry does not admit."""
