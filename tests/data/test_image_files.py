@@ -103,7 +103,7 @@ def test_refused_in_one_line(tmp_path, name):
     path = make(tmp_path)
     with pytest.raises(InputError, match=reason) as error:
         image_files.read(path, SPEC)
-    assert str(error.value).startswith(f"init={path}: ") and "\n" not in str(error.value)
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
 
 
 def test_no_more_is_unpacked_than_is_allowed(tmp_path, monkeypatch):
