@@ -76,9 +76,7 @@ def loaded(program: Program, workers: int, seconds: float) -> float:
     loop = SimpleNamespace(total_batch_idx=0)
     data.trainer = SimpleNamespace(global_rank=0, world_size=1, training=True, fit_loop=loop)
     data.steps_per_epoch = 1_000_000
-    for name in ("num_workers", "loaders"):
-        if hasattr(data, name):
-            setattr(data, name, workers)
+    data.num_workers = workers
     batches = iter(data.train_dataloader())
     for _ in range(3):
         data.on_after_batch_transfer(next(batches), 0)

@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import condiff.commands.cli  # noqa: F401  registers the resolvers of conf/
 from benchmarks.networks import DEVICE
 from condiff.configuration import compose
-from condiff.data import latents
 from condiff.data.datasets import Sample
+from condiff.data.latents import LatentSample
 from condiff.data.statistics import Statistics
 from condiff.training.build import Origin, resolve
 from condiff.training.diffusion import DiffusionSystem
@@ -79,8 +79,7 @@ class Program:
         """A training batch on the device."""
         x, _, cond = self.inputs(size)
         if self.system.is_latent:
-            sample: Any = getattr(latents, "LatentSample", None) or latents.__dict__["Encoded"]
-            return sample(x[:, None].repeat(1, COPIES, 1, 1, 1), cond)
+            return LatentSample(x[:, None].repeat(1, COPIES, 1, 1, 1), cond)
         return Sample(x, cond)
 
     def flops(self) -> float:

@@ -18,7 +18,7 @@ from condiff.diffusion.guidance import identity
 from condiff.mri.fourier import fft2c
 from condiff.mri.maps import espirit
 from condiff.mri.masks import equispaced_fraction
-from condiff.reconstruction.measurement import Grid, Measurement
+from condiff.reconstruction.measurement import ImageGrid, Measurement
 from condiff.reconstruction.measurement import measure as measured
 from condiff.reconstruction.prior import Prior
 
@@ -34,7 +34,7 @@ def measure(bench: Bench, add: Add) -> None:
     kspace = scan(matrix, coils, slices)
     maps(kspace, bench, add)
     mask = equispaced_fraction((2 * matrix, matrix), 2 if bench.toy else 4, 0.4 if bench.toy else 0.08, torch.Generator())
-    grid = Grid(matrix, FOV_MM, 0.99)
+    grid = ImageGrid(matrix, FOV_MM, 0.99)
     rows: list[Measurement] = []
     take = partial(measured, kspace, mask.to(DEVICE), (2 * FOV_MM, FOV_MM), grid, espirit, coils=VIRTUAL)
     seconds = seconds_of(lambda: rows.append(take()))

@@ -9,14 +9,7 @@ import torch
 from torch import Tensor
 
 from condiff.errors import DataFault, InputError
-from condiff.mri.coils import (
-    apply_coil_matrix,
-    coil_covariance,
-    compression_matrix,
-    noise_samples,
-    prewhitening_matrix,
-    sense_combine,
-)
+from condiff.mri.coils import sense_combine, virtual_coils
 from condiff.mri.fourier import center_crop_or_pad, ifft2c, to_channels, to_complex
 from condiff.mri.maps import espirit
 
@@ -158,12 +151,9 @@ class Complex:
                 f"its field of view of {fov_mm[0]:g} x {fov_mm[1]:g} mm is {shape[0]} x {shape[1]} pixels of the images"
             )
         try:
-            prewhiten = prewhitening_matrix(noise_samples(kspace))
-            kspace = center_crop_or_pad(kspace, shape)
-            compress = compression_matrix(prewhiten @ coil_covariance(kspace) @ prewhiten.mH, self.coils)
+            return virtual_coils(kspace, shape, self.coils)[0]
         except (ValueError, torch.linalg.LinAlgError) as error:
             raise DataFault(f"k-space: {error}") from None
-        return apply_coil_matrix(compress @ prewhiten, kspace)
 
     def image(self, x: Tensor, scale: float = 1.0) -> Tensor:
         """The inverse: [B, 2, H, W] -> complex images [B, H, W] in units of ``scale``."""

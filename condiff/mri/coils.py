@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from condiff.mri.fourier import center_crop_or_pad
+
 NOISE_SHARE = 0.02  # of the sampled positions, those furthest from the centre of k-space
 OUTER = 1 / 3  # of the sampled columns of readout margins
 QUIET = 1.5  # times the median power of a margin's rows: louder ones hold signal
@@ -84,6 +86,26 @@ def compression_matrix(products: Tensor, coils: int) -> Tensor:
 def apply_coil_matrix(matrix: Tensor, kspace: Tensor) -> Tensor:
     """Returns new coils [..., V, H, W]: a matrix [V, K] times the coils [..., K, H, W]."""
     return torch.einsum("vk,...khw->...vhw", matrix, kspace)
+
+
+def virtual_coils(
+    kspace: Tensor, shape: tuple[int, int], coils: int, margins: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns prewhitened, compressed k-space [S, V, h, w] of V virtual coils, and the matrices to them [V, K] and back [K, V].
+
+    Args:
+        kspace: [S, K, rows, cols], cropped or padded to ``shape`` after the noise is measured.
+        coils: number of virtual coils, at most.
+        margins: of the readout, as `noise_samples` takes them.
+
+    Raises:
+        ValueError: the noise cannot be measured.
+    """
+    prewhiten = prewhitening_matrix(noise_samples(kspace, margins))
+    kspace = center_crop_or_pad(kspace, shape)
+    compress = compression_matrix(prewhiten @ coil_covariance(kspace) @ prewhiten.mH, coils)
+    unmixing = torch.linalg.solve(prewhiten, compress.mH)  # exact for the kept coils, unlike the pseudoinverse of the product
+    return apply_coil_matrix(compress @ prewhiten, kspace), compress @ prewhiten, unmixing
 
 
 def sense_combine(images: Tensor, maps: Tensor) -> Tensor:

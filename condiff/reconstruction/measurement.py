@@ -11,14 +11,7 @@ from torch import Tensor
 
 from condiff.data.transforms import Transform
 from condiff.errors import InputError
-from condiff.mri.coils import (
-    apply_coil_matrix,
-    coil_covariance,
-    compression_matrix,
-    noise_samples,
-    prewhitening_matrix,
-    sense_combine,
-)
+from condiff.mri.coils import apply_coil_matrix, sense_combine, virtual_coils
 from condiff.mri.fourier import center_crop_or_pad, fft2c, ifft2c, rss
 from condiff.mri.maps import normalize_phase
 from condiff.mri.masks import acs_size
@@ -163,19 +156,13 @@ def measure(
             "sample more of the center, mask.center_fraction"
         )
     whole_readouts = torch.equal(mask.any(dim=0), mask.all(dim=0))
+    margins = margins * mask[0] if margins is not None and whole_readouts else None
     try:
-        noise = noise_samples(kspace, margins * mask[0] if margins is not None and whole_readouts else None)
-        prewhiten = prewhitening_matrix(noise)
+        kspace, mixing, unmixing = virtual_coils(kspace, shape, coils, margins)
     except ValueError as error:
         raise InputError(f"kspace: {error}") from None
-    kspace = center_crop_or_pad(kspace, shape)
-    compress = compression_matrix(prewhiten @ coil_covariance(kspace) @ prewhiten.mH, coils)
-    mixing = compress @ prewhiten
-    kspace = apply_coil_matrix(mixing, kspace)
-    scale = (
-        estimate_quantile(kspace, grid_mask, (rows, cols), (grid.size, grid.size), grid.quantile) / grid.reference_intensity
-        or 1.0
-    )
+    white = estimate_quantile(kspace, grid_mask, (rows, cols), (grid.size, grid.size), grid.quantile)
+    scale = white / grid.reference_intensity or 1.0
     if typical is not None:
         scale /= bias(typical.to(kspace), grid_mask, (rows, cols), grid.quantile)
     kspace = kspace if places is None else kspace[list(places)]
@@ -185,7 +172,6 @@ def measure(
     else:
         selected = own_maps if places is None else own_maps[list(places)]
         virtual_maps, failed = maps_of_virtual_coils(selected.to(kspace), mixing, shape), []
-    unmixing = torch.linalg.solve(prewhiten, compress.mH)  # exact for the kept coils, unlike the pseudoinverse of mixing
     return Measurement(kspace / scale, grid_mask, virtual_maps, block, mixing, unmixing, failed, scale, 0.5**0.5 / scale, grid)
 
 
