@@ -1,5 +1,6 @@
 """The networks that judge: deterministic, trained once, and able to tell what is there to tell."""
 
+import pytest
 import torch
 
 from condiff.evaluation.features import Classifier, RandomFeatures, fit, in_batches, train_classifier_cached
@@ -45,6 +46,27 @@ def test_another_image_is_another_network(tmp_path, monkeypatch):
     pixels[0, 0, 0] += 1e-3
     train_classifier_cached(pixels, labels, 2, tmp_path, "")
     assert len(list(tmp_path.iterdir())) == 2
+
+
+SHAPES = {  # of a classifier's weights in the cache
+    "layers.0.0.weight": (24, 1, 3, 3), "layers.0.0.bias": (24,), "layers.0.1.weight": (24,), "layers.0.1.bias": (24,),
+    "layers.1.0.weight": (48, 24, 3, 3), "layers.1.0.bias": (48,), "layers.1.1.weight": (48,), "layers.1.1.bias": (48,),
+    "layers.2.0.weight": (96, 48, 3, 3), "layers.2.0.bias": (96,), "layers.2.1.weight": (96,), "layers.2.1.bias": (96,),
+    "layers.3.0.weight": (32, 96, 3, 3), "layers.3.0.bias": (32,), "layers.3.1.weight": (32,), "layers.3.1.bias": (32,),
+    "head.1.weight": (2, 32), "head.1.bias": (2,),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("side", "name"), [((), "classifier-04ea5a72c6b87874.pt"), ((128,), "classifier-c6c8736196851f1a.pt")])
+def test_cached_classifiers_keep_their_file_names_and_weight_names(tmp_path, side, name):
+    """A classifier cached by an earlier version is loaded. Another file name or weight name would train it again, silently."""
+    pixels, labels = torch.arange(4.0 * 8 * 8).view(4, 8, 8) / 256, torch.tensor([0, 1, 0, 1])
+    cached = {key: torch.rand(shape) for key, shape in SHAPES.items()}
+    torch.save(cached, tmp_path / name)
+    classifier = train_classifier_cached(pixels, labels, 2, tmp_path, "", *side)
+    loaded = classifier.state_dict()
+    assert [*loaded] == [*cached] and all(torch.equal(loaded[key], cached[key]) for key in cached)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_random_features_are_the_same_numbers_everywhere():
