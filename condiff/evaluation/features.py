@@ -11,7 +11,6 @@ import os
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +18,7 @@ from torch import Tensor, nn
 
 from condiff.progress import tracked
 
-T = TypeVar("T")
-SIDE = 64  # classifiers look at images of at most this many pixels a side
+MAX_SIDE = 64  # classifiers look at images of at most this many pixels a side
 STEPS, BATCH = 400, 32
 VERSION = 1  # raise it when the recipe changes: cached networks are then trained anew
 
@@ -30,26 +28,26 @@ class Classifier(nn.Module):
 
     dim = 32
 
-    def __init__(self, classes: int, side: int = SIDE):
+    def __init__(self, classes: int, side: int = MAX_SIDE):
         super().__init__()
         self.side = side
         widths = (1, 24, 48, 96, self.dim)
         self.layers = nn.Sequential(
             *(
-                nn.Sequential(nn.Conv2d(inside, outside, 3, 2, 1), nn.GroupNorm(8, outside), nn.SiLU())
-                for inside, outside in pairwise(widths)
+                nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, 2, 1), nn.GroupNorm(8, out_channels), nn.SiLU())
+                for in_channels, out_channels in pairwise(widths)
             )
         )
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(self.dim, classes))
 
     def features(self, pixels: Tensor) -> Tensor:
-        return self.layers(2 * at_most(pixels, self.side)[:, None] - 1).mean((2, 3))
+        return self.layers(2 * downsample_to(pixels, self.side)[:, None] - 1).mean((2, 3))
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.head(self.features(pixels))
 
 
-def at_most(pixels: Tensor, side: int) -> Tensor:
+def downsample_to(pixels: Tensor, side: int) -> Tensor:
     """Images [N, H, W] averaged down where they have more than ``side`` pixels a side."""
     height, width = pixels.shape[-2:]
     return F.adaptive_avg_pool2d(pixels[:, None], (min(height, side), min(width, side)))[:, 0]
@@ -64,7 +62,10 @@ class RandomFeatures(nn.Module):
         super().__init__()
         widths = (1, 8, 16, 32)
         generator = torch.Generator().manual_seed(seed)
-        layers = [nn.Conv2d(a, b, 5, padding=2, padding_mode="replicate") for a, b in pairwise(widths)]
+        layers = [
+            nn.Conv2d(in_channels, out_channels, 5, padding=2, padding_mode="replicate")
+            for in_channels, out_channels in pairwise(widths)
+        ]
         self.layers = nn.ModuleList(layers).requires_grad_(False)
         for layer in layers:
             fan_in = layer.weight[0].numel()
@@ -80,7 +81,7 @@ class RandomFeatures(nn.Module):
         return torch.cat(means, dim=1)
 
 
-def fit(pixels: Tensor, labels: Tensor, classes: int, title: str, side: int = SIDE) -> Classifier:
+def train_classifier(pixels: Tensor, labels: Tensor, classes: int, title: str, side: int = MAX_SIDE) -> Classifier:
     """A classifier of images [N, H, W] with labels [N]; every class counts the same, whatever its size.
 
     It is trained on the CPU from a fixed seed: the same on every run of a machine. Torch's own random
@@ -88,49 +89,49 @@ def fit(pixels: Tensor, labels: Tensor, classes: int, title: str, side: int = SI
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = Classifier(classes, side)
-        optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
-        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, STEPS)
-        chance = 1 / torch.bincount(labels, minlength=classes)[labels]
+        classifier = Classifier(classes, side)
+        optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=0.05)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, STEPS)
+        weights = 1 / torch.bincount(labels, minlength=classes)[labels]
         for _ in tracked(range(STEPS), title, STEPS):
-            chosen = torch.multinomial(chance, BATCH, replacement=True)
-            loss = F.cross_entropy(net(_varied(pixels[chosen])), labels[chosen])
+            batch = torch.multinomial(weights, BATCH, replacement=True)
+            loss = F.cross_entropy(classifier(_augment(pixels[batch])), labels[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            rate.step()
-    return net.eval()
+            scheduler.step()
+    return classifier.eval()
 
 
-def _varied(pixels: Tensor) -> Tensor:
+def _augment(pixels: Tensor) -> Tensor:
     """Mirrored and moved; noise and brightness stay, for they may be what gives a sample away."""
     mirrored = torch.where(torch.rand(len(pixels), 1, 1) < 0.5, pixels.flip(-1), pixels)
-    most = max(pixels.shape[-1] // 16, 1)
-    return mirrored.roll(torch.randint(-most, most + 1, (2,)).tolist(), (1, 2))
+    max_shift = max(pixels.shape[-1] // 16, 1)
+    return mirrored.roll(torch.randint(-max_shift, max_shift + 1, (2,)).tolist(), (1, 2))
 
 
 def train_classifier_cached(
-    pixels: Tensor, labels: Tensor, classes: int, cache: Path, title: str, side: int = SIDE
+    pixels: Tensor, labels: Tensor, classes: int, cache: Path, title: str, side: int = MAX_SIDE
 ) -> Classifier:
-    """`fit`, or what it gave for the same images before: ``cache/classifier-<hash of all it follows from>.pt``."""
-    content = hashlib.sha256(repr((VERSION, STEPS, BATCH, classes, side, tuple(pixels.shape))).encode())
-    for part in (pixels, labels):
-        content.update(part.contiguous().numpy().tobytes())
-    path = cache / f"classifier-{content.hexdigest()[:16]}.pt"
+    """`train_classifier`, or what it gave for the same images before: ``cache/classifier-<hash of all it follows from>.pt``."""
+    digest = hashlib.sha256(repr((VERSION, STEPS, BATCH, classes, side, tuple(pixels.shape))).encode())
+    for tensor in (pixels, labels):
+        digest.update(tensor.contiguous().numpy().tobytes())
+    path = cache / f"classifier-{digest.hexdigest()[:16]}.pt"
     if path.is_file():
-        net = Classifier(classes, side)
+        classifier = Classifier(classes, side)
         with suppress(Exception):  # cut by a full disk: torch has many errors for that, and it is trained again
-            net.load_state_dict(torch.load(path, weights_only=True))
-            return net.eval()
-    net = fit(pixels, labels, classes, title, side)
+            classifier.load_state_dict(torch.load(path, weights_only=True))
+            return classifier.eval()
+    classifier = train_classifier(pixels, labels, classes, title, side)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}")
-    torch.save(net.state_dict(), partial)
+    torch.save(classifier.state_dict(), partial)
     partial.replace(path)
-    return net
+    return classifier
 
 
 @torch.no_grad()
 def in_batches(network, pixels: Tensor, size: int = 64) -> Tensor:
     """``network(pixels)`` without holding more than ``size`` images' activations."""
-    return torch.cat([network(part) for part in pixels.split(size)])
+    return torch.cat([network(batch) for batch in pixels.split(size)])

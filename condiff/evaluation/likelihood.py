@@ -36,11 +36,11 @@ def bits_per_dimension(
         seed: of the noise, that of each image by its place.
     """
     sigmas, bounds, flows = model.schedule.steps(steps), [], []
-    known = spec.conditioning.encode(contrast if model.conditional else None)
-    for begin in range(0, len(images), batch_size):
-        x0 = model.codec.encode(images[begin : begin + batch_size].to(model.device))
-        cond = known.to(model.device).expand(len(x0), -1)
-        noise = SeededNoise([derive_seed("likelihood", seed, begin + i) for i in range(len(x0))])
+    contrast_cond = spec.conditioning.encode(contrast if model.conditional else None)
+    for start in range(0, len(images), batch_size):
+        x0 = model.codec.encode(images[start : start + batch_size].to(model.device))
+        cond = contrast_cond.to(model.device).expand(len(x0), -1)
+        noise = SeededNoise([derive_seed("likelihood", seed, start + i) for i in range(len(x0))])
         bounds.append(variational_bound(model, x0, sigmas, cond, width, noise))
         flows.append(flow_bits(model, x0, sigmas, cond, width, noise))
         on_batch()
@@ -49,17 +49,17 @@ def bits_per_dimension(
     return parts | {"flow": torch.cat(flows).cpu(), "by level": bound.terms}
 
 
-def summary(bits: Bits) -> tuple[Table, dict[str, dict[str, list[float]]]]:
+def summarize_bits(bits: Bits) -> tuple[Table, dict[str, dict[str, list[float]]]]:
     """Mean and standard error of each column, as a table and as numbers."""
     table, numbers = Table("bits per dimension", *COLUMNS), {}
     for title, columns in bits.items():
-        spread = {name: (values.mean().item(), values.std().item() / len(values) ** 0.5) for name, values in columns.items()}
-        numbers[title] = {name: list(spread[name]) for name in COLUMNS}
-        table.add_row(title, *(f"{mean:.3f} ± {error:.3f}" for mean, error in (spread[name] for name in COLUMNS)))
+        statistics = {name: (values.mean().item(), values.std().item() / len(values) ** 0.5) for name, values in columns.items()}
+        numbers[title] = {name: list(statistics[name]) for name in COLUMNS}
+        table.add_row(title, *(f"{mean:.3f} ± {error:.3f}" for mean, error in (statistics[name] for name in COLUMNS)))
     return table, numbers
 
 
-def picture(bits: Bits, sigmas: Tensor) -> Figure:
+def plot_bits(bits: Bits, sigmas: Tensor) -> Figure:
     """What each step from one level to the next costs, over log sigma, so that areas are bits."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis, upper, lower = figure.subplots(), sigmas[:-2], sigmas[1:-1]

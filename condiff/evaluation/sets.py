@@ -30,21 +30,21 @@ class Images:
         """Magnitudes [N, H, W]."""
         return self.values.abs() if self.values.is_complex() else self.values
 
-    def __getitem__(self, chosen: Tensor | slice) -> Images:
+    def __getitem__(self, index: Tensor | slice) -> Images:
         """Those chosen by indices, a mask or a slice."""
-        return Images(self.values[chosen], self.contrast[chosen], self.patient[chosen])
+        return Images(self.values[index], self.contrast[index], self.patient[index])
 
     def __add__(self, other: Images) -> Images:
         pairs = (self.values, other.values), (self.contrast, other.contrast), (self.patient, other.patient)
         return Images(*map(torch.cat, pairs))
 
-    def of(self, contrast: int | None) -> Tensor:
+    def of_contrast(self, contrast: int | None) -> Tensor:
         """Mask [N] of the images of a contrast, None: of all."""
         return torch.ones(len(self), dtype=torch.bool) if contrast is None else self.contrast == contrast
 
 
 @dataclass(frozen=True)
-class Sets:
+class ImageSets:
     """Samples, real images of patients the model never saw, and those it learned from.
 
     Args:
@@ -65,16 +65,16 @@ class Sets:
         return self.held_out + self.training
 
     @property
-    def kinds(self) -> Rows:
+    def contrast_rows(self) -> Rows:
         """Each contrast, or all together where the model knows none."""
         return {name: index for index, name in enumerate(self.contrasts)} if self.conditional else {POOLED: None}
 
     @property
     def rows(self) -> Rows:
         """Of a table: each contrast, then all together where that is something else."""
-        return {**self.kinds, POOLED: None} if len(self.kinds) > 1 else self.kinds
+        return {**self.contrast_rows, POOLED: None} if len(self.contrast_rows) > 1 else self.contrast_rows
 
 
-def flipped(pixels: Tensor, flip: int) -> Tensor:
+def mirror(pixels: Tensor, flip: int) -> Tensor:
     """Images [..., H, W] mirrored by one of `FLIPS`, which is its own inverse."""
     return pixels.flip([axis for axis, bit in ((-1, 1), (-2, 2)) if flip & bit])

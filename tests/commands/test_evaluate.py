@@ -24,7 +24,7 @@ FAST = ["num_samples=3", "steps=2", "accelerator=cpu"]
 @pytest.fixture
 def trained(trained_once, tmp_path, monkeypatch):
     monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)
-    monkeypatch.setattr("condiff.evaluation.evaluate.CUTS", 4)
+    monkeypatch.setattr("condiff.evaluation.evaluate.NUM_SPLITS", 4)
     shutil.copytree(trained_once, tmp_path / "runs/now")
     monkeypatch.chdir(tmp_path)
     return Path("runs/now")
@@ -47,7 +47,7 @@ def test_evaluation(trained, run_entry, capsys):
 
 def test_named_samples_are_listed_and_nothing_is_uploaded(trained, run_entry, capsys, monkeypatch, tmp_path):
     """With a limit that every sample is below: all are named, the table names file and slice, and no logger starts."""
-    monkeypatch.setattr("condiff.evaluation.memorisation.limit", lambda held_out: 2.0)
+    monkeypatch.setattr("condiff.evaluation.memorization.flag_limit", lambda held_out: 2.0)
     run_entry("evaluate.py", *FAST, "logger=wandb", "out=judged")
     printed = capsys.readouterr().out
     assert "YES, 12 of 12 samples" in printed and "nothing of this evaluation is sent" in printed

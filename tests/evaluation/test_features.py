@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from condiff.evaluation.features import Classifier, RandomFeatures, fit, in_batches, train_classifier_cached
+from condiff.evaluation.features import Classifier, RandomFeatures, in_batches, train_classifier, train_classifier_cached
 
 
 def stripes(n, seed=0):
@@ -20,10 +20,10 @@ def test_a_classifier_learns_and_leaves_the_random_numbers_alone():
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    net = fit(pixels, labels, 2, "")
+    net = train_classifier(pixels, labels, 2, "")
     assert torch.rand(1) == expected
-    others, truth = stripes(40, seed=1)
-    assert (in_batches(net, others).argmax(1) == truth).float().mean() > 0.95
+    test_pixels, test_labels = stripes(40, seed=1)
+    assert (in_batches(net, test_pixels).argmax(1) == test_labels).float().mean() > 0.95
 
 
 def test_trained_once_and_equal_from_any_state(tmp_path, monkeypatch):
@@ -32,9 +32,9 @@ def test_trained_once_and_equal_from_any_state(tmp_path, monkeypatch):
     torch.manual_seed(1)
     first = train_classifier_cached(pixels, labels, 2, tmp_path, "")
     torch.manual_seed(2)
-    again = fit(pixels, labels, 2, "")
+    again = train_classifier(pixels, labels, 2, "")
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
-    monkeypatch.setattr("condiff.evaluation.features.fit", None)  # would fail if it were called
+    monkeypatch.setattr("condiff.evaluation.features.train_classifier", None)  # would fail if it were called
     cached = train_classifier_cached(pixels, labels, 2, tmp_path, "")
     assert torch.equal(cached(pixels), first(pixels)) and len(list(tmp_path.iterdir())) == 1
 

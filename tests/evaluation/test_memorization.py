@@ -6,9 +6,16 @@ from itertools import product
 import pytest
 import torch
 
-from condiff.evaluation.anatomy import Anatomy, blurred, rotated
-from condiff.evaluation.memorisation import audit, by_features, design_effect, limit, nearest, search
-from condiff.evaluation.sets import FLIPS, Images, Sets, flipped
+from condiff.evaluation.anatomy import AnatomySearch, gaussian_blur, rotate
+from condiff.evaluation.memorization import (
+    copy_test,
+    design_effect,
+    find_copies,
+    flag_limit,
+    nearest_training,
+    search_by_features,
+)
+from condiff.evaluation.sets import FLIPS, Images, ImageSets, mirror
 
 
 def noise(n, seed, size=16):
@@ -24,9 +31,9 @@ def test_distance_is_relative_to_the_other_training_images():
     known = torch.tensor([[0.0], [3.0], [30.0]])
     queries = torch.tensor([[1.0], [3.0], [500.0]])
     mirrored = torch.tensor([[900.0], [800.0], [0.0]])
-    found = nearest(torch.stack([queries, queries, mirrored, mirrored]), known)
-    assert found.distance.tolist() == pytest.approx([1 / ((1 + 2 + 29) / 3), 0.0, 0.0])
-    assert found.which.tolist() == [0, 1, 0] and found.flip.tolist()[2] == 2
+    result = nearest_training(torch.stack([queries, queries, mirrored, mirrored]), known)
+    assert result.distance.tolist() == pytest.approx([1 / ((1 + 2 + 29) / 3), 0.0, 0.0])
+    assert result.training_index.tolist() == [0, 1, 0] and result.flip.tolist()[2] == 2
 
 
 def test_smooth_samples_are_no_copies():
@@ -34,14 +41,16 @@ def test_smooth_samples_are_no_copies():
     sharp, training = noise(60, 1).flatten(1), noise(80, 0).flatten(1)
     smooth = 0.5 + 0.3 * (noise(60, 2).flatten(1) - 0.5)
     assert torch.cdist(smooth, training).min(1).values.max() < torch.cdist(sharp, training).min()
-    mine, theirs = (nearest(queries.expand(4, -1, -1), training).distance for queries in (smooth, sharp))
-    assert audit(mine, theirs, torch.arange(60)).p > 0.05
+    sample_distances, held_out_distances = (
+        nearest_training(queries.expand(4, -1, -1), training).distance for queries in (smooth, sharp)
+    )
+    assert copy_test(sample_distances, held_out_distances, torch.arange(60)).p > 0.05
 
 
 def test_the_margin_is_half_of_the_gap_to_the_median():
-    assert limit(torch.tensor([0.6, 0.7, 0.8])) == pytest.approx(0.55)
-    assert limit(torch.tensor([0.1, 0.7, 0.8])) > 0  # an exact copy is named whatever was held out
-    assert limit(torch.empty(0)) > 0
+    assert flag_limit(torch.tensor([0.6, 0.7, 0.8])) == pytest.approx(0.55)
+    assert flag_limit(torch.tensor([0.1, 0.7, 0.8])) > 0  # an exact copy is named whatever was held out
+    assert flag_limit(torch.empty(0)) > 0
 
 
 def test_a_single_copy_is_named_though_its_number_proves_nothing():
@@ -49,8 +58,8 @@ def test_a_single_copy_is_named_though_its_number_proves_nothing():
     training, held_out = (Images(noise(n, n), torch.zeros(n, dtype=torch.long), torch.arange(n)) for n in (40, 50))
     fresh = torch.cat([noise(199, 7), training.pixels[3:4]])
     samples = Images(fresh, torch.zeros(200, dtype=torch.long), torch.arange(200))
-    found = search(by_features(pixels, training.pixels), Sets(samples, held_out, training, ["a"], True))
-    assert found.verdicts["a"].p > 0.05 and found.named.nonzero().tolist() == [[199]] and found.samples.which[199] == 3
+    result = find_copies(search_by_features(pixels, training.pixels), ImageSets(samples, held_out, training, ["a"], True))
+    assert result.tests["a"].p > 0.05 and result.flagged.nonzero().tolist() == [[199]] and result.samples.training_index[199] == 3
 
 
 def test_p_is_that_of_all_orders():
@@ -58,9 +67,9 @@ def test_p_is_that_of_all_orders():
     orders = [word for word in product("sh", repeat=5) if word.count("s") == 3]
     for below in range(4):
         samples = torch.tensor([0.0] * below + [5.0] * (3 - below)) + torch.arange(3) / 10
-        found = audit(samples, torch.tensor([1.0, 2.0]), torch.tensor([0, 1]))
+        result = copy_test(samples, torch.tensor([1.0, 2.0]), torch.tensor([0, 1]))
         as_many = sum("".join(order).index("h") >= below for order in orders) / len(orders)
-        assert found.share == pytest.approx(below / 3) and found.p == pytest.approx(as_many)
+        assert result.share == pytest.approx(below / 3) and result.p == pytest.approx(as_many)
 
 
 def clustered(patients, slices, correlation, generator):
@@ -69,39 +78,39 @@ def clustered(patients, slices, correlation, generator):
     return (own + torch.randn(patients, slices, generator=generator) * (1 - correlation) ** 0.5).flatten()
 
 
-@pytest.mark.parametrize(("patients", "slices"), [(6, 8), (100, 8)])
+@pytest.mark.parametrize(("num_patients", "slices"), [(6, 8), (100, 8)])
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
-def test_new_patients_are_rarely_blamed(patients, slices, correlation):
+def test_new_patients_are_rarely_blamed(num_patients, slices, correlation):
     """Of audits where nothing is wrong a share of at most 5 % has p < 0.05, however alike a patient's slices are."""
     generator = torch.Generator().manual_seed(0)
-    whose = torch.arange(patients).repeat_interleave(slices)
-    verdicts = [
-        audit(torch.randn(64, generator=generator), clustered(patients, slices, correlation, generator), whose)
+    patients = torch.arange(num_patients).repeat_interleave(slices)
+    tests = [
+        copy_test(torch.randn(64, generator=generator), clustered(num_patients, slices, correlation, generator), patients)
         for _ in range(200)
     ]
-    assert sum(verdict.p < 0.05 for verdict in verdicts) / 200 <= 0.06
+    assert sum(test.p < 0.05 for test in tests) / 200 <= 0.06
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5])
 def test_a_tenth_of_copies_is_noticed_where_many_are_held_out(correlation):
     """800 held-out images: the 8th nearest is the threshold; 10 % of 256 samples are far below it."""
-    generator, whose = torch.Generator().manual_seed(0), torch.arange(100).repeat_interleave(8)
+    generator, patients = torch.Generator().manual_seed(0), torch.arange(100).repeat_interleave(8)
     for _ in range(20):
         samples = torch.randn(256, generator=generator)
         samples[:26] = -10
         held_out = clustered(100, 8, correlation, generator)
-        found = audit(samples, held_out, whose, tests=8)
-        assert found.threshold == held_out.sort().values[7] and found.copies[:26].all()
-        assert found.p < 0.05 and found.detectable <= 0.1
+        result = copy_test(samples, held_out, patients, num_tests=8)
+        assert result.threshold == held_out.sort().values[7] and result.copies[:26].all()
+        assert result.p < 0.05 and result.detectable <= 0.1
 
 
 def test_the_least_share_that_is_noticed_is_just_noticed():
     held_out = torch.linspace(1, 2, 50)
-    found = audit(torch.full((40,), 5.0), held_out, torch.arange(50), tests=4)
-    least = round(found.detectable * 40)
+    result = copy_test(torch.full((40,), 5.0), held_out, torch.arange(50), num_tests=4)
+    least = round(result.detectable * 40)
     for number, called in ((least, True), (least - 1, False)):
         samples = torch.tensor([0.0] * number + [5.0] * (40 - number))
-        assert (audit(samples, held_out, torch.arange(50), tests=4).p < 0.05) == called
+        assert (copy_test(samples, held_out, torch.arange(50), num_tests=4).p < 0.05) == called
 
 
 def test_a_patient_under_two_names_does_not_blind_the_audit():
@@ -109,8 +118,8 @@ def test_a_patient_under_two_names_does_not_blind_the_audit():
     training = Images(noise(40, 0), torch.zeros(40, dtype=torch.long), torch.arange(40))
     held_out = Images(torch.cat([noise(30, 1), training.pixels[:1]]), torch.zeros(31, dtype=torch.long), torch.arange(100, 131))
     samples = Images(training.pixels[:20], torch.zeros(20, dtype=torch.long), torch.arange(20))
-    found = search(by_features(pixels, training.pixels), Sets(samples, held_out, training, ["a"], True))
-    assert found.shared == 1 and found.verdicts["a"].share == 1 and found.verdicts["a"].p < 1e-6
+    result = find_copies(search_by_features(pixels, training.pixels), ImageSets(samples, held_out, training, ["a"], True))
+    assert result.duplicates == 1 and result.tests["a"].share == 1 and result.tests["a"].p < 1e-6
 
 
 def test_slices_of_a_patient_count_for_less():
@@ -129,18 +138,18 @@ def test_all_planted_copies_are_found(space):
     held_out = Images(noise(60, 1), torch.zeros(60, dtype=torch.long), torch.arange(60))
     fresh = noise(30, 2)
     for index in range(10):
-        fresh[2 * index] = flipped(training.pixels[3 * index], index % 4) + 0.01 * noise(1, index)[0]
+        fresh[2 * index] = mirror(training.pixels[3 * index], index % 4) + 0.01 * noise(1, index)[0]
     samples = Images(fresh, torch.zeros(30, dtype=torch.long), torch.arange(30))
-    found = search(by_features(space, training.pixels), Sets(samples, held_out, training, ["AXT1"], True))
+    result = find_copies(search_by_features(space, training.pixels), ImageSets(samples, held_out, training, ["AXT1"], True))
     planted = torch.arange(30).lt(20) & (torch.arange(30) % 2 == 0)
-    assert torch.equal(found.named, planted) and found.verdicts["AXT1"].p < 1e-3
-    assert found.samples.which[planted].tolist() == list(range(0, 30, 3))
-    assert found.held_out.distance.median() > 0.8
+    assert torch.equal(result.flagged, planted) and result.tests["AXT1"].p < 1e-3
+    assert result.samples.training_index[planted].tolist() == list(range(0, 30, 3))
+    assert result.held_out.distance.median() > 0.8
 
 
 def cells(n, seed, size=32):
     """Heads of random tissue: smooth fields cut at levels, so that every boundary is somewhere of its own."""
-    field = blurred(noise(n, seed, size), 2.5)
+    field = gaussian_blur(noise(n, seed, size), 2.5)
     field = (field - field.mean((1, 2), keepdim=True)) / field.std((1, 2), keepdim=True)
     y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
     return torch.where(x**2 + y**2 < 0.8, torch.bucketize(field, torch.tensor([-0.5, 0.5])) + 1, 0)
@@ -160,19 +169,19 @@ def anatomy():
     tissue, fresh = cells(16, 0), cells(24, 1)
     training = torch.cat([seen_as(tissue[:8], T1), seen_as(tissue[8:], T2)])
     held_out = torch.cat([seen_as(fresh[:12], T1), seen_as(fresh[12:], T2)])
-    space = Anatomy(Images(training, torch.arange(16) // 8, torch.arange(16)))
-    return space, training, tissue, limit(space(held_out).distance)
+    space = AnatomySearch(Images(training, torch.arange(16) // 8, torch.arange(16)))
+    return space, training, tissue, flag_limit(space(held_out).distance)
 
 
 KINDS = {
     "exact": lambda images, tissue: images,
     "shifted": lambda images, tissue: images.roll((2, -1), (-2, -1)),
-    "turned": lambda images, tissue: rotated(images, 8),
-    "blurred": lambda images, tissue: blurred(images, 0.7),
+    "turned": lambda images, tissue: rotate(images, 8),
+    "blurred": lambda images, tissue: gaussian_blur(images, 0.7),
     "darker": lambda images, tissue: 0.5 * images**1.5,
     "other contrast": lambda images, tissue: seen_as(tissue, OTHER),
     "left half": lambda images, tissue: torch.cat([images[:, :, :16], images.roll(1, 0)[:, :, 16:]], 2),
-    "other contrast, mirrored": lambda images, tissue: flipped(seen_as(tissue, OTHER), 3),
+    "other contrast, mirrored": lambda images, tissue: mirror(seen_as(tissue, OTHER), 3),
 }
 
 
@@ -180,17 +189,17 @@ KINDS = {
 def test_anatomy_is_found_whatever_was_done_to_it(anatomy, kind):
     """All copies are named and traced to their training image; halves to one of the two."""
     space, training, tissue, level = anatomy
-    found = space(KINDS[kind](training, tissue))
+    result = space(KINDS[kind](training, tissue))
     own = torch.arange(16)
-    assert (found.distance < level).all()
-    assert ((found.which == own) | ((kind == "left half") & (found.which == (own - 1) % 16))).all()
+    assert (result.distance < level).all()
+    assert ((result.training_index == own) | ((kind == "left half") & (result.training_index == (own - 1) % 16))).all()
 
 
 @pytest.mark.parametrize("flip", FLIPS)
 def test_the_mirroring_is_found(anatomy, flip):
     space, training, *_ = anatomy
-    found = space(flipped(training[:4], flip))
-    assert found.flip.tolist() == [flip] * 4 and found.which.tolist() == [0, 1, 2, 3] and found.distance.max() < 1e-3
+    result = space(mirror(training[:4], flip))
+    assert result.flip.tolist() == [flip] * 4 and result.training_index.tolist() == [0, 1, 2, 3] and result.distance.max() < 1e-3
 
 
 def test_new_anatomy_is_not_named(anatomy):
@@ -207,10 +216,12 @@ def test_contrasts_are_audited_apart():
     contrast = torch.arange(40) % 2
     training, held_out = (Images(noise(40, seed), contrast, torch.arange(40) + 100 * seed) for seed in (0, 1))
     samples = Images(torch.where(contrast[:, None, None] == 1, training.pixels, noise(40, 2)), contrast, torch.arange(40))
-    verdicts = search(by_features(pixels, training.pixels), Sets(samples, held_out, training, ["a", "b"], True)).verdicts
-    assert verdicts["b"].share == 1 and verdicts["b"].p < 1e-6 and verdicts["a"].p > 0.05 and verdicts["pooled"].p < 0.01
+    tests = find_copies(
+        search_by_features(pixels, training.pixels), ImageSets(samples, held_out, training, ["a", "b"], True)
+    ).tests
+    assert tests["b"].share == 1 and tests["b"].p < 1e-6 and tests["a"].p > 0.05 and tests["pooled"].p < 0.01
 
 
 def test_nobody_held_out_is_no_verdict():
-    found = audit(torch.rand(3), torch.empty(0), torch.empty(0))
-    assert math.isnan(found.share) and math.isnan(found.p)
+    result = copy_test(torch.rand(3), torch.empty(0), torch.empty(0))
+    assert math.isnan(result.share) and math.isnan(result.p)
