@@ -1,4 +1,4 @@
-"""Say how good samples are: python evaluate.py [ckpt=…] [num_samples=…] [sampler=…] [steps=…] [data=…] [logger=wandb]."""
+"""Measure the quality of samples: python evaluate.py [ckpt=…] [num_samples=…] [sampler=…] [steps=…] [data=…] [logger=wandb]."""
 
 import hashlib
 import json
@@ -50,18 +50,18 @@ def main(cfg: DictConfig) -> None:
     evaluation = evaluate(sets, Path(cfg.cache).expanduser() / "evaluation", search_copies)
     evaluation.notes.extend(held_out.notes)
     if len(training) < len(data.train):
-        taken = f"{len(training)} of {len(data.train)}"
-        evaluation.notes.append(f"real_images={cfg.real_images}: training images: copies are looked for among {taken}")
+        searched = f"{len(training)} of {len(data.train)}"
+        evaluation.notes.append(f"real_images={cfg.real_images}: training images: searched {searched} for copies")
     result = {"settings": settings, "held_out": held_out.summary(), "cost": cost.per_image()}
     report = Report(result, evaluation, sets, requests, inputs.image_sources(data.train, cfg.real_images))
     report.save(out)
-    cfg.run = str(out.resolve())  # for the loggers alone
+    cfg.run = str(out.resolve())  # read by the loggers
     report.log(instantiate_group(cfg.logger) if cfg.get("logger") else [])
     report.show(out)
 
 
 def settings_of(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What the samples follow from."""
+    """Return the settings that determine the samples."""
     settings = {key: plain(cfg[key]) for key in ("num_samples", "seed", "steps", "sampler", "guidance", "clamp")}
     if OmegaConf.select(cfg, "guidance.weaker.ckpt"):
         settings["guided by"] = results.digest(cfg.guidance.weaker.ckpt)

@@ -1,13 +1,13 @@
-"""Likeness of anatomy whatever the contrast: directions of edges, half image by half image, after a rigid registration.
+"""Similarity of anatomy independent of contrast: edge directions of half images after rigid registration.
 
-A tissue boundary lies at the same place in every contrast, though its sign and its height differ. Each pixel is
-described by e = g^2 / (|g|^2 + eps^2), g the smoothed image's gradient as a complex number: its direction modulo
-180 degrees, at doubled angle (normalised gradient fields, Haber & Modersitzki 2006). The likeness of two halves of an
-image is the correlation of their edges at the best mirroring, rotation and shift; the most alike of the four halves
-(left, right, front, back) counts, so an image of which half was copied is found too.
+A tissue boundary lies at the same place in every contrast; only its sign and height differ. Each pixel is described by
+e = g^2 / (|g|^2 + eps^2), where g is the gradient of the smoothed image as a complex number: the gradient's direction
+modulo 180 degrees, at doubled angle (normalised gradient fields, Haber & Modersitzki 2006, MICCAI). The similarity of
+two half images is the correlation of e at the best mirroring, rotation and shift. The most similar of the four halves
+(left, right, front, back) counts, so a copy of half an image is found too.
 
-All training images are searched on a coarse grid of poses at half the resolution; the most alike of every contrast are
-registered finely at full resolution.
+The search has two stages: all training images on a coarse grid of poses at half resolution, then the most similar ones
+of every contrast on a fine grid at full resolution.
 """
 
 import math
@@ -22,19 +22,22 @@ from condiff.evaluation.features import MAX_SIDE, downsample_to
 from condiff.evaluation.memorization import Neighbors
 from condiff.evaluation.sets import FLIPS, Images, mirror
 
-SHORTLIST = 8  # training images of a contrast that are registered finely
+SHORTLIST = 8  # training images per contrast that enter the second stage
 COARSE_ANGLES, FINE_ANGLES = (-6, 0, 6), (-8, -4, 0, 4, 8)  # degrees
-COARSE_WIDTH, FINE_WIDTH = 1.5, 0.7  # of the Gaussian that images are smoothed by, pixels
-EDGE_EPSILON = 0.5  # eps over the mean gradient of an image: what is lower is no edge
-SHIFT_DIVISOR = 16  # the largest shift is this part of the side
-QUERY_BATCH = 128  # in memory at once
+COARSE_WIDTH, FINE_WIDTH = 1.5, 0.7  # standard deviation of the Gaussian smoothing, pixels
+EDGE_EPSILON = 0.5  # eps as a fraction of the mean gradient magnitude of an image: suppresses weaker gradients
+SHIFT_DIVISOR = 16  # the largest shift is the side over this
+QUERY_BATCH = 128  # queries in memory at once
 
 
 class AnatomySearch:
-    """Training images in the space of their edges; calling it finds the nearest of them.
+    """Search for the training image with the most similar anatomy; call it with images.
 
-    The distance is 1 - likeness over its mean among the shortlisted images of the same contrast, because contrasts
-    that share few edges are alike to different degrees.
+    The distance is 1 - similarity, over its mean among the shortlisted images of the same contrast: the absolute value
+    depends on how many edges two contrasts share.
+
+    Args:
+        training: images to search. With fewer than `SHORTLIST` images in any contrast all contrasts are searched as one.
     """
 
     def __init__(self, training: Images):
@@ -46,11 +49,12 @@ class AnatomySearch:
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor) -> Neighbors:
-        """Images [N, H, W] -> their nearest training images."""
+        """Return the nearest training image of each of the magnitudes [N, H, W]."""
         neighbors = [self._nearest_in_batch(batch) for batch in downsample_to(pixels, MAX_SIDE).split(QUERY_BATCH)]
         return Neighbors(*map(torch.cat, zip(*neighbors, strict=True)))
 
     def _nearest_in_batch(self, queries: Tensor) -> tuple[Tensor, ...]:
+        """Return the fields of `Neighbors`."""
         similarity, flips = self._coarse_similarity(queries)
         shortlists = [group[similarity[:, group].topk(min(SHORTLIST, len(group))).indices] for group in self.groups]
         neighbors = []
@@ -64,7 +68,7 @@ class AnatomySearch:
         return tuple(map(torch.stack, zip(*neighbors, strict=True)))
 
     def _coarse_similarity(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """Likeness [N, M] to every training image, and the mirroring [N, M] at which it is that."""
+        """Return the similarity [N, M] of N queries to all M training images, and the mirroring [N, M] that attains it."""
         variants = [
             (flip, _unit_halves(_pool(edge_directions(rotate(mirror(queries, flip), angle), COARSE_WIDTH))))
             for flip, angle in product(FLIPS, COARSE_ANGLES)
@@ -86,7 +90,10 @@ class AnatomySearch:
 
 
 def register(query: Tensor, candidates: Tensor, flips: Tensor) -> Tensor:
-    """Likeness [M, 4] of each half of an image [H, W] to candidates [M, H, W], mirrored by ``flips`` [M], at the best pose."""
+    """Return the similarity [M, 4] of the four halves of an image [H, W] to those of candidates [M, H, W].
+
+    The image is mirrored by ``flips`` [M]; rotation and shift are the best ones of the fine grid.
+    """
     similarity = torch.zeros(len(candidates), 4)
     candidate_quarters = _quarters(edge_directions(candidates, FINE_WIDTH))  # [4, M, D]
     candidate_power = _sum_halves(candidate_quarters.square().sum(-1))
@@ -102,7 +109,7 @@ def register(query: Tensor, candidates: Tensor, flips: Tensor) -> Tensor:
 
 
 def edge_directions(pixels: Tensor, width: float) -> Tensor:
-    """Images [N, H, W] -> direction of the edges at doubled angle, [N, 2, H, W], of length at most 1."""
+    """Return the edge directions e [N, 2, H, W] of images [N, H, W], |e| <= 1, after smoothing with ``width`` pixels."""
     smooth = gaussian_blur(pixels, width)
     down, right = torch.gradient(smooth, dim=(1, 2))
     power = down.square() + right.square()
@@ -111,7 +118,7 @@ def edge_directions(pixels: Tensor, width: float) -> Tensor:
 
 
 def gaussian_blur(pixels: Tensor, width: float) -> Tensor:
-    """Images [N, H, W] under a Gaussian of a standard deviation of ``width`` pixels."""
+    """Return images [N, H, W] convolved with a Gaussian whose standard deviation is ``width`` pixels."""
     reach = math.ceil(3 * width)
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / width).square())
     kernel = kernel / kernel.sum()
@@ -120,7 +127,7 @@ def gaussian_blur(pixels: Tensor, width: float) -> Tensor:
 
 
 def rotate(pixels: Tensor, degrees: float) -> Tensor:
-    """Images [N, H, W] turned about their middle."""
+    """Return images [N, H, W] rotated about their centre."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     height, width = pixels.shape[-2:]
     matrix = torch.tensor([[cos, -sin * height / width, 0], [sin * width / height, cos, 0]]).expand(len(pixels), 2, 3)
@@ -139,14 +146,14 @@ def _shifts(field: Tensor, step: int) -> Iterator[tuple[int, int]]:
 
 
 def _quarters(field: Tensor) -> Tensor:
-    """[N, 2, H, W] -> [4, N, D]: the quarters of an image, row by row."""
+    """Return the quarters [4, N, D] of fields [N, 2, H, W], row by row."""
     height, width = (size // 2 for size in field.shape[-2:])
     rows = field[..., :height, :], field[..., -height:, :]
     return torch.stack([part.flatten(1) for row in rows for part in (row[..., :width], row[..., -width:])])
 
 
 def _shifted_quarters(field: Tensor) -> Tensor:
-    """The quarters of [N, 2, H, W] under all shifts, [4, P, D], in one copy."""
+    """Return the quarters [4, P, D] of fields [N, 2, H, W] under all shifts; P is N times the number of shifts."""
     height, width = (size // 2 for size in field.shape[-2:])
     reach = min(field.shape[-2:]) // SHIFT_DIVISOR
     padded = F.pad(field, (reach,) * 4, mode="circular")
@@ -159,13 +166,13 @@ def _shifted_quarters(field: Tensor) -> Tensor:
 
 
 def _sum_halves(quarters: Tensor) -> Tensor:
-    """Sums over quarters [4, ...] -> over halves [4, ...]: left, right, back, front."""
+    """Return sums over halves [4, ...] (left, right, back, front) from sums over quarters [4, ...]."""
     a, b, c, d = quarters
     return torch.stack([a + c, b + d, a + b, c + d])
 
 
 def _unit_halves(field: Tensor) -> Tensor:
-    """[N, 2, H, W] -> the halves as vectors of length 1, [4, N, D]."""
+    """Return the halves of fields [N, 2, H, W] as unit vectors [4, N, D]."""
     a, b, c, d = _quarters(field)
     halves = (torch.cat(quarters, dim=1) for quarters in ((a, c), (b, d), (a, b), (c, d)))
     return torch.stack([F.normalize(half, dim=1) for half in halves])

@@ -1,7 +1,8 @@
-"""Distances between two sets of images; every one is of equal sets, so that its bias is that of its floor.
+"""Distances between two sets of images.
 
-A set is known by a summary of each image, [N, D]; the distances take two summaries, the candidate's and
-the reference's, in double precision. What cannot be computed is NaN.
+Each set is given by one row of numbers per image, [N, D] in double precision: features, a spectrum, projections. The first
+argument is the candidate (samples, or images in their place), the second the reference. Both have equal size, so that
+the bias of a score and of its floor are equal. A distance that cannot be computed is NaN.
 """
 
 import math
@@ -15,13 +16,13 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 NEIGHBORS = 5  # Naeem et al. 2020
-PATCH_SIZE, PATCHES_PER_LEVEL, PROJECTIONS = 7, 64, 32  # of each level of an image; 7 x 7 as Karras et al. 2018
+PATCH_SIZE, PATCHES_PER_LEVEL, PROJECTIONS = 7, 64, 32  # per pyramid level; 7 x 7 pixels as Karras et al. 2018
 
 DistanceFunction = Callable[[Tensor, Tensor], dict[str, float]]
 
 
 class _PrecomputedFeatures(nn.Identity):
-    """Features for torchmetrics that are there already."""
+    """Feature extractor for torchmetrics that returns its input."""
 
     def __init__(self, num_features: int):
         super().__init__()
@@ -29,39 +30,47 @@ class _PrecomputedFeatures(nn.Identity):
 
 
 def frechet_distance(candidate: Tensor, reference: Tensor) -> float:
-    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) of features [N, D] (Heusel et al. 2017).
+    """Return the Fréchet distance of features [N, D] (Heusel et al. 2017, eq. 6).
 
-    With N < D the covariances are singular: the distance is still that of two (flat) Gaussians, and too
-    large by as much as it is between two real sets of that size.
+    |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) for means m and covariances C. With N < D the covariances are
+    singular; the distance is then biased upwards, as it is between two real sets of that size.
     """
-    finite = candidate.isfinite().all() and reference.isfinite().all()  # MKL dies of what is not finite
+    finite = candidate.isfinite().all() and reference.isfinite().all()  # MKL ends the process otherwise
     if min(len(candidate), len(reference)) < 2 or not finite:
         return math.nan
-    metric = FrechetInceptionDistance(_PrecomputedFeatures(candidate.shape[1]), sync_on_compute=False)  # one process judges alone
-    center = reference.mean(0)  # second moments about zero would lose digits
+    metric = FrechetInceptionDistance(
+        _PrecomputedFeatures(candidate.shape[1]), sync_on_compute=False
+    )  # only one process evaluates
+    center = reference.mean(0)  # second moments about zero lose digits
     metric.update(reference - center, real=True)
     metric.update(candidate - center, real=False)
     return max(metric.compute().item(), 0.0)
 
 
 def kernel_distance(candidate: Tensor, reference: Tensor) -> float:
-    """KID: squared maximum mean discrepancy of features [N, D] under a cubic kernel, unbiased (Bińkowski et al. 2018)."""
+    """Return the kernel (inception) distance, KID, of features [N, D] (Bińkowski et al. 2018, sections 3 and 4).
+
+    The unbiased estimate of the squared maximum mean discrepancy under the kernel (x·y / D + 1)^3.
+    """
     n = min(len(candidate), len(reference))
     if n < 2:
         return math.nan
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the features it keeps
+        warnings.simplefilter("ignore")  # torchmetrics warns of its memory
         features = _PrecomputedFeatures(candidate.shape[1])
         metric = KernelInceptionDistance(features, subsets=1, subset_size=n, sync_on_compute=False)
     metric.update(reference, real=True)
     metric.update(candidate, real=False)
-    with torch.random.fork_rng(devices=[]):  # it draws the order of summation: always the same
+    with torch.random.fork_rng(devices=[]):  # fixes the order of summation, which torchmetrics draws
         torch.manual_seed(0)
         return metric.compute()[0].item()
 
 
 def prdc(candidate: Tensor, reference: Tensor, k: int = NEIGHBORS) -> dict[str, float]:
-    """Precision, recall (Kynkäänniemi et al. 2019), density, coverage (Naeem et al. 2020) of a against the real b, [N, D]."""
+    """Return precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020) of features [N, D].
+
+    ``k`` nearest neighbours define the manifolds; sets of at most ``k`` images give NaN.
+    """
     if min(len(candidate), len(reference)) <= k:
         return dict.fromkeys(("precision", "recall", "density", "coverage"), math.nan)
     distances = torch.cdist(reference, candidate)  # [real, fake]
@@ -79,7 +88,7 @@ def prdc(candidate: Tensor, reference: Tensor, k: int = NEIGHBORS) -> dict[str, 
 
 
 def feature_distances(candidate: Tensor, reference: Tensor) -> dict[str, float]:
-    """All that is measured in a feature space."""
+    """Return all distances of features [N, D]: frechet, kid, precision, recall, density, coverage."""
     return {
         "frechet": frechet_distance(candidate, reference),
         "kid": kernel_distance(candidate, reference),
@@ -88,7 +97,7 @@ def feature_distances(candidate: Tensor, reference: Tensor) -> dict[str, float]:
 
 
 def log_spectrum(pixels: Tensor) -> Tensor:
-    """Images [N, H, W], real or complex -> [N, H // 2] mean power on rings of equal spatial frequency, in decibels."""
+    """Return the mean power [N, min(H, W) // 2], dB, on rings of equal spatial frequency of images [N, H, W], real or complex."""
     size = pixels.shape[-2:]
     ky, kx = (torch.fft.fftfreq(n, dtype=torch.float64) for n in size)
     bins = min(size) // 2
@@ -101,9 +110,9 @@ def log_spectrum(pixels: Tensor) -> Tensor:
 
 
 def phase_coherence(images: Tensor) -> Tensor:
-    """Complex images [N, H, W] -> [N]: how nearly neighbours share their phase, 1 where they do, 1/3 in noise.
+    """Return the phase coherence [N] of complex images [N, H, W]: 1 for constant phase, about 1/3 for noise.
 
-    Over all windows of 3 x 3 pixels, the magnitude of the sum over the sum of the magnitudes.
+    The magnitude of the sum over the sum of the magnitudes, both over windows of 3 x 3 pixels, added up over all windows.
     """
     channels = torch.stack([images.real, images.imag, images.abs()], dim=1)
     real, imaginary, magnitude = F.avg_pool2d(channels, 3, stride=1).unbind(1)
@@ -111,17 +120,17 @@ def phase_coherence(images: Tensor) -> Tensor:
 
 
 def spectrum_distance(candidate: Tensor, reference: Tensor) -> dict[str, float]:
-    """Root mean square, over frequencies, of the difference of two sets' mean `log_spectrum`, dB."""
+    """Return the root mean square difference, dB, of the mean `log_spectrum` of two sets [N, frequencies]."""
     if not len(candidate) or not len(reference):
         return {"decibels": math.nan}
     return {"decibels": (candidate.mean(0) - reference.mean(0)).square().mean().sqrt().item()}
 
 
 def patch_projections(pixels: Tensor) -> Tensor:
-    """Images [N, H, W] -> [N, levels, patches, projections]: patches of a Laplacian pyramid, on random axes.
+    """Return projections [N, levels, patches, axes] of the patches of a Laplacian pyramid of images [N, H, W].
 
-    The patches lie at random places, and the axes point in random directions, the same for every image and
-    call. Levels halve the side while there is room for patches in plenty.
+    Patch positions and axes are random, and the same for every image and call (Karras et al. 2018, section 5). Each level
+    has half the side of the one before; the last has at least twice the side of a patch.
     """
     generator = torch.Generator().manual_seed(0)
     level, levels = pixels[:, None].float(), []
@@ -139,9 +148,9 @@ def patch_projections(pixels: Tensor) -> Tensor:
 
 
 def sliced_wasserstein(candidate: Tensor, reference: Tensor) -> dict[str, float]:
-    """Mean W1 of `patch_projections` over axes and levels (Rabin et al. 2011; Karras et al. 2018).
+    """Return the mean W1 of `patch_projections` over axes and levels (Rabin et al. 2011; Karras et al. 2018).
 
-    In units of the reference's standard deviation on that level, so that faint fine detail counts too.
+    The unit is the reference's standard deviation on that level, so that faint fine detail counts too.
     """
     n = min(len(candidate), len(reference))
     if not n:
@@ -154,7 +163,7 @@ def sliced_wasserstein(candidate: Tensor, reference: Tensor) -> dict[str, float]
 
 
 def wasserstein(candidate: Tensor, reference: Tensor) -> dict[str, float]:
-    """Mean W1 of each of the columns of [N, D], in standard deviations of the reference b."""
+    """Return the mean over D of the W1 of each column of [N, D], in standard deviations of the reference."""
     n = min(len(candidate), len(reference))
     if n < 2:
         return {"wasserstein": math.nan}

@@ -1,4 +1,4 @@
-"""Diversity: how alike two images of a set are, MS-SSIM between pairs (Wang et al. 2003; Odena et al. 2017)."""
+"""Diversity of a set of images: MS-SSIM between pairs of them (Wang et al. 2003; Odena et al. 2017)."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ WINDOW = 11
 
 
 def draw_pairs(images: Images, eligible: Callable[[Tensor, Tensor], Tensor], number: int) -> Tensor:
-    """About ``number`` random pairs [P, 2] of images of two patients, and of contrasts of which ``eligible`` is true."""
+    """Return at most ``number`` random pairs [P, 2] of images of different patients whose contrasts [P], [P] are ``eligible``."""
     generator = torch.Generator().manual_seed(0)
     candidates = torch.randint(max(len(images), 1), (40 * number, 2), generator=generator).sort(1).values
     first, second = candidates.T
@@ -23,7 +23,7 @@ def draw_pairs(images: Images, eligible: Callable[[Tensor, Tensor], Tensor], num
 
 
 def pairwise_ms_ssim(pixels: Tensor, pairs: Tensor) -> Tensor:
-    """MS-SSIM [P] of pairs [P, 2] of images [N, H, W]; as many of the five scales as fit into the image."""
+    """Return the MS-SSIM [P] of pairs [P, 2] of images [N, H, W], white 1, at those of the five scales that fit."""
     if not len(pairs):
         return torch.empty(0)
     side = min(pixels.shape[-2:])

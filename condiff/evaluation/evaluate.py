@@ -1,4 +1,4 @@
-"""The whole examination: what is measured, of which images, and the audit for copies."""
+"""The evaluation of a set of samples: all metrics, and the search for copies of training images."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -38,35 +38,44 @@ from condiff.evaluation.sets import Images, ImageSets
 from condiff.progress import tracked
 
 NUM_SPLITS = 40
-MIN_PATIENTS = 2  # held-out patients of a contrast: one to compare with the other
-ScoreTable = dict[str, dict[str, Scores]]  # by row and measure
+MIN_PATIENTS = 2  # held-out patients of a contrast: one per half
+ScoreTable = dict[str, dict[str, Scores]]  # row -> metric -> scores
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """All that was found; ``notes`` say what was not, and why."""
+    """Scores and copies of a set of samples.
+
+    Attributes:
+        scores: by row (contrast or pooled) and metric.
+        set_sizes: by row, images per set of a half-split.
+        copies: by space; empty without a search.
+        notes: limitations of the numbers.
+        row_masks: by row, mask [N] of its samples.
+    """
 
     scores: ScoreTable
-    set_sizes: dict[str, int]  # images in each set of a split, by row
-    copies: dict[str, CopyReport]  # by space; none where the images that were trained on are not available
+    set_sizes: dict[str, int]
+    copies: dict[str, CopyReport]
     notes: list[str]
-    row_masks: dict[str, Tensor]  # mask [N] of the samples of each row
+    row_masks: dict[str, Tensor]
 
     @property
     def flagged(self) -> Tensor:
-        """Mask [N] of the samples named as copies in any space."""
+        """Mask [N] of the samples flagged as copies in any space."""
         masks = [copies.flagged for copies in self.copies.values()]
         return torch.stack(masks).any(0) if masks else torch.zeros_like(next(iter(self.row_masks.values())))
 
 
 def evaluate(sets: ImageSets, cache: Path, search_copies: bool = True) -> EvaluationResult:
-    """All scores of the samples. The classifiers learn from the training images and are kept in ``cache``.
+    """Return all scores of the samples, and the samples that may be copies.
 
     Args:
-        audited: whether the training images are what the model learned from; if not, no copies are looked for.
+        cache: folder for classifiers, which are trained once per set of training images.
+        search_copies: compare the samples with the training images. Give False if the model was trained on other images.
 
     Raises:
-        InputError: too few samples or held-out patients of a contrast.
+        InputError: fewer than two samples, or two held-out patients, of a contrast.
     """
     check_sets(sets)
     metrics = all_metrics(sets, cache)
@@ -80,27 +89,27 @@ def evaluate(sets: ImageSets, cache: Path, search_copies: bool = True) -> Evalua
 
 
 def check_sets(sets: ImageSets) -> None:
-    """Raise InputError where nothing could be compared."""
+    """Raise InputError if a contrast has fewer than two samples or held-out patients."""
     check_patients(sets.held_out, sets.contrasts if sets.conditional else [])
     for name, contrast in sets.rows.items():
         num_samples = int(sets.samples.of_contrast(contrast).sum())
         if num_samples < 2:
-            raise InputError(f"num_samples: {num_samples} of {name}; at least 2 are needed, 64 are better")
+            raise InputError(f"num_samples: {num_samples} of {name}; give at least 2, better 64")
 
 
 def check_patients(held_out: Images, contrasts: Sequence[str]) -> None:
-    """Raise InputError where too few patients are held out, in all or of one of ``contrasts``."""
+    """Raise InputError if fewer than `MIN_PATIENTS` patients are held out, of all contrasts or of one in ``contrasts``."""
     for name, contrast in {"all contrasts": None, **{name: index for index, name in enumerate(contrasts)}}.items():
         patients = len(held_out.patient[held_out.of_contrast(contrast)].unique())
         if patients < MIN_PATIENTS:
             raise InputError(
-                f"data: {patients} patients of {name} to compare with; at least {MIN_PATIENTS} are needed, for two halves. "
+                f"data: {patients} held-out patients of {name}; at least {MIN_PATIENTS} are needed, for two halves. "
                 "Train with more data.held_out_per_contrast, or with fewer data.volumes_per_contrast"
             )
 
 
 def training_free_metrics(sets: ImageSets) -> list[Metric]:
-    """The measures that train nothing."""
+    """Return the metrics that train no network."""
     metrics = [
         distance_metric("random", standardized_features(RandomFeatures(), sets.training), feature_distances, sets),
         distance_metric("spectrum", log_spectrum, spectrum_distance, sets),
@@ -115,12 +124,15 @@ def training_free_metrics(sets: ImageSets) -> list[Metric]:
 
 
 def all_metrics(sets: ImageSets, cache: Path) -> list[Metric]:
-    """Those that train a network, or compare image with image; of a single contrast there is none to learn."""
+    """Return all metrics.
+
+    Without a second contrast there is no contrast classifier, and no metric that needs one.
+    """
     metrics, training = training_free_metrics(sets), sets.training
     two_sample_test = classifier_two_sample_test(sets, cache)
     if len(sets.contrasts) == 1:
         return [*metrics, two_sample_test, ms_ssim_diversity(sets)]
-    title, classes = "Learning contrasts from real images", len(sets.contrasts)
+    title, classes = "Training contrast classifier", len(sets.contrasts)
     classifier = train_classifier_cached(training.pixels, training.contrast, classes, cache, title)
     learned = distance_metric("learned", standardized_features(classifier.features, training), feature_distances, sets)
     metrics += [learned, with_contrast_ceiling(classifier, sets, two_sample_test), ms_ssim_diversity(sets)]
@@ -132,26 +144,26 @@ def all_metrics(sets: ImageSets, cache: Path) -> list[Metric]:
 def score_contrast(
     metrics: Sequence[Metric], sets: ImageSets, contrast: int | None, num_splits: int
 ) -> tuple[dict[str, Scores], int]:
-    """What the measures say of a contrast, None: of all, in ``num_splits`` cuts; and how many images are in a set of a cut."""
+    """Return the scores of a contrast (None: of all) over ``num_splits`` half-splits, and the number of images per set."""
     splits = list(half_splits(sets, contrast, num_splits))
     return estimate_scores(metrics, splits), len(splits[0].reference)
 
 
 def copy_spaces(training: Images) -> Iterator[tuple[str, Callable[[Tensor], Neighbors]]]:
-    """Where copies are looked for, each as a search for the nearest training image."""
+    """Yield the name of each space and the function from images [N, H, W] to their nearest training images in it."""
     yield "pixels", search_by_features(lambda pixels: downsample_to(pixels, MAX_SIDE).flatten(1), training.pixels)
     yield "random", search_by_features(standardized_features(RandomFeatures(), training), training.pixels)
     yield "anatomy", AnatomySearch(training)
 
 
 def limitations(scores: ScoreTable, set_sizes: dict[str, int], copies: dict[str, CopyReport]) -> Iterator[str]:
-    """What a reader must know before believing the numbers."""
+    """Yield the limitations of the scores: biased or missing metrics, no search for copies, duplicate images."""
     for space, dimensions in (("random", RandomFeatures.dim), ("learned", Classifier.dim)):
         too_few = [f"{name} ({set_sizes[name]})" for name in scores if set_sizes[name] < dimensions]
         if too_few and any(f"{space}_frechet" in row_scores for row_scores in scores.values()):
             yield (
-                f"{space}_frechet: fewer images a set than the {dimensions} features for {', '.join(too_few)}; "
-                "too large for that reason, as its floor is"
+                f"{space}_frechet: fewer images per set than the {dimensions} features for {', '.join(too_few)}; "
+                "score and floor are biased upwards"
             )
     rows_of: dict[str, list[str]] = {}
     for name, row_scores in scores.items():
@@ -159,9 +171,9 @@ def limitations(scores: ScoreTable, set_sizes: dict[str, int], copies: dict[str,
         if missing:
             rows_of.setdefault(", ".join(missing), []).append(name)
     for metrics, names in rows_of.items():
-        yield f"{', '.join(names)}: could not be computed, for want of images: {metrics}"
+        yield f"{', '.join(names)}: too few images to compute {metrics}"
     if not copies:
-        yield "copies: not looked for, because these data do not hold the images that were trained on"
+        yield "copies: no search, because these data are not the images that the model was trained on"
     for space, report in copies.items():
         if report.duplicates:
-            yield f"{space}: {report.duplicates} held-out images are training images too (one patient, two names?); left out"
+            yield f"{space}: {report.duplicates} held-out images are also training images (one patient, two names?); left out"

@@ -1,4 +1,4 @@
-"""One page of pictures: samples beside real images, scores beside floor and ceiling, spectra, the nearest training images."""
+"""The page of an evaluation: samples and real images, scores with floor and ceiling, spectra, nearest training images."""
 
 import math
 import textwrap
@@ -22,7 +22,7 @@ from condiff.evaluation.sets import Images, ImageSets, Rows, mirror
 from condiff.evaluation.table import METRIC_ROWS, SPACE_TITLES
 
 IMAGES_PER_ROW = 8
-MAX_PAIRS = 32  # named samples at most, the most alike first
+MAX_PAIRS = 32  # flagged samples shown, the most similar first
 CHART_METRICS = (
     "c2st_auroc",
     "layout_wasserstein",
@@ -37,7 +37,11 @@ SAMPLE_COLOR, REAL_COLOR, CEILING_COLOR = "tab:blue", "0.35", "tab:orange"
 
 
 def full_page(result: EvaluationResult, sets: ImageSets, heading: str = "") -> Figure:
-    """Everything, real images among it: for this disk. The ``heading`` says of what."""
+    """Return the whole page. It contains real images, so it must stay on this disk.
+
+    Args:
+        heading: first line of the title.
+    """
     num_rows = len(sets.contrast_rows)
     flagged_height = 1.2 * math.ceil(min(len(flagged_samples(result)), MAX_PAIRS) / IMAGES_PER_ROW)
     heights = [1.15 * num_rows, 4.4, 2.6, 1.05 * num_rows, *([flagged_height] if flagged_height else [])]
@@ -57,13 +61,13 @@ def full_page(result: EvaluationResult, sets: ImageSets, heading: str = "") -> F
 
 
 def shareable_page(result: EvaluationResult, sets: ImageSets, heading: str = "") -> Figure:
-    """No image of a patient: samples and charts; no samples either where nothing was looked for among the training images."""
+    """Return a page without real images: samples and charts. Without a search for copies it has no samples either."""
     num_rows = len(sets.contrast_rows)
     figure = Figure(figsize=(15, 5 + 1.2 * num_rows), layout="constrained")
     panels: Any = figure.subfigures(2, 1, height_ratios=[1.2 * num_rows, 4.4])
     panels[0].suptitle(_title(result, heading), fontsize=11)
     if not result.copies:
-        panels[0].text(0.5, 0.5, "samples withheld: without the training images copies cannot be excluded", ha="center")
+        panels[0].text(0.5, 0.5, "samples not shown: there was no search for copies of training images", ha="center")
     else:
         _draw_images(panels[0], sets.contrast_rows, {"generated": sets.samples})
     _draw_charts(panels[1], result)
@@ -71,7 +75,7 @@ def shareable_page(result: EvaluationResult, sets: ImageSets, heading: str = "")
 
 
 def to_image(figure: Figure) -> Image.Image:
-    """The page as a picture."""
+    """Return a figure as an RGB image."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
@@ -94,14 +98,14 @@ def _draw_images(figure, rows: Rows, columns: Mapping[str, Images]) -> None:
 
 
 def _show(axes: Axes, images: Tensor) -> None:
-    """Images side by side, the front of the head at the top."""
+    """Show images [n, H, W] side by side, anterior at the top."""
     axes.imshow(torch.cat(list(images.flip(-2)), dim=1), cmap="gray", vmin=0, vmax=1, interpolation="bilinear")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
 
 def _draw_charts(figure, result: EvaluationResult) -> None:
-    """Each score with its 95 %, over the band of real against real and the mark of another contrast."""
+    """Plot each score with its 95 % interval, the floor as a band and the ceiling as a mark."""
     names = list(result.scores)
     for axes, key in zip(figure.subplots(2, len(CHART_METRICS) // 2).flat, CHART_METRICS, strict=True):
         better = {1: " ↑", -1: " ↓", 0: " (as real)"}[METRIC_ROWS[key].better]
@@ -112,13 +116,20 @@ def _draw_charts(figure, result: EvaluationResult) -> None:
             samples, floor, ceiling = result.scores[name][key]
             axes.fill_between([x - 0.35, x + 0.35], floor.low, floor.high, color=REAL_COLOR, alpha=0.25, lw=0)
             axes.hlines(
-                floor.value, x - 0.35, x + 0.35, color=REAL_COLOR, lw=1, label="real against real, band 95 %" if x == 0 else None
+                floor.value, x - 0.35, x + 0.35, color=REAL_COLOR, lw=1, label="real vs real, 95 % band" if x == 0 else None
             )
-            axes.plot(x, ceiling.value, "_", color=CEILING_COLOR, ms=14, mew=2, label="another contrast" if x == 0 else None)
+            axes.plot(x, ceiling.value, "_", color=CEILING_COLOR, ms=14, mew=2, label="wrong contrast" if x == 0 else None)
             bar = [[max(samples.value - samples.low, 0)], [max(samples.high - samples.value, 0)]]
             if math.isfinite(samples.value):
                 axes.errorbar(
-                    x, samples.value, bar, fmt="o", color=SAMPLE_COLOR, capsize=3, ms=5, label="samples, 95 %" if x == 0 else None
+                    x,
+                    samples.value,
+                    bar,
+                    fmt="o",
+                    color=SAMPLE_COLOR,
+                    capsize=3,
+                    ms=5,
+                    label="samples, 95 % interval" if x == 0 else None,
                 )
         axes.set_xticks(range(len(names)), [name.removeprefix("AX") for name in names], fontsize=8)
         axes.tick_params(axis="y", labelsize=8)
@@ -131,7 +142,7 @@ def _draw_charts(figure, result: EvaluationResult) -> None:
 
 
 def _draw_spectra(figure, sets: ImageSets) -> None:
-    figure.suptitle("radial power spectrum, dB, over cycles a pixel; band: between held-out images, 80 %", fontsize=9)
+    figure.suptitle("radial power spectrum, dB, over cycles per pixel; band: 80 % of held-out images", fontsize=9)
     panels = figure.subplots(1, len(sets.contrast_rows), squeeze=False)[0]
     for axes, (name, contrast) in zip(panels, sets.contrast_rows.items(), strict=True):
         samples, real = (
@@ -147,7 +158,7 @@ def _draw_spectra(figure, sets: ImageSets) -> None:
 
 
 def _draw_distance_histograms(figure, result: EvaluationResult) -> None:
-    figure.suptitle("distance to the nearest training image over that to the 50 nearest: 0 is a copy", fontsize=9)
+    figure.suptitle("distance to the nearest training image, relative (mean over nearest neighbours: 1; copy: 0)", fontsize=9)
     panels = figure.subplots(1, len(result.copies), squeeze=False)[0]
     for axes, (space, copies) in zip(panels, result.copies.items(), strict=True):
         bins = torch.linspace(0, 1, 40).tolist()
@@ -160,8 +171,8 @@ def _draw_distance_histograms(figure, result: EvaluationResult) -> None:
 
 
 def _draw_nearest_pairs(figure, result: EvaluationResult, sets: ImageSets) -> None:
-    """The samples nearest to a training image, each left of it; and how near images of new patients come."""
-    figure.suptitle("nearest pairs: the image left, its nearest training image right, their distance above", fontsize=9)
+    """Show the three samples and held-out images per contrast that are nearest to a training image, each left of it."""
+    figure.suptitle("nearest pairs: image (left), its nearest training image (right); distance above", fontsize=9)
     grid = figure.subplots(len(sets.contrast_rows), 2 * len(result.copies), squeeze=False)
     for column, (space, copies) in enumerate(result.copies.items()):
         for offset, (title, images, neighbors) in enumerate(
@@ -180,11 +191,11 @@ def _draw_nearest_pairs(figure, result: EvaluationResult, sets: ImageSets) -> No
 
 
 def _draw_flagged(figure, result: EvaluationResult, sets: ImageSets) -> None:
-    """Every sample named as a copy, left, and the training image it resembles, right; the most alike first."""
+    """Show every flagged sample left of its nearest training image, the most similar first."""
     rows = flagged_samples(result)
-    more = f"the {MAX_PAIRS} most alike of {len(rows)}" if len(rows) > MAX_PAIRS else str(len(rows))
+    more = f"the {MAX_PAIRS} most similar of {len(rows)}" if len(rows) > MAX_PAIRS else str(len(rows))
     figure.suptitle(
-        f"samples named as copies ({more}), each left of the training image; its index and distance over the limit", fontsize=9
+        f"samples flagged as copies ({more}), each left of the training image; index, space, distance over the limit", fontsize=9
     )
     panels = figure.subplots(-(-min(len(rows), MAX_PAIRS) // IMAGES_PER_ROW), IMAGES_PER_ROW, squeeze=False).flat
     for axes, row in zip(panels, rows, strict=False):
@@ -198,5 +209,5 @@ def _draw_flagged(figure, result: EvaluationResult, sets: ImageSets) -> None:
 
 
 def _nearest_image(sets: ImageSets, neighbors: Neighbors, index: int | Tensor) -> Tensor:
-    """The training image nearest to an image, mirrored as it is."""
+    """Return the nearest training image [H, W] of an image, mirrored to match it."""
     return mirror(sets.training.pixels[neighbors.training_index[index]], int(neighbors.flip[index]))

@@ -1,4 +1,4 @@
-"""What an evaluation compares: magnitudes of real and of generated images, with the contrast and the patient of each."""
+"""Inputs of an evaluation: real and generated images with contrast and patient."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +12,11 @@ from condiff.evaluation.sets import Images
 from condiff.sampling import SampleRequest
 from condiff.seeds import derive_seed
 
-MAX_IMAGES = 5000  # real images of a part that memory is asked to hold
+MAX_IMAGES = 5000  # real images per split, to bound the memory
 
 
 def real_images(spec: ImageSpec, *datasets: Slices, max_images: int = MAX_IMAGES) -> Images:
-    """The slices of some parts of the data, say ``data.val, data.test``; of each at most so many, evenly spread."""
+    """Return the slices of splits, say ``data.val, data.test``: at most ``max_images`` of each, evenly spread."""
     contrasts = spec.contrasts
     values, contrast, patient = [spec.transform.image(torch.empty(0, *spec.shape))], [], []
     for dataset in datasets:
@@ -31,7 +31,7 @@ def real_images(spec: ImageSpec, *datasets: Slices, max_images: int = MAX_IMAGES
 
 
 def image_sources(dataset: Slices, max_images: int = MAX_IMAGES) -> list[tuple[Path, int]]:
-    """File and slice of each image that `real_images` takes from a part of the data."""
+    """Return file and slice of each image that `real_images` takes from a split."""
     indices = _evenly_spread(dataset, max_images)
     files = (dataset.volumes[index].path for index in dataset.volume[indices].tolist())
     return list(zip(files, dataset.slice[indices].tolist(), strict=True))
@@ -42,7 +42,7 @@ def _evenly_spread(dataset: Slices, max_images: int) -> Tensor:
 
 
 def generated_images(spec: ImageSpec, images: Tensor, requests: Sequence[SampleRequest]) -> Images:
-    """Samples [N, C, H, W] as they were drawn; each is a patient of its own, of contrast -1 where none was asked for."""
+    """Return samples [N, C, H, W] as images; each counts as a patient, and has contrast -1 if its request has none."""
     contrasts = spec.contrasts
     contrast = [-1 if request.contrast is None else contrasts.index(request.contrast) for request in requests]
     return Images(spec.transform.image(images), torch.tensor(contrast), torch.arange(len(requests)))

@@ -1,13 +1,12 @@
 """Memorisation: are samples nearer to a training image than images of new patients are?
 
-Two answers. A sample that is nearer than every held-out image, by a margin, is named: it is to be looked at, alone or
-not. And samples below a quantile of the held-out distances are counted, with the probability of that count by chance.
+There are two tests. A sample that is nearer than every held-out image, by a margin, is flagged, and should be looked at.
+The samples below a quantile of the held-out distances are counted, and the count has a p-value.
 
-Distances are relative, as Carlini et al. 2023 (section 5.1) measure them: to the nearest training image, over
-the mean of those to the 50 nearest. A smooth image is near to all of them and a copy to one; absolute
-distances blame both. Held-out real images say how near to one training image a new patient's comes by
-chance; a sample nearer than the 1 % quantile of that is counted as a copy. Dar et al. 2024 found diffusion
-models copy most where patients are few.
+Distances are relative (Carlini et al. 2023, section 5.1): the distance to the nearest training image over the mean of those
+to the 50 nearest. A smooth image is near to all training images, a copy to one; absolute distances confuse the two.
+Held-out images show how near to a training image a new patient is by chance. A sample below their 1 % quantile counts as
+a copy. Diffusion models copy most if there are few patients (Dar et al. 2024).
 """
 
 import math
@@ -24,16 +23,19 @@ from condiff.evaluation.sets import FLIPS, ImageSets, mirror
 
 QUANTILE = 0.01
 SIGNIFICANCE = 0.05
-MARGIN = 0.5  # of the gap between the nearest and the median held-out image: no honest sample of benchmarks/planted.py
-NUM_SPACES = 3  # in which copies are looked for
-DUPLICATE_DISTANCE = 1e-4  # a relative distance that only an image and itself have
+MARGIN = 0.5  # of the gap from nearest to median held-out image; flags no honest sample of benchmarks/planted.py
+NUM_SPACES = 3  # searched for copies: `copy_spaces`
+DUPLICATE_DISTANCE = 1e-4  # relative distance below which two images are the same
 NUM_NEIGHBORS = 50
 
 
 class Neighbors(NamedTuple):
-    """For each query the relative distance [N] to its nearest training image, which one that is [N], and how it is mirrored [N].
+    """Nearest training image of each of N queries.
 
-    The training image looks like the query once it is `mirror` by ``flip``.
+    Attributes:
+        distance: relative distance [N].
+        training_index: [N].
+        flip: mirroring [N]; ``mirror(training_image, flip)`` looks like the query.
     """
 
     distance: Tensor
@@ -42,9 +44,14 @@ class Neighbors(NamedTuple):
 
 
 class CopyTest(NamedTuple):
-    """Copies among samples: their share, the threshold of distance, the probability of so many among new patients.
+    """Test for too many samples near a training image.
 
-    ``detectable`` is the least share that would have had a probability below `SIGNIFICANCE`, ``copies`` [N] which they are.
+    Attributes:
+        share: fraction of the samples below the threshold.
+        threshold: of the relative distance.
+        p: probability of at least so many if the samples were new patients.
+        detectable: the smallest share with p < `SIGNIFICANCE`; inf if no share has.
+        copies: mask [N] of the samples below the threshold.
     """
 
     share: float
@@ -56,10 +63,13 @@ class CopyTest(NamedTuple):
 
 @dataclass(frozen=True)
 class CopyReport:
-    """The audit in one space: the verdict on each row, and the nearest training image of every image.
+    """Result of the search for copies in one space.
 
-    ``duplicates`` held-out images are training images themselves, and no measure of chance. Samples nearer than ``limit``
-    are named.
+    Attributes:
+        tests: by row.
+        samples, held_out: nearest training image of each sample and of each held-out image.
+        duplicates: number of held-out images that are training images; the tests leave them out.
+        limit: samples at a smaller relative distance are flagged.
     """
 
     tests: dict[str, CopyTest]
@@ -75,7 +85,11 @@ class CopyReport:
 
 
 def find_copies(nearest_training: Callable[[Tensor], Neighbors], sets: ImageSets) -> CopyReport:
-    """Look among the samples for copies of training images; ``nearest_training`` finds the nearest of them."""
+    """Return the copies of training images among the samples, in one space.
+
+    Args:
+        nearest_training: from images [N, H, W] to their nearest training images.
+    """
     samples, held_out = nearest_training(sets.samples.pixels), nearest_training(sets.held_out.pixels)
     is_new = held_out.distance > DUPLICATE_DISTANCE
     tests, num_tests = {}, NUM_SPACES * len(sets.contrast_rows)
@@ -87,10 +101,10 @@ def find_copies(nearest_training: Callable[[Tensor], Neighbors], sets: ImageSets
 
 
 def flag_limit(held_out: Tensor) -> float:
-    """The distance below which a sample is named, from those of held-out images [M].
+    """Return the distance below which samples are flagged, from the distances [M] of held-out images.
 
-    Half of the gap between their nearest and their median below the nearest: a distribution with a long tail needs a wide
-    margin. Exact copies are always below it.
+    It lies below the nearest held-out image by half of the gap between nearest and median, because a distribution with a
+    long tail needs a wide margin. It is positive, so exact copies are always flagged.
     """
     if not len(held_out):
         return DUPLICATE_DISTANCE
@@ -99,7 +113,7 @@ def flag_limit(held_out: Tensor) -> float:
 
 
 def search_by_features(features: Callable[[Tensor], Tensor], training: Tensor) -> Callable[[Tensor], Neighbors]:
-    """The nearest of training images [M, H, W], mirrored or not, by the distance of what ``features`` makes of an image."""
+    """Return a search for the nearest of training images [M, H, W], in any mirroring, by distance of ``features`` [N, D]."""
     training_features = in_batches(features, training)
 
     def search(pixels: Tensor) -> Neighbors:
@@ -113,22 +127,22 @@ def search_by_features(features: Callable[[Tensor], Tensor], training: Tensor) -
 
 
 def nearest_training(queries: Tensor, training: Tensor) -> Neighbors:
-    """Relative Euclidean distances of mirrored queries [4, N, D] to [M, D]: 0 for a copy, at most 1."""
+    """Return the nearest of training features [M, D] for queries in all mirrorings [4, N, D]; relative distances in [0, 1]."""
     distances, flip = torch.stack([torch.cdist(query, training) for query in queries]).min(0)
     neighbor_distances, indices = distances.double().topk(min(NUM_NEIGHBORS, len(training)), largest=False)
     first, rows = indices[:, 0], torch.arange(len(indices))
     flip = flip[rows, first]
-    exact = (queries[flip, rows] - training[first]).double().norm(dim=1)  # a copy is at 0, not at what rounding leaves
+    exact = (queries[flip, rows] - training[first]).double().norm(dim=1)  # without the rounding error of cdist: 0 for a copy
     return Neighbors(exact / neighbor_distances.mean(1).clamp(min=1e-12), first, flip)
 
 
 def copy_test(samples: Tensor, held_out: Tensor, patients: Tensor, num_tests: int = 1) -> CopyTest:
-    """Judge the samples' distances [N] by those of held-out images [M] of known patients [M].
+    """Test the distances [N] of samples against those [M] of held-out images of ``patients`` [M].
 
-    The threshold is the k-th smallest of the M, k = 1 % of M, at least 1. Were the samples images of new
-    patients, the number below it would be beta-binomial(N, k, M + 1 - k), exactly, for any continuous
-    distribution of independent distances; ``p`` is its upper tail, times the number of ``num_tests`` made
-    (Bonferroni). Slices of a patient resemble each other: M and k are divided by Kish's design effect.
+    The threshold is the k-th smallest held-out distance, k = 1 % of M, at least 1. If the samples are images of new
+    patients, the number below it is beta-binomial(N, k, M + 1 - k), exactly, for independent distances of any continuous
+    distribution. p is its upper tail, times ``num_tests`` (Bonferroni). Slices of a patient are not independent: M and k
+    are divided by Kish's design effect. Without samples or held-out images all numbers are NaN.
     """
     if not len(held_out) or not len(samples):
         no_copies = torch.zeros(len(samples), dtype=torch.bool)
@@ -147,10 +161,10 @@ def copy_test(samples: Tensor, held_out: Tensor, patients: Tensor, num_tests: in
 
 
 def design_effect(values: Tensor, group: Tensor) -> float:
-    """1 + (m - 1) ICC for groups of mean size m: how many times too many values there are (Kish 1965).
+    """Return the design effect 1 + (m - 1) ICC of values [N] in groups [N] of mean size m (Kish 1965).
 
-    The intraclass correlation is that of the one-way analysis of variance, of the values' ranks. Fewer than
-    four groups cannot show it, and count as one value each.
+    The number of values over the number of independent ones. ICC is the intraclass correlation of the values' ranks from a
+    one-way analysis of variance. Fewer than four groups cannot show it; each then counts as one value.
     """
     _, group, counts = group.unique(return_inverse=True, return_counts=True)
     n, num_groups = len(values), len(counts)

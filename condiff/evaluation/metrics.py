@@ -1,4 +1,4 @@
-"""What can be said of samples, as measures of a `Cut`: each says it of real images and of wrong ones too."""
+"""Metrics: functions of a `HalfSplit` that return the number of the samples, of the floor and of the ceiling."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from condiff.evaluation.features import in_batches, train_classifier, train_clas
 from condiff.evaluation.resampling import HalfSplit, Metric, Triple
 from condiff.evaluation.sets import Images, ImageSets
 
-PAIRS = 256  # of samples of a contrast, and of real images
+PAIRS = 256  # per contrast, for MS-SSIM
 
 
 def distance_metric(
@@ -25,7 +25,13 @@ def distance_metric(
     sets: ImageSets,
     select: Callable[[Images], Tensor] = attrgetter("pixels"),
 ) -> Metric:
-    """Distances to the reference of images summarised by ``features``, which sees their magnitudes or ``select`` of them."""
+    """Return a metric of distances to the reference, named ``<name>_<distance>``.
+
+    Args:
+        features: from images [N, H, W] to [N, ...].
+        distances: of the features of two sets.
+        select: what ``features`` takes of the images, by default the magnitudes.
+    """
     samples, real = in_batches(features, select(sets.samples)), in_batches(features, select(sets.real))
 
     def metric(split: HalfSplit) -> dict[str, Triple]:
@@ -38,7 +44,7 @@ def distance_metric(
 
 
 def mean_metric(name: str, summarize: Callable[[Tensor], Tensor], sets: ImageSets) -> Metric:
-    """A number of each complex image, [N], averaged."""
+    """Return a metric that averages ``summarize``, a function from complex images [N, H, W] to [N]."""
     samples, real = in_batches(summarize, sets.samples.values), in_batches(summarize, sets.real.values)
 
     def metric(split: HalfSplit) -> dict[str, Triple]:
@@ -49,9 +55,9 @@ def mean_metric(name: str, summarize: Callable[[Tensor], Tensor], sets: ImageSet
 
 
 def standardized_features(network: nn.Module | Callable[[Tensor], Tensor], training: Images) -> Callable[[Tensor], Tensor]:
-    """Features in double precision, of mean 0 and variance 1 over the training images in every dimension.
+    """Return ``network`` with features in double precision, of mean 0 and variance 1 over the training images.
 
-    A dimension that hardly varies is not blown up: its deviation counts as a tenth of the average at least.
+    Standard deviations are at least a tenth of their mean, so that a nearly constant feature is not amplified.
     """
     features = in_batches(network, training.pixels).double()
     mean, std = features.mean(0), features.std(0, correction=0)
@@ -60,7 +66,7 @@ def standardized_features(network: nn.Module | Callable[[Tensor], Tensor], train
 
 
 def contrast_accuracy(classifier: nn.Module, sets: ImageSets) -> Metric:
-    """Share of images that a classifier of real images takes for the contrast they were asked to be."""
+    """Return the contrast accuracy: the share of images that a classifier of real images assigns to the requested contrast."""
     samples, real = (in_batches(classifier, images.pixels).argmax(1) for images in (sets.samples, sets.real))
 
     def metric(split: HalfSplit) -> dict[str, Triple]:
@@ -76,41 +82,45 @@ def contrast_accuracy(classifier: nn.Module, sets: ImageSets) -> Metric:
 
 
 def classification_accuracy_score(sets: ImageSets, cache: Path) -> Metric:
-    """Share of real images whose contrast is named by a classifier that was trained on samples alone.
+    """Return the CAS: accuracy on real images of a classifier trained on samples only (Ravuri & Vinyals 2019).
 
-    The floor learned from as many training images, the ceiling from those under wrong names.
+    Floor: trained on as many training images. Ceiling: on the same images with wrong labels.
     """
     classes, size = len(sets.contrasts), min(len(sets.samples), len(sets.training))
     generator = torch.Generator().manual_seed(0)
     samples = sets.samples[torch.randperm(len(sets.samples), generator=generator)[:size]]
     real = sets.training[torch.randperm(len(sets.training), generator=generator)[:size]]
     classifiers = (
-        train_classifier(samples.pixels, samples.contrast, classes, "Learning contrasts from samples"),
-        train_classifier_cached(real.pixels, real.contrast, classes, cache, "Learning contrasts from as many real images"),
-        train_classifier_cached(real.pixels, (real.contrast + 1) % classes, classes, cache, "Learning wrong names"),
+        train_classifier(samples.pixels, samples.contrast, classes, "Training CAS classifier on samples"),
+        train_classifier_cached(real.pixels, real.contrast, classes, cache, "Training CAS classifier on real images"),
+        train_classifier_cached(
+            real.pixels, (real.contrast + 1) % classes, classes, cache, "Training CAS classifier on wrong labels"
+        ),
     )
     correct = [in_batches(classifier, sets.held_out.pixels).argmax(1) == sets.held_out.contrast for classifier in classifiers]
     return lambda split: {"cas": Triple(*(_mean_or_nan(mask[split.reference]) for mask in correct))}
 
 
 def classifier_two_sample_test(sets: ImageSets, cache: Path) -> Metric:
-    """Area under the ROC curve of telling samples from real images of patients the judge never saw; 0.5 is chance.
+    """Return the C2ST: AUROC of a classifier that separates samples from real images; 0.5 is chance (Lopez-Paz & Oquab 2017).
 
-    It learns from half of the samples and the training images, and judges the other half and the held-out
-    ones. The floor learned to tell half of the training patients from the others.
+    It is trained on half of the samples and the training images, and tested on the other half and the held-out images.
+    Floor: a classifier trained to separate one half of the training patients from the other. There is no ceiling.
     """
     side = max(sets.held_out.pixels.shape[-2:])
     trained_on = torch.arange(len(sets.samples)) % 2 == 1
     training = sets.training + sets.samples[trained_on]
     is_sample = torch.arange(len(training)) >= len(sets.training)
-    classifier = train_classifier(training.pixels, is_sample.long(), 2, "Telling samples from real", side)
+    classifier = train_classifier(training.pixels, is_sample.long(), 2, "Training C2ST classifier", side)
     sample_logits, real_logits = (
         in_batches(classifier, images.pixels).diff(dim=1)[:, 0] for images in (sets.samples, sets.held_out)
     )
     in_half = torch.isin(sets.training.patient, half_of_patients(sets.training))
     floor_logits = torch.full_like(real_logits, torch.nan)
     if in_half.any():
-        floor_classifier = train_classifier_cached(sets.training.pixels, in_half.long(), 2, cache, "Telling real from real", side)
+        floor_classifier = train_classifier_cached(
+            sets.training.pixels, in_half.long(), 2, cache, "Training C2ST floor classifier", side
+        )
         floor_logits = in_batches(floor_classifier, sets.held_out.pixels).diff(dim=1)[:, 0]
 
     def metric(split: HalfSplit) -> dict[str, Triple]:
@@ -123,7 +133,7 @@ def classifier_two_sample_test(sets: ImageSets, cache: Path) -> Metric:
 
 
 def with_contrast_ceiling(classifier: nn.Module, sets: ImageSets, metric: Metric) -> Metric:
-    """A measure with a ceiling: how well the contrast classifier separates the contrast of the reference from others."""
+    """Return ``metric`` with a ceiling: the AUROC of the contrast classifier, reference against other contrasts."""
     logits = in_batches(classifier, sets.real.pixels)
 
     def with_ceiling(split: HalfSplit) -> dict[str, Triple]:
@@ -136,9 +146,10 @@ def with_contrast_ceiling(classifier: nn.Module, sets: ImageSets, metric: Metric
 
 
 def ms_ssim_diversity(sets: ImageSets) -> Metric:
-    """MS-SSIM of two samples of a contrast. Floor: of two patients; ceiling: of two patients in two contrasts.
+    """Return the mean MS-SSIM of two samples of a contrast (Odena et al. 2017, section 4.2).
 
-    Of an unconditional model any two samples and, as the floor, any two real images.
+    Floor: of two patients. Ceiling: of two patients in two contrasts. For an unconditional model the contrasts of two
+    samples, and of two real images of the floor, may differ.
     """
     same_contrast = torch.eq if sets.conditional else _always
     num_pairs = PAIRS * len(sets.contrasts)
@@ -155,14 +166,14 @@ def ms_ssim_diversity(sets: ImageSets) -> Metric:
             torch.isin(real_pairs, split.floor).all(1),
             torch.isin(cross_pairs, split.floor).any(1) & ~torch.isin(cross_pairs, split.reference).any(1),
         )
-        means = [values[mask].mean().item() for (_, values), mask in zip(pair_sets, masks, strict=True)]  # of none: NaN
+        means = [values[mask].mean().item() for (_, values), mask in zip(pair_sets, masks, strict=True)]  # NaN without pairs
         return {"ms_ssim": Triple(*means)}
 
     return metric
 
 
 def half_of_patients(images: Images) -> Tensor:
-    """Half of the patients of every contrast; a patient counts for the contrast seen first."""
+    """Return half of the patients of every contrast; a patient counts for the contrast of its first image."""
     first: dict[int, int] = {}
     for patient, contrast in zip(images.patient.tolist(), images.contrast.tolist(), strict=True):
         first.setdefault(patient, contrast)
@@ -170,10 +181,12 @@ def half_of_patients(images: Images) -> Tensor:
 
 
 def _always(a: Tensor, b: Tensor) -> Tensor:
+    """Accept any two contrasts."""
     return torch.ones_like(a, dtype=torch.bool)
 
 
 def _auroc(samples: Tensor, real: Tensor) -> float:
+    """Return the probability that a sample has a higher score than a real image; NaN if there are none."""
     scores = torch.cat([samples, real]).double()
     if not len(samples) or not len(real) or scores.isnan().any():
         return math.nan

@@ -1,4 +1,4 @@
-"""What an evaluation leaves: a table, a file of numbers, a page of pictures and the samples that resemble training images."""
+"""Output of an evaluation: table, evaluation.json, page, and a list of the samples that resemble training images."""
 
 import csv
 import json
@@ -18,17 +18,17 @@ from condiff.evaluation.sets import ImageSets
 from condiff.evaluation.table import BLIND_SPOTS, result_table
 from condiff.sampling import SampleRequest
 
-WIDTH = 130  # of the table, whatever the terminal
+WIDTH = 130  # of the table, for any terminal
 
 
 @dataclass(frozen=True)
 class Report:
-    """An evaluation as people and programs read it.
+    """An evaluation to save, log and print.
 
     Attributes:
-        about: settings of the samples, which images they were compared with, what they cost.
-        requests: of the samples.
-        sources: file and slice of each training image.
+        metadata: "settings" of the samples, "held_out" images, "cost" per image.
+        requests: one per sample.
+        training_sources: file and slice of each training image.
     """
 
     metadata: dict[str, Any]
@@ -39,7 +39,7 @@ class Report:
 
     @cached_property
     def numbers(self) -> dict[str, Any]:
-        """All numbers and the summary, in plain values."""
+        """Content of evaluation.json: metadata, all numbers, summary."""
         numbers = self.metadata | to_dict(self.evaluation)
         samples = [self.requests[row["sample"]] for row in numbers["named"]]
         flagged = [
@@ -50,12 +50,12 @@ class Report:
 
     @property
     def heading(self) -> str:
-        """Checkpoint and sampler."""
+        """Checkpoint, sampler and steps in one line."""
         settings = self.metadata["settings"]
         return f"{settings['checkpoint']} · {settings['sampler']['fn']['_target_'].split('.')[-1]}, {settings['steps']} steps"
 
     def save(self, out: Path) -> None:
-        """Write evaluation.json, evaluation.png and, where samples resemble training images, copies.csv into a folder."""
+        """Write evaluation.json, evaluation.png and, if samples are flagged, copies.csv into a folder."""
         (out / "evaluation.json").write_text(json.dumps(self.numbers, indent=2, allow_nan=False) + "\n")
         full_page(self.evaluation, self.sets, self.heading).savefig(out / "evaluation.png", dpi=80)
         if self.numbers["named"]:
@@ -64,9 +64,9 @@ class Report:
             (out / "copies.csv").unlink(missing_ok=True)  # of an earlier evaluation
 
     def log(self, loggers: Sequence[Any]) -> None:
-        """Send numbers to loggers, and no image of a patient; nothing at all where samples may be copies of training patients."""
+        """Send numbers and the shareable page to loggers; nothing if samples may be copies of training patients."""
         if loggers and may_hold_copies(self.evaluation):
-            print("logger: nothing of this evaluation is sent; samples may be copies of training patients")
+            print("logger: nothing of this evaluation is sent, because samples may be copies of training patients")
             return
         for logger in loggers:
             summary = {"summary": self.numbers["summary"], "notes": self.numbers["notes"]}
@@ -78,15 +78,15 @@ class Report:
             logger.finalize("success")
 
     def show(self, out: Path) -> None:
-        """Print the table, the summary and where the files are."""
+        """Print the table, the summary and the paths of the files."""
         Console(width=WIDTH).print(result_table(self.evaluation, self.metadata["cost"]))
         print(BLIND_SPOTS, self.numbers["summary"], *(f"note: {note}" for note in self.evaluation.notes), sep="\n")
         if self.numbers["named"]:
             print(f"copies      {out}/copies.csv (samples and the training files they resemble)")
-        print(f"scores      {out}/evaluation.json\npage        {out}/evaluation.png (holds real images)")
+        print(f"scores      {out}/evaluation.json\npage        {out}/evaluation.png (contains real images)")
 
     def _write_copies(self, path: Path) -> None:
-        """A row per sample that is named and space that names it: which training file and slice it resembles."""
+        """Write one row per flagged sample and space: file and slice of the nearest training image."""
         with open(path, "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["sample", "contrast", "seed", "space", "distance_over_limit", "file", "slice", "mirrored"])

@@ -1,11 +1,10 @@
-"""Every number beside its floor and its ceiling, with the uncertainty that few patients leave.
+"""Scores with floor, ceiling and interval, from random half-splits of the held-out patients.
 
-The held-out patients are cut in two halves at random, again and again. One half is the reference; in place
-of the samples, as many real images of the other half give the floor (real against real) and as many real
-images of another contrast the ceiling. All sets of a cut are of equal size, so a statistic that is biased
-at that size is biased alike in all three. The spread over cuts estimates the standard error on all
-patients, as half-samples do (McCarthy 1969), without the duplicates of a bootstrap with replacement,
-which would spoil distances to nearest neighbours.
+The held-out patients are split into random halves many times. One half is the reference. In place of the samples, as many
+real images of the other half give the floor (real vs real) and as many real images of another contrast the ceiling.
+All sets of a split have equal size, so the bias of a statistic at that size is the same in all three. The spread over
+half-splits estimates the standard error on all patients (McCarthy 1969). A bootstrap with replacement would have
+duplicate images, which spoil distances to nearest neighbours.
 """
 
 import logging
@@ -24,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class HalfSplit:
-    """Indices [n] of one comparison: ``samples`` into the samples, the others into `Sets.real`."""
+    """Indices [n] of one comparison: ``samples`` into the samples, the others into `ImageSets.real`."""
 
     samples: Tensor
     floor: Tensor
@@ -33,7 +32,7 @@ class HalfSplit:
 
 
 class Triple(NamedTuple):
-    """What a measure says of one cut's samples, and of what stands in their place; NaN where it can say nothing."""
+    """A metric on one half-split: of the samples, the floor and the ceiling; NaN if it cannot be computed."""
 
     samples: float
     floor: float
@@ -41,7 +40,7 @@ class Triple(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """Mean over the cuts, and the bounds of the middle 95 % of them."""
+    """Mean over half-splits, and the 2.5 % and 97.5 % quantiles."""
 
     value: float
     low: float
@@ -49,6 +48,8 @@ class Estimate(NamedTuple):
 
 
 class Scores(NamedTuple):
+    """A metric over all half-splits: of the samples, the floor and the ceiling."""
+
     samples: Estimate
     floor: Estimate
     ceiling: Estimate
@@ -58,11 +59,11 @@ Metric = Callable[[HalfSplit], Mapping[str, Triple]]
 
 
 def half_splits(sets: ImageSets, contrast: int | None, num_splits: int) -> Iterator[HalfSplit]:
-    """``num_splits`` cuts of the held-out images of a contrast, None: of all.
+    """Yield ``num_splits`` half-splits of the held-out images of a contrast (None: of all).
 
-    Of the samples at most half are in a set as well, so that they too vary from cut to cut. The ceiling of a
-    contrast is made of the others; that of all together of one contrast, a different one from cut to cut.
-    Its images come from any patient who is not in the reference; where there is one contrast it is empty.
+    A set contains at most half of the samples, so that they vary between splits too. The ceiling of a contrast is made of
+    the other contrasts; the ceiling of all together is one contrast, another one in each split. Its images are of any
+    patient outside the reference. With a single contrast it is empty.
     """
     generator = torch.Generator().manual_seed(0)
     labels = torch.cat([sets.held_out.contrast, sets.training.contrast])
@@ -81,7 +82,7 @@ def half_splits(sets: ImageSets, contrast: int | None, num_splits: int) -> Itera
 
 
 def estimate_scores(metrics: Sequence[Metric], splits: Iterable[HalfSplit]) -> dict[str, Scores]:
-    """Scores by name; NaN where no cut gave a number. Warns where some gave none."""
+    """Return the scores by metric; NaN without a finite number in any split. Warns if only some splits have one."""
     triples: dict[str, list[Triple]] = {}
     for split in splits:
         for metric in metrics:
@@ -90,7 +91,7 @@ def estimate_scores(metrics: Sequence[Metric], splits: Iterable[HalfSplit]) -> d
     for name, values in triples.items():
         missing = sum(not math.isfinite(triple.samples) for triple in values)
         if 0 < missing < len(values):
-            log.warning("%s: could not be computed in %d of %d cuts, which are left out", name, missing, len(values))
+            log.warning("%s: not a finite number in %d of %d half-splits, which are left out", name, missing, len(values))
     return {name: Scores(*map(_estimate, zip(*values, strict=True))) for name, values in triples.items()}
 
 
@@ -102,10 +103,10 @@ def _estimate(values: Iterable[float]) -> Estimate:
 
 
 def _random_half(labels: Tensor, patients: Tensor, generator: torch.Generator) -> Tensor:
-    """A random half of the patients of every contrast, so that the halves have the same mix of contrasts."""
+    """Return a random half of the patients of every contrast, so that both halves have the same mix of contrasts."""
     half_patients: list[int] = []
     assigned: set[int] = set()
-    remainder = 0  # who is left over in one contrast makes up for it in the next
+    remainder = 0  # the odd patient of one contrast is added to the next
     for label in labels.unique():
         unassigned = [patient for patient in patients[labels == label].unique().tolist() if patient not in assigned]
         size, remainder = divmod(len(unassigned) + remainder, 2)

@@ -1,4 +1,4 @@
-"""An examination as dictionaries, for files and loggers."""
+"""Results of an evaluation as plain containers, for evaluation.json and loggers."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ from condiff.evaluation.sets import POOLED
 
 
 def to_dict(result: EvaluationResult) -> dict[str, Any]:
-    """Plain containers, NaN as None."""
+    """Return the result in plain containers, NaN as None."""
     return {
         "compared": result.set_sizes,
         "scores": {
@@ -28,7 +28,7 @@ def to_dict(result: EvaluationResult) -> dict[str, Any]:
 
 
 def to_long_table(numbers: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """Column names and rows of the whole table, one number a row, for dashboards."""
+    """Return column names and rows of a table with one number per row, from the content of evaluation.json."""
     columns = ["contrast", "measure", "images", "value", "low", "high"]
     scores = [
         [name, key, set_name, *(estimate or dict.fromkeys(("value", "low", "high"))).values()]
@@ -47,7 +47,7 @@ def to_long_table(numbers: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
 
 
 def to_flat_dict(numbers: dict[str, Any]) -> dict[str, float]:
-    """The samples' numbers, ``evaluation/<contrast>/<measure>``."""
+    """Return the samples' numbers by ``evaluation/<contrast>/<metric>``, from the content of evaluation.json."""
     _, rows = to_long_table(numbers)
     return {
         f"evaluation/{name}/{key}": value

@@ -1,4 +1,4 @@
-"""Sets of images: who is compared with whom."""
+"""Sets of images to compare: samples, held-out and training images."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from torch import Tensor
 
 POOLED = "pooled"
 FLIPS = range(4)  # ways to mirror an image: 1 left-right, 2 front-back, 3 both
-Rows = Mapping[str, int | None]  # title -> contrast, None: all
+Rows = Mapping[str, int | None]  # title -> index of the contrast; None: all
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images [N, H, W], magnitudes or complex, whose white is 1; of which contrast and which patient each is, indices [N]."""
+    """Images with the contrast and the patient of each.
+
+    Attributes:
+        values: [N, H, W], magnitudes or complex, white 1.
+        contrast: index [N], -1 without a contrast.
+        patient: number [N].
+    """
 
     values: Tensor
     contrast: Tensor
@@ -31,7 +37,7 @@ class Images:
         return self.values.abs() if self.values.is_complex() else self.values
 
     def __getitem__(self, index: Tensor | slice) -> Images:
-        """Those chosen by indices, a mask or a slice."""
+        """Return the images at indices, of a mask or of a slice."""
         return Images(self.values[index], self.contrast[index], self.patient[index])
 
     def __add__(self, other: Images) -> Images:
@@ -39,17 +45,19 @@ class Images:
         return Images(*map(torch.cat, pairs))
 
     def of_contrast(self, contrast: int | None) -> Tensor:
-        """Mask [N] of the images of a contrast, None: of all."""
+        """Return the mask [N] of the images of a contrast (None: of all)."""
         return torch.ones(len(self), dtype=torch.bool) if contrast is None else self.contrast == contrast
 
 
 @dataclass(frozen=True)
 class ImageSets:
-    """Samples, real images of patients the model never saw, and those it learned from.
+    """The three sets of an evaluation.
 
-    Args:
-        samples: each a patient of its own; of contrast -1 where the model knows none.
-        contrasts: names of the contrasts, in the order of their indices.
+    Attributes:
+        samples: generated images; each counts as a patient.
+        held_out: real images of patients that the model was not trained on.
+        training: real images of training patients.
+        contrasts: names, in the order of their indices.
         conditional: whether the samples were drawn by contrast.
     """
 
@@ -66,15 +74,15 @@ class ImageSets:
 
     @property
     def contrast_rows(self) -> Rows:
-        """Each contrast, or all together where the model knows none."""
+        """Each contrast; for an unconditional model all together."""
         return {name: index for index, name in enumerate(self.contrasts)} if self.conditional else {POOLED: None}
 
     @property
     def rows(self) -> Rows:
-        """Of a table: each contrast, then all together where that is something else."""
+        """Rows of the table: each contrast, then all together unless there is only one."""
         return {**self.contrast_rows, POOLED: None} if len(self.contrast_rows) > 1 else self.contrast_rows
 
 
 def mirror(pixels: Tensor, flip: int) -> Tensor:
-    """Images [..., H, W] mirrored by one of `FLIPS`, which is its own inverse."""
+    """Return images [..., H, W] mirrored by one of `FLIPS`; a second call undoes it."""
     return pixels.flip([axis for axis, bit in ((-1, 1), (-2, 2)) if flip & bit])

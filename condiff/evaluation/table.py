@@ -1,4 +1,4 @@
-"""An examination as a table to print."""
+"""Results of an evaluation as a table for the terminal."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,13 @@ from condiff.evaluation.resampling import Scores
 
 @dataclass(frozen=True)
 class MetricRow:
-    """How a measure is shown: its title; whether more is better (1), less (-1) or what real images have (0); decimals."""
+    """Format of a metric.
+
+    Attributes:
+        title: shown in table and charts.
+        better: 1 if higher is better, -1 if lower is, 0 if the value of real images is.
+        decimals: shown.
+    """
 
     title: str
     better: int
@@ -38,34 +44,38 @@ METRIC_ROWS = {
     },
     "spectrum_decibels": MetricRow("power spectrum, difference in dB", -1),
     "kspace_decibels": MetricRow("k-space energy, difference in dB", -1),
-    "coherence": MetricRow("phase coherence of neighbours", 0, 3),
+    "coherence": MetricRow("phase coherence of neighbouring pixels", 0, 3),
     "patches_wasserstein": MetricRow("patches, sliced Wasserstein", -1, 3),
-    "accuracy": MetricRow("requested contrast, trained on real", 1),
-    "cas": MetricRow("CAS: real classified, trained on samples", 1),
-    "ms_ssim": MetricRow("similarity of two, MS-SSIM", 0),
+    "accuracy": MetricRow("contrast accuracy, trained on real", 1),
+    "cas": MetricRow("CAS: accuracy on real, trained on samples", 1),
+    "ms_ssim": MetricRow("similarity of two images, MS-SSIM", 0),
 }
 SPACE_TITLES = {"pixels": "copies · pixels", "random": "copies · random features", "anatomy": "copies · anatomy"}
 BLIND_SPOTS = (
-    "not seen by Fréchet, KID, precision … coverage, spectrum, patches: a head upside down, halves of two heads, a copy; "
-    "by contrast accuracies: all but contrast; by C2ST: lack of variety; by layout, symmetry: texture, a copy; "
-    "by MS-SSIM: anything but variety"
+    "blind spots: Fréchet, KID, precision … coverage, spectrum, patches: a head upside down, halves of two heads, a copy; "
+    "contrast accuracy, CAS: all but contrast; C2ST: lack of variety, a copy; layout, symmetry: texture, a copy; "
+    "MS-SSIM: all but variety"
 )
 
 
 def result_table(result: EvaluationResult, cost: dict[str, float]) -> Table:
-    """Rows are measures, columns contrasts; under each score of the samples its floor and its ceiling."""
+    """Return a table with one row per metric and one column per contrast; floor and ceiling are below each score.
+
+    Args:
+        cost: "evaluations_per_image" and "seconds_per_image".
+    """
     columns = list(result.scores)
     title = (
-        "Samples against held-out patients\nscore ± half of its 95 % interval (both ends are in evaluation.json); "
-        "below: real against real … another contrast\n"
-        "green: as real images; red: as the wrong contrast; dim: a measure that cannot tell those two apart here"
+        "Samples against held-out patients\nscore ± half of its 95 % interval; "
+        "below: floor (real vs real) … ceiling (wrong contrast)\n"
+        "green: like real images; red: like the wrong contrast; dim: cannot separate the two with these patients"
     )
     table = Table("", title=title)
     table.columns[0].no_wrap = True
     for name in columns:
         table.add_column(name, justify="right")
     table.add_row(
-        "images in a set, half of the held-out patients", *(str(result.set_sizes[name]) for name in columns), end_section=True
+        "images per set, half of the held-out patients", *(str(result.set_sizes[name]) for name in columns), end_section=True
     )
     for key, row in METRIC_ROWS.items():
         if any(key in result.scores[name] for name in columns):
@@ -77,20 +87,23 @@ def result_table(result: EvaluationResult, cost: dict[str, float]) -> Table:
             )
     table.add_section()
     for space, copies in result.copies.items():
-        table.add_row(f"{SPACE_TITLES[space]}\n[dim]p · least share noticed", *map(_format_copy_test, copies.tests.values()))
+        table.add_row(
+            f"{SPACE_TITLES[space]}\n[dim]p · smallest detectable share", *map(_format_copy_test, copies.tests.values())
+        )
     if result.copies:
-        table.add_row("samples named as copies", *(_format_flagged(result, name) for name in columns))
+        table.add_row("samples flagged as copies", *(_format_flagged(result, name) for name in columns))
     table.add_section()
-    each = f"{cost['evaluations_per_image']:.0f}\n[dim]{cost['seconds_per_image']:.2f} s each"
-    table.add_row("network evaluations an image, guidance counted", *[""] * (len(columns) - 1), each)
+    each = f"{cost['evaluations_per_image']:.0f}\n[dim]{cost['seconds_per_image']:.2f} s"
+    table.add_row("network evaluations per image, with guidance", *[""] * (len(columns) - 1), each)
     return table
 
 
 def grade(scores: Scores, row: MetricRow) -> str:
-    """Green within the floor's 95 % or better, red nearer to the ceiling than to the floor, else yellow.
+    """Return the colour of a score.
 
-    Where better is what real images have, the side does not matter: red is farther off than the ceiling.
-    Dim where the ceiling is no worse than the floor's 95 %: the measure cannot tell right from wrong.
+    Green: within the floor's 95 % interval, or better. Red: nearer to the ceiling than to the floor; if the value of real
+    images is best, farther from the floor than the ceiling, on either side. Dim: the ceiling is no worse than the floor's
+    interval, so the metric cannot separate right from wrong. Yellow: else.
     """
     value, floor, ceiling = (estimate.value for estimate in scores)
     if scores.floor.low <= ceiling <= scores.floor.high or row.better * (ceiling - floor) > 0:

@@ -18,7 +18,7 @@ from condiff.evaluation.distances import (
 
 
 def exactly(mean, covariance, n=400, seed=0):
-    """Points whose sample mean and covariance are exactly these."""
+    """Return points with exactly this sample mean and covariance."""
     x = torch.randn(n, len(mean), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     x = x - x.mean(0)
     x = x @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(x.T))).T
@@ -26,9 +26,9 @@ def exactly(mean, covariance, n=400, seed=0):
 
 
 def test_features_that_are_not_finite_have_no_distance():
-    """LAPACK dies of them, and the process with it."""
-    one = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
-    assert math.isnan(frechet_distance(one, one.index_fill(0, torch.tensor([3]), math.nan)))
+    """LAPACK would end the process."""
+    features = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    assert math.isnan(frechet_distance(features, features.index_fill(0, torch.tensor([3]), math.nan)))
 
 
 def test_frechet_of_two_known_gaussians():
@@ -55,7 +55,7 @@ def test_frechet_of_gaussians_that_do_not_commute():
 
 
 def test_frechet_with_fewer_points_than_dimensions():
-    """Finite, zero against itself, and unmoved by an offset that would eat the digits of second moments."""
+    """Finite, zero against itself, and independent of an offset that cancels the digits of second moments."""
     x = torch.randn(5, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert frechet_distance(x, x) == pytest.approx(0, abs=1e-5)
     shift = torch.full((40,), 1e6).double()
@@ -63,7 +63,7 @@ def test_frechet_with_fewer_points_than_dimensions():
 
 
 def test_kernel_is_the_unbiased_estimate():
-    """By a double loop over pairs, the diagonal left out."""
+    """Equal to a double loop over pairs, without the diagonal."""
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.randn(6, 3, generator=generator, dtype=torch.float64) for _ in range(2))
 
@@ -80,7 +80,7 @@ def test_prdc_counted_by_hand():
     """k = 1 on a line. Real 0, 1, 10 have radii 1, 1, 9; generated 0.5, 30, 31 have radii 29.5, 1, 1."""
     real, fake = (torch.tensor(points).double()[:, None] for points in ([0.0, 1.0, 10.0], [0.5, 30.0, 31.0]))
     result = prdc(fake, real, k=1)
-    assert result["precision"] == pytest.approx(1 / 3)  # 0.5 lies in a real ball; 30 and 31 in none (10 + 9 = 19)
+    assert result["precision"] == pytest.approx(1 / 3)  # 0.5 lies in a real ball; 30 and 31 do not (10 + 9 = 19)
     assert result["recall"] == 1  # 0, 1 and 10 lie within 29.5 of 0.5
     assert result["density"] == pytest.approx((2 + 0 + 0) / 3)  # 0.5 is in the balls of 0 and 1, not (9.5 > 9) of 10
     assert result["coverage"] == pytest.approx(2 / 3)  # of 0 and 1
@@ -99,7 +99,7 @@ def test_too_few_is_nan_never_zero():
 
 
 def test_spectrum_of_a_wave():
-    """A wave of k cycles a side of amplitude a: all power on ring k; ten times the amplitude is 20 dB."""
+    """A wave of k cycles per side has all power on ring k; ten times the amplitude is 20 dB."""
     size, k = 32, 5
     wave = torch.cos(2 * math.pi * k * torch.arange(size).double() / size).expand(size, size)[None]
     result = log_spectrum(wave)[0]
@@ -112,7 +112,7 @@ def test_spectrum_of_a_wave():
 def test_white_noise_has_a_flat_spectrum():
     noise = torch.randn(200, 32, 32, generator=torch.Generator().manual_seed(0))
     power = (10 ** (log_spectrum(noise) / 10)).mean(0)
-    assert power.numpy() == pytest.approx(1, abs=0.15)  # ring 0 is a single coefficient an image
+    assert power.numpy() == pytest.approx(1, abs=0.15)  # ring 0 is a single coefficient per image
 
 
 def test_sliced_wasserstein_of_a_shift():

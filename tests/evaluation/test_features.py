@@ -1,4 +1,4 @@
-"""The networks that judge: deterministic, trained once, and able to tell what is there to tell."""
+"""Classifiers and random features: deterministic, trained once, accurate."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from condiff.evaluation.features import Classifier, RandomFeatures, in_batches, 
 
 
 def stripes(n, seed=0):
-    """Images of horizontal or vertical stripes, labelled 0 or 1."""
+    """Return images of horizontal or vertical stripes, labelled 0 or 1."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % 2
     wave = (torch.arange(16) // 2 % 2).float().expand(n, 16, 16)
@@ -15,7 +15,7 @@ def stripes(n, seed=0):
     return pixels + 0.2 * torch.randn(n, 16, 16, generator=generator), labels
 
 
-def test_a_classifier_learns_and_leaves_the_random_numbers_alone():
+def test_a_classifier_learns_and_keeps_the_random_state():
     pixels, labels = stripes(40)
     torch.manual_seed(5)
     expected = torch.rand(1)
@@ -39,7 +39,7 @@ def test_trained_once_and_equal_from_any_state(tmp_path, monkeypatch):
     assert torch.equal(cached(pixels), first(pixels)) and len(list(tmp_path.iterdir())) == 1
 
 
-def test_another_image_is_another_network(tmp_path, monkeypatch):
+def test_other_images_train_another_classifier(tmp_path, monkeypatch):
     pixels, labels = stripes(20)
     monkeypatch.setattr("condiff.evaluation.features.STEPS", 1)
     train_classifier_cached(pixels, labels, 2, tmp_path, "")
@@ -70,7 +70,7 @@ def test_cached_classifiers_keep_their_file_names_and_weight_names(tmp_path, sid
 
 
 def test_random_features_are_the_same_numbers_everywhere():
-    """First weight and a response, pinned: another torch must not move the scale of everything that was measured."""
+    """The first weights are pinned: another version of torch must not change the scale of the scores."""
     net = RandomFeatures()
     image = torch.linspace(0, 1, 32 * 32).view(1, 32, 32)
     assert torch.equal(net(image), RandomFeatures()(image)) and net(image).shape == (1, RandomFeatures.dim)

@@ -1,4 +1,4 @@
-"""The audit for copies: planted ones are found, chance is not blamed."""
+"""The search for copies: planted copies are found, new patients are not flagged."""
 
 import math
 from itertools import product
@@ -22,12 +22,12 @@ def noise(n, seed, size=16):
     return torch.rand(n, size, size, generator=torch.Generator().manual_seed(seed))
 
 
-def pixels(images):
+def flatten(images):
     return images.flatten(1)
 
 
 def test_distance_is_relative_to_the_other_training_images():
-    """Three training images on a line. The second mirroring of the last query lies on the first of them."""
+    """Three training images on a line; a mirroring of the last query equals the first of them."""
     known = torch.tensor([[0.0], [3.0], [30.0]])
     queries = torch.tensor([[1.0], [3.0], [500.0]])
     mirrored = torch.tensor([[900.0], [800.0], [0.0]])
@@ -37,7 +37,7 @@ def test_distance_is_relative_to_the_other_training_images():
 
 
 def test_smooth_samples_are_no_copies():
-    """Blurred new images are nearer to every training image than sharp new images, and to none in particular."""
+    """Smooth new images are nearer to every training image than sharp ones, but not to one in particular."""
     sharp, training = noise(60, 1).flatten(1), noise(80, 0).flatten(1)
     smooth = 0.5 + 0.3 * (noise(60, 2).flatten(1) - 0.5)
     assert torch.cdist(smooth, training).min(1).values.max() < torch.cdist(sharp, training).min()
@@ -49,21 +49,21 @@ def test_smooth_samples_are_no_copies():
 
 def test_the_margin_is_half_of_the_gap_to_the_median():
     assert flag_limit(torch.tensor([0.6, 0.7, 0.8])) == pytest.approx(0.55)
-    assert flag_limit(torch.tensor([0.1, 0.7, 0.8])) > 0  # an exact copy is named whatever was held out
+    assert flag_limit(torch.tensor([0.1, 0.7, 0.8])) > 0  # an exact copy is always flagged
     assert flag_limit(torch.empty(0)) > 0
 
 
-def test_a_single_copy_is_named_though_its_number_proves_nothing():
-    """One of 200 samples is a training image: p is that of chance, and the sample is named, alone."""
+def test_a_single_copy_is_flagged_without_significance():
+    """One of 200 samples is a training image: it alone is flagged, and p is not significant."""
     training, held_out = (Images(noise(n, n), torch.zeros(n, dtype=torch.long), torch.arange(n)) for n in (40, 50))
     fresh = torch.cat([noise(199, 7), training.pixels[3:4]])
     samples = Images(fresh, torch.zeros(200, dtype=torch.long), torch.arange(200))
-    result = find_copies(search_by_features(pixels, training.pixels), ImageSets(samples, held_out, training, ["a"], True))
+    result = find_copies(search_by_features(flatten, training.pixels), ImageSets(samples, held_out, training, ["a"], True))
     assert result.tests["a"].p > 0.05 and result.flagged.nonzero().tolist() == [[199]] and result.samples.training_index[199] == 3
 
 
-def test_p_is_that_of_all_orders():
-    """3 samples and 2 held-out images: of their 10 orders count those with as many samples below the least held-out."""
+def test_p_equals_enumeration():
+    """3 samples and 2 held-out images: count the orders with as many samples below the smallest held-out distance."""
     orders = [word for word in product("sh", repeat=5) if word.count("s") == 3]
     for below in range(4):
         samples = torch.tensor([0.0] * below + [5.0] * (3 - below)) + torch.arange(3) / 10
@@ -73,15 +73,15 @@ def test_p_is_that_of_all_orders():
 
 
 def clustered(patients, slices, correlation, generator):
-    """Normal values, of ``slices`` of each patient, correlated within patients."""
+    """Return normal values of ``slices`` per patient, correlated within patients."""
     own = torch.randn(patients, 1, generator=generator) * correlation**0.5
     return (own + torch.randn(patients, slices, generator=generator) * (1 - correlation) ** 0.5).flatten()
 
 
 @pytest.mark.parametrize(("num_patients", "slices"), [(6, 8), (100, 8)])
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
-def test_new_patients_are_rarely_blamed(num_patients, slices, correlation):
-    """Of audits where nothing is wrong a share of at most 5 % has p < 0.05, however alike a patient's slices are."""
+def test_new_patients_are_rarely_significant(num_patients, slices, correlation):
+    """Under the null at most 5 % of tests have p < 0.05, for any correlation of a patient's slices."""
     generator = torch.Generator().manual_seed(0)
     patients = torch.arange(num_patients).repeat_interleave(slices)
     tests = [
@@ -92,7 +92,7 @@ def test_new_patients_are_rarely_blamed(num_patients, slices, correlation):
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5])
-def test_a_tenth_of_copies_is_noticed_where_many_are_held_out(correlation):
+def test_a_tenth_of_copies_is_significant_with_many_held_out(correlation):
     """800 held-out images: the 8th nearest is the threshold; 10 % of 256 samples are far below it."""
     generator, patients = torch.Generator().manual_seed(0), torch.arange(100).repeat_interleave(8)
     for _ in range(20):
@@ -104,36 +104,36 @@ def test_a_tenth_of_copies_is_noticed_where_many_are_held_out(correlation):
         assert result.p < 0.05 and result.detectable <= 0.1
 
 
-def test_the_least_share_that_is_noticed_is_just_noticed():
+def test_the_smallest_detectable_share_is_just_significant():
     held_out = torch.linspace(1, 2, 50)
     result = copy_test(torch.full((40,), 5.0), held_out, torch.arange(50), num_tests=4)
     least = round(result.detectable * 40)
-    for number, called in ((least, True), (least - 1, False)):
+    for number, significant in ((least, True), (least - 1, False)):
         samples = torch.tensor([0.0] * number + [5.0] * (40 - number))
-        assert (copy_test(samples, held_out, torch.arange(50), num_tests=4).p < 0.05) == called
+        assert (copy_test(samples, held_out, torch.arange(50), num_tests=4).p < 0.05) == significant
 
 
-def test_a_patient_under_two_names_does_not_blind_the_audit():
-    """A training image among the held-out ones has distance 0: it is left out of what chance brings, and told."""
+def test_a_patient_under_two_names_does_not_hide_copies():
+    """A training image among the held-out ones has distance 0: the tests leave it out, and it is counted."""
     training = Images(noise(40, 0), torch.zeros(40, dtype=torch.long), torch.arange(40))
     held_out = Images(torch.cat([noise(30, 1), training.pixels[:1]]), torch.zeros(31, dtype=torch.long), torch.arange(100, 131))
     samples = Images(training.pixels[:20], torch.zeros(20, dtype=torch.long), torch.arange(20))
-    result = find_copies(search_by_features(pixels, training.pixels), ImageSets(samples, held_out, training, ["a"], True))
+    result = find_copies(search_by_features(flatten, training.pixels), ImageSets(samples, held_out, training, ["a"], True))
     assert result.duplicates == 1 and result.tests["a"].share == 1 and result.tests["a"].p < 1e-6
 
 
-def test_slices_of_a_patient_count_for_less():
-    same = torch.arange(6).repeat_interleave(8)
-    alike = same.double() + 1e-3 * torch.randn(48, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert design_effect(alike, same) == pytest.approx(8, abs=0.5)
+def test_design_effect():
+    patients = torch.arange(6).repeat_interleave(8)
+    correlated = patients.double() + 1e-3 * torch.randn(48, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert design_effect(correlated, patients) == pytest.approx(8, abs=0.5)
     assert design_effect(torch.randn(480, generator=torch.Generator().manual_seed(1)), torch.arange(60).repeat(8)) < 1.5
     assert design_effect(torch.randn(10), torch.arange(10)) == 1
     assert design_effect(torch.randn(24), torch.arange(24) // 8) == 8  # three patients cannot show it
 
 
-@pytest.mark.parametrize("space", [pixels, lambda images: torch.fft.fft2(images).abs().flatten(1)])
+@pytest.mark.parametrize("space", [flatten, lambda images: torch.fft.fft2(images).abs().flatten(1)])
 def test_all_planted_copies_are_found(space):
-    """Training images among the samples, slightly noisy and mirrored in all ways: those are named, and no other."""
+    """Training images among the samples, slightly noisy and mirrored in all ways: exactly these are flagged."""
     training = Images(noise(40, 0), torch.zeros(40, dtype=torch.long), torch.arange(100, 140))
     held_out = Images(noise(60, 1), torch.zeros(60, dtype=torch.long), torch.arange(60))
     fresh = noise(30, 2)
@@ -148,15 +148,15 @@ def test_all_planted_copies_are_found(space):
 
 
 def cells(n, seed, size=32):
-    """Heads of random tissue: smooth fields cut at levels, so that every boundary is somewhere of its own."""
+    """Return heads of random tissue: smooth fields cut at levels, so that no two heads share a boundary."""
     field = gaussian_blur(noise(n, seed, size), 2.5)
     field = (field - field.mean((1, 2), keepdim=True)) / field.std((1, 2), keepdim=True)
     y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
     return torch.where(x**2 + y**2 < 0.8, torch.bucketize(field, torch.tensor([-0.5, 0.5])) + 1, 0)
 
 
-def seen_as(tissue, signals):
-    """Tissue numbers [N, H, W] in a contrast: the signal of each tissue."""
+def in_contrast(tissue, signals):
+    """Return tissue numbers [N, H, W] as images of a contrast, given by the signal of each tissue."""
     return torch.tensor([0.0, *signals])[tissue] + 0.02 * noise(len(tissue), 9, tissue.shape[-1])
 
 
@@ -165,10 +165,10 @@ T1, T2, OTHER = (0.9, 0.6, 0.3), (0.4, 0.7, 1.0), (0.3, 0.9, 0.2)
 
 @pytest.fixture(scope="module")
 def anatomy():
-    """Eight heads in T1 and eight in T2 to learn from, and twelve held out in each: the space, the tissues, the limit."""
+    """Training: eight heads in T1, eight in T2; held out: twelve in each. Return search, images, tissues, limit."""
     tissue, fresh = cells(16, 0), cells(24, 1)
-    training = torch.cat([seen_as(tissue[:8], T1), seen_as(tissue[8:], T2)])
-    held_out = torch.cat([seen_as(fresh[:12], T1), seen_as(fresh[12:], T2)])
+    training = torch.cat([in_contrast(tissue[:8], T1), in_contrast(tissue[8:], T2)])
+    held_out = torch.cat([in_contrast(fresh[:12], T1), in_contrast(fresh[12:], T2)])
     space = AnatomySearch(Images(training, torch.arange(16) // 8, torch.arange(16)))
     return space, training, tissue, flag_limit(space(held_out).distance)
 
@@ -179,15 +179,15 @@ KINDS = {
     "turned": lambda images, tissue: rotate(images, 8),
     "blurred": lambda images, tissue: gaussian_blur(images, 0.7),
     "darker": lambda images, tissue: 0.5 * images**1.5,
-    "other contrast": lambda images, tissue: seen_as(tissue, OTHER),
+    "other contrast": lambda images, tissue: in_contrast(tissue, OTHER),
     "left half": lambda images, tissue: torch.cat([images[:, :, :16], images.roll(1, 0)[:, :, 16:]], 2),
-    "other contrast, mirrored": lambda images, tissue: mirror(seen_as(tissue, OTHER), 3),
+    "other contrast, mirrored": lambda images, tissue: mirror(in_contrast(tissue, OTHER), 3),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_anatomy_is_found_whatever_was_done_to_it(anatomy, kind):
-    """All copies are named and traced to their training image; halves to one of the two."""
+def test_changed_anatomy_is_found(anatomy, kind):
+    """All copies are flagged, with the right training image; halves with one of the two."""
     space, training, tissue, level = anatomy
     result = space(KINDS[kind](training, tissue))
     own = torch.arange(16)
@@ -202,26 +202,26 @@ def test_the_mirroring_is_found(anatomy, flip):
     assert result.flip.tolist() == [flip] * 4 and result.training_index.tolist() == [0, 1, 2, 3] and result.distance.max() < 1e-3
 
 
-def test_new_anatomy_is_not_named(anatomy):
+def test_new_anatomy_is_not_flagged(anatomy):
     space, *_, level = anatomy
-    assert (space(seen_as(cells(20, 5), T1)).distance > level).all()
+    assert (space(in_contrast(cells(20, 5), T1)).distance > level).all()
 
 
 def test_an_empty_image_has_no_anatomy(anatomy):
     assert anatomy[0](torch.zeros(1, 32, 32)).distance == pytest.approx(1)
 
 
-def test_contrasts_are_audited_apart():
-    """Copies in one contrast alone."""
+def test_contrasts_are_tested_separately():
+    """Copies in one contrast only."""
     contrast = torch.arange(40) % 2
     training, held_out = (Images(noise(40, seed), contrast, torch.arange(40) + 100 * seed) for seed in (0, 1))
     samples = Images(torch.where(contrast[:, None, None] == 1, training.pixels, noise(40, 2)), contrast, torch.arange(40))
     tests = find_copies(
-        search_by_features(pixels, training.pixels), ImageSets(samples, held_out, training, ["a", "b"], True)
+        search_by_features(flatten, training.pixels), ImageSets(samples, held_out, training, ["a", "b"], True)
     ).tests
     assert tests["b"].share == 1 and tests["b"].p < 1e-6 and tests["a"].p > 0.05 and tests["pooled"].p < 0.01
 
 
-def test_nobody_held_out_is_no_verdict():
+def test_without_held_out_images_there_is_no_test():
     result = copy_test(torch.rand(3), torch.empty(0), torch.empty(0))
     assert math.isnan(result.share) and math.isnan(result.p)
