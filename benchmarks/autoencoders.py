@@ -19,9 +19,9 @@ from torch import Tensor
 
 from condiff.checkpoint import Checkpoint
 from condiff.evaluation import inputs
-from condiff.evaluation.distances import frechet
+from condiff.evaluation.distances import frechet_distance
 from condiff.evaluation.features import RandomFeatures, in_batches
-from condiff.evaluation.metrics import standardized
+from condiff.evaluation.metrics import standardized_features
 from condiff.files import pictures
 from condiff.nn import KLAutoencoder
 from condiff.reconstruction.metrics import psnr, ssim
@@ -38,7 +38,7 @@ def examined(ckpt: str, picture: Path) -> list[dict]:
         sys.exit(f"{ckpt}: is a model of pixels")
     data.prepare_data()
     data.setup()
-    features = standardized(RandomFeatures(), inputs.real_images(data.spec, data.train, most=512))
+    features = standardized_features(RandomFeatures(), inputs.real_images(data.spec, data.train, max_images=512))
     volumes, strips, codes = [], dict[str, list[Tensor]](), []
     for part in (data.val, data.test):
         for index, volume in enumerate(part.volumes):
@@ -58,10 +58,10 @@ def examined(ckpt: str, picture: Path) -> list[dict]:
         inside = [patient in first for name, patient, *_ in volumes if contrast in (None, name)]
         one, other = (in_batches(features, torch.cat([pair[i] for pair in mine])) for i in (0, 1))
         halves = [[real for (real, _), there in zip(mine, inside, strict=True) if there == half] for half in (True, False)]
-        apart = frechet(*(in_batches(features, torch.cat(half)) for half in halves)) if all(halves) else math.nan
+        apart = frechet_distance(*(in_batches(features, torch.cat(half)) for half in halves)) if all(halves) else math.nan
         row = {"checkpoint": ckpt, "f": codec.size_multiple, "channels": codec.latent_channels, "contrast": contrast or "all"}
         row |= {"volumes": len(mine), "psnr": sum(psnr(*pair) for pair in mine) / len(mine)}
-        row |= {"ssim": sum(ssim(*pair) for pair in mine) / len(mine), "frechet": frechet(one, other)}
+        row |= {"ssim": sum(ssim(*pair) for pair in mine) / len(mine), "frechet": frechet_distance(one, other)}
         row |= {"frechet of halves": apart, "variance": torch.cat(codes).var().item()}
         rows.append(row)
     titles = {"real": 0, "by way of its code": 1}

@@ -20,10 +20,10 @@ from condiff.data.phantom.anatomy import draw_subject, smooth_field
 from condiff.data.phantom.scanner import acquire, background_phase, coil_maps
 from condiff.data.phantom.volumes import CONTRASTS, FOV_MM, _plane, _signals
 from condiff.data.transforms import Magnitude
-from condiff.evaluation.anatomy import blurred, rotated
-from condiff.evaluation.evaluate import spaces
-from condiff.evaluation.memorisation import SIGNIFICANT, SPACES, audit, limit
-from condiff.evaluation.sets import Images, flipped
+from condiff.evaluation.anatomy import gaussian_blur, rotate
+from condiff.evaluation.evaluate import copy_spaces
+from condiff.evaluation.memorization import NUM_SPACES, SIGNIFICANCE, copy_test, flag_limit
+from condiff.evaluation.sets import Images, mirror
 from condiff.mri.fourier import center_crop, ifft2c, rss
 from condiff.seeds import derive_seed
 
@@ -85,14 +85,14 @@ def planted(seed: int, training: Images) -> dict[str, Tensor]:
     another = training.pixels[chosen + 5 * SLICES]  # of the same contrast and another patient
     return {
         "exact copy": images,
-        "mirrored left-right": flipped(images, 1),
-        "mirrored front-back": flipped(images, 2),
+        "mirrored left-right": mirror(images, 1),
+        "mirrored front-back": mirror(images, 2),
         "shifted by 1 pixel": images.roll(1, -1),
         "shifted by 2 pixels": images.roll((2, -1), (-2, -1)),
         "shifted by 4 pixels": images.roll((3, -4), (-2, -1)),
-        "turned by 8 degrees": rotated(images, 8),
+        "turned by 8 degrees": rotate(images, 8),
         "half of it, half of another": torch.cat([images[..., : SIDE // 2], another[..., SIDE // 2 :]], -1),
-        "blurred, 1.5 pixels": blurred(images, 1.5),
+        "blurred, 1.5 pixels": gaussian_blur(images, 1.5),
         "noisy, 10 % of white": (images + noise).clamp(min=0),
         "gamma 0.7, 20 % brighter": 1.2 * images**0.7,
         "the anatomy in another contrast": others,
@@ -107,9 +107,9 @@ def measure(seed: int) -> tuple[dict[str, dict[str, Tensor]], dict[str, float], 
     sets = {"held out": held_out.pixels, "honest": honest.pixels, **planted(seed, training)}
     found = {
         space: {name: nearest(pixels).distance for name, pixels in track([*sets.items()], f"seed {seed}, {space}")}
-        for space, nearest in spaces(training)
+        for space, nearest in copy_spaces(training)
     }
-    return found, {space: limit(distances["held out"]) for space, distances in found.items()}, held_out.patient
+    return found, {space: flag_limit(distances["held out"]) for space, distances in found.items()}, held_out.patient
 
 
 def main(seeds: list[int]) -> None:
@@ -125,16 +125,16 @@ def main(seeds: list[int]) -> None:
                 chosen = torch.arange(number) * 7 % (4 * COPIES)  # again and again where more are wanted than there are
                 named = torch.stack([found[s][kind][chosen] < limits[s] for s in found]).any(0)
                 audits = [
-                    audit(
+                    copy_test(
                         torch.cat([found[s][kind][chosen], found[s]["honest"][number:]]),
                         found[s]["held out"],
                         patient,
-                        SPACES * 4,
+                        NUM_SPACES * 4,
                     )
                     for s in found
                 ]
                 shares.append(named.double().mean().item())
-                significant.append(min(one.p for one in audits) < SIGNIFICANT)
+                significant.append(min(one.p for one in audits) < SIGNIFICANCE)
             cells.append(f"{100 * sum(shares) / len(shares):.0f} % · {sum(significant)} of {len(seeds)}")
         where = {
             s: sum((f[s][kind] < lim[s]).double().mean().item() for f, lim, _ in results) / len(seeds) for s in results[0][0]

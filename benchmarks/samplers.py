@@ -29,10 +29,10 @@ from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import Sampler
 from condiff.evaluation import inputs
 from condiff.evaluation.distances import feature_distances
-from condiff.evaluation.evaluate import CUTS, score, training_free_metrics
+from condiff.evaluation.evaluate import NUM_SPLITS, score_contrast, training_free_metrics
 from condiff.evaluation.features import train_classifier_cached
-from condiff.evaluation.metrics import contrast_accuracy, distance, standardized
-from condiff.evaluation.sets import Sets
+from condiff.evaluation.metrics import contrast_accuracy, distance_metric, standardized_features
+from condiff.evaluation.sets import ImageSets
 from condiff.sampling import SampleRequest, Sampling, make_requests, sample
 from condiff.sampling.cost import SamplingCost
 
@@ -78,12 +78,14 @@ def judge(data: MRIDataModule, images: Tensor, requests: list[SampleRequest], ca
     """Value, low and high of each measure for the samples, and for real images in their place."""
     held_out, training = (inputs.real_images(data.spec, *parts) for parts in ((data.val, data.test), (data.train,)))
     known = data.spec.contrasts
-    sets = Sets(inputs.generated_images(data.spec, images, requests), held_out, training, known, conditional=True)
+    sets = ImageSets(inputs.generated_images(data.spec, images, requests), held_out, training, known, conditional=True)
     classifier = train_classifier_cached(
         training.pixels, training.contrast, len(known), cache, "Learning contrasts from real images"
     )
-    learned = distance("learned", standardized(classifier.features, training), feature_distances, sets)
-    found, _ = score([*training_free_metrics(sets), learned, contrast_accuracy(classifier, sets)], sets, None, CUTS)
+    learned = distance_metric("learned", standardized_features(classifier.features, training), feature_distances, sets)
+    found, _ = score_contrast(
+        [*training_free_metrics(sets), learned, contrast_accuracy(classifier, sets)], sets, None, NUM_SPLITS
+    )
     return {name: [list(scores.samples), list(scores.floor)] for name, scores in found.items()}
 
 

@@ -1,4 +1,4 @@
-"""Say how good samples are: python evaluate.py [ckpt=…] [num_samples=…] [sampler=…] [steps=…] [data=…] [logger=wandb]."""
+"""Measure the quality of samples: python evaluate.py [ckpt=…] [num_samples=…] [sampler=…] [steps=…] [data=…] [logger=wandb]."""
 
 import hashlib
 import json
@@ -15,9 +15,10 @@ from condiff.commands.evaluation_data import HeldOut, load_evaluation_data
 from condiff.commands.from_checkpoint import open_checkpoint, results_folder_of, sampling_of
 from condiff.commands.provenance import settings_of_samples
 from condiff.configuration import instantiate_group
-from condiff.evaluation import inputs, report
+from condiff.evaluation import inputs
 from condiff.evaluation.evaluate import check_patients, evaluate
-from condiff.evaluation.sets import Sets
+from condiff.evaluation.report import Report
+from condiff.evaluation.sets import ImageSets
 from condiff.sampling import check_clamp, make_requests, resolve_contrasts
 from condiff.sampling.resumable import sample_resumable
 
@@ -28,32 +29,32 @@ def main(cfg: DictConfig) -> None:
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
     fabric.launch()
     model = checkpoint.model()
-    data, audited = load_evaluation_data(cfg, checkpoint)
+    data, search_copies = load_evaluation_data(cfg, checkpoint)
     check_clamp(instantiate(cfg.clamp), data.spec.shape[0], model.codec.is_latent)
     contrasts = data.spec.contrasts
-    asked_for = contrasts if model.conditional else []
-    held_out = HeldOut.of(data, checkpoint, asked_for, cfg.real_images)
-    training = inputs.real_images(data.spec, data.train, most=cfg.real_images)
-    check_patients(held_out.images, asked_for)
+    required_contrasts = contrasts if model.conditional else []
+    held_out = HeldOut.of(data, checkpoint, required_contrasts, cfg.real_images)
+    training = inputs.real_images(data.spec, data.train, max_images=cfg.real_images)
+    check_patients(held_out.images, required_contrasts)
     requests = make_requests(resolve_contrasts(None, contrasts, model.conditional), cfg.num_samples, cfg.seed)
     settings, out = settings_of_samples(cfg, checkpoint), results_folder_of(cfg, checkpoint, "evaluation")
-    how = sampling_of(cfg, fabric.device)
-    how.check(model.to(fabric.device))
+    sampling = sampling_of(cfg, fabric.device)
+    sampling.check(model.to(fabric.device))
     path = out / f"samples-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]}.h5"
-    images, cost = sample_resumable(fabric, model, data.spec, requests, how, path)
+    images, cost = sample_resumable(fabric, model, data.spec, requests, sampling, path)
     if not fabric.is_global_zero:
         return
     generated = inputs.generated_images(data.spec, images, requests)
-    sets = Sets(generated, held_out.images, training, contrasts, model.conditional)
+    sets = ImageSets(generated, held_out.images, training, contrasts, model.conditional)
     print(f"comparing   {len(images)} samples with {len(held_out.images)} images of {held_out.patients} held-out patients")
-    evaluation = evaluate(sets, Path(cfg.cache).expanduser() / "evaluation", audited)
+    evaluation = evaluate(sets, Path(cfg.cache).expanduser() / "evaluation", search_copies)
     evaluation.notes.extend(held_out.notes)
     if len(training) < len(data.train):
-        taken = f"{len(training)} of {len(data.train)}"
-        evaluation.notes.append(f"real_images={cfg.real_images}: training images: copies are looked for among {taken}")
+        searched = f"{len(training)} of {len(data.train)}"
+        evaluation.notes.append(f"real_images={cfg.real_images}: training images: searched {searched} for copies")
     result = {"settings": settings, "held_out": held_out.summary(), "cost": cost.per_image()}
-    written = report.Report(result, evaluation, sets, requests, inputs.sources(data.train, cfg.real_images))
-    written.save(out)
-    cfg.run = str(out.resolve())  # for the loggers alone
-    written.log(instantiate_group(cfg.logger) if cfg.get("logger") else [])
-    written.show(out)
+    report = Report(result, evaluation, sets, requests, inputs.image_sources(data.train, cfg.real_images))
+    report.save(out)
+    cfg.run = str(out.resolve())  # read by the loggers
+    report.log(instantiate_group(cfg.logger) if cfg.get("logger") else [])
+    report.show(out)

@@ -1,4 +1,4 @@
-"""The data that a checkpoint is evaluated on, without patients that it has seen."""
+"""The data that a checkpoint is evaluated on, without patients that it was trained on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,47 +13,49 @@ from condiff.commands.from_checkpoint import data_of, guide_of
 from condiff.data.cache import cache_key
 from condiff.data.datamodule import MRIDataModule
 from condiff.errors import InputError
-from condiff.evaluation.evaluate import FEWEST
+from condiff.evaluation.evaluate import MIN_PATIENTS
 from condiff.evaluation.inputs import real_images
 from condiff.evaluation.sets import Images
 
 
 def load_evaluation_data(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[MRIDataModule, bool]:
-    """The data, read, in the images of the checkpoint; and whether their training images are all that it was trained on.
+    """Return the data, set up; and whether its training images are exactly those that the checkpoint was trained on.
 
-    The training patients of another model that guides this one count as seen, too.
+    The training patients of a model that guides this one count as training patients, too.
 
     Raises:
-        InputError: images of another size or contrast than the checkpoint's, or held-out patients that it has seen.
+        InputError: images of another size or contrast than the checkpoint's, or held-out patients that it was trained on.
     """
-    data, trained, ckpt = data_of(cfg, checkpoint), checkpoint.spec(), checkpoint.path
-    for name, own, other in (
-        ("images [C, H, W]", trained.shape, data.spec.shape),
-        ("contrasts", trained.contrasts, data.spec.contrasts),
+    data, trained_spec, ckpt = data_of(cfg, checkpoint), checkpoint.spec(), checkpoint.path
+    for name, expected, actual in (
+        ("images [C, H, W]", trained_spec.shape, data.spec.shape),
+        ("contrasts", trained_spec.contrasts, data.spec.contrasts),
     ):
-        if own != other:
+        if expected != actual:
             raise InputError(
-                f"data: its {name} are {other}, those of {ckpt} are {own}; give data like those, "
+                f"data: its {name} are {actual}, those of {ckpt} are {expected}; give data like those, "
                 "with data.downsample, data.matrix and data.contrasts of the training"
             )
-    data.spec = replace(data.spec, conditioning=trained.conditioning)  # with the ranges that it was trained on
+    data.spec = replace(data.spec, conditioning=trained_spec.conditioning)  # with the ranges of the training
     data.prepare_data()
     data.setup()
     trained_on = checkpoint.training_patients
-    if seen := data.held_out_known_to(trained_on):
+    if leaked := data.held_out_known_to(trained_on):
         raise InputError(
-            f"data: {len(seen)} patients held out of {data.root} were trained on by {ckpt}; the folder, the counts or "
+            f"data: {len(leaked)} held-out patients of {data.root} are training patients of {ckpt}; the folder, the counts or "
             "the seed have changed since. Give the folder as it was, with the counts and data.seed of the training"
         )
     if guide := guide_of(cfg):
         trained_on = trained_on + guide.training_patients
-        if seen := data.held_out_known_to(trained_on):
+        if leaked := data.held_out_known_to(trained_on):
             raise InputError(
-                f"guidance.weaker.ckpt={guide.path}: was trained on {len(seen)} patients who are held out of {data.root}; give a "
-                "model that was trained with the same data and data.seed"
+                f"guidance.weaker.ckpt={guide.path}: was trained on {len(leaked)} held-out patients of {data.root}; give "
+                "a model that was trained with the same data and data.seed"
             )
-    is_all = not data.patients - trained_on[0].known(data.patients) and all(some.within(data.patients) for some in trained_on)
-    return data, is_all and cache_key(data.spec.transform) == cache_key(trained.transform)
+    is_all = not data.patients - trained_on[0].known(data.patients) and all(
+        patients.within(data.patients) for patients in trained_on
+    )
+    return data, is_all and cache_key(data.spec.transform) == cache_key(trained_spec.transform)
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class HeldOut:
     """The real images that samples are compared with.
 
     Attributes:
-        splits: the parts of the data they are of: test, and val where that is independent of the choice of the checkpoint.
-        notes: on what they are not.
+        splits: test, and val if the checkpoint was not chosen by it or test alone is too small.
+        notes: limitations of the choice.
     """
 
     images: Images
@@ -70,45 +72,47 @@ class HeldOut:
     notes: list[str]
 
     @classmethod
-    def of(cls, data: MRIDataModule, checkpoint: Checkpoint, contrasts: Sequence[str], most: int) -> "HeldOut":
-        """At most so many images of each split."""
+    def of(cls, data: MRIDataModule, checkpoint: Checkpoint, contrasts: Sequence[str], max_images: int) -> "HeldOut":
+        """Return at most ``max_images`` images of each split."""
         splits, notes = _independent_splits(data, checkpoint, contrasts)
         parts = [getattr(data, split) for split in splits]
-        images = real_images(data.spec, *parts, most=most)
+        images = real_images(data.spec, *parts, max_images=max_images)
         if len(images) < sum(map(len, parts)):
-            taken = f"{len(images)} of {sum(map(len, parts))}"
-            notes.append(f"real_images={most}: held-out images: compared with {taken}")
+            compared = f"{len(images)} of {sum(map(len, parts))}"
+            notes.append(f"real_images={max_images}: held-out images: compared with {compared}")
         return cls(images, splits, notes)
 
     @property
     def patients(self) -> int:
-        """How many."""
+        """Number of patients."""
         return len(self.images.patient.unique())
 
     def summary(self) -> dict[str, Any]:
-        """In plain values."""
+        """Return splits and counts in plain values."""
         return {"splits": self.splits, "patients": self.patients, "images": len(self.images)}
 
 
 def _independent_splits(data: MRIDataModule, checkpoint: Checkpoint, contrasts: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The splits to compare with, and notes: the test patients alone where validation chose the checkpoint."""
+    """Return the splits to compare with, and notes: the test patients alone if validation chose the checkpoint."""
     if not _chosen_by_validation(checkpoint):
         return ["val", "test"], []
-    chose, validated = checkpoint.patients.validation, {volume.patient for volume in data.val.volumes}
-    number = len(chose.hashes) if chose else len(validated)
-    why = f"the checkpoint was chosen by its loss on {number} validation patients"
-    groups = [[contrast] for contrast in contrasts] or [[*data.spec.contrasts]]  # without contrasts all are one
-    tested = [{volume.patient for volume in data.test.volumes if volume.contrast in group} for group in groups]
-    if min(map(len, tested)) >= FEWEST and not (chose and chose.known(set().union(*tested))):
-        return ["test"], [f"{why}; compared with the test patients alone"]
-    return ["val", "test"], [f"{why}, and without them the test patients are too few: not independent"]
+    validation, current = checkpoint.patients.validation, {volume.patient for volume in data.val.volumes}
+    number = len(validation.hashes) if validation else len(current)
+    reason = f"the checkpoint was chosen by its loss on {number} validation patients"
+    groups = [[contrast] for contrast in contrasts] or [[*data.spec.contrasts]]  # an unconditional model: one group
+    test_patients = [{volume.patient for volume in data.test.volumes if volume.contrast in group} for group in groups]
+    if min(map(len, test_patients)) >= MIN_PATIENTS and not (validation and validation.known(set().union(*test_patients))):
+        return ["test"], [f"{reason}; compared with the test patients only"]
+    return ["val", "test"], [f"{reason}, and the test patients alone are too few: scores are not independent of the choice"]
 
 
 def _chosen_by_validation(checkpoint: Checkpoint) -> bool:
-    """Whether it was kept for the best validation metric of its run, as ``best.ckpt`` is."""
+    """Return whether a checkpoint was kept for the best validation metric of its run, as ``best.ckpt`` is."""
     if checkpoint.path.stem in ("best", "last"):
         return checkpoint.path.stem == "best"
     callbacks = checkpoint.content.get("callbacks")
     states = callbacks.values() if isinstance(callbacks, dict) else ()
     scores = [[state.get(key) for key in ("current_score", "best_model_score")] for state in states if isinstance(state, dict)]
-    return any(isinstance(now, Tensor) and isinstance(best, Tensor) and torch.equal(now, best) for now, best in scores)
+    return any(
+        isinstance(current, Tensor) and isinstance(best, Tensor) and torch.equal(current, best) for current, best in scores
+    )

@@ -13,7 +13,7 @@ from condiff.commands.command_line import reaching
 from condiff.commands.evaluation_data import load_evaluation_data
 from condiff.commands.from_checkpoint import open_checkpoint
 from condiff.errors import InputError
-from condiff.evaluation.likelihood import Bits, bits_per_dimension, picture, summary
+from condiff.evaluation.likelihood import Bits, bits_per_dimension, plot_bits, summarize_bits
 from condiff.files import results
 from condiff.progress import progress_bar
 
@@ -45,9 +45,9 @@ def main(cfg: DictConfig) -> None:
             "data: no contrast has 2 images; give more volumes (data.volumes_per_contrast) or slices (data.select.slices)"
         )
     out.mkdir(parents=True, exist_ok=True)
-    table, numbers = summary(bits)
+    table, numbers = summarize_bits(bits)
     about = {"checkpoint": str(ckpt), "steps": cfg.steps, "width": cfg.width, "bits": numbers}
     (out / "likelihood.json").write_text(json.dumps(about, indent=2) + "\n")
-    picture(bits, model.schedule.steps(cfg.steps)).savefig(out / "likelihood.png", dpi=80)
+    plot_bits(bits, model.schedule.steps(cfg.steps)).savefig(out / "likelihood.png", dpi=80)
     Console(width=110).print(table)
     print(f"numbers     {out}/likelihood.json\nterms       {out}/likelihood.png")

@@ -1,1 +1,1 @@
-"""How good generated images are, judged against real ones without any downloaded weights."""
+"""Quality of generated images relative to real ones, and a search for copies; no downloaded weights."""

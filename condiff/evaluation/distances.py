@@ -1,7 +1,8 @@
-"""Distances between two sets of images; every one is of equal sets, so that its bias is that of its floor.
+"""Distances between two sets of images.
 
-A set is known by a summary of each image, [N, D]; the distances take two summaries, the candidate's and
-the reference's, in double precision. What cannot be computed is NaN.
+Each set is given by one row of numbers per image, [N, D] in double precision: features, a spectrum, projections. The first
+argument is the candidate (samples, or images in their place), the second the reference. Both have equal size, so that
+the bias of a score and of its floor are equal. A distance that cannot be computed is NaN.
 """
 
 import math
@@ -14,72 +15,89 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-NEIGHBOURS = 5  # Naeem et al. 2020
-PATCH, PATCHES, PROJECTIONS = 7, 64, 32  # of each level of an image; 7 x 7 as Karras et al. 2018
+NEIGHBORS = 5  # Naeem et al. 2020
+PATCH_SIZE, PATCHES_PER_LEVEL, PROJECTIONS = 7, 64, 32  # per pyramid level; 7 x 7 pixels as Karras et al. 2018
 
-Distances = Callable[[Tensor, Tensor], dict[str, float]]
+DistanceFunction = Callable[[Tensor, Tensor], dict[str, float]]
 
 
-class _Given(nn.Identity):
-    """Features for torchmetrics that are there already."""
+class _PrecomputedFeatures(nn.Identity):
+    """Feature extractor for torchmetrics that returns its input."""
 
     def __init__(self, num_features: int):
         super().__init__()
         self.num_features = num_features
 
 
-def frechet(a: Tensor, b: Tensor) -> float:
-    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) of features [N, D] (Heusel et al. 2017).
+def frechet_distance(candidate: Tensor, reference: Tensor) -> float:
+    """Return the Fréchet distance of features [N, D] (Heusel et al. 2017, eq. 6).
 
-    With N < D the covariances are singular: the distance is still that of two (flat) Gaussians, and too
-    large by as much as it is between two real sets of that size.
+    |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) for means m and covariances C. With N < D the covariances are
+    singular; the distance is then biased upwards, as it is between two real sets of that size.
     """
-    if min(len(a), len(b)) < 2 or not (a.isfinite().all() and b.isfinite().all()):  # MKL dies of what is not finite
+    finite = candidate.isfinite().all() and reference.isfinite().all()  # MKL ends the process otherwise
+    if min(len(candidate), len(reference)) < 2 or not finite:
         return math.nan
-    metric = FrechetInceptionDistance(_Given(a.shape[1]), sync_on_compute=False)  # one process judges alone
-    centre = b.mean(0)  # second moments about zero would lose digits
-    metric.update(b - centre, real=True)
-    metric.update(a - centre, real=False)
+    metric = FrechetInceptionDistance(
+        _PrecomputedFeatures(candidate.shape[1]), sync_on_compute=False
+    )  # only one process evaluates
+    center = reference.mean(0)  # second moments about zero lose digits
+    metric.update(reference - center, real=True)
+    metric.update(candidate - center, real=False)
     return max(metric.compute().item(), 0.0)
 
 
-def kernel(a: Tensor, b: Tensor) -> float:
-    """KID: squared maximum mean discrepancy of features [N, D] under a cubic kernel, unbiased (Bińkowski et al. 2018)."""
-    n = min(len(a), len(b))
+def kernel_distance(candidate: Tensor, reference: Tensor) -> float:
+    """Return the kernel (inception) distance, KID, of features [N, D] (Bińkowski et al. 2018, sections 3 and 4).
+
+    The unbiased estimate of the squared maximum mean discrepancy under the kernel (x·y / D + 1)^3.
+    """
+    n = min(len(candidate), len(reference))
     if n < 2:
         return math.nan
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the features it keeps
-        metric = KernelInceptionDistance(_Given(a.shape[1]), subsets=1, subset_size=n, sync_on_compute=False)
-    metric.update(b, real=True)
-    metric.update(a, real=False)
-    with torch.random.fork_rng(devices=[]):  # it draws the order of summation: always the same
+        warnings.simplefilter("ignore")  # torchmetrics warns of its memory
+        features = _PrecomputedFeatures(candidate.shape[1])
+        metric = KernelInceptionDistance(features, subsets=1, subset_size=n, sync_on_compute=False)
+    metric.update(reference, real=True)
+    metric.update(candidate, real=False)
+    with torch.random.fork_rng(devices=[]):  # fixes the order of summation, which torchmetrics draws
         torch.manual_seed(0)
         return metric.compute()[0].item()
 
 
-def prdc(a: Tensor, b: Tensor, k: int = NEIGHBOURS) -> dict[str, float]:
-    """Precision, recall (Kynkäänniemi et al. 2019), density, coverage (Naeem et al. 2020) of a against the real b, [N, D]."""
-    if min(len(a), len(b)) <= k:
+def prdc(candidate: Tensor, reference: Tensor, k: int = NEIGHBORS) -> dict[str, float]:
+    """Return precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020) of features [N, D].
+
+    ``k`` nearest neighbours define the manifolds; sets of at most ``k`` images give NaN.
+    """
+    if min(len(candidate), len(reference)) <= k:
         return dict.fromkeys(("precision", "recall", "density", "coverage"), math.nan)
-    apart = torch.cdist(b, a)  # [real, fake]
-    radius_a, radius_b = (torch.cdist(x, x).kthvalue(k + 1, dim=1).values for x in (a, b))  # the nearest is itself
-    in_real = apart <= radius_b[:, None]
+    distances = torch.cdist(reference, candidate)  # [real, fake]
+    candidate_radius, reference_radius = (
+        torch.cdist(features, features).kthvalue(k + 1, dim=1).values  # the nearest is itself
+        for features in (candidate, reference)
+    )
+    in_real = distances <= reference_radius[:, None]
     return {
         "precision": in_real.any(0).double().mean().item(),
-        "recall": (apart <= radius_a).any(1).double().mean().item(),
+        "recall": (distances <= candidate_radius).any(1).double().mean().item(),
         "density": in_real.double().sum(0).mean().item() / k,
         "coverage": in_real.any(1).double().mean().item(),
     }
 
 
-def feature_distances(a: Tensor, b: Tensor) -> dict[str, float]:
-    """All that is measured in a feature space."""
-    return {"frechet": frechet(a, b), "kid": kernel(a, b), **prdc(a, b)}
+def feature_distances(candidate: Tensor, reference: Tensor) -> dict[str, float]:
+    """Return all distances of features [N, D]: frechet, kid, precision, recall, density, coverage."""
+    return {
+        "frechet": frechet_distance(candidate, reference),
+        "kid": kernel_distance(candidate, reference),
+        **prdc(candidate, reference),
+    }
 
 
 def log_spectrum(pixels: Tensor) -> Tensor:
-    """Images [N, H, W], real or complex -> [N, H // 2] mean power on rings of equal spatial frequency, in decibels."""
+    """Return the mean power [N, min(H, W) // 2], dB, on rings of equal spatial frequency of images [N, H, W], real or complex."""
     size = pixels.shape[-2:]
     ky, kx = (torch.fft.fftfreq(n, dtype=torch.float64) for n in size)
     bins = min(size) // 2
@@ -87,63 +105,68 @@ def log_spectrum(pixels: Tensor) -> Tensor:
     inside = ring < bins
     pixels = pixels.to(torch.complex128)
     power = torch.fft.fft2(pixels, norm="ortho").abs().square().flatten(1)[:, inside]
-    total = torch.zeros(len(pixels), bins, dtype=torch.float64).index_add_(1, ring[inside], power)
-    return 10 * (total / torch.bincount(ring[inside], minlength=bins) + 1e-12).log10()
+    ring_sum = torch.zeros(len(pixels), bins, dtype=torch.float64).index_add_(1, ring[inside], power)
+    return 10 * (ring_sum / torch.bincount(ring[inside], minlength=bins) + 1e-12).log10()
 
 
 def phase_coherence(images: Tensor) -> Tensor:
-    """Complex images [N, H, W] -> [N]: how nearly neighbours share their phase, 1 where they do, 1/3 in noise.
+    """Return the phase coherence [N] of complex images [N, H, W]: 1 for constant phase, about 1/3 for noise.
 
-    Over all windows of 3 x 3 pixels, the magnitude of the sum over the sum of the magnitudes.
+    The magnitude of the sum over the sum of the magnitudes, both over windows of 3 x 3 pixels, added up over all windows.
     """
-    parts = torch.stack([images.real, images.imag, images.abs()], dim=1)
-    real, imaginary, size = F.avg_pool2d(parts, 3, stride=1).unbind(1)
-    return torch.hypot(real, imaginary).sum((1, 2)) / size.sum((1, 2)).clamp(min=1e-12)
+    channels = torch.stack([images.real, images.imag, images.abs()], dim=1)
+    real, imaginary, magnitude = F.avg_pool2d(channels, 3, stride=1).unbind(1)
+    return torch.hypot(real, imaginary).sum((1, 2)) / magnitude.sum((1, 2)).clamp(min=1e-12)
 
 
-def spectrum_distance(a: Tensor, b: Tensor) -> dict[str, float]:
-    """Root mean square, over frequencies, of the difference of two sets' mean `log_spectrum`, dB."""
-    return {"decibels": (a.mean(0) - b.mean(0)).square().mean().sqrt().item() if len(a) and len(b) else math.nan}
+def spectrum_distance(candidate: Tensor, reference: Tensor) -> dict[str, float]:
+    """Return the root mean square difference, dB, of the mean `log_spectrum` of two sets [N, frequencies]."""
+    if not len(candidate) or not len(reference):
+        return {"decibels": math.nan}
+    return {"decibels": (candidate.mean(0) - reference.mean(0)).square().mean().sqrt().item()}
 
 
 def patch_projections(pixels: Tensor) -> Tensor:
-    """Images [N, H, W] -> [N, levels, patches, projections]: patches of a Laplacian pyramid, on random axes.
+    """Return projections [N, levels, patches, axes] of the patches of a Laplacian pyramid of images [N, H, W].
 
-    The patches lie at random places, and the axes point in random directions, the same for every image and
-    call. Levels halve the side while there is room for patches in plenty.
+    Patch positions and axes are random, and the same for every image and call (Karras et al. 2018, section 5). Each level
+    has half the side of the one before; the last has at least twice the side of a patch.
     """
     generator = torch.Generator().manual_seed(0)
-    x, levels = pixels[:, None].float(), []
+    level, levels = pixels[:, None].float(), []
     while True:
-        low = F.avg_pool2d(x, 2)
-        last = min(low.shape[-2:]) < 2 * PATCH
-        band = x if last else x - F.interpolate(low, x.shape[-2:], mode="bilinear")
-        patches = band[:, 0].unfold(1, PATCH, 1).unfold(2, PATCH, 1)  # a view, [N, rows, columns, 7, 7]
-        row, column = (torch.randint(size, (PATCHES,), generator=generator) for size in patches.shape[1:3])
-        axes = F.normalize(torch.randn(PATCH**2, PROJECTIONS, generator=generator), dim=0)
+        coarse = F.avg_pool2d(level, 2)
+        last = min(coarse.shape[-2:]) < 2 * PATCH_SIZE
+        band = level if last else level - F.interpolate(coarse, level.shape[-2:], mode="bilinear")
+        patches = band[:, 0].unfold(1, PATCH_SIZE, 1).unfold(2, PATCH_SIZE, 1)  # a view, [N, rows, columns, 7, 7]
+        row, column = (torch.randint(size, (PATCHES_PER_LEVEL,), generator=generator) for size in patches.shape[1:3])
+        axes = F.normalize(torch.randn(PATCH_SIZE**2, PROJECTIONS, generator=generator), dim=0)
         levels.append(patches[:, row, column].flatten(2) @ axes)
         if last:
             return torch.stack(levels, 1)
-        x = low
+        level = coarse
 
 
-def sliced_wasserstein(a: Tensor, b: Tensor) -> dict[str, float]:
-    """Mean W1 of `patch_projections` over axes and levels (Rabin et al. 2011; Karras et al. 2018).
+def sliced_wasserstein(candidate: Tensor, reference: Tensor) -> dict[str, float]:
+    """Return the mean W1 of `patch_projections` over axes and levels (Rabin et al. 2011; Karras et al. 2018).
 
-    In units of the reference's standard deviation on that level, so that faint fine detail counts too.
+    The unit is the reference's standard deviation on that level, so that faint fine detail counts too.
     """
-    n = min(len(a), len(b))
+    n = min(len(candidate), len(reference))
     if not n:
         return {"wasserstein": math.nan}
-    ordered = [x[:n].transpose(0, 1).flatten(1, 2).sort(dim=1).values for x in (a, b)]  # [levels, N patches, axes]
-    spread = ordered[1].std((1, 2)).clamp(min=1e-6)
-    return {"wasserstein": ((ordered[0] - ordered[1]).abs().mean((1, 2)) / spread).mean().item()}
+    quantiles = [  # [levels, N patches, axes]
+        projections[:n].transpose(0, 1).flatten(1, 2).sort(dim=1).values for projections in (candidate, reference)
+    ]
+    scale = quantiles[1].std((1, 2)).clamp(min=1e-6)
+    return {"wasserstein": ((quantiles[0] - quantiles[1]).abs().mean((1, 2)) / scale).mean().item()}
 
 
-def wasserstein(a: Tensor, b: Tensor) -> dict[str, float]:
-    """Mean W1 of each of the columns of [N, D], in standard deviations of the reference b."""
-    n = min(len(a), len(b))
+def wasserstein(candidate: Tensor, reference: Tensor) -> dict[str, float]:
+    """Return the mean over D of the W1 of each column of [N, D], in standard deviations of the reference."""
+    n = min(len(candidate), len(reference))
     if n < 2:
         return {"wasserstein": math.nan}
-    first, second = (x[:n].sort(dim=0).values for x in (a, b))
-    return {"wasserstein": ((first - second).abs().mean(0) / second.std(0).clamp(min=1e-6)).mean().item()}
+    candidate_sorted, reference_sorted = (values[:n].sort(dim=0).values for values in (candidate, reference))
+    distances = (candidate_sorted - reference_sorted).abs().mean(0)
+    return {"wasserstein": (distances / reference_sorted.std(0).clamp(min=1e-6)).mean().item()}

@@ -1,4 +1,4 @@
-"""Diversity: how alike two images of a set are, MS-SSIM between pairs (Wang et al. 2003; Odena et al. 2017)."""
+"""Diversity of a set of images: MS-SSIM between pairs of them (Wang et al. 2003; Odena et al. 2017)."""
 
 from collections.abc import Callable
 
@@ -12,25 +12,25 @@ SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, finest fi
 WINDOW = 11
 
 
-def pairs(images: Images, wanted: Callable[[Tensor, Tensor], Tensor], number: int) -> Tensor:
-    """About ``number`` random pairs [P, 2] of images of two patients, and of contrasts of which ``wanted`` is true."""
+def draw_pairs(images: Images, eligible: Callable[[Tensor, Tensor], Tensor], number: int) -> Tensor:
+    """Return at most ``number`` random pairs [P, 2] of images of different patients whose contrasts [P], [P] are ``eligible``."""
     generator = torch.Generator().manual_seed(0)
-    found = torch.randint(max(len(images), 1), (40 * number, 2), generator=generator).sort(1).values
-    first, second = found.T
-    apart = images.patient[first] != images.patient[second]
-    found = found[apart & wanted(images.contrast[first], images.contrast[second])].unique(dim=0)
-    return found[torch.randperm(len(found), generator=generator)[:number]]
+    candidates = torch.randint(max(len(images), 1), (40 * number, 2), generator=generator).sort(1).values
+    first, second = candidates.T
+    different_patients = images.patient[first] != images.patient[second]
+    candidates = candidates[different_patients & eligible(images.contrast[first], images.contrast[second])].unique(dim=0)
+    return candidates[torch.randperm(len(candidates), generator=generator)[:number]]
 
 
-def similarity(pixels: Tensor, pair: Tensor) -> Tensor:
-    """MS-SSIM [P] of pairs [P, 2] of images [N, H, W]; as many of the five scales as fit into the image."""
-    if not len(pair):
+def pairwise_ms_ssim(pixels: Tensor, pairs: Tensor) -> Tensor:
+    """Return the MS-SSIM [P] of pairs [P, 2] of images [N, H, W], white 1, at those of the five scales that fit."""
+    if not len(pairs):
         return torch.empty(0)
     side = min(pixels.shape[-2:])
-    scales = [s for i, s in enumerate(SCALES) if side // max(i, 1) ** 2 > WINDOW - 1 and side >> i >= WINDOW]
-    betas = tuple(s / sum(scales) for s in scales)
-    parts = [
-        ms_ssim(pixels[two[:, 0], None], pixels[two[:, 1], None], data_range=1.0, betas=betas, normalize="relu", reduction="none")
-        for two in pair.split(32)
+    scales = [scale for i, scale in enumerate(SCALES) if side // max(i, 1) ** 2 > WINDOW - 1 and side >> i >= WINDOW]
+    betas = tuple(scale / sum(scales) for scale in scales)
+    values = [
+        ms_ssim(pixels[first, None], pixels[second, None], data_range=1.0, betas=betas, normalize="relu", reduction="none")
+        for first, second in (batch.T for batch in pairs.split(32))
     ]
-    return torch.cat(parts)
+    return torch.cat(values)

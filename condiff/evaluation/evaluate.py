@@ -1,4 +1,4 @@
-"""The whole examination: what is measured, of which images, and the audit for copies."""
+"""The evaluation of a set of samples: all metrics, and the search for copies of training images."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from condiff.errors import InputError
-from condiff.evaluation.anatomy import Anatomy
+from condiff.evaluation.anatomy import AnatomySearch
 from condiff.evaluation.distances import (
     feature_distances,
     log_spectrum,
@@ -20,144 +20,160 @@ from condiff.evaluation.distances import (
     spectrum_distance,
     wasserstein,
 )
-from condiff.evaluation.features import SIDE, Classifier, RandomFeatures, at_most, train_classifier_cached
-from condiff.evaluation.layout import asymmetry, layout
-from condiff.evaluation.memorisation import CopyReport, Neighbours, by_features, search
+from condiff.evaluation.features import MAX_SIDE, Classifier, RandomFeatures, downsample_to, train_classifier_cached
+from condiff.evaluation.layout import asymmetry, layout_projections
+from condiff.evaluation.memorization import CopyReport, Neighbors, find_copies, search_by_features
 from condiff.evaluation.metrics import (
     classification_accuracy_score,
     classifier_two_sample_test,
     contrast_accuracy,
-    distance,
-    mean,
+    distance_metric,
+    mean_metric,
     ms_ssim_diversity,
-    standardized,
+    standardized_features,
     with_contrast_ceiling,
 )
-from condiff.evaluation.resampling import Measure, Scores, compare, cuts
-from condiff.evaluation.sets import Images, Sets
+from condiff.evaluation.resampling import Metric, Scores, estimate_scores, half_splits
+from condiff.evaluation.sets import Images, ImageSets
 from condiff.progress import track
 
-CUTS = 40
-FEWEST = 2  # held-out patients of a contrast: one to compare with the other
-Found = dict[str, dict[str, Scores]]  # by row and measure
+NUM_SPLITS = 40
+MIN_PATIENTS = 2  # held-out patients of a contrast: one per half
+ScoreTable = dict[str, dict[str, Scores]]  # row -> metric -> scores
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """All that was found; ``notes`` say what was not, and why."""
+    """Scores and copies of a set of samples.
 
-    scores: Found
-    compared: dict[str, int]  # images in each set of a cut, by row
-    copies: dict[str, CopyReport]  # by space; none where the images that were trained on are not available
+    Attributes:
+        scores: by row (contrast or pooled) and metric.
+        set_sizes: by row, images per set of a half-split.
+        copies: by space; empty without a search.
+        notes: limitations of the numbers.
+        row_masks: by row, mask [N] of its samples.
+    """
+
+    scores: ScoreTable
+    set_sizes: dict[str, int]
+    copies: dict[str, CopyReport]
     notes: list[str]
-    rows: dict[str, Tensor]  # mask [N] of the samples of each row
+    row_masks: dict[str, Tensor]
 
     @property
-    def named(self) -> Tensor:
-        """Mask [N] of the samples named as copies in any space."""
-        masks = [copies.named for copies in self.copies.values()]
-        return torch.stack(masks).any(0) if masks else torch.zeros_like(next(iter(self.rows.values())))
+    def flagged(self) -> Tensor:
+        """Mask [N] of the samples flagged as copies in any space."""
+        masks = [copies.flagged for copies in self.copies.values()]
+        return torch.stack(masks).any(0) if masks else torch.zeros_like(next(iter(self.row_masks.values())))
 
 
-def evaluate(sets: Sets, cache: Path, audited: bool = True) -> EvaluationResult:
-    """All scores of the samples. The classifiers learn from the training images and are kept in ``cache``.
+def evaluate(sets: ImageSets, cache: Path, search_copies: bool = True) -> EvaluationResult:
+    """Return all scores of the samples, and the samples that may be copies.
 
     Args:
-        audited: whether the training images are what the model learned from; if not, no copies are looked for.
+        cache: folder for classifiers, which are trained once per set of training images.
+        search_copies: compare the samples with the training images. Give False if the model was trained on other images.
 
     Raises:
-        InputError: too few samples or held-out patients of a contrast.
+        InputError: fewer than two samples, or two held-out patients, of a contrast.
     """
-    check(sets)
-    measures = training_free_metrics(sets) + all_metrics(sets, cache)
-    scores, compared = {}, {}
+    check_sets(sets)
+    metrics = all_metrics(sets, cache)
+    scores, set_sizes = {}, {}
     for name, contrast in track(sets.rows.items(), "Comparing", len(sets.rows)):
-        scores[name], compared[name] = score(measures, sets, contrast, CUTS)
-    copies = {name: search(nearest, sets) for name, nearest in spaces(sets.training)} if audited else {}
-    rows = {name: sets.samples.of(contrast) for name, contrast in sets.rows.items()}
-    return EvaluationResult(scores, compared, copies, [*notes(scores, compared, copies)], rows)
+        scores[name], set_sizes[name] = score_contrast(metrics, sets, contrast, NUM_SPLITS)
+    spaces = copy_spaces(sets.training) if search_copies else ()
+    copies = {name: find_copies(nearest_training, sets) for name, nearest_training in spaces}
+    row_masks = {name: sets.samples.of_contrast(contrast) for name, contrast in sets.rows.items()}
+    return EvaluationResult(scores, set_sizes, copies, [*limitations(scores, set_sizes, copies)], row_masks)
 
 
-def check(sets: Sets) -> None:
-    """Raise InputError where nothing could be compared."""
+def check_sets(sets: ImageSets) -> None:
+    """Raise InputError if a contrast has fewer than two samples or held-out patients."""
     check_patients(sets.held_out, sets.contrasts if sets.conditional else [])
     for name, contrast in sets.rows.items():
-        drawn = int(sets.samples.of(contrast).sum())
-        if drawn < 2:
-            raise InputError(f"num_samples: {drawn} of {name}; at least 2 are needed, 64 are better")
+        num_samples = int(sets.samples.of_contrast(contrast).sum())
+        if num_samples < 2:
+            raise InputError(f"num_samples: {num_samples} of {name}; give at least 2, better 64")
 
 
 def check_patients(held_out: Images, contrasts: Sequence[str]) -> None:
-    """Raise InputError where too few patients are held out, in all or of one of ``contrasts``."""
+    """Raise InputError if fewer than `MIN_PATIENTS` patients are held out, of all contrasts or of one in ``contrasts``."""
     for name, contrast in {"all contrasts": None, **{name: index for index, name in enumerate(contrasts)}}.items():
-        patients = len(held_out.patient[held_out.of(contrast)].unique())
-        if patients < FEWEST:
+        patients = len(held_out.patient[held_out.of_contrast(contrast)].unique())
+        if patients < MIN_PATIENTS:
             raise InputError(
-                f"data: {patients} patients of {name} to compare with; at least {FEWEST} are needed, for two halves. "
+                f"data: {patients} held-out patients of {name}; at least {MIN_PATIENTS} are needed, for two halves. "
                 "Train with more data.held_out_per_contrast, or with fewer data.volumes_per_contrast"
             )
 
 
-def training_free_metrics(sets: Sets) -> list[Measure]:
-    """The measures that train nothing."""
-    measures = [
-        distance("random", standardized(RandomFeatures(), sets.training), feature_distances, sets),
-        distance("spectrum", log_spectrum, spectrum_distance, sets),
-        distance("patches", patch_projections, sliced_wasserstein, sets),
-        distance("layout", layout, wasserstein, sets),
-        distance("symmetry", asymmetry, wasserstein, sets),
+def training_free_metrics(sets: ImageSets) -> list[Metric]:
+    """Return the metrics that train no network."""
+    metrics = [
+        distance_metric("random", standardized_features(RandomFeatures(), sets.training), feature_distances, sets),
+        distance_metric("spectrum", log_spectrum, spectrum_distance, sets),
+        distance_metric("patches", patch_projections, sliced_wasserstein, sets),
+        distance_metric("layout", layout_projections, wasserstein, sets),
+        distance_metric("symmetry", asymmetry, wasserstein, sets),
     ]
     if sets.samples.values.is_complex():
-        measures.append(distance("kspace", log_spectrum, spectrum_distance, sets, attrgetter("values")))
-        measures.append(mean("coherence", phase_coherence, sets))
-    return measures
+        metrics.append(distance_metric("kspace", log_spectrum, spectrum_distance, sets, attrgetter("values")))
+        metrics.append(mean_metric("coherence", phase_coherence, sets))
+    return metrics
 
 
-def all_metrics(sets: Sets, cache: Path) -> list[Measure]:
-    """Those that train a network, or compare image with image; of a single contrast there is none to learn."""
-    training, two_sample_test = sets.training, classifier_two_sample_test(sets, cache)
+def all_metrics(sets: ImageSets, cache: Path) -> list[Metric]:
+    """Return all metrics.
+
+    Without a second contrast there is no contrast classifier, and no metric that needs one.
+    """
+    metrics, training = training_free_metrics(sets), sets.training
+    two_sample_test = classifier_two_sample_test(sets, cache)
     if len(sets.contrasts) == 1:
-        return [two_sample_test, ms_ssim_diversity(sets)]
-    title, classes = "Learning contrasts from real images", len(sets.contrasts)
+        return [*metrics, two_sample_test, ms_ssim_diversity(sets)]
+    title, classes = "Training contrast classifier", len(sets.contrasts)
     classifier = train_classifier_cached(training.pixels, training.contrast, classes, cache, title)
-    learned = distance("learned", standardized(classifier.features, training), feature_distances, sets)
-    measures = [learned, with_contrast_ceiling(classifier, sets, two_sample_test), ms_ssim_diversity(sets)]
-    return measures + (
-        [contrast_accuracy(classifier, sets), classification_accuracy_score(sets, cache)] if sets.conditional else []
-    )
+    learned = distance_metric("learned", standardized_features(classifier.features, training), feature_distances, sets)
+    metrics += [learned, with_contrast_ceiling(classifier, sets, two_sample_test), ms_ssim_diversity(sets)]
+    if sets.conditional:
+        metrics += [contrast_accuracy(classifier, sets), classification_accuracy_score(sets, cache)]
+    return metrics
 
 
-def score(measures: Sequence[Measure], sets: Sets, contrast: int | None, number: int) -> tuple[dict[str, Scores], int]:
-    """What the measures say of a contrast, None: of all, in ``number`` cuts; and how many images are in a set of a cut."""
-    these = list(cuts(sets, contrast, number))
-    return compare(measures, these), len(these[0].reference)
+def score_contrast(
+    metrics: Sequence[Metric], sets: ImageSets, contrast: int | None, num_splits: int
+) -> tuple[dict[str, Scores], int]:
+    """Return the scores of a contrast (None: of all) over ``num_splits`` half-splits, and the number of images per set."""
+    splits = list(half_splits(sets, contrast, num_splits))
+    return estimate_scores(metrics, splits), len(splits[0].reference)
 
 
-def spaces(training: Images) -> Iterator[tuple[str, Callable[[Tensor], Neighbours]]]:
-    """Where copies are looked for, each as a search for the nearest training image."""
-    yield "pixels", by_features(lambda pixels: at_most(pixels, SIDE).flatten(1), training.pixels)
-    yield "random", by_features(standardized(RandomFeatures(), training), training.pixels)
-    yield "anatomy", Anatomy(training)
+def copy_spaces(training: Images) -> Iterator[tuple[str, Callable[[Tensor], Neighbors]]]:
+    """Yield the name of each space and the function from images [N, H, W] to their nearest training images in it."""
+    yield "pixels", search_by_features(lambda pixels: downsample_to(pixels, MAX_SIDE).flatten(1), training.pixels)
+    yield "random", search_by_features(standardized_features(RandomFeatures(), training), training.pixels)
+    yield "anatomy", AnatomySearch(training)
 
 
-def notes(scores: Found, compared: dict[str, int], copies: dict[str, CopyReport]) -> Iterator[str]:
-    """What a reader must know before believing the numbers."""
+def limitations(scores: ScoreTable, set_sizes: dict[str, int], copies: dict[str, CopyReport]) -> Iterator[str]:
+    """Yield the limitations of the scores: biased or missing metrics, no search for copies, duplicate images."""
     for space, dimensions in (("random", RandomFeatures.dim), ("learned", Classifier.dim)):
-        few = [f"{name} ({compared[name]})" for name in scores if compared[name] < dimensions]
-        if few and any(f"{space}_frechet" in found for found in scores.values()):
+        too_few = [f"{name} ({set_sizes[name]})" for name in scores if set_sizes[name] < dimensions]
+        if too_few and any(f"{space}_frechet" in row_scores for row_scores in scores.values()):
             yield (
-                f"{space}_frechet: fewer images a set than the {dimensions} features for {', '.join(few)}; "
-                "too large for that reason, as its floor is"
+                f"{space}_frechet: fewer images per set than the {dimensions} features for {', '.join(too_few)}; "
+                "score and floor are biased upwards"
             )
-    missing: dict[str, list[str]] = {}
-    for name, found in scores.items():
-        lacking = [measure for measure, values in found.items() if math.isnan(values.samples.value)]
-        if lacking:
-            missing.setdefault(", ".join(lacking), []).append(name)
-    for measures, names in missing.items():
-        yield f"{', '.join(names)}: could not be computed, for want of images: {measures}"
+    rows_of: dict[str, list[str]] = {}
+    for name, row_scores in scores.items():
+        missing = [metric for metric, values in row_scores.items() if math.isnan(values.samples.value)]
+        if missing:
+            rows_of.setdefault(", ".join(missing), []).append(name)
+    for metrics, names in rows_of.items():
+        yield f"{', '.join(names)}: too few images to compute {metrics}"
     if not copies:
-        yield "copies: not looked for, because these data do not hold the images that were trained on"
-    for space, audited in copies.items():
-        if audited.shared:
-            yield f"{space}: {audited.shared} held-out images are training images too (one patient, two names?); left out"
+        yield "copies: no search, because these data are not the images that the model was trained on"
+    for space, report in copies.items():
+        if report.duplicates:
+            yield f"{space}: {report.duplicates} held-out images are also training images (one patient, two names?); left out"

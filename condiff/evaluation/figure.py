@@ -1,4 +1,4 @@
-"""One page of pictures: samples beside real images, scores beside floor and ceiling, spectra, the nearest training images."""
+"""The page of an evaluation: samples and real images, scores with floor and ceiling, spectra, nearest training images."""
 
 import math
 import textwrap
@@ -13,16 +13,17 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from condiff.evaluation.copy_summary import copy_summary, flagged_samples
 from condiff.evaluation.distances import log_spectrum
 from condiff.evaluation.evaluate import EvaluationResult
 from condiff.evaluation.features import in_batches
-from condiff.evaluation.memorisation import Neighbours
-from condiff.evaluation.sets import Images, Rows, Sets, flipped
-from condiff.evaluation.table import LINES, SPACES, named, summary
+from condiff.evaluation.memorization import Neighbors
+from condiff.evaluation.sets import Images, ImageSets, Rows, mirror
+from condiff.evaluation.table import METRIC_ROWS, SPACE_TITLES
 
-SHOWN = 8
-PAIRS = 32  # named samples at most, the most alike first
-CHARTS = (
+IMAGES_PER_ROW = 8
+MAX_PAIRS = 32  # flagged samples shown, the most similar first
+CHART_METRICS = (
     "c2st_auroc",
     "layout_wasserstein",
     "learned_frechet",
@@ -32,92 +33,103 @@ CHARTS = (
     "spectrum_decibels",
     "ms_ssim",
 )
-SAMPLE, REAL, OTHER = "tab:blue", "0.35", "tab:orange"
+SAMPLE_COLOR, REAL_COLOR, CEILING_COLOR = "tab:blue", "0.35", "tab:orange"
 
 
-def page(found: EvaluationResult, sets: Sets, heading: str = "") -> Figure:
-    """Everything, real images among it: for this disk. The ``heading`` says of what."""
-    rows = len(sets.kinds)
-    copied = 1.2 * math.ceil(min(len(named(found)), PAIRS) / SHOWN)
-    heights = [1.15 * rows, 4.4, 2.6, 1.05 * rows, *([copied] if copied else [])]
+def full_page(result: EvaluationResult, sets: ImageSets, heading: str = "") -> Figure:
+    """Return the whole page. It contains real images, so it must stay on this disk.
+
+    Args:
+        heading: first line of the title.
+    """
+    num_rows = len(sets.contrast_rows)
+    flagged_height = 1.2 * math.ceil(min(len(flagged_samples(result)), MAX_PAIRS) / IMAGES_PER_ROW)
+    heights = [1.15 * num_rows, 4.4, 2.6, 1.05 * num_rows, *([flagged_height] if flagged_height else [])]
     figure = Figure(figsize=(15, 0.5 + sum(heights)), layout="constrained")
-    parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
-    parts[0].suptitle(_title(found, heading), fontsize=11)
-    _images(parts[0], sets.kinds, {"generated": sets.samples, "real, held out": sets.held_out})
-    _charts(parts[1], found)
-    left, right = parts[2].subfigures(1, 2, width_ratios=[1.3, 1])
-    _spectra(left, sets)
-    if found.copies:
-        _distances(right, found)
-        _pairs(parts[3], found, sets)
-    if copied:
-        _named(parts[4], found, sets)
+    panels: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
+    panels[0].suptitle(_title(result, heading), fontsize=11)
+    _draw_images(panels[0], sets.contrast_rows, {"generated": sets.samples, "real, held out": sets.held_out})
+    _draw_charts(panels[1], result)
+    left, right = panels[2].subfigures(1, 2, width_ratios=[1.3, 1])
+    _draw_spectra(left, sets)
+    if result.copies:
+        _draw_distance_histograms(right, result)
+        _draw_nearest_pairs(panels[3], result, sets)
+    if flagged_height:
+        _draw_flagged(panels[4], result, sets)
     return figure
 
 
-def shareable(found: EvaluationResult, sets: Sets, heading: str = "") -> Figure:
-    """No image of a patient: samples and charts; no samples either where nothing was looked for among the training images."""
-    rows = len(sets.kinds)
-    figure = Figure(figsize=(15, 5 + 1.2 * rows), layout="constrained")
-    parts: Any = figure.subfigures(2, 1, height_ratios=[1.2 * rows, 4.4])
-    parts[0].suptitle(_title(found, heading), fontsize=11)
-    if not found.copies:
-        parts[0].text(0.5, 0.5, "samples withheld: without the training images copies cannot be excluded", ha="center")
+def shareable_page(result: EvaluationResult, sets: ImageSets, heading: str = "") -> Figure:
+    """Return a page without real images: samples and charts. Without a search for copies it has no samples either."""
+    num_rows = len(sets.contrast_rows)
+    figure = Figure(figsize=(15, 5 + 1.2 * num_rows), layout="constrained")
+    panels: Any = figure.subfigures(2, 1, height_ratios=[1.2 * num_rows, 4.4])
+    panels[0].suptitle(_title(result, heading), fontsize=11)
+    if not result.copies:
+        panels[0].text(0.5, 0.5, "samples not shown: there was no search for copies of training images", ha="center")
     else:
-        _images(parts[0], sets.kinds, {"generated": sets.samples})
-    _charts(parts[1], found)
+        _draw_images(panels[0], sets.contrast_rows, {"generated": sets.samples})
+    _draw_charts(panels[1], result)
     return figure
 
 
-def as_image(figure: Figure) -> Image.Image:
-    """The page as a picture."""
+def to_image(figure: Figure) -> Image.Image:
+    """Return a figure as an RGB image."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def _title(found: EvaluationResult, heading: str) -> str:
-    return "\n".join([*textwrap.wrap(heading, 150), *textwrap.wrap(summary(found), 150)])
+def _title(result: EvaluationResult, heading: str) -> str:
+    return "\n".join([*textwrap.wrap(heading, 150), *textwrap.wrap(copy_summary(result), 150)])
 
 
-def _images(figure, rows: Rows, columns: Mapping[str, Images]) -> None:
+def _draw_images(figure, rows: Rows, columns: Mapping[str, Images]) -> None:
     axes = figure.subplots(len(rows), len(columns), squeeze=False)
-    for place, title in zip(axes[0], columns, strict=True):
-        place.set_title(title, fontsize=10)
+    for panel, title in zip(axes[0], columns, strict=True):
+        panel.set_title(title, fontsize=10)
     for row, (name, contrast) in zip(axes, rows.items(), strict=True):
-        for place, images in zip(row, columns.values(), strict=True):
-            mine = images.pixels[images.of(contrast)]
-            chosen = torch.linspace(0, len(mine) - 1, min(SHOWN, len(mine))).round().long()
-            _show(place, mine[chosen])
+        for panel, images in zip(row, columns.values(), strict=True):
+            of_contrast = images.pixels[images.of_contrast(contrast)]
+            shown = torch.linspace(0, len(of_contrast) - 1, min(IMAGES_PER_ROW, len(of_contrast))).round().long()
+            _show(panel, of_contrast[shown])
         row[0].set_ylabel(name)
 
 
 def _show(axes: Axes, images: Tensor) -> None:
-    """Images side by side, the front of the head at the top."""
+    """Show images [n, H, W] side by side, anterior at the top."""
     axes.imshow(torch.cat(list(images.flip(-2)), dim=1), cmap="gray", vmin=0, vmax=1, interpolation="bilinear")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
 
-def _charts(figure, found: EvaluationResult) -> None:
-    """Each score with its 95 %, over the band of real against real and the mark of another contrast."""
-    names = list(found.scores)
-    for axes, key in zip(figure.subplots(2, len(CHARTS) // 2).flat, CHARTS, strict=True):
-        better = {1: " ↑", -1: " ↓", 0: " (as real)"}[LINES[key].better]
-        axes.set_title(LINES[key].title + better, fontsize=9)
+def _draw_charts(figure, result: EvaluationResult) -> None:
+    """Plot each score with its 95 % interval, the floor as a band and the ceiling as a mark."""
+    names = list(result.scores)
+    for axes, key in zip(figure.subplots(2, len(CHART_METRICS) // 2).flat, CHART_METRICS, strict=True):
+        better = {1: " ↑", -1: " ↓", 0: " (as real)"}[METRIC_ROWS[key].better]
+        axes.set_title(METRIC_ROWS[key].title + better, fontsize=9)
         for x, name in enumerate(names):
-            if key not in found.scores[name]:
+            if key not in result.scores[name]:
                 continue
-            ours, floor, ceiling = found.scores[name][key]
-            axes.fill_between([x - 0.35, x + 0.35], floor.low, floor.high, color=REAL, alpha=0.25, lw=0)
+            samples, floor, ceiling = result.scores[name][key]
+            axes.fill_between([x - 0.35, x + 0.35], floor.low, floor.high, color=REAL_COLOR, alpha=0.25, lw=0)
             axes.hlines(
-                floor.value, x - 0.35, x + 0.35, color=REAL, lw=1, label="real against real, band 95 %" if x == 0 else None
+                floor.value, x - 0.35, x + 0.35, color=REAL_COLOR, lw=1, label="real vs real, 95 % band" if x == 0 else None
             )
-            axes.plot(x, ceiling.value, "_", color=OTHER, ms=14, mew=2, label="another contrast" if x == 0 else None)
-            bar = [[max(ours.value - ours.low, 0)], [max(ours.high - ours.value, 0)]]
-            if math.isfinite(ours.value):
+            axes.plot(x, ceiling.value, "_", color=CEILING_COLOR, ms=14, mew=2, label="wrong contrast" if x == 0 else None)
+            bar = [[max(samples.value - samples.low, 0)], [max(samples.high - samples.value, 0)]]
+            if math.isfinite(samples.value):
                 axes.errorbar(
-                    x, ours.value, bar, fmt="o", color=SAMPLE, capsize=3, ms=5, label="samples, 95 %" if x == 0 else None
+                    x,
+                    samples.value,
+                    bar,
+                    fmt="o",
+                    color=SAMPLE_COLOR,
+                    capsize=3,
+                    ms=5,
+                    label="samples, 95 % interval" if x == 0 else None,
                 )
         axes.set_xticks(range(len(names)), [name.removeprefix("AX") for name in names], fontsize=8)
         axes.tick_params(axis="y", labelsize=8)
@@ -129,68 +141,73 @@ def _charts(figure, found: EvaluationResult) -> None:
     figure.axes[0].legend(fontsize=7)
 
 
-def _spectra(figure, sets: Sets) -> None:
-    figure.suptitle("radial power spectrum, dB, over cycles a pixel; band: between held-out images, 80 %", fontsize=9)
-    for axes, (name, contrast) in zip(figure.subplots(1, len(sets.kinds), squeeze=False)[0], sets.kinds.items(), strict=True):
-        ours, real = (in_batches(log_spectrum, images.pixels[images.of(contrast)]) for images in (sets.samples, sets.held_out))
+def _draw_spectra(figure, sets: ImageSets) -> None:
+    figure.suptitle("radial power spectrum, dB, over cycles per pixel; band: 80 % of held-out images", fontsize=9)
+    panels = figure.subplots(1, len(sets.contrast_rows), squeeze=False)[0]
+    for axes, (name, contrast) in zip(panels, sets.contrast_rows.items(), strict=True):
+        samples, real = (
+            in_batches(log_spectrum, images.pixels[images.of_contrast(contrast)]) for images in (sets.samples, sets.held_out)
+        )
         frequency = torch.arange(real.shape[1]) / (2 * real.shape[1])
         low, high = real.quantile(torch.tensor([0.1, 0.9], dtype=torch.float64), dim=0)
-        axes.fill_between(frequency, low, high, color=REAL, alpha=0.25, lw=0)
-        axes.plot(frequency, real.mean(0), color=REAL, lw=1)
-        axes.plot(frequency, ours.mean(0), color=SAMPLE, lw=1.2)
+        axes.fill_between(frequency, low, high, color=REAL_COLOR, alpha=0.25, lw=0)
+        axes.plot(frequency, real.mean(0), color=REAL_COLOR, lw=1)
+        axes.plot(frequency, samples.mean(0), color=SAMPLE_COLOR, lw=1.2)
         axes.set_title(name, fontsize=9)
         axes.tick_params(labelsize=7)
 
 
-def _distances(figure, found: EvaluationResult) -> None:
-    figure.suptitle("distance to the nearest training image over that to the 50 nearest: 0 is a copy", fontsize=9)
-    for axes, (space, copies) in zip(figure.subplots(1, len(found.copies), squeeze=False)[0], found.copies.items(), strict=True):
+def _draw_distance_histograms(figure, result: EvaluationResult) -> None:
+    figure.suptitle("distance to the nearest training image, relative (mean over nearest neighbours: 1; copy: 0)", fontsize=9)
+    panels = figure.subplots(1, len(result.copies), squeeze=False)[0]
+    for axes, (space, copies) in zip(panels, result.copies.items(), strict=True):
         bins = torch.linspace(0, 1, 40).tolist()
-        for name, near, tone in (("held out", copies.held_out, REAL), ("samples", copies.samples, SAMPLE)):
-            axes.hist(near.distance, bins, density=True, histtype="stepfilled", alpha=0.45, color=tone, label=name)
-        axes.set_title(SPACES[space].removeprefix("copies · "), fontsize=9)
+        for name, neighbors, color in (("held out", copies.held_out, REAL_COLOR), ("samples", copies.samples, SAMPLE_COLOR)):
+            axes.hist(neighbors.distance, bins, density=True, histtype="stepfilled", alpha=0.45, color=color, label=name)
+        axes.set_title(SPACE_TITLES[space].removeprefix("copies · "), fontsize=9)
         axes.set_yticks([])
         axes.tick_params(labelsize=7)
         axes.legend(fontsize=7)
 
 
-def _pairs(figure, found: EvaluationResult, sets: Sets) -> None:
-    """The samples nearest to a training image, each left of it; and how near images of new patients come."""
-    figure.suptitle("nearest pairs: the image left, its nearest training image right, their distance above", fontsize=9)
-    grid = figure.subplots(len(sets.kinds), 2 * len(found.copies), squeeze=False)
-    for column, (space, copies) in enumerate(found.copies.items()):
-        for side, (title, images, near) in enumerate(
+def _draw_nearest_pairs(figure, result: EvaluationResult, sets: ImageSets) -> None:
+    """Show the three samples and held-out images per contrast that are nearest to a training image, each left of it."""
+    figure.suptitle("nearest pairs: image (left), its nearest training image (right); distance above", fontsize=9)
+    grid = figure.subplots(len(sets.contrast_rows), 2 * len(result.copies), squeeze=False)
+    for column, (space, copies) in enumerate(result.copies.items()):
+        for offset, (title, images, neighbors) in enumerate(
             (("samples", sets.samples, copies.samples), ("held out", sets.held_out, copies.held_out))
         ):
-            for row, (name, contrast) in zip(grid, sets.kinds.items(), strict=True):
-                axes = row[2 * column + side]
-                mine = images.of(contrast).nonzero()[:, 0]
-                nearest = mine[near.distance[mine].argsort()[:3]]
-                strip = [image for i in nearest for image in (images.pixels[i], _match(sets, near, i))]
+            for row, (name, contrast) in zip(grid, sets.contrast_rows.items(), strict=True):
+                axes = row[2 * column + offset]
+                indices = images.of_contrast(contrast).nonzero()[:, 0]
+                nearest = indices[neighbors.distance[indices].argsort()[:3]]
+                strip = [image for i in nearest for image in (images.pixels[i], _nearest_image(sets, neighbors, i))]
                 _show(axes, torch.stack(strip))
-                apart = ", ".join(f"{near.distance[i]:.2f}" for i in nearest)
-                axes.set_title(f"{title} · {SPACES[space].removeprefix('copies · ')} · {apart}", fontsize=7)
-                if column == side == 0:
+                distances = ", ".join(f"{neighbors.distance[i]:.2f}" for i in nearest)
+                axes.set_title(f"{title} · {SPACE_TITLES[space].removeprefix('copies · ')} · {distances}", fontsize=7)
+                if column == offset == 0:
                     axes.set_ylabel(name)
 
 
-def _named(figure, found: EvaluationResult, sets: Sets) -> None:
-    """Every sample named as a copy, left, and the training image it resembles, right; the most alike first."""
-    rows = named(found)
-    more = f"the {PAIRS} most alike of {len(rows)}" if len(rows) > PAIRS else str(len(rows))
+def _draw_flagged(figure, result: EvaluationResult, sets: ImageSets) -> None:
+    """Show every flagged sample left of its nearest training image, the most similar first."""
+    rows = flagged_samples(result)
+    more = f"the {MAX_PAIRS} most similar of {len(rows)}" if len(rows) > MAX_PAIRS else str(len(rows))
     figure.suptitle(
-        f"samples named as copies ({more}), each left of the training image; its index and distance over the limit", fontsize=9
+        f"samples flagged as copies ({more}), each left of the training image; index, space, distance over the limit", fontsize=9
     )
-    for axes, row in zip(figure.subplots(-(-min(len(rows), PAIRS) // SHOWN), SHOWN, squeeze=False).flat, rows, strict=False):
+    panels = figure.subplots(-(-min(len(rows), MAX_PAIRS) // IMAGES_PER_ROW), IMAGES_PER_ROW, squeeze=False).flat
+    for axes, row in zip(panels, rows, strict=False):
         space, ratio = min(row["distance_over_limit"].items(), key=lambda item: item[1])
         index = row["sample"]
-        _show(axes, torch.stack([sets.samples.pixels[index], _match(sets, found.copies[space].samples, index)]))
+        _show(axes, torch.stack([sets.samples.pixels[index], _nearest_image(sets, result.copies[space].samples, index)]))
         axes.set_title(f"{index} · {space} {ratio:.2f}", fontsize=7)
     for axes in figure.axes:
         if not axes.images:
             axes.axis("off")
 
 
-def _match(sets: Sets, near: Neighbours, index: int | Tensor) -> Tensor:
-    """The training image nearest to an image, mirrored as it is."""
-    return flipped(sets.training.pixels[near.which[index]], int(near.flip[index]))
+def _nearest_image(sets: ImageSets, neighbors: Neighbors, index: int | Tensor) -> Tensor:
+    """Return the nearest training image [H, W] of an image, mirrored to match it."""
+    return mirror(sets.training.pixels[neighbors.training_index[index]], int(neighbors.flip[index]))

@@ -1,4 +1,4 @@
-"""How probable images are to a model, in bits per dimension: measured, as a table and as a figure."""
+"""Likelihood of images under a model, in bits per dimension, as a table and as a figure."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from condiff.diffusion.noise import SeededNoise
 from condiff.seeds import derive_seed
 
 COLUMNS = ("bound", "prior", "terms", "reconstruction", "flow")
-Bits = dict[str, dict[str, Tensor]]  # set and contrast -> column -> bits of each image; and the terms level by level
+Bits = dict[str, dict[str, Tensor]]  # set and contrast -> column -> bits of each image [N]; "by level" [N, steps - 1]
 
 
 def bits_per_dimension(
@@ -28,19 +28,24 @@ def bits_per_dimension(
     batch_size: int = 32,
     on_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, Tensor]:
-    """Of images [N, C, H, W] of a contrast, by column [N]; the terms of the bound "by level" [N, steps - 1].
+    """Return the bits per dimension [N] of images [N, C, H, W] of a contrast, by column.
+
+    "bound" = "prior" + "terms" + "reconstruction" (Ho et al. 2020, eq. 5); "by level" [N, steps - 1] are the single terms;
+    "flow" is the density of the probability-flow ODE (Song et al. 2021, eq. 39).
 
     Args:
-        steps: noise levels.
-        width: of the bins that images are thought to be quantized to.
-        seed: of the noise, that of each image by its place.
+        contrast: None for an unconditional model.
+        steps: number of noise levels.
+        width: bin width of the assumed quantization, in units of the image.
+        seed: of the noise; each image has its own, by its index.
+        on_batch: called after each batch.
     """
     sigmas, bounds, flows = model.schedule.steps(steps), [], []
-    known = spec.conditioning.encode(contrast if model.conditional else None)
-    for begin in range(0, len(images), batch_size):
-        x0 = model.codec.encode(images[begin : begin + batch_size].to(model.device))
-        cond = known.to(model.device).expand(len(x0), -1)
-        noise = SeededNoise([derive_seed("likelihood", seed, begin + i) for i in range(len(x0))])
+    contrast_cond = spec.conditioning.encode(contrast if model.conditional else None)
+    for start in range(0, len(images), batch_size):
+        x0 = model.codec.encode(images[start : start + batch_size].to(model.device))
+        cond = contrast_cond.to(model.device).expand(len(x0), -1)
+        noise = SeededNoise([derive_seed("likelihood", seed, start + i) for i in range(len(x0))])
         bounds.append(variational_bound(model, x0, sigmas, cond, width, noise))
         flows.append(flow_bits(model, x0, sigmas, cond, width, noise))
         on_batch()
@@ -49,23 +54,23 @@ def bits_per_dimension(
     return parts | {"flow": torch.cat(flows).cpu(), "by level": bound.terms}
 
 
-def summary(bits: Bits) -> tuple[Table, dict[str, dict[str, list[float]]]]:
-    """Mean and standard error of each column, as a table and as numbers."""
+def summarize_bits(bits: Bits) -> tuple[Table, dict[str, dict[str, list[float]]]]:
+    """Return mean and standard error of each column, as a table and as numbers."""
     table, numbers = Table("bits per dimension", *COLUMNS), {}
     for title, columns in bits.items():
-        spread = {name: (values.mean().item(), values.std().item() / len(values) ** 0.5) for name, values in columns.items()}
-        numbers[title] = {name: list(spread[name]) for name in COLUMNS}
-        table.add_row(title, *(f"{mean:.3f} ± {error:.3f}" for mean, error in (spread[name] for name in COLUMNS)))
+        statistics = {name: (values.mean().item(), values.std().item() / len(values) ** 0.5) for name, values in columns.items()}
+        numbers[title] = {name: list(statistics[name]) for name in COLUMNS}
+        table.add_row(title, *(f"{mean:.3f} ± {error:.3f}" for mean, error in (statistics[name] for name in COLUMNS)))
     return table, numbers
 
 
-def picture(bits: Bits, sigmas: Tensor) -> Figure:
-    """What each step from one level to the next costs, over log sigma, so that areas are bits."""
+def plot_bits(bits: Bits, sigmas: Tensor) -> Figure:
+    """Return a plot of the bits of each step between levels, per unit of log sigma, so that areas are bits."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis, upper, lower = figure.subplots(), sigmas[:-2], sigmas[1:-1]
     for title, columns in bits.items():
         density = columns["by level"].mean(0) / (upper / lower).log()
         axis.plot((upper * lower).sqrt(), density, "-" if title.startswith("held") else "--", linewidth=1, label=title)
-    axis.set(xscale="log", xlabel="sigma", ylabel="bits per dimension and unit of log sigma")
+    axis.set(xscale="log", xlabel="sigma", ylabel="bits per dimension and unit of ln sigma")
     axis.legend(fontsize=7)
     return figure

@@ -1,4 +1,4 @@
-"""What can be said of samples, as measures of a `Cut`: each says it of real images and of wrong ones too."""
+"""Metrics: functions of a `HalfSplit` that return the number of the samples, of the floor and of the ceiling."""
 
 import math
 from collections.abc import Callable
@@ -9,44 +9,55 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_auroc
 
-from condiff.evaluation.distances import Distances
-from condiff.evaluation.diversity import pairs, similarity
-from condiff.evaluation.features import fit, in_batches, train_classifier_cached
-from condiff.evaluation.resampling import HalfSplit, Measure, Triple
-from condiff.evaluation.sets import Images, Sets
+from condiff.evaluation.distances import DistanceFunction
+from condiff.evaluation.diversity import draw_pairs, pairwise_ms_ssim
+from condiff.evaluation.features import in_batches, train_classifier, train_classifier_cached
+from condiff.evaluation.resampling import HalfSplit, Metric, Triple
+from condiff.evaluation.sets import Images, ImageSets
 
-PAIRS = 256  # of samples of a contrast, and of real images
+PAIRS = 256  # per contrast, for MS-SSIM
 
 
-def distance(
+def distance_metric(
     name: str,
-    describe: Callable[[Tensor], Tensor],
-    between: Distances,
-    sets: Sets,
-    seen: Callable[[Images], Tensor] = attrgetter("pixels"),
-) -> Measure:
-    """Distances to the reference of images summarised by ``describe``, which sees their magnitudes or ``seen`` of them."""
-    ours, theirs = in_batches(describe, seen(sets.samples)), in_batches(describe, seen(sets.real))
+    features: Callable[[Tensor], Tensor],
+    distances: DistanceFunction,
+    sets: ImageSets,
+    select: Callable[[Images], Tensor] = attrgetter("pixels"),
+) -> Metric:
+    """Return a metric of distances to the reference, named ``<name>_<distance>``.
 
-    def measure(cut: HalfSplit) -> dict[str, Triple]:
-        reference = theirs[cut.reference]
-        parts = ours[cut.samples], theirs[cut.floor], theirs[cut.ceiling]
-        found = [between(part, reference) if len(part) == len(reference) else {} for part in parts]
-        return {f"{name}_{key}": Triple(*(one.get(key, math.nan) for one in found)) for key in found[0]}
+    Args:
+        features: from images [N, H, W] to [N, ...].
+        distances: of the features of two sets.
+        select: what ``features`` takes of the images, by default the magnitudes.
+    """
+    samples, real = in_batches(features, select(sets.samples)), in_batches(features, select(sets.real))
 
-    return measure
+    def metric(split: HalfSplit) -> dict[str, Triple]:
+        reference = real[split.reference]
+        subsets = samples[split.samples], real[split.floor], real[split.ceiling]
+        values = [distances(subset, reference) if len(subset) == len(reference) else {} for subset in subsets]
+        return {f"{name}_{key}": Triple(*(value.get(key, math.nan) for value in values)) for key in values[0]}
+
+    return metric
 
 
-def mean(name: str, describe: Callable[[Tensor], Tensor], sets: Sets) -> Measure:
-    """A number of each complex image, [N], averaged."""
-    ours, theirs = in_batches(describe, sets.samples.values), in_batches(describe, sets.real.values)
-    return lambda cut: {name: Triple(*(_share(part) for part in (ours[cut.samples], theirs[cut.floor], theirs[cut.ceiling])))}
+def mean_metric(name: str, summarize: Callable[[Tensor], Tensor], sets: ImageSets) -> Metric:
+    """Return a metric that averages ``summarize``, a function from complex images [N, H, W] to [N]."""
+    samples, real = in_batches(summarize, sets.samples.values), in_batches(summarize, sets.real.values)
+
+    def metric(split: HalfSplit) -> dict[str, Triple]:
+        subsets = samples[split.samples], real[split.floor], real[split.ceiling]
+        return {name: Triple(*map(_mean_or_nan, subsets))}
+
+    return metric
 
 
-def standardized(network: nn.Module | Callable[[Tensor], Tensor], training: Images) -> Callable[[Tensor], Tensor]:
-    """Features in double precision, of mean 0 and variance 1 over the training images in every dimension.
+def standardized_features(network: nn.Module | Callable[[Tensor], Tensor], training: Images) -> Callable[[Tensor], Tensor]:
+    """Return ``network`` with features in double precision, of mean 0 and variance 1 over the training images.
 
-    A dimension that hardly varies is not blown up: its deviation counts as a tenth of the average at least.
+    Standard deviations are at least a tenth of their mean, so that a nearly constant feature is not amplified.
     """
     features = in_batches(network, training.pixels).double()
     mean, std = features.mean(0), features.std(0, correction=0)
@@ -54,123 +65,134 @@ def standardized(network: nn.Module | Callable[[Tensor], Tensor], training: Imag
     return lambda pixels: (network(pixels).double() - mean) / std
 
 
-def contrast_accuracy(classifier: nn.Module, sets: Sets) -> Measure:
-    """Share of images that a classifier of real images takes for the contrast they were asked to be."""
-    ours, theirs = (in_batches(classifier, images.pixels).argmax(1) for images in (sets.samples, sets.real))
+def contrast_accuracy(classifier: nn.Module, sets: ImageSets) -> Metric:
+    """Return the contrast accuracy: the share of images that a classifier of real images assigns to the requested contrast."""
+    samples, real = (in_batches(classifier, images.pixels).argmax(1) for images in (sets.samples, sets.real))
 
-    def measure(cut: HalfSplit) -> dict[str, Triple]:
-        asked = sets.samples.contrast[cut.samples]
-        right = (
-            ours[cut.samples] == asked,
-            theirs[cut.floor] == sets.real.contrast[cut.floor],
-            theirs[cut.ceiling] == asked[: len(cut.ceiling)],
+    def metric(split: HalfSplit) -> dict[str, Triple]:
+        requested = sets.samples.contrast[split.samples]
+        correct = (
+            samples[split.samples] == requested,
+            real[split.floor] == sets.real.contrast[split.floor],
+            real[split.ceiling] == requested[: len(split.ceiling)],
         )
-        return {"accuracy": Triple(*map(_share, right))}
+        return {"accuracy": Triple(*map(_mean_or_nan, correct))}
 
-    return measure
+    return metric
 
 
-def classification_accuracy_score(sets: Sets, cache: Path) -> Measure:
-    """Share of real images whose contrast is named by a classifier that was trained on samples alone.
+def classification_accuracy_score(sets: ImageSets, cache: Path) -> Metric:
+    """Return the CAS: accuracy on real images of a classifier trained on samples only (Ravuri & Vinyals 2019).
 
-    The floor learned from as many training images, the ceiling from those under wrong names.
+    Floor: trained on as many training images. Ceiling: on the same images with wrong labels.
     """
-    classes, number = len(sets.contrasts), min(len(sets.samples), len(sets.training))
+    classes, size = len(sets.contrasts), min(len(sets.samples), len(sets.training))
     generator = torch.Generator().manual_seed(0)
-    drawn = sets.samples[torch.randperm(len(sets.samples), generator=generator)[:number]]
-    few = sets.training[torch.randperm(len(sets.training), generator=generator)[:number]]
-    judges = (
-        fit(drawn.pixels, drawn.contrast, classes, "Learning contrasts from samples"),
-        train_classifier_cached(few.pixels, few.contrast, classes, cache, "Learning contrasts from as many real images"),
-        train_classifier_cached(few.pixels, (few.contrast + 1) % classes, classes, cache, "Learning wrong names"),
+    samples = sets.samples[torch.randperm(len(sets.samples), generator=generator)[:size]]
+    real = sets.training[torch.randperm(len(sets.training), generator=generator)[:size]]
+    classifiers = (
+        train_classifier(samples.pixels, samples.contrast, classes, "Training CAS classifier on samples"),
+        train_classifier_cached(real.pixels, real.contrast, classes, cache, "Training CAS classifier on real images"),
+        train_classifier_cached(
+            real.pixels, (real.contrast + 1) % classes, classes, cache, "Training CAS classifier on wrong labels"
+        ),
     )
-    right = [in_batches(judge, sets.held_out.pixels).argmax(1) == sets.held_out.contrast for judge in judges]
-    return lambda cut: {"cas": Triple(*(_share(one[cut.reference]) for one in right))}
+    correct = [in_batches(classifier, sets.held_out.pixels).argmax(1) == sets.held_out.contrast for classifier in classifiers]
+    return lambda split: {"cas": Triple(*(_mean_or_nan(mask[split.reference]) for mask in correct))}
 
 
-def classifier_two_sample_test(sets: Sets, cache: Path) -> Measure:
-    """Area under the ROC curve of telling samples from real images of patients the judge never saw; 0.5 is chance.
+def classifier_two_sample_test(sets: ImageSets, cache: Path) -> Metric:
+    """Return the C2ST: AUROC of a classifier that separates samples from real images; 0.5 is chance (Lopez-Paz & Oquab 2017).
 
-    It learns from half of the samples and the training images, and judges the other half and the held-out
-    ones. The floor learned to tell half of the training patients from the others.
+    It is trained on half of the samples and the training images, and tested on the other half and the held-out images.
+    Floor: a classifier trained to separate one half of the training patients from the other. There is no ceiling.
     """
     side = max(sets.held_out.pixels.shape[-2:])
-    odd = torch.arange(len(sets.samples)) % 2 == 1
-    lesson = sets.training + sets.samples[odd]
-    fake = torch.arange(len(lesson)) >= len(sets.training)
-    tell = fit(lesson.pixels, fake.long(), 2, "Telling samples from real", side)
-    ours, theirs = (in_batches(tell, images.pixels).diff(dim=1)[:, 0] for images in (sets.samples, sets.held_out))
-    half = torch.isin(sets.training.patient, every_other(sets.training))
-    chance = torch.full_like(theirs, torch.nan)
-    if half.any():
-        guess = train_classifier_cached(sets.training.pixels, half.long(), 2, cache, "Telling real from real", side)
-        chance = in_batches(guess, sets.held_out.pixels).diff(dim=1)[:, 0]
+    trained_on = torch.arange(len(sets.samples)) % 2 == 1
+    training = sets.training + sets.samples[trained_on]
+    is_sample = torch.arange(len(training)) >= len(sets.training)
+    classifier = train_classifier(training.pixels, is_sample.long(), 2, "Training C2ST classifier", side)
+    sample_logits, real_logits = (
+        in_batches(classifier, images.pixels).diff(dim=1)[:, 0] for images in (sets.samples, sets.held_out)
+    )
+    in_half = torch.isin(sets.training.patient, half_of_patients(sets.training))
+    floor_logits = torch.full_like(real_logits, torch.nan)
+    if in_half.any():
+        floor_classifier = train_classifier_cached(
+            sets.training.pixels, in_half.long(), 2, cache, "Training C2ST floor classifier", side
+        )
+        floor_logits = in_batches(floor_classifier, sets.held_out.pixels).diff(dim=1)[:, 0]
 
-    def measure(cut: HalfSplit) -> dict[str, Triple]:
-        unseen, real = cut.samples[~odd[cut.samples]], cut.reference
-        return {"c2st_auroc": Triple(_auroc(ours[unseen], theirs[real]), _auroc(chance[cut.floor], chance[real]), math.nan)}
+    def metric(split: HalfSplit) -> dict[str, Triple]:
+        test_samples = split.samples[~trained_on[split.samples]]
+        score = _auroc(sample_logits[test_samples], real_logits[split.reference])
+        floor = _auroc(floor_logits[split.floor], floor_logits[split.reference])
+        return {"c2st_auroc": Triple(score, floor, math.nan)}
 
-    return measure
+    return metric
 
 
-def with_contrast_ceiling(classifier: nn.Module, sets: Sets, measure: Measure) -> Measure:
-    """A measure with a ceiling: how well the contrast classifier separates the contrast of the reference from others."""
+def with_contrast_ceiling(classifier: nn.Module, sets: ImageSets, metric: Metric) -> Metric:
+    """Return ``metric`` with a ceiling: the AUROC of the contrast classifier, reference against other contrasts."""
     logits = in_batches(classifier, sets.real.pixels)
 
-    def with_ceiling(cut: HalfSplit) -> dict[str, Triple]:
-        kinds = sets.real.contrast[cut.reference].unique()
-        other, own = (-logits[chosen, kinds[0]] for chosen in (cut.ceiling, cut.reference))
-        ceiling = _auroc(other, own) if len(kinds) == 1 else math.nan
-        return {name: values._replace(ceiling=ceiling) for name, values in measure(cut).items()}
+    def with_ceiling(split: HalfSplit) -> dict[str, Triple]:
+        contrasts = sets.real.contrast[split.reference].unique()
+        wrong, right = (-logits[index, contrasts[0]] for index in (split.ceiling, split.reference))
+        ceiling = _auroc(wrong, right) if len(contrasts) == 1 else math.nan
+        return {name: values._replace(ceiling=ceiling) for name, values in metric(split).items()}
 
     return with_ceiling
 
 
-def ms_ssim_diversity(sets: Sets) -> Measure:
-    """MS-SSIM of two samples of a contrast. Floor: of two patients; ceiling: of two patients in two contrasts.
+def ms_ssim_diversity(sets: ImageSets) -> Metric:
+    """Return the mean MS-SSIM of two samples of a contrast (Odena et al. 2017, section 4.2).
 
-    Of an unconditional model any two samples and, as the floor, any two real images.
+    Floor: of two patients. Ceiling: of two patients in two contrasts. For an unconditional model the contrasts of two
+    samples, and of two real images of the floor, may differ.
     """
-    same = torch.eq if sets.conditional else _any
-    number = PAIRS * len(sets.contrasts)
-    tables = [
-        (pair, similarity(images.pixels, pair))
-        for images, wanted in ((sets.samples, same), (sets.held_out, same), (sets.held_out, torch.ne))
-        for pair in (pairs(images, wanted, number),)
+    same_contrast = torch.eq if sets.conditional else _always
+    num_pairs = PAIRS * len(sets.contrasts)
+    pair_sets = [
+        (pairs, pairwise_ms_ssim(images.pixels, pairs))
+        for images, eligible in ((sets.samples, same_contrast), (sets.held_out, same_contrast), (sets.held_out, torch.ne))
+        for pairs in (draw_pairs(images, eligible, num_pairs),)
     ]
 
-    def measure(cut: HalfSplit) -> dict[str, Triple]:
-        (ours, _), (theirs, _), (across, _) = tables
-        chosen = (
-            torch.isin(ours, cut.samples).all(1),
-            torch.isin(theirs, cut.floor).all(1),
-            torch.isin(across, cut.floor).any(1) & ~torch.isin(across, cut.reference).any(1),
+    def metric(split: HalfSplit) -> dict[str, Triple]:
+        (sample_pairs, _), (real_pairs, _), (cross_pairs, _) = pair_sets
+        masks = (
+            torch.isin(sample_pairs, split.samples).all(1),
+            torch.isin(real_pairs, split.floor).all(1),
+            torch.isin(cross_pairs, split.floor).any(1) & ~torch.isin(cross_pairs, split.reference).any(1),
         )
-        means = [values[mask].mean().item() for (_, values), mask in zip(tables, chosen, strict=True)]  # of none: NaN
+        means = [values[mask].mean().item() for (_, values), mask in zip(pair_sets, masks, strict=True)]  # NaN without pairs
         return {"ms_ssim": Triple(*means)}
 
-    return measure
+    return metric
 
 
-def every_other(images: Images) -> Tensor:
-    """Half of the patients of every contrast; a patient counts for the contrast seen first."""
+def half_of_patients(images: Images) -> Tensor:
+    """Return half of the patients of every contrast; a patient counts for the contrast of its first image."""
     first: dict[int, int] = {}
     for patient, contrast in zip(images.patient.tolist(), images.contrast.tolist(), strict=True):
         first.setdefault(patient, contrast)
     return torch.tensor(sorted(first, key=lambda patient: (first[patient], patient))[1::2], dtype=torch.long)
 
 
-def _any(a: Tensor, b: Tensor) -> Tensor:
+def _always(a: Tensor, b: Tensor) -> Tensor:
+    """Accept any two contrasts."""
     return torch.ones_like(a, dtype=torch.bool)
 
 
-def _auroc(fake: Tensor, real: Tensor) -> float:
-    scores = torch.cat([fake, real]).double()
-    if not len(fake) or not len(real) or scores.isnan().any():
+def _auroc(samples: Tensor, real: Tensor) -> float:
+    """Return the probability that a sample has a higher score than a real image; NaN if there are none."""
+    scores = torch.cat([samples, real]).double()
+    if not len(samples) or not len(real) or scores.isnan().any():
         return math.nan
     scores = (scores - scores.min()) / (scores.max() - scores.min()).clamp(min=1e-12)  # torchmetrics takes probabilities
-    return binary_auroc(scores, (torch.arange(len(scores)) < len(fake)).long()).item()
+    return binary_auroc(scores, (torch.arange(len(scores)) < len(samples)).long()).item()
 
 
-def _share(right: Tensor) -> float:
-    return right.double().mean().item() if len(right) else math.nan
+def _mean_or_nan(values: Tensor) -> float:
+    return values.double().mean().item() if len(values) else math.nan

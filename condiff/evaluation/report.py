@@ -1,4 +1,4 @@
-"""What an evaluation leaves: a table, a file of numbers, a page of pictures and the samples that resemble training images."""
+"""Output of an evaluation: table, evaluation.json, page, and a list of the samples that resemble training images."""
 
 import csv
 import json
@@ -10,87 +10,90 @@ from typing import Any
 
 from rich.console import Console
 
-from condiff.evaluation import table
+from condiff.evaluation.copy_summary import may_hold_copies
 from condiff.evaluation.evaluate import EvaluationResult
-from condiff.evaluation.figure import as_image, page, shareable
-from condiff.evaluation.sets import Sets
+from condiff.evaluation.figure import full_page, shareable_page, to_image
+from condiff.evaluation.serialization import to_dict, to_flat_dict, to_long_table
+from condiff.evaluation.sets import ImageSets
+from condiff.evaluation.table import BLIND_SPOTS, result_table
 from condiff.sampling import SampleRequest
 
-WIDTH = 130  # of the table, whatever the terminal
+WIDTH = 130  # of the table, for any terminal
 
 
 @dataclass(frozen=True)
 class Report:
-    """An evaluation as people and programs read it.
+    """An evaluation to save, log and print.
 
     Attributes:
-        about: settings of the samples, which images they were compared with, what they cost.
-        requests: of the samples.
-        sources: file and slice of each training image.
+        metadata: "settings" of the samples, "held_out" images, "cost" per image.
+        requests: one per sample.
+        training_sources: file and slice of each training image.
     """
 
-    about: dict[str, Any]
+    metadata: dict[str, Any]
     evaluation: EvaluationResult
-    sets: Sets
+    sets: ImageSets
     requests: Sequence[SampleRequest]
-    sources: Sequence[tuple[Path, int]]
+    training_sources: Sequence[tuple[Path, int]]
 
     @cached_property
     def numbers(self) -> dict[str, Any]:
-        """All numbers and the summary, in plain values."""
-        numbers = self.about | table.as_dict(self.evaluation)
+        """Content of evaluation.json: metadata, all numbers, summary."""
+        numbers = self.metadata | to_dict(self.evaluation)
         samples = [self.requests[row["sample"]] for row in numbers["named"]]
-        named = [
+        flagged = [
             row | {"contrast": request.label, "seed": request.seed}
             for row, request in zip(numbers["named"], samples, strict=True)
         ]
-        return numbers | {"named": named}
+        return numbers | {"named": flagged}
 
     @property
     def heading(self) -> str:
-        """Checkpoint and sampler."""
-        of = self.about["settings"]
-        return f"{of['checkpoint']} · {of['sampler']['fn']['_target_'].split('.')[-1]}, {of['steps']} steps"
+        """Checkpoint, sampler and steps in one line."""
+        settings = self.metadata["settings"]
+        return f"{settings['checkpoint']} · {settings['sampler']['fn']['_target_'].split('.')[-1]}, {settings['steps']} steps"
 
     def save(self, out: Path) -> None:
-        """Write evaluation.json, evaluation.png and, where samples resemble training images, copies.csv into a folder."""
+        """Write evaluation.json, evaluation.png and, if samples are flagged, copies.csv into a folder."""
         (out / "evaluation.json").write_text(json.dumps(self.numbers, indent=2, allow_nan=False) + "\n")
-        page(self.evaluation, self.sets, self.heading).savefig(out / "evaluation.png", dpi=80)
+        full_page(self.evaluation, self.sets, self.heading).savefig(out / "evaluation.png", dpi=80)
         if self.numbers["named"]:
             self._write_copies(out / "copies.csv")
         else:
             (out / "copies.csv").unlink(missing_ok=True)  # of an earlier evaluation
 
     def log(self, loggers: Sequence[Any]) -> None:
-        """Send numbers to loggers, and no image of a patient; nothing at all where samples may be copies of training patients."""
-        if loggers and table.private(self.evaluation):
-            print("logger: nothing of this evaluation is sent; samples may be copies of training patients")
+        """Send numbers and the shareable page to loggers; nothing if samples may be copies of training patients."""
+        if loggers and may_hold_copies(self.evaluation):
+            print("logger: nothing of this evaluation is sent, because samples may be copies of training patients")
             return
         for logger in loggers:
-            extra = {"summary": self.numbers["summary"], "notes": self.numbers["notes"]}
-            logger.log_hyperparams(self.about["settings"] | extra)
-            logger.log_metrics(table.flat(self.numbers))
+            summary = {"summary": self.numbers["summary"], "notes": self.numbers["notes"]}
+            logger.log_hyperparams(self.metadata["settings"] | summary)
+            logger.log_metrics(to_flat_dict(self.numbers))
             if hasattr(logger, "log_table"):
-                logger.log_table("evaluation", *table.long(self.numbers))
-                logger.log_image("evaluation page", [as_image(shareable(self.evaluation, self.sets, self.heading))])
+                logger.log_table("evaluation", *to_long_table(self.numbers))
+                logger.log_image("evaluation page", [to_image(shareable_page(self.evaluation, self.sets, self.heading))])
             logger.finalize("success")
 
     def show(self, out: Path) -> None:
-        """Print the table, the summary and where the files are."""
-        Console(width=WIDTH).print(table.table(self.evaluation, self.about["cost"]))
-        print(table.BLIND_SPOTS, self.numbers["summary"], *(f"note: {note}" for note in self.evaluation.notes), sep="\n")
+        """Print the table, the summary and the paths of the files."""
+        Console(width=WIDTH).print(result_table(self.evaluation, self.metadata["cost"]))
+        print(BLIND_SPOTS, self.numbers["summary"], *(f"note: {note}" for note in self.evaluation.notes), sep="\n")
         if self.numbers["named"]:
             print(f"copies      {out}/copies.csv (samples and the training files they resemble)")
-        print(f"scores      {out}/evaluation.json\npage        {out}/evaluation.png (holds real images)")
+        print(f"scores      {out}/evaluation.json\npage        {out}/evaluation.png (contains real images)")
 
     def _write_copies(self, path: Path) -> None:
-        """A row per sample that is named and space that names it: which training file and slice it resembles."""
+        """Write one row per flagged sample and space: file and slice of the nearest training image."""
         with open(path, "w", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(["sample", "contrast", "seed", "space", "distance_over_limit", "file", "slice", "mirrored"])
+            writer = csv.writer(file)
+            writer.writerow(["sample", "contrast", "seed", "space", "distance_over_limit", "file", "slice", "mirrored"])
             for row in self.numbers["named"]:
                 for space, ratio in row["distance_over_limit"].items():
-                    near, index = self.evaluation.copies[space].samples, row["sample"]
-                    mirrored = ("", "left-right", "front-back", "both")[int(near.flip[index])]
+                    neighbors, index = self.evaluation.copies[space].samples, row["sample"]
+                    mirrored = ("", "left-right", "front-back", "both")[int(neighbors.flip[index])]
                     sample = row["sample"], row["contrast"], row["seed"]
-                    rows.writerow([*sample, space, f"{ratio:.3f}", *self.sources[int(near.which[index])], mirrored])
+                    source = self.training_sources[int(neighbors.training_index[index])]
+                    writer.writerow([*sample, space, f"{ratio:.3f}", *source, mirrored])

@@ -1,4 +1,4 @@
-"""Sets of images: who is compared with whom."""
+"""Sets of images to compare: samples, held-out and training images."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from torch import Tensor
 
 POOLED = "pooled"
 FLIPS = range(4)  # ways to mirror an image: 1 left-right, 2 front-back, 3 both
-Rows = Mapping[str, int | None]  # title -> contrast, None: all
+Rows = Mapping[str, int | None]  # title -> index of the contrast; None: all
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images [N, H, W], magnitudes or complex, whose white is 1; of which contrast and which patient each is, indices [N]."""
+    """Images with the contrast and the patient of each.
+
+    Attributes:
+        values: [N, H, W], magnitudes or complex, white 1.
+        contrast: index [N], -1 without a contrast.
+        patient: number [N].
+    """
 
     values: Tensor
     contrast: Tensor
@@ -30,26 +36,28 @@ class Images:
         """Magnitudes [N, H, W]."""
         return self.values.abs() if self.values.is_complex() else self.values
 
-    def __getitem__(self, chosen: Tensor | slice) -> Images:
-        """Those chosen by indices, a mask or a slice."""
-        return Images(self.values[chosen], self.contrast[chosen], self.patient[chosen])
+    def __getitem__(self, index: Tensor | slice) -> Images:
+        """Return the images at indices, of a mask or of a slice."""
+        return Images(self.values[index], self.contrast[index], self.patient[index])
 
     def __add__(self, other: Images) -> Images:
         pairs = (self.values, other.values), (self.contrast, other.contrast), (self.patient, other.patient)
         return Images(*map(torch.cat, pairs))
 
-    def of(self, contrast: int | None) -> Tensor:
-        """Mask [N] of the images of a contrast, None: of all."""
+    def of_contrast(self, contrast: int | None) -> Tensor:
+        """Return the mask [N] of the images of a contrast (None: of all)."""
         return torch.ones(len(self), dtype=torch.bool) if contrast is None else self.contrast == contrast
 
 
 @dataclass(frozen=True)
-class Sets:
-    """Samples, real images of patients the model never saw, and those it learned from.
+class ImageSets:
+    """The three sets of an evaluation.
 
-    Args:
-        samples: each a patient of its own; of contrast -1 where the model knows none.
-        contrasts: names of the contrasts, in the order of their indices.
+    Attributes:
+        samples: generated images; each counts as a patient.
+        held_out: real images of patients that the model was not trained on.
+        training: real images of training patients.
+        contrasts: names, in the order of their indices.
         conditional: whether the samples were drawn by contrast.
     """
 
@@ -65,16 +73,16 @@ class Sets:
         return self.held_out + self.training
 
     @property
-    def kinds(self) -> Rows:
-        """Each contrast, or all together where the model knows none."""
+    def contrast_rows(self) -> Rows:
+        """Each contrast; for an unconditional model all together."""
         return {name: index for index, name in enumerate(self.contrasts)} if self.conditional else {POOLED: None}
 
     @property
     def rows(self) -> Rows:
-        """Of a table: each contrast, then all together where that is something else."""
-        return {**self.kinds, POOLED: None} if len(self.kinds) > 1 else self.kinds
+        """Rows of the table: each contrast, then all together unless there is only one."""
+        return {**self.contrast_rows, POOLED: None} if len(self.contrast_rows) > 1 else self.contrast_rows
 
 
-def flipped(pixels: Tensor, flip: int) -> Tensor:
-    """Images [..., H, W] mirrored by one of `FLIPS`, which is its own inverse."""
+def mirror(pixels: Tensor, flip: int) -> Tensor:
+    """Return images [..., H, W] mirrored by one of `FLIPS`; a second call undoes it."""
     return pixels.flip([axis for axis, bit in ((-1, 1), (-2, 2)) if flip & bit])

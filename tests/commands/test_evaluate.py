@@ -1,4 +1,4 @@
-"""evaluate.py as its user meets it."""
+"""The command evaluate.py."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ FAST = ["num_samples=3", "steps=2", "accelerator=cpu"]
 @pytest.fixture
 def trained(trained_once, tmp_path, monkeypatch):
     monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)
-    monkeypatch.setattr("condiff.evaluation.evaluate.CUTS", 4)
+    monkeypatch.setattr("condiff.evaluation.evaluate.NUM_SPLITS", 4)
     shutil.copytree(trained_once, tmp_path / "runs/now")
     monkeypatch.chdir(tmp_path)
     return Path("runs/now")
@@ -34,20 +34,23 @@ def test_evaluation(trained, run_entry, capsys):
     run_entry("evaluate.py", *FAST)
     (folder,) = (trained / "evaluation").iterdir()
     assert folder.name == "last_num_samples-3_steps-2"
-    found = json.loads((folder / "evaluation.json").read_text())
-    assert set(found["scores"]) == {"AXT1", "AXT1POST", "AXT2", "AXFLAIR", "pooled"}
-    assert found["settings"]["steps"] == 2 and found["compared"]["AXT1"] == 2
-    assert found["cost"]["evaluations_per_image"] == 2  # two steps; neither level of so short a grid is guided
-    assert set(found["copies"]) == {"pixels", "random", "anatomy"} and found["copies"]["pixels"]["AXT1"]["p"] <= 1
+    result = json.loads((folder / "evaluation.json").read_text())
+    assert set(result["scores"]) == {"AXT1", "AXT1POST", "AXT2", "AXFLAIR", "pooled"}
+    assert result["settings"]["steps"] == 2 and result["compared"]["AXT1"] == 2
+    assert result["cost"]["evaluations_per_image"] == 2  # two steps; neither level of so short a grid is guided
+    assert set(result["copies"]) == {"pixels", "random", "anatomy"} and result["copies"]["pixels"]["AXT1"]["p"] <= 1
     assert (folder / "evaluation.png").stat().st_size > 10_000
     printed = capsys.readouterr().out
-    assert "Fréchet distance · learned features" in printed and "shows nothing with so few held-out patients" in printed
+    assert (
+        "Fréchet distance · learned features" in printed
+        and "with so few held-out patients and samples no count is significant" in printed
+    )
     assert not list(Path().glob("*.log")) and not Path(".hydra").exists() and not Path("outputs").exists()
 
 
-def test_named_samples_are_listed_and_nothing_is_uploaded(trained, run_entry, capsys, monkeypatch, tmp_path):
-    """With a limit that every sample is below: all are named, the table names file and slice, and no logger starts."""
-    monkeypatch.setattr("condiff.evaluation.memorisation.limit", lambda held_out: 2.0)
+def test_flagged_samples_are_listed_and_nothing_is_uploaded(trained, run_entry, capsys, monkeypatch, tmp_path):
+    """With a limit above every distance all samples are flagged, copies.csv gives file and slice, and no logger starts."""
+    monkeypatch.setattr("condiff.evaluation.memorization.flag_limit", lambda held_out: 2.0)
     run_entry("evaluate.py", *FAST, "logger=wandb", "out=judged")
     printed = capsys.readouterr().out
     assert "YES, 12 of 12 samples" in printed and "nothing of this evaluation is sent" in printed
@@ -61,12 +64,12 @@ def test_named_samples_are_listed_and_nothing_is_uploaded(trained, run_entry, ca
     monkeypatch.undo()
 
 
-def test_the_patients_that_chose_a_checkpoint_are_named(trained, run_entry):
-    """One test patient of each contrast is too few alone, so validation is used as well, and a note says so."""
+def test_validation_patients_that_chose_the_checkpoint_are_reported(trained, run_entry):
+    """One test patient per contrast is too few, so the validation patients are used too, with a note."""
     run_entry("evaluate.py", *FAST, "ckpt=runs/now/checkpoints/best.ckpt", "out=best")
-    found = json.loads(Path("best/evaluation.json").read_text())
-    assert found["held_out"] == {"splits": ["val", "test"], "patients": 8, "images": 16}
-    assert any("chosen by its loss on 4 validation patients" in note and "not independent" in note for note in found["notes"])
+    result = json.loads(Path("best/evaluation.json").read_text())
+    assert result["held_out"] == {"splits": ["val", "test"], "patients": 8, "images": 16}
+    assert any("chosen by its loss on 4 validation patients" in note and "not independent" in note for note in result["notes"])
     run_entry("evaluate.py", *FAST, "out=last")
     assert not any("chosen" in note for note in json.loads(Path("last/evaluation.json").read_text())["notes"])
 
@@ -75,7 +78,7 @@ def test_held_out_images_that_are_left_out_are_reported(trained, run_entry, caps
     run_entry("evaluate.py", *FAST, "real_images=6", "out=judged")
     printed = capsys.readouterr().out
     assert "real_images=6: held-out images: compared with 12 of 16" in printed
-    assert "real_images=6: training images: copies are looked for among 6 of 8" in printed
+    assert "real_images=6: training images: searched 6 of 8 for copies" in printed
 
 
 @pytest.mark.parametrize(
@@ -87,16 +90,16 @@ def test_evaluations_are_counted_with_guidance(trained, run_entry, guidance, cou
     assert json.loads(Path("judged/evaluation.json").read_text())["cost"]["evaluations_per_image"] == count
 
 
-def test_patients_of_the_guide_are_no_strangers(trained, run_entry, capsys):
-    """A guiding model that was trained on who is held out here would show them."""
+def test_training_patients_of_the_guide_are_not_held_out(trained, run_entry, capsys):
+    """A guiding model trained on held-out patients is refused."""
     run_entry("train.py", *TINY_RUN[:-1], "trainer.max_epochs=1", "data.seed=1", "hydra.run.dir=runs/other")
     guide = ["guidance=autoguidance", "guidance.weaker.ckpt=runs/other/checkpoints/last.ckpt", "guidance.weaker.share=1"]
     line = bad(capsys, run_entry, "evaluate.py", "ckpt=runs/now/checkpoints/last.ckpt", *FAST, *guide, "out=judged")
-    assert re.search("error: guidance.weaker.ckpt=runs/other/.*: was trained on [1-9] patients who are held out", line)
+    assert re.search("error: guidance.weaker.ckpt=runs/other/.*: was trained on [1-9] held-out patients", line)
 
 
 def test_an_interrupted_evaluation_goes_on(trained, run_entry, monkeypatch):
-    """Stopped after the second of three rounds; the rest is drawn, and all is as if nothing had happened."""
+    """Stopped after the second of three rounds; the rest is drawn, and the results equal an uninterrupted run."""
     run_entry("evaluate.py", *FAST, "batch_size=4", "out=whole")
     (whole,) = Path("whole").glob("samples-*.h5")
     save, saved = samples_h5.save_h5, []
@@ -114,15 +117,15 @@ def test_an_interrupted_evaluation_goes_on(trained, run_entry, monkeypatch):
         assert exit_.value.code == 130
     assert [path.name for path in sorted(Path("cut", whole.stem + ".parts").iterdir())] == ["00000000.h5", "00000004.h5"]
     run_entry("evaluate.py", *FAST, "batch_size=4", "out=cut")
-    with h5py.File(whole) as one, h5py.File(Path("cut") / whole.name) as other:
-        assert np.array_equal(one["images"], other["images"]) and len(one["images"]) == 12
-        assert other.attrs["drawn"] == 12 and other.attrs["evaluations"] == one.attrs["evaluations"]
-    one, other = (json.loads(Path(name, "evaluation.json").read_text())["scores"] for name in ("whole", "cut"))
-    assert one == other  # deterministic from end to end
+    with h5py.File(whole) as expected, h5py.File(Path("cut") / whole.name) as resumed:
+        assert np.array_equal(expected["images"], resumed["images"]) and len(expected["images"]) == 12
+        assert resumed.attrs["drawn"] == 12 and resumed.attrs["evaluations"] == expected.attrs["evaluations"]
+    expected, resumed = (json.loads(Path(name, "evaluation.json").read_text())["scores"] for name in ("whole", "cut"))
+    assert expected == resumed  # deterministic from end to end
 
 
 @pytest.mark.slow
-def test_another_checkpoint_or_setting_draws_anew(trained, run_entry):
+def test_another_setting_draws_other_samples(trained, run_entry):
     run_entry("evaluate.py", *FAST, "out=judged")
     run_entry("evaluate.py", *FAST, "out=judged", "seed=7")
     assert len(list(Path("judged").glob("samples-*.h5"))) == 2
@@ -135,11 +138,11 @@ def test_data_that_moved(trained, run_entry, cache, tmp_path):
     assert not json.loads(Path("judged/evaluation.json").read_text())["notes"][-1].startswith("copies")
 
 
-def test_other_data_and_other_transforms_are_not_audited(trained, run_entry, cache):
-    """Nested fields can be overridden; what changes the training images ends the search for copies, and says so."""
+def test_other_transforms_end_the_search_for_copies(trained, run_entry, cache):
+    """Nested fields can be overridden; if this changes the training images there is no search for copies, with a note."""
     run_entry("evaluate.py", *FAST, "data.transform.quantile=0.9", "out=judged")
-    found = json.loads(Path("judged/evaluation.json").read_text())
-    assert found["copies"] == {} and found["notes"][-1].startswith("copies: not looked for")
+    result = json.loads(Path("judged/evaluation.json").read_text())
+    assert result["copies"] == {} and result["notes"][-1].startswith("copies: no search")
 
 
 def test_seed_of_samples_is_not_that_of_the_split(trained, run_entry):
@@ -150,7 +153,7 @@ def test_seed_of_samples_is_not_that_of_the_split(trained, run_entry):
 
 
 @pytest.mark.slow
-def test_two_processes_judge_as_one(trained, run_entry, cache, tmp_path):
+def test_two_processes_give_the_results_of_one(trained, run_entry, cache, tmp_path):
     environment = os.environ | {"CONDIFF_CACHE": str(cache), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(ROOT / "evaluate.py"), *FAST, "devices=2", "out=two"]
     subprocess.run(command, cwd=tmp_path, env=environment, timeout=240, check=True)
@@ -183,7 +186,7 @@ def test_bad_input(trained, run_entry, capsys, tmp_path):
         (["num_samples=0"], "num_samples=0: give a whole number"),
         (["data.downsample=1"], r"data: its images [C, H, W] are (1, 32, 32), those of"),
         ([*own, "data.contrasts=[AXT1,AXT2]"], "data: its contrasts are ('AXT1', 'AXT2')"),
-        (["data.seed=1"], "held out of"),
+        (["data.seed=1"], "held-out patients of"),
         (["data.matrix=64"], r"data: its images [C, H, W] are (1, 32, 32), those of"),
         (["data.sead=1"], "sead"),
         (["sampler=euler"], "there are annealed_langevin"),
@@ -204,7 +207,7 @@ def test_samples_that_are_not_numbers(trained, run_entry, capsys):
 
 @pytest.mark.slow
 def test_a_folder_that_changed(run_entry, capsys, tmp_path, monkeypatch):
-    """With another patient in the folder the split differs: somebody held out now was trained on, and that is told."""
+    """Another patient in the folder changes the split; a held-out patient that was trained on is an error."""
     monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)
     (tmp_path / "heads").mkdir()
     volumes(tmp_path / "heads", "xpqas")  # drawn in this order: x and p to train on
@@ -213,6 +216,6 @@ def test_a_folder_that_changed(run_entry, capsys, tmp_path, monkeypatch):
     run_entry("train.py", *settings, *source, "data.volumes_per_contrast=2", "trainer.max_epochs=1")
     run_entry("evaluate.py", *FAST, "out=judged")
     volumes(tmp_path / "heads", "k")  # drawn first: p is held out now
-    assert "were trained on by" in bad(capsys, run_entry, "evaluate.py", *FAST, "out=judged")
+    assert "are training patients of" in bad(capsys, run_entry, "evaluate.py", *FAST, "out=judged")
     again = ["resume=runs/now/checkpoints/last.ckpt", "trainer.max_epochs=2", "hydra.run.dir=runs/again"]
     assert "no longer splits as it did" in bad(capsys, run_entry, "train.py", *again)

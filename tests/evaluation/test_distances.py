@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from condiff.evaluation.distances import (
-    frechet,
-    kernel,
+    frechet_distance,
+    kernel_distance,
     log_spectrum,
     patch_projections,
     phase_coherence,
@@ -18,7 +18,7 @@ from condiff.evaluation.distances import (
 
 
 def exactly(mean, covariance, n=400, seed=0):
-    """Points whose sample mean and covariance are exactly these."""
+    """Return points with exactly this sample mean and covariance."""
     x = torch.randn(n, len(mean), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     x = x - x.mean(0)
     x = x @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(x.T))).T
@@ -26,9 +26,9 @@ def exactly(mean, covariance, n=400, seed=0):
 
 
 def test_features_that_are_not_finite_have_no_distance():
-    """LAPACK dies of them, and the process with it."""
-    one = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
-    assert math.isnan(frechet(one, one.index_fill(0, torch.tensor([3]), math.nan)))
+    """LAPACK would end the process."""
+    features = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    assert math.isnan(frechet_distance(features, features.index_fill(0, torch.tensor([3]), math.nan)))
 
 
 def test_frechet_of_two_known_gaussians():
@@ -36,7 +36,7 @@ def test_frechet_of_two_known_gaussians():
     s, t = torch.tensor([1.0, 2.0, 0.5]).double(), torch.tensor([1.5, 1.0, 0.5]).double()
     mean = torch.tensor([1.0, -2.0, 0.0]).double()
     a, b = exactly(mean, torch.diag(s**2)), exactly(torch.zeros(3).double(), torch.diag(t**2), seed=1)
-    assert frechet(a, b) == pytest.approx(5 + ((s - t) ** 2).sum().item(), abs=1e-9)
+    assert frechet_distance(a, b) == pytest.approx(5 + ((s - t) ** 2).sum().item(), abs=1e-9)
 
 
 def test_frechet_of_gaussians_that_do_not_commute():
@@ -51,19 +51,19 @@ def test_frechet_of_gaussians_that_do_not_commute():
 
     expected = (first + second - 2 * sqrt(sqrt(first) @ second @ sqrt(first))).trace().item()
     zero = torch.zeros(4).double()
-    assert frechet(exactly(zero, first), exactly(zero, second, seed=1)) == pytest.approx(expected, rel=1e-8)
+    assert frechet_distance(exactly(zero, first), exactly(zero, second, seed=1)) == pytest.approx(expected, rel=1e-8)
 
 
 def test_frechet_with_fewer_points_than_dimensions():
-    """Finite, zero against itself, and unmoved by an offset that would eat the digits of second moments."""
+    """Finite, zero against itself, and independent of an offset that cancels the digits of second moments."""
     x = torch.randn(5, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert frechet(x, x) == pytest.approx(0, abs=1e-5)
+    assert frechet_distance(x, x) == pytest.approx(0, abs=1e-5)
     shift = torch.full((40,), 1e6).double()
-    assert frechet(x + shift, x + shift + 1) == pytest.approx(40, rel=1e-6)
+    assert frechet_distance(x + shift, x + shift + 1) == pytest.approx(40, rel=1e-6)
 
 
 def test_kernel_is_the_unbiased_estimate():
-    """By a double loop over pairs, the diagonal left out."""
+    """Equal to a double loop over pairs, without the diagonal."""
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.randn(6, 3, generator=generator, dtype=torch.float64) for _ in range(2))
 
@@ -73,38 +73,38 @@ def test_kernel_is_the_unbiased_estimate():
     n = len(x)
     within = sum(k(s[i], s[j]) for s in (x, y) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
     across = sum(k(a, b) for a in x for b in y) / n**2
-    assert kernel(x, y) == pytest.approx((within - 2 * across).item(), rel=1e-10)
+    assert kernel_distance(x, y) == pytest.approx((within - 2 * across).item(), rel=1e-10)
 
 
 def test_prdc_counted_by_hand():
     """k = 1 on a line. Real 0, 1, 10 have radii 1, 1, 9; generated 0.5, 30, 31 have radii 29.5, 1, 1."""
     real, fake = (torch.tensor(points).double()[:, None] for points in ([0.0, 1.0, 10.0], [0.5, 30.0, 31.0]))
-    found = prdc(fake, real, k=1)
-    assert found["precision"] == pytest.approx(1 / 3)  # 0.5 lies in a real ball; 30 and 31 in none (10 + 9 = 19)
-    assert found["recall"] == 1  # 0, 1 and 10 lie within 29.5 of 0.5
-    assert found["density"] == pytest.approx((2 + 0 + 0) / 3)  # 0.5 is in the balls of 0 and 1, not (9.5 > 9) of 10
-    assert found["coverage"] == pytest.approx(2 / 3)  # of 0 and 1
+    result = prdc(fake, real, k=1)
+    assert result["precision"] == pytest.approx(1 / 3)  # 0.5 lies in a real ball; 30 and 31 do not (10 + 9 = 19)
+    assert result["recall"] == 1  # 0, 1 and 10 lie within 29.5 of 0.5
+    assert result["density"] == pytest.approx((2 + 0 + 0) / 3)  # 0.5 is in the balls of 0 and 1, not (9.5 > 9) of 10
+    assert result["coverage"] == pytest.approx(2 / 3)  # of 0 and 1
 
 
 def test_prdc_of_a_set_against_itself():
     x = torch.randn(30, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found = prdc(x, x)
-    assert found["precision"] == found["recall"] == found["coverage"] == 1
+    result = prdc(x, x)
+    assert result["precision"] == result["recall"] == result["coverage"] == 1
     assert prdc(x[:5], x[:5])["precision"] != prdc(x[:5], x[:5])["precision"]  # five points have no fifth neighbour: NaN
 
 
 def test_too_few_is_nan_never_zero():
     one = torch.zeros(1, 3).double()
-    assert math.isnan(frechet(one, one)) and math.isnan(kernel(one, one))
+    assert math.isnan(frechet_distance(one, one)) and math.isnan(kernel_distance(one, one))
 
 
 def test_spectrum_of_a_wave():
-    """A wave of k cycles a side of amplitude a: all power on ring k; ten times the amplitude is 20 dB."""
+    """A wave of k cycles per side has all power on ring k; ten times the amplitude is 20 dB."""
     size, k = 32, 5
     wave = torch.cos(2 * math.pi * k * torch.arange(size).double() / size).expand(size, size)[None]
-    found = log_spectrum(wave)[0]
-    assert found.argmax() == k and (found.sort().values[-2] < found[k] - 100)
-    assert spectrum_distance(log_spectrum(10 * wave)[:, k : k + 1], found[None, k : k + 1])["decibels"] == pytest.approx(
+    result = log_spectrum(wave)[0]
+    assert result.argmax() == k and (result.sort().values[-2] < result[k] - 100)
+    assert spectrum_distance(log_spectrum(10 * wave)[:, k : k + 1], result[None, k : k + 1])["decibels"] == pytest.approx(
         20, abs=1e-6
     )
 
@@ -112,7 +112,7 @@ def test_spectrum_of_a_wave():
 def test_white_noise_has_a_flat_spectrum():
     noise = torch.randn(200, 32, 32, generator=torch.Generator().manual_seed(0))
     power = (10 ** (log_spectrum(noise) / 10)).mean(0)
-    assert power.numpy() == pytest.approx(1, abs=0.15)  # ring 0 is a single coefficient an image
+    assert power.numpy() == pytest.approx(1, abs=0.15)  # ring 0 is a single coefficient per image
 
 
 def test_sliced_wasserstein_of_a_shift():
@@ -124,8 +124,8 @@ def test_sliced_wasserstein_of_a_shift():
 
 def test_patches_are_the_same_for_every_image_and_call():
     images = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
-    found = patch_projections(images)
-    assert found.shape[:2] == (3, 3) and torch.equal(found[1:2], patch_projections(images[1:2]))
+    result = patch_projections(images)
+    assert result.shape[:2] == (3, 3) and torch.equal(result[1:2], patch_projections(images[1:2]))
     assert patch_projections(torch.full((1, 64, 64), 0.5))[:, :-1].abs().max() < 1e-6  # a flat image has no fine detail
 
 

@@ -1,4 +1,4 @@
-"""The whole examination of sets whose quality is known."""
+"""The evaluation of image sets of known quality."""
 
 import math
 
@@ -7,18 +7,20 @@ import pytest
 import torch
 
 from condiff.errors import InputError
-from condiff.evaluation import table
-from condiff.evaluation.evaluate import evaluate, score, training_free_metrics
-from condiff.evaluation.figure import as_image, page, shareable
-from condiff.evaluation.resampling import Score, Scores
-from condiff.evaluation.sets import Images, Sets
+from condiff.evaluation.copy_summary import copy_summary, may_hold_copies
+from condiff.evaluation.evaluate import evaluate, score_contrast, training_free_metrics
+from condiff.evaluation.figure import full_page, shareable_page, to_image
+from condiff.evaluation.resampling import Estimate, Scores
+from condiff.evaluation.serialization import to_dict, to_flat_dict
+from condiff.evaluation.sets import Images, ImageSets
+from condiff.evaluation.table import MetricRow, grade, result_table
 
 NAMES = ["AXT1", "AXT2"]
 COST = {"evaluations_per_image": 1.0, "seconds_per_image": 1.0}
 
 
 def heads(patients, seed, offset=0, slices=6, size=32):
-    """Discs of a patient's own size and place with texture; dark in contrast 0, bright in contrast 1."""
+    """Return textured discs, dark in contrast 0 and bright in contrast 1; each patient has a size and a position."""
     generator = torch.Generator().manual_seed(seed)
     y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
     pixels, contrast, patient = [], [], []
@@ -35,7 +37,7 @@ def heads(patients, seed, offset=0, slices=6, size=32):
 
 
 def eyes(patients, seed, offset=0, size=32):
-    """Symmetric heads with two eyes in front; their width, and the place of the eyes, are a patient's own."""
+    """Return symmetric heads with two anterior eyes; each patient has a width and positions of the eyes."""
     generator = torch.Generator().manual_seed(seed)
     y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
     pixels = []
@@ -53,35 +55,35 @@ def real():
 
 
 @pytest.fixture(autouse=True)
-def quick_to_learn(monkeypatch):
+def short_training(monkeypatch):
     monkeypatch.setattr("condiff.evaluation.features.STEPS", 50)
-    monkeypatch.setattr("condiff.evaluation.evaluate.CUTS", 10)
+    monkeypatch.setattr("condiff.evaluation.evaluate.NUM_SPLITS", 10)
 
 
-def of_its_own(images):
-    """As samples: each image a patient of its own."""
+def as_samples(images):
+    """Return images as samples, where each counts as a patient."""
     return Images(images.pixels, images.contrast, torch.arange(len(images)))
 
 
-def judge(samples, real, cache, names=NAMES, conditional=True):
-    return evaluate(Sets(samples, *real, names, conditional), cache)
+def evaluate_samples(samples, real, cache, names=NAMES, conditional=True):
+    return evaluate(ImageSets(samples, *real, names, conditional), cache)
 
 
 def test_new_patients_reach_the_floor_and_are_no_copies(real, tmp_path):
-    found = judge(of_its_own(heads(36, 2, slices=1)), real, tmp_path)
-    scores = found.scores["AXT1"]
+    result = evaluate_samples(as_samples(heads(36, 2, slices=1)), real, tmp_path)
+    scores = result.scores["AXT1"]
     for name in ("learned_frechet", "random_frechet", "spectrum_decibels", "patches_wasserstein"):
         assert scores[name].samples.value < 2 * scores[name].floor.value < scores[name].ceiling.value, name
     assert scores["accuracy"].samples.value > 0.9 and scores["cas"].samples.value > 0.9
-    assert found.scores["pooled"]["c2st_auroc"].samples.value < 0.75
-    assert "no sample is named" in table.summary(found) and not table.private(found)
-    assert table.table(found, COST).row_count > 10
+    assert result.scores["pooled"]["c2st_auroc"].samples.value < 0.75
+    assert "no sample is flagged" in copy_summary(result) and not may_hold_copies(result)
+    assert result_table(result, COST).row_count > 10
 
 
 def test_a_wrong_contrast_reaches_the_ceiling(real, tmp_path):
     fresh = heads(6, 2)
-    found = judge(of_its_own(Images(fresh.pixels, 1 - fresh.contrast, fresh.patient)), real, tmp_path)
-    scores = found.scores["AXT1"]
+    result = evaluate_samples(as_samples(Images(fresh.pixels, 1 - fresh.contrast, fresh.patient)), real, tmp_path)
+    scores = result.scores["AXT1"]
     for name in ("learned_frechet", "spectrum_decibels"):
         assert scores[name].samples.value == pytest.approx(scores[name].ceiling.value, rel=0.35), name
         assert scores[name].samples.value > 3 * scores[name].floor.value
@@ -89,98 +91,100 @@ def test_a_wrong_contrast_reaches_the_ceiling(real, tmp_path):
     assert scores["accuracy"].ceiling.value < 0.1 < 0.9 < scores["accuracy"].floor.value
 
 
-def test_copies_of_the_training_set_look_perfect_and_are_told(real, tmp_path):
-    """What a distance praises, the audit finds."""
-    found = judge(of_its_own(real[1]), real, tmp_path)
-    assert found.scores["AXT1"]["random_frechet"].samples.value < 2 * found.scores["AXT1"]["random_frechet"].floor.value
-    assert all(verdict.share == 1 for copies in found.copies.values() for verdict in copies.verdicts.values())
-    assert "YES, 120 of 120 samples" in table.summary(found) and table.private(found)
-    assert "in pixels AXT1 100 %, AXT2 100 %, pooled 100 %; in random" in table.summary(found)
+def test_copies_of_the_training_set_score_well_and_are_flagged(real, tmp_path):
+    """Distances are low, and the search finds every copy."""
+    result = evaluate_samples(as_samples(real[1]), real, tmp_path)
+    assert result.scores["AXT1"]["random_frechet"].samples.value < 2 * result.scores["AXT1"]["random_frechet"].floor.value
+    assert all(test.share == 1 for copies in result.copies.values() for test in copies.tests.values())
+    assert "YES, 120 of 120 samples" in copy_summary(result) and may_hold_copies(result)
+    assert "in pixels AXT1 100 %, AXT2 100 %, pooled 100 %; in random" in copy_summary(result)
 
 
-def test_one_copy_is_named_shown_and_counted(real, tmp_path):
-    """Its number proves nothing, p is that of chance; the summary, the dictionary and the page show it all the same."""
-    fresh = of_its_own(heads(36, 2, slices=1))
+def test_one_copy_is_flagged_shown_and_counted(real, tmp_path):
+    """One copy is not significant; summary, dictionary and page report it all the same."""
+    fresh = as_samples(heads(36, 2, slices=1))
     fresh.pixels[5] = real[1].pixels[17].flip(-2)
-    sets = Sets(fresh, *real, NAMES, True)
-    found = evaluate(sets, tmp_path)
-    assert min(verdict.p for copies in found.copies.values() for verdict in copies.verdicts.values()) > 0.05
-    assert "YES, 1 of 72 samples" in table.summary(found) and "undecided" in table.summary(found)
-    (named,) = table.as_dict(found)["named"]
-    assert named["sample"] == 5 and set(named["distance_over_limit"]) == {"pixels", "random", "anatomy"}
-    assert all(copies.samples.which[5] == 17 and copies.samples.flip[5] == 2 for copies in found.copies.values())
-    assert table.private(found)
-    shown = np.asarray(as_image(page(found, sets)))
-    other = Sets(fresh, real[0], Images(0 * real[1].pixels, *[getattr(real[1], n) for n in ("contrast", "patient")]), NAMES, True)
-    below = int(0.9 * len(shown))  # where the pair is shown, the training image with it
-    assert not np.array_equal(shown[below:], np.asarray(as_image(page(found, other)))[below:])
+    sets = ImageSets(fresh, *real, NAMES, True)
+    result = evaluate(sets, tmp_path)
+    assert min(test.p for copies in result.copies.values() for test in copies.tests.values()) > 0.05
+    assert "YES, 1 of 72 samples" in copy_summary(result) and "undecided" in copy_summary(result)
+    (flagged,) = to_dict(result)["named"]
+    assert flagged["sample"] == 5 and set(flagged["distance_over_limit"]) == {"pixels", "random", "anatomy"}
+    assert all(copies.samples.training_index[5] == 17 and copies.samples.flip[5] == 2 for copies in result.copies.values())
+    assert may_hold_copies(result)
+    shown = np.asarray(to_image(full_page(result, sets)))
+    other = ImageSets(
+        fresh, real[0], Images(0 * real[1].pixels, *[getattr(real[1], n) for n in ("contrast", "patient")]), NAMES, True
+    )
+    below = int(0.9 * len(shown))  # the last panel shows the training image
+    assert not np.array_equal(shown[below:], np.asarray(to_image(full_page(result, other)))[below:])
 
 
 def test_orientation_and_symmetry_are_measured(real, tmp_path):
-    """Upside-down heads are beyond the floor's 95 % in layout, stitched halves in symmetry; new patients in neither."""
+    """Upside-down heads exceed the floor in layout, stitched halves in symmetry, new patients in neither."""
     fresh = eyes(24, 2)
     training, held_out = eyes(6, 0), eyes(12, 1, offset=100)
     upside_down = Images(fresh.pixels.flip(-2), fresh.contrast, fresh.patient)
     halves = torch.cat([fresh.pixels[..., :16], fresh.pixels.roll(8, 0)[..., 16:]], -1)
     for pixels, layout, symmetry in ((fresh.pixels, False, False), (upside_down.pixels, True, False), (halves, False, True)):
-        sets = Sets(of_its_own(Images(pixels, fresh.contrast, fresh.patient)), held_out, training, NAMES, True)
-        scores, _ = score(training_free_metrics(sets), sets, None, 10)
-        found = [scores[f"{name}_wasserstein"] for name in ("layout", "symmetry")]
-        assert [one.samples.value > 1.2 * one.floor.high for one in found] == [layout, symmetry]
+        sets = ImageSets(as_samples(Images(pixels, fresh.contrast, fresh.patient)), held_out, training, NAMES, True)
+        scores, _ = score_contrast(training_free_metrics(sets), sets, None, 10)
+        result = [scores[f"{name}_wasserstein"] for name in ("layout", "symmetry")]
+        assert [one.samples.value > 1.2 * one.floor.high for one in result] == [layout, symmetry]
 
 
 def test_an_unconditional_model_has_one_row(real, tmp_path):
     fresh = heads(6, 2)
     samples = Images(fresh.pixels, torch.full((len(fresh),), -1), torch.arange(len(fresh)))
-    sets = Sets(samples, *real, NAMES, False)
-    found = evaluate(sets, tmp_path)
-    assert list(found.scores) == ["pooled"] and "accuracy" not in found.scores["pooled"]
-    assert found.scores["pooled"]["random_frechet"].samples.value < found.scores["pooled"]["random_frechet"].ceiling.value
-    assert set(found.copies["pixels"].verdicts) == {"pooled"}
-    page(found, sets)
-    table.table(found, COST)
+    sets = ImageSets(samples, *real, NAMES, False)
+    result = evaluate(sets, tmp_path)
+    assert list(result.scores) == ["pooled"] and "accuracy" not in result.scores["pooled"]
+    assert result.scores["pooled"]["random_frechet"].samples.value < result.scores["pooled"]["random_frechet"].ceiling.value
+    assert set(result.copies["pixels"].tests) == {"pooled"}
+    full_page(result, sets)
+    result_table(result, COST)
 
 
-def test_few_images_give_numbers_or_say_why(real, tmp_path):
-    """Four samples a contrast, two in a set: nearest neighbours are not to be had, and nothing is called 0 for it."""
-    fresh = of_its_own(heads(1, 2, slices=4))
-    found = judge(fresh, real, tmp_path)
-    values = found.scores["AXT1"]
+def test_few_images_give_numbers_or_a_note(real, tmp_path):
+    """Four samples per contrast, two per set: metrics that need more neighbours are NaN, not 0."""
+    fresh = as_samples(heads(1, 2, slices=4))
+    result = evaluate_samples(fresh, real, tmp_path)
+    values = result.scores["AXT1"]
     assert math.isnan(values["random_precision"].samples.value) and math.isfinite(values["random_frechet"].samples.value)
-    assert any("AXT1" in note and "could not be computed" in note and "random_precision" in note for note in found.notes)
-    assert any("fewer images a set than the 56 features for AXT1 (2)" in note for note in found.notes)
-    assert table.as_dict(found)["scores"]["AXT1"]["random_precision"]["samples"] is None
-    assert table.flat(table.as_dict(found) | {"cost": COST}).keys().isdisjoint({"evaluation/AXT1/random_precision"})
+    assert any("AXT1" in note and "too few images" in note and "random_precision" in note for note in result.notes)
+    assert any("fewer images per set than the 56 features for AXT1 (2)" in note for note in result.notes)
+    assert to_dict(result)["scores"]["AXT1"]["random_precision"]["samples"] is None
+    assert to_flat_dict(to_dict(result) | {"cost": COST}).keys().isdisjoint({"evaluation/AXT1/random_precision"})
 
 
-def test_too_little_to_compare_is_said(real, tmp_path):
+def test_too_few_images_are_an_error(real, tmp_path):
     held_out, training = real
-    with pytest.raises(InputError, match="1 patients of all contrasts to compare with; at least 2"):
-        judge(of_its_own(training), (held_out[held_out.patient == 0], training), tmp_path)
+    with pytest.raises(InputError, match="1 held-out patients of all contrasts; at least 2"):
+        evaluate_samples(as_samples(training), (held_out[held_out.patient == 0], training), tmp_path)
     with pytest.raises(InputError, match="num_samples: 1 of AXT1"):
-        judge(training[torch.tensor([0, 6])], real, tmp_path)
+        evaluate_samples(training[torch.tensor([0, 6])], real, tmp_path)
 
 
-def test_noise_gives_samples_away(real, tmp_path, monkeypatch):
-    """New patients with a little noise in the air: a judge who learned from others sees it, and chance stays chance."""
+def test_c2st_sees_noise(real, tmp_path, monkeypatch):
+    """New patients with noise in air: the C2ST separates them from real images, and its floor stays near 0.5."""
     monkeypatch.setattr("condiff.evaluation.features.STEPS", 120)
     fresh = heads(24, 2, slices=1)
     noisy = Images(fresh.pixels + 0.3 * torch.rand(fresh.pixels.shape), fresh.contrast, fresh.patient)
-    told = judge(of_its_own(noisy), real, tmp_path).scores["pooled"]["c2st_auroc"]
-    assert told.samples.value > 0.95 and 0.2 < told.floor.value < 0.8
+    auroc = evaluate_samples(as_samples(noisy), real, tmp_path).scores["pooled"]["c2st_auroc"]
+    assert auroc.samples.value > 0.95 and 0.2 < auroc.floor.value < 0.8
 
 
 def test_a_model_of_one_contrast(real, tmp_path):
-    """There is no other contrast to compare with or to learn: that is left open, and the rest is measured."""
+    """Without a second contrast there are no ceilings and no learned features; all else is computed."""
     alone = tuple(images[images.contrast == 0] for images in (heads(12, 2, slices=1), *real))
     for conditional, row in ((True, "AXT1"), (False, "pooled")):
-        samples = of_its_own(alone[0]) if conditional else Images(alone[0].pixels, alone[0].contrast - 1, torch.arange(12))
-        found = judge(samples, alone[1:], tmp_path, ["AXT1"], conditional)
-        assert list(found.scores) == [row] and "learned_frechet" not in found.scores[row]
+        samples = as_samples(alone[0]) if conditional else Images(alone[0].pixels, alone[0].contrast - 1, torch.arange(12))
+        result = evaluate_samples(samples, alone[1:], tmp_path, ["AXT1"], conditional)
+        assert list(result.scores) == [row] and "learned_frechet" not in result.scores[row]
         for name in ("random_frechet", "c2st_auroc", "ms_ssim"):
-            values = found.scores[row][name]
+            values = result.scores[row][name]
             assert math.isnan(values.ceiling.value) and math.isfinite(values.samples.value), name
-        assert not any("learned" in note for note in found.notes)
+        assert not any("learned" in note for note in result.notes)
 
 
 @pytest.mark.parametrize(
@@ -192,33 +196,37 @@ def test_a_model_of_one_contrast(real, tmp_path):
 )  # fmt: skip
 def test_colours(better, value, expected):
     """Floor 2, between 1.5 and 2.5; ceiling 10."""
-    scores = Scores(Score(value, value, value), Score(2, 1.5, 2.5), Score(10, 9, 11))
-    assert table.colour(scores, table.Line("", better)) == expected
+    scores = Scores(Estimate(value, value, value), Estimate(2, 1.5, 2.5), Estimate(10, 9, 11))
+    assert grade(scores, MetricRow("", better)) == expected
 
 
 def test_colours_where_more_is_better():
-    """Floor 0.9, ceiling 0.1; and a ceiling no worse than the floor's 95 % says that the measure is blind."""
+    """Floor 0.9, ceiling 0.1; a ceiling no worse than the floor's interval means that the metric is blind."""
     good, fair, poor = (0.95, 0.1, "green"), (0.7, 0.1, "yellow"), (0.3, 0.1, "red")
     blind = (0.3, 0.99, "dim"), (0.3, 0.87, "dim")
     for value, ceiling, expected in (good, fair, poor, *blind, (0.95, math.nan, "green")):
-        scores = Scores(Score(value, value, value), Score(0.9, 0.85, 0.93), Score(ceiling, ceiling, ceiling))
-        assert table.colour(scores, table.Line("", 1)) == expected
+        scores = Scores(Estimate(value, value, value), Estimate(0.9, 0.85, 0.93), Estimate(ceiling, ceiling, ceiling))
+        assert grade(scores, MetricRow("", 1)) == expected
 
 
 def test_the_page_and_what_may_be_shared(real, tmp_path):
-    """Of samples that are no copies the shareable page shows them, and nothing of the patients: other patients, same page."""
-    samples = of_its_own(heads(12, 2, slices=1))
-    sets = Sets(samples, *real, NAMES, True)
-    found = evaluate(sets, tmp_path)
-    strangers = Sets(samples, *(Images(0 * images.pixels, images.contrast, images.patient) for images in real), NAMES, True)
-    pages = [np.asarray(as_image(shareable(found, one))) for one in (sets, strangers)]
+    """The shareable page depends on samples, not on real images: other patients give the same page."""
+    samples = as_samples(heads(12, 2, slices=1))
+    sets = ImageSets(samples, *real, NAMES, True)
+    result = evaluate(sets, tmp_path)
+    blank_patients = ImageSets(
+        samples, *(Images(0 * images.pixels, images.contrast, images.patient) for images in real), NAMES, True
+    )
+    pages = [np.asarray(to_image(shareable_page(result, image_sets))) for image_sets in (sets, blank_patients)]
     assert np.array_equal(*pages) and min(pages[0].shape[:2]) > 300
-    assert not np.array_equal(*[np.asarray(as_image(page(found, one))) for one in (sets, strangers)])
+    assert not np.array_equal(*[np.asarray(to_image(full_page(result, image_sets))) for image_sets in (sets, blank_patients)])
 
 
-def test_samples_that_were_not_audited_are_not_shared(real, tmp_path):
-    """Without the training images samples may be patients: the page for the dashboards has none."""
-    sets = Sets(of_its_own(real[1]), *real, NAMES, True)
-    found = evaluate(sets, tmp_path, audited=False)
+def test_without_a_search_no_samples_are_shared(real, tmp_path):
+    """Without the training images samples may be copies, so the shareable page has none."""
+    sets = ImageSets(as_samples(real[1]), *real, NAMES, True)
+    result = evaluate(sets, tmp_path, search_copies=False)
     blank = Images(0 * real[1].pixels, real[1].contrast, torch.arange(len(real[1])))
-    assert np.array_equal(*[np.asarray(as_image(shareable(found, one))) for one in (sets, Sets(blank, *real, NAMES, True))])
+    assert np.array_equal(
+        *[np.asarray(to_image(shareable_page(result, image_sets))) for image_sets in (sets, ImageSets(blank, *real, NAMES, True))]
+    )

@@ -1,4 +1,4 @@
-"""The audit of two trained models: one that knows four images by heart, one that saw enough people."""
+"""The search for copies on two trained models: one memorised four images, one was trained on enough patients."""
 
 import json
 from pathlib import Path
@@ -13,24 +13,26 @@ RUN = [
 ]  # fmt: skip
 
 
-def verdict(run_entry, *arguments):
+def train_and_evaluate(run_entry, *arguments):
     run_entry("train.py", *RUN, *arguments)
     run_entry("evaluate.py", "num_samples=24", "steps=20", "accelerator=cpu", "out=judged")
     return json.loads(Path("judged/evaluation.json").read_text())
 
 
 @pytest.mark.slow
-def test_a_model_that_overfits_four_images_is_caught(run_entry):
-    found = verdict(run_entry, "data.phantom.patients=13", "data.volumes_per_contrast=1", "data.augment.probability=0")
-    assert "YES" in found["summary"]
+def test_a_model_that_memorised_four_images_is_found(run_entry):
+    result = train_and_evaluate(
+        run_entry, "data.phantom.patients=13", "data.volumes_per_contrast=1", "data.augment.probability=0"
+    )
+    assert "YES" in result["summary"]
     for space in ("pixels", "random"):
         for contrast in ("AXT1", "AXT1POST", "AXT2", "AXFLAIR"):
-            assert found["copies"][space][contrast]["share"] > 0.9 and found["copies"][space][contrast]["p"] < 1e-3
-    assert found["scores"]["AXT2"]["ms_ssim"]["samples"]["value"] > 0.95
+            assert result["copies"][space][contrast]["share"] > 0.9 and result["copies"][space][contrast]["p"] < 1e-3
+    assert result["scores"]["AXT2"]["ms_ssim"]["samples"]["value"] > 0.95
 
 
 @pytest.mark.slow
-def test_a_model_that_saw_enough_people_passes(run_entry):
-    found = verdict(run_entry, "data.phantom.patients=60", "data.volumes_per_contrast=48")
-    assert "no higher than by chance" in found["summary"] and not found["named"]
-    assert found["copies"]["pixels"]["pooled"]["share"] < 0.1
+def test_a_model_trained_on_enough_patients_passes(run_entry):
+    result = train_and_evaluate(run_entry, "data.phantom.patients=60", "data.volumes_per_contrast=48")
+    assert "no higher than by chance" in result["summary"] and not result["named"]
+    assert result["copies"]["pixels"]["pooled"]["share"] < 0.1

@@ -140,5 +140,5 @@ def test_an_objective_that_is_not_measured_is_told_before_training(capsys, run_e
     other = ["objective=val/los", "hydra.run.dir=runs/other"]
     assert "objective=val/los: was not measured; there are" in bad(capsys, run_entry, "train.py", *TINY_RUN, *other)
     too_few = ["callbacks.evaluation.every_n_epochs=1", "hydra.run.dir=runs/third"]
-    assert "1 patients of AXT1 to compare with" in bad(capsys, run_entry, "train.py", *TINY_RUN, *too_few)
+    assert "1 held-out patients of AXT1" in bad(capsys, run_entry, "train.py", *TINY_RUN, *too_few)
     assert "hydra" not in sys.argv[0]

@@ -13,13 +13,13 @@ from condiff.diffusion.guidance import Guidance
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import Sampler
 from condiff.evaluation import inputs
-from condiff.evaluation.evaluate import check_patients, score, training_free_metrics
-from condiff.evaluation.sets import Images, Sets
+from condiff.evaluation.evaluate import check_patients, score_contrast, training_free_metrics
+from condiff.evaluation.sets import Images, ImageSets
 from condiff.sampling import Sampling, make_requests, resolve_contrasts, sample
 from condiff.training.callbacks.ema import averaged_weights
 from condiff.training.callbacks.optional import optional
 
-CUTS = 10
+NUM_SPLITS = 10
 TRAINING = 512  # images, which the features are standardised by
 VALIDATION = 1024  # kept in memory, as the former are
 log = logging.getLogger(__name__)
@@ -57,8 +57,8 @@ class ValidationMetrics(L.Callback):
         if self.every_n_epochs > 0 and trainer.is_global_zero:
             data = trainer.datamodule
             self._real = (
-                inputs.real_images(data.spec, data.val, most=VALIDATION),
-                inputs.real_images(data.spec, data.train, most=TRAINING),
+                inputs.real_images(data.spec, data.val, max_images=VALIDATION),
+                inputs.real_images(data.spec, data.train, max_images=TRAINING),
             )
             check_patients(self._real[0], data.spec.contrasts if pl_module.model.conditional else [])
 
@@ -77,10 +77,12 @@ class ValidationMetrics(L.Callback):
         requests = make_requests(names, self.num_samples, self.seed)
         drawn = torch.cat(sample(model, data.spec, requests, self.how))
         assert self._real is not None, "read when training begins"
-        sets = Sets(inputs.generated_images(data.spec, drawn, requests), *self._real, contrasts, model.conditional)
-        measures = training_free_metrics(sets)
-        found = {row: score(measures, sets, contrast, CUTS)[0] for row, contrast in sets.rows.items()}
-        return finite({f"quality/{row}/{name}": s.samples.value for row, scores in found.items() for name, s in scores.items()})
+        sets = ImageSets(inputs.generated_images(data.spec, drawn, requests), *self._real, contrasts, model.conditional)
+        metrics = training_free_metrics(sets)
+        row_scores = {row: score_contrast(metrics, sets, contrast, NUM_SPLITS)[0] for row, contrast in sets.rows.items()}
+        return finite(
+            {f"quality/{row}/{name}": s.samples.value for row, scores in row_scores.items() for name, s in scores.items()}
+        )
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float]:

@@ -1,0 +1,69 @@
+"""Results of an evaluation as plain containers, for evaluation.json and loggers."""
+
+import math
+from typing import Any
+
+from condiff.evaluation.copy_summary import copy_summary, flagged_samples
+from condiff.evaluation.evaluate import EvaluationResult
+from condiff.evaluation.memorization import CopyTest
+from condiff.evaluation.resampling import Estimate, Scores
+from condiff.evaluation.sets import POOLED
+
+
+def to_dict(result: EvaluationResult) -> dict[str, Any]:
+    """Return the result in plain containers, NaN as None."""
+    return {
+        "compared": result.set_sizes,
+        "scores": {
+            name: {key: _scores_to_dict(scores) for key, scores in metrics.items()} for name, metrics in result.scores.items()
+        },
+        "copies": {
+            space: {name: _copy_test_to_dict(test) for name, test in copies.tests.items()}
+            for space, copies in result.copies.items()
+        },
+        "named": flagged_samples(result),
+        "summary": copy_summary(result),
+        "notes": result.notes,
+    }
+
+
+def to_long_table(numbers: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """Return column names and rows of a table with one number per row, from the content of evaluation.json."""
+    columns = ["contrast", "measure", "images", "value", "low", "high"]
+    scores = [
+        [name, key, set_name, *(estimate or dict.fromkeys(("value", "low", "high"))).values()]
+        for name, metrics in numbers["scores"].items()
+        for key, triple in metrics.items()
+        for set_name, estimate in triple.items()
+    ]
+    copies = [
+        [name, f"copies_{space}_{key}", "samples", value, None, None]
+        for space, tests in numbers["copies"].items()
+        for name, test in tests.items()
+        for key, value in test.items()
+    ]
+    cost = [[POOLED, key, "samples", value, None, None] for key, value in numbers["cost"].items()]
+    return columns, scores + copies + cost
+
+
+def to_flat_dict(numbers: dict[str, Any]) -> dict[str, float]:
+    """Return the samples' numbers by ``evaluation/<contrast>/<metric>``, from the content of evaluation.json."""
+    _, rows = to_long_table(numbers)
+    return {
+        f"evaluation/{name}/{key}": value
+        for name, key, set_name, value, *_ in rows
+        if set_name == "samples" and value is not None
+    }
+
+
+def _scores_to_dict(scores: Scores) -> dict[str, dict[str, float] | None]:
+    return {set_name: _estimate_to_dict(estimate) for set_name, estimate in scores._asdict().items()}
+
+
+def _estimate_to_dict(estimate: Estimate) -> dict[str, float] | None:
+    return None if math.isnan(estimate.value) else estimate._asdict()
+
+
+def _copy_test_to_dict(test: CopyTest) -> dict[str, float | None]:
+    numbers = {key: value for key, value in test._asdict().items() if key != "copies"}
+    return {key: value if math.isfinite(value) else None for key, value in numbers.items()}
