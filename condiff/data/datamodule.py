@@ -127,17 +127,17 @@ class MRIDataModule(L.LightningDataModule):
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Of the training images, or of 512 spread over them; after `setup`."""
+        """The statistics of the training images, or of 512 spread over them; after `setup`."""
         return measure(self.train.spread_examples(None, STATISTICS_IMAGES))
 
     @cached_property
     def fingerprints(self) -> Fingerprints:
-        """Of the patients trained on; after `setup`."""
+        """The fingerprints of the training patients; after `setup`."""
         return Fingerprints.of(self.patients)
 
     @cached_property
     def validation_fingerprints(self) -> Fingerprints:
-        """Of the patients validated on; after `setup`."""
+        """The fingerprints of the validation patients; after `setup`."""
         return Fingerprints.of({volume.patient for volume in self.val.volumes})
 
     def held_out_known_to(self, known: Sequence[Fingerprints]) -> set[str]:
@@ -166,7 +166,7 @@ class MRIDataModule(L.LightningDataModule):
             self.fingerprints = recorded
 
     def _seen_batches(self) -> int:
-        """Of the stream, by each process: whole epochs, and what there was of one that has not ended."""
+        """Batches that each process has seen of the stream: of finished epochs and of the current one."""
         loop = self._trainer.fit_loop
         epochs: Any = loop.epoch_progress.current
         within = loop.epoch_loop.batch_progress.current.ready if epochs.started > epochs.processed else 0

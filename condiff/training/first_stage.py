@@ -50,20 +50,20 @@ def record_patients(checkpoint: Checkpoint, data: MRIDataModule, resumed: bool) 
     Raises:
         InputError: some are held out here, or there are more sets of patients than can be recorded.
     """
-    known = checkpoint.training_patients
-    held_out = data.held_out_known_to(known)
+    own, *others = checkpoint.training_patients
+    elsewhere = others if resumed else [own, *others]  # a resumed run compares its own when its state is loaded
+    held_out = data.held_out_known_to(elsewhere)
     if held_out:
         raise InputError(
-            f"{checkpoint.path}: was trained on {len(held_out)} patients who are held out here; give it the same data and "
+            f"{checkpoint.path}: was trained on {len(held_out)} patients that are held out here; give it the same data and "
             "data.seed"
         )
-    elsewhere = known[1:] if resumed else known  # the first are its own
     if len(elsewhere) > STAGES:
         elsewhere = [patients for patients in elsewhere if not patients.within(data.patients)]
     if len(elsewhere) > STAGES:
         raise InputError(
-            f"{checkpoint.path}: it and the models that it began with were trained on {len(elsewhere)} sets of patients that "
-            f"are not here; {STAGES} can be recorded"
+            f"{checkpoint.path}: it and its earlier stages were trained on {len(elsewhere)} sets of patients that are not here; "
+            f"{STAGES} can be recorded"
         )
     data.patients_known_elsewhere = elsewhere
 

@@ -410,7 +410,7 @@ def test_bad_input(latent, autoencoder, run_entry, capsys):
     settings = [*both, f"model.autoencoder={autoencoder}"]
     for arguments, message in [
         (["train.py", *settings, "data.transform=complex"], "was trained on images of 1 channels, the data have 2"),
-        (["train.py", *settings, "data.seed=1"], "patients who are held out here"),
+        (["train.py", *settings, "data.seed=1"], "patients that are held out here"),
         (["train.py", *settings[:-1], "model.autoencoder=nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
         (["train.py", *settings, "clamp=static"], "clamp: limits images, and this model's are codes"),
         (["train.py", *both, "clamp=static"], "clamp: limits images, and this model's are codes"),
@@ -422,7 +422,7 @@ def test_bad_input(latent, autoencoder, run_entry, capsys):
         ),
         (["train.py", *BARE, *CODEC, "model=autoencoder", "model.crop=0"], "model.crop=0: give a whole number"),
         (["train.py", *both, "net.channels=[8,8,8,8,8]", *DEEP], "an image of (8, 8) pixels: this U-Net needs multiples"),
-        (["train.py", *TINY_RUN, f"init={pixels}", "data.seed=1", "hydra.run.dir=runs/other"], "patients who are held out here"),
+        (["train.py", *TINY_RUN, f"init={pixels}", "data.seed=1", "hydra.run.dir=runs/other"], "patients that are held out here"),
         (["train.py", *both, f"init={pixels}"], "is a model of pixels, and has no autoencoder"),
         (
             ["train.py", *both, f"model.autoencoder={pixels}"],

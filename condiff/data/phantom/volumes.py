@@ -171,7 +171,7 @@ class Phantom:
             file.attrs["max"], file.attrs["norm"] = image.max().item(), image.norm().item()
 
     def _acquired(self, contrast: Contrast, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Of a newly drawn patient, noisy multicoil k-space [slices, coils, 2 matrix, matrix] and the truth, `shares`."""
+        """A newly drawn patient: noisy multicoil k-space [slices, coils, 2 matrix, matrix] and the truth, `shares`."""
         subject, signal = draw_subject(generator), _signals(contrast, generator)
         texture = smooth_field(generator, 1, 25.0)
         shift = 4 * torch.randn(2, generator=generator)
