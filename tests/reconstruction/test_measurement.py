@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from condiff.data.fastmri.raw_scan import read_raw_scan
-from condiff.mri.fourier import to_channels
-from condiff.mri.maps import espirit
+from condiff.errors import InputError
+from condiff.mri.fourier import fft2c, to_channels
+from condiff.mri.maps import espirit, low_resolution
 from condiff.mri.masks import equispaced_fraction
 from condiff.reconstruction.measurement import ImageGrid, measure
 from tests.conftest import write_raw
+from tests.mri.test_maps import scene
 
 
 def acquired(tmp_path, **settings):
@@ -66,3 +68,60 @@ def test_more_coils_than_are_kept(tmp_path):
     target, squares = one.reference(scan.kspace, espirit)
     seen = target.abs() > 0.5
     torch.testing.assert_close((target.abs() * one.coil_rss)[seen], squares[seen], rtol=0.05, atol=0)
+
+
+def fails_at(*numbers):
+    """`low_resolution` that raises the error of a singular matrix at some of its calls, and the number of calls so far."""
+    calls = []
+
+    def maps(kspace, **settings):
+        calls.append(len(kspace))
+        if len(calls) - 1 in numbers:
+            raise torch.linalg.LinAlgError("singular")
+        return low_resolution(kspace, **settings)
+
+    return maps, calls
+
+
+@pytest.mark.parametrize(("places", "failing", "failed"), [(None, (1, 2), [1, 2]), ([3, 1], (0,), [0]), ([0, 2], (), [])])
+def test_slices_without_maps_are_named(tmp_path, places, failing, failed):
+    """Indices into the slices of the measurement; their maps are zero, and the others are what they are alone."""
+    scan = acquired(tmp_path, slices=4)
+    maps, calls = fails_at(*failing)
+    settings = scan.sampled, scan.fov_mm, ImageGrid(64, 220.0, 0.99)
+    one = measure(scan.kspace, *settings, maps, places=places)
+    assert one.failed == failed and calls == [1] * len(places or range(4))
+    for index, place in enumerate(places or range(4)):
+        alone = measure(scan.kspace, *settings, low_resolution, places=[place]).maps[0]
+        assert torch.equal(one.maps[index], torch.zeros_like(alone) if index in failed else alone)
+
+
+def test_no_slice_has_maps(tmp_path):
+    scan = acquired(tmp_path)
+    with pytest.raises(InputError, match="coil maps could not be estimated for any slice"):
+        measure(scan.kspace, scan.sampled, scan.fov_mm, ImageGrid(64, 220.0, 0.99), fails_at(0, 1)[0])
+
+
+def test_samples_of_the_prior_correct_the_scale():
+    """A head with a thin bright rim, fourfold undersampled: a third of its brightness is hidden, but known of such heads.
+
+    The scale of the samples does not count.
+    """
+    _, maps, _ = scene(size=64, coils=4)
+    axis = torch.linspace(-1, 1, 64)
+    radius = ((axis / 0.6).square() + (axis[:, None] / 0.8).square()).sqrt()
+    head = 0.3 * (radius < 1) + ((radius > 0.93) & (radius < 1))
+    noise = torch.randn(1, 4, 64, 64, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    kspace = 200 * fft2c(maps * head)[None] + noise
+    every = torch.ones(64, 64, dtype=torch.bool)
+    mask = equispaced_fraction((64, 64), 4.0, 0.1, torch.Generator().manual_seed(0))
+
+    def scale(mask, typical):
+        return measure(kspace, mask, (220.0, 220.0), ImageGrid(64, 220.0, 0.95), low_resolution, typical=typical).scale
+
+    full = measure(kspace, every, (220.0, 220.0), ImageGrid(64, 220.0, 0.95), low_resolution)
+    typical, _ = full.reference(kspace, low_resolution)
+    assert scale(mask, None) < 0.75 * full.scale
+    assert scale(mask, typical) == pytest.approx(full.scale, rel=0.03)
+    assert scale(mask, 7 * typical) == pytest.approx(scale(mask, typical), rel=1e-4)
+    assert scale(every, typical) == pytest.approx(full.scale, rel=1e-3)  # nothing is hidden
