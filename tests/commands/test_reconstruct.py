@@ -5,8 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -16,13 +14,8 @@ import torch
 
 from condiff.checkpoint import Checkpoint
 from condiff.data.fastmri.raw_scan import read_raw_scan
-from condiff.mri.fourier import center_crop_or_pad, ifft2c, rss, to_channels
-from condiff.mri.maps import espirit, low_resolution
-from condiff.mri.masks import equispaced_fraction, poisson
-from condiff.reconstruction import run
-from condiff.reconstruction.formulations import per_coil, phase_constrained, sense_problem
-from condiff.reconstruction.measurement import ImageGrid, measure
-from condiff.reconstruction.pipeline import AcquisitionModel
+from condiff.mri.fourier import center_crop_or_pad, ifft2c, rss
+from condiff.mri.maps import espirit
 from tests.conftest import ROOT, TINY_RUN, bad, write_raw
 
 ARGUMENTS = ["volumes=1", "steps=4", "batch_size=3", "mask.center_fraction=0.3", "acceleration=2", "accelerator=cpu"]
@@ -59,61 +52,6 @@ def magnitudes(checkpoint_of):
     return checkpoint_of("magnitude")
 
 
-def acquired(tmp_path, **settings):
-    return read_raw_scan(write_raw(tmp_path / "one.h5", shape=(128, 64), recon_mm=220.0, **settings))
-
-
-def measured(tmp_path, acceleration=3.0, **settings):
-    scan = acquired(tmp_path, **settings)
-    shape = (scan.sampled.shape[0], scan.sampled.shape[1])
-    mask = equispaced_fraction(shape, acceleration, 0.2, torch.Generator().manual_seed(0)) if acceleration > 1 else scan.sampled
-    return scan, measure(scan.kspace, mask, scan.fov_mm, ImageGrid(64, 220.0, 0.99), espirit)
-
-
-def test_all_samples_are_their_own_truth(tmp_path):
-    """R = 1: the combined image meets the data up to their noise, and its 99 % quantile is white."""
-    scan, one = measured(tmp_path, 1.0, noise=1e-3)
-    target, squares = one.reference(scan.kspace, espirit)
-    assert torch.quantile(target.abs(), 0.99).item() == pytest.approx(2.0, rel=0.01)
-    y = one.operator([0, 1])(to_channels(target))
-    misfit = (one.kspace - y).abs().square().mean() / (2 * one.sigma_y**2)
-    assert misfit.item() == pytest.approx(3 / 4, rel=0.15)  # of four coils' noise the image took one
-    torch.testing.assert_close(target.abs() * one.coil_rss, squares, rtol=0.05, atol=0.02 * float(squares.max()))
-
-
-def test_nothing_is_taken_from_what_was_not_sampled(tmp_path):
-    """Other values where the mask is false: the same measurement."""
-    scan, one = measured(tmp_path)
-    mask = equispaced_fraction((64, 64), 3.0, 0.2, torch.Generator().manual_seed(0))
-    spoilt = torch.where(mask, scan.kspace, 17.0 + 0j)
-    other = measure(spoilt, mask, scan.fov_mm, one.grid, espirit)
-    assert torch.equal(one.kspace, other.kspace) and torch.equal(one.maps, other.maps)
-    assert (one.scale, one.sigma_y) == (other.scale, other.sigma_y)
-
-
-def test_simulated_data_are_the_operators_own(tmp_path):
-    """y = A x + noise of the deviation that was measured, nothing where nothing was sampled."""
-    scan, one = measured(tmp_path)
-    target, _ = one.reference(scan.kspace, espirit)
-    made = one.simulate(target, torch.Generator().manual_seed(0))
-    left = (made.kspace - one.operator([0, 1])(to_channels(target)))[..., one.mask]
-    assert torch.view_as_real(left).std().item() == pytest.approx(one.sigma_y, rel=0.05)
-    assert made.kspace[..., ~one.mask].abs().max() == 0
-
-
-def test_more_coils_than_are_kept(tmp_path):
-    """Twelve whose noise is correlated, compressed to four: the brightness is still that of all twelve."""
-    path = write_raw(tmp_path / "one.h5", shape=(128, 64), coils=12, noise=1e-3)
-    with h5py.File(path, "r+") as file:
-        blend = np.eye(12) + 0.4 * np.random.default_rng(0).standard_normal((12, 12))
-        file["kspace"][...] = np.einsum("ab,sbrc->sarc", blend, file["kspace"][()])
-    scan = read_raw_scan(path)
-    one = measure(scan.kspace, scan.sampled, scan.fov_mm, ImageGrid(64, 220.0, 0.99), espirit, coils=4)
-    target, squares = one.reference(scan.kspace, espirit)
-    seen = target.abs() > 0.5
-    torch.testing.assert_close((target.abs() * one.coil_rss)[seen], squares[seen], rtol=0.05, atol=0)
-
-
 def test_own_grid_and_units(prior, run_entry, tmp_path):
     """All samples, twice the model's resolution: the file's root sum of squares comes back, low-passed, in its units."""
     folder = tmp_path / "scans"
@@ -128,22 +66,6 @@ def test_own_grid_and_units(prior, run_entry, tmp_path):
         found = torch.from_numpy(file["reconstruction"][()])
     assert Path("out/one.two.h5").is_file() and Path("out/one.two.png").is_file()
     assert found.shape == whole.shape and (found - whole).norm() < 0.05 * whole.norm()
-
-
-def test_readouts_are_cropped_where_they_are_whole(tmp_path):
-    scan = acquired(tmp_path)
-    assert scan.kspace.shape[-2:] == (64, 64) and scan.full and scan.fov_mm == (220.0, 220.0)
-
-
-def test_problems_of_one_truth(tmp_path):
-    """A real image of smooth phase: each way to pose it meets the data with that image."""
-    scan, one = measured(tmp_path, 1.0, noise=1e-4)
-    target, _ = one.reference(scan.kspace, espirit)
-    for pose in (sense_problem, phase_constrained, per_coil):
-        problem = pose(one, [0, 1])
-        x = problem.A.adjoint(problem.y)  # all was sampled: the adjoint is the inverse
-        error = (problem.assemble(x).abs() - target.abs()).norm() / target.norm()
-        assert error < 0.1, pose.__name__  # coil by coil the noise adds up
 
 
 def test_reconstruct(prior, run_entry, tmp_path, capsys, phantom_root):
@@ -230,46 +152,6 @@ def test_a_width_of_its_own(prior, run_entry, tmp_path):
     with h5py.File("out/one.h5") as file:
         assert np.isfinite(file["reconstruction"][()]).all() and file["reconstruction"][()].any()
     assert numbers["combined"]["one"]["psnr"] > 20  # its coils tell nothing of places, so there is nothing to unfold by
-
-
-def test_two_dimensional_mask_and_padded_edges(tmp_path):
-    """Poisson disc of the middle 48 of 64 columns, the rest zero-padded: acceleration counts what could be sampled."""
-    full = acquired(tmp_path)
-    mask = torch.zeros_like(full.sampled)
-    mask[:, 8:56] = poisson((64, 48), 3.0, 0.2, torch.Generator().manual_seed(0))
-    header = replace(full.volume.header, columns=(8, 56))
-    scan = replace(
-        full, kspace=full.kspace * mask, sampled=mask, full=False, volume=replace(full.volume, header=header), margins=None
-    )
-    scanned = AcquisitionModel(ImageGrid(64, 220.0, 0.99), espirit, 8, None, 8.0, False, 0)(scan, [1], torch.device("cpu"))
-    assert scanned.acceleration == pytest.approx((3.0, 3.0), rel=0.05) and scanned.reference is None
-    assert torch.equal(scanned.measurement.mask, mask) and scanned.measurement.kspace.shape[0] == 1
-    assert not scanned.measurement.kspace[..., ~mask].any()
-
-
-def test_maps_are_made_of_the_slices_that_are_asked_for(tmp_path):
-    """Once each, for the measurement and for its target; scale and noise level are the volume's."""
-    scan, sizes = acquired(tmp_path, slices=4), []
-
-    def counted(kspace, **settings):
-        sizes.append(len(kspace))
-        return low_resolution(kspace, **settings)
-
-    every = measure(scan.kspace, scan.sampled, scan.fov_mm, ImageGrid(64, 220.0, 0.99), low_resolution, margins=scan.margins)
-    scanned = AcquisitionModel(ImageGrid(64, 220.0, 0.99), counted, 8, equispaced_fraction, 1.0, False, 0)
-    one = replace(scanned, mask=lambda shape, acceleration, generator: torch.ones(shape, dtype=torch.bool))(scan, [3], "cpu")
-    assert sizes == [1, 1] and (one.measurement.scale, one.measurement.sigma_y) == (every.scale, every.sigma_y)
-    assert torch.equal(one.measurement.kspace[0], every.kspace[3]) and torch.equal(one.measurement.maps[0], every.maps[3])
-
-
-def test_reasons_of_all_processes_reach_the_first(tmp_path, monkeypatch):
-    """By files, whoever ends first; none is left over."""
-    monkeypatch.setattr(run, "POLL_SECONDS", 0.01)
-    with ThreadPoolExecutor() as pool:
-        first = pool.submit(run.gather, tmp_path, 0, 2, {Path("a"): "bad"})
-        assert run.gather(tmp_path, 1, 2, {Path("b"): "worse"}) == {Path("b"): "worse"}
-        assert first.result(timeout=30) == {Path("a"): "bad", Path("b"): "worse"}
-    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.slow

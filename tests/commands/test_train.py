@@ -5,13 +5,20 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 import torch
-from PIL import Image
+from omegaconf import OmegaConf
+from PIL import Image, ImageSequence
 
+from condiff.checkpoint import Checkpoint
+from condiff.files import pictures
+from condiff.nn import ContextUNet, UNet
+from condiff.nn.blocks import CrossAttention
 from tests.conftest import ROOT, bad, write_volume
 from tests.conftest import TINY_RUN as TINY
 
@@ -19,6 +26,32 @@ from tests.conftest import TINY_RUN as TINY
 def losses(folder):
     with open(Path(folder) / "metrics_train.csv") as file:
         return {int(row["step"]): float(row["train/loss"]) for row in csv.DictReader(file)}
+
+
+def shown(path):
+    """The frames of a picture or an animation, [H, W] from 0 to 255 each."""
+    with Image.open(path) as picture:
+        return [np.asarray(frame.convert("L")).astype(int) for frame in ImageSequence.Iterator(picture)]
+
+
+def block(picture, column, row, images):
+    """What a grid of tiles of 16 x 16 shows at a place, and what it should show there, for magnitudes [N, 16, 16]."""
+    left, top = pictures.MARGIN + column, pictures.HEADING + row * pictures.TILE
+    expected = np.asarray(pictures.tiles(torch.as_tensor(images))).astype(int)
+    return picture[top : top + pictures.TILE, left : left + expected.shape[1]], expected
+
+
+def check_run_pictures(folder):
+    """Of four contrasts a sample and two real images; the film's last frame is the samples of the last grid."""
+    names = ["curves.png", "denoising.gif", "samples.png", "step-000003.png", "step-000006.png"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    _, film, (final,), (early,), (late,) = (shown(folder / name) for name in names)
+    height, width = pictures.HEADING + 4 * pictures.TILE, pictures.MARGIN + pictures.TILE
+    assert final.shape == (height, width + pictures.GAP + 2 * pictures.TILE)
+    assert np.array_equal(final, late) and not np.array_equal(final, early)
+    assert [frame.shape for frame in film] == [(height, width)] * 4  # noise, and three steps
+    assert np.array_equal(film[-1], final[:, :width]) and not np.array_equal(film[0], film[-1])
+    assert np.array_equal(early[:, width:], late[:, width:]) and late[pictures.HEADING :, width:].std() > 20
 
 
 @pytest.fixture
@@ -38,10 +71,10 @@ def test_run_folder(trained, capsys):
         "averages",
         "samples",
     }
-    for name in ("config.yaml", "checkpoints/last.ckpt", "checkpoints/best.ckpt", "samples/denoising.gif"):
-        assert (trained / name).stat().st_size > 0
-    pictures = {"step-000003.png", "step-000006.png", "samples.png", "curves.png"}
-    assert {p.name for p in (trained / "samples").glob("*.png")} == pictures
+    assert OmegaConf.load(trained / "config.yaml").trainer.max_epochs == 2
+    steps = [torch.load(trained / f"checkpoints/{name}.ckpt", weights_only=True)["global_step"] for name in ("best", "last")]
+    assert steps[0] in (3, 6) and steps[1] == 6
+    check_run_pictures(trained / "samples")
 
 
 def test_resumed_run_equals_an_uninterrupted_one(run_entry, tmp_path):
@@ -141,11 +174,24 @@ def test_a_chain_that_leaves_signal_warns(run_entry, tmp_path):
     assert saved["PhantomDataModule"]["statistics"].keys() == {"sigma_data", "log_sigma_mean", "log_sigma_std", "sigma_max"}
 
 
-@pytest.mark.parametrize("net", ["context_unet", "unet_cross_attention"])
-def test_other_networks(run_entry, tmp_path, net):
+@pytest.mark.parametrize(
+    ("net", "target", "classes"),
+    [
+        ("context_unet", "condiff.nn.ContextUNet", {ContextUNet}),
+        ("unet_cross_attention", "condiff.nn.UNet", {UNet, CrossAttention}),
+    ],
+)
+def test_other_networks(run_entry, tmp_path, net, target, classes):
     settings = [item for item in TINY if not item.startswith("net")]
     run_entry("train.py", *settings, f"net={net}", "trainer.max_epochs=1", "averaging=constant")
+    path = tmp_path / "runs/now/checkpoints/last.ckpt"
+    assert torch.load(path, weights_only=True)["hyper_parameters"]["net"]["_target_"] == target
+    network = Checkpoint.read(path).model().denoiser.net
+    assert type(network) in classes and classes <= {type(module) for module in network.modules()}
     run_entry("sample.py", "num_samples=1", "steps=2", "accelerator=cpu", "out=x")
+    with h5py.File("x/samples.h5") as file:
+        images = file["images"][()]
+    assert images.shape == (4, 1, 16, 16) and np.isfinite(images).all() and images.std() > 0
 
 
 @pytest.mark.slow
@@ -170,14 +216,39 @@ def test_finished_run_has_nothing_to_resume(trained, run_entry, capsys):
     assert "has had its 2 epochs; ask for more, trainer.max_epochs=4" in error
 
 
+def check_pictures(folder, magnitudes):
+    """The pictures beside samples [4, 2, 16, 16] of four contrasts, drawn in four steps from the seeds 0 to 7."""
+    (samples,), (statistics,), (process,), film = (
+        shown(folder / name) for name in ("samples.png", "statistics.png", "process.png", "denoising.gif")
+    )
+    noise = torch.cat([torch.randn(1, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in range(8)])
+    mean, variance = magnitudes.mean(dim=1), magnitudes.var(dim=1, correction=0)
+    beside = pictures.TILE + pictures.GAP
+    for row in range(4):
+        for picture, column, images in (
+            (samples, 0, magnitudes[row]),
+            (film[0], 0, (noise[2 * row : 2 * row + 2] + 1) / 2),  # the highest level shows nothing but noise
+            (statistics, 0, mean[row, None]),
+            (statistics, beside, variance[row, None] / variance.max()),
+        ):
+            np.testing.assert_allclose(*block(picture, column, row, images), atol=4)
+    assert len(film) == 5 and np.array_equal(film[-1], samples)
+    assert process.shape == (pictures.HEADING + 2 * pictures.TILE, pictures.MARGIN + 5 * pictures.TILE)
+    inner = slice(24, -24)  # of a tile that no neighbour reaches
+    for level, image in ((0, magnitudes[0, :1]), (4, (noise[:1] + 1) / 2)):  # the sample, and where it came from
+        found, expected = block(process, level * pictures.TILE, 1, image)
+        np.testing.assert_allclose(found[:, inner], expected[:, inner], atol=4)
+    real = [block(process, level * pictures.TILE, 0, mean[:1])[0] for level in range(5)]
+    assert real[0].std() > 20 and all(np.abs(one - other).max() > 20 for one, other in pairwise(real))
+
+
 def test_sample(trained, run_entry, tmp_path):
     run_entry("sample.py", "out=all", "num_samples=2", "steps=4", "format=nifti", "accelerator=cpu")
     with h5py.File("all/samples.h5") as file:
         images, seeds, contrasts = file["images"][()], file["seed"][()], file["contrast"].asstr()[()]
         assert images.shape == (8, 1, 16, 16) and images.dtype == "float32"
     assert list(seeds) == list(range(8)) and list(contrasts[::2]) == ["AXT1", "AXT1POST", "AXT2", "AXFLAIR"]
-    for name in ("samples.png", "statistics.png", "process.png", "denoising.gif", "nifti/AXT2_000005.nii.gz"):
-        assert (tmp_path / "all" / name).stat().st_size > 0
+    check_pictures(tmp_path / "all", torch.from_numpy(((images[:, 0] + 1) / 2).clip(0)).view(4, 2, 16, 16))
     import nibabel as nib
 
     image = nib.load("all/nifti/AXT2_000005.nii.gz")

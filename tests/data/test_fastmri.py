@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from condiff.data.fastmri import ismrmrd
+from condiff.data.fastmri.raw_scan import read_raw_scan
 from condiff.data.fastmri.reader import probe, read_kspace, read_magnitude
 from condiff.data.index import index
 from condiff.data.phantom.volumes import CONTRASTS
@@ -215,3 +216,8 @@ def test_overlap_identity_mean_and_padding():
     torch.testing.assert_close(overlap(7, 1.3, 5, 1.1).sum(1), torch.ones(5))
     assert overlap(2, 1.0, 4, 1.0).sum(1).tolist() == [0, 1, 1, 0]
     assert overlap(3, 1.0, 4, 1.0).sum(1).tolist() == [0.5, 1, 1, 0.5]
+
+
+def test_readouts_are_cropped_where_they_are_whole(tmp_path):
+    scan = read_raw_scan(write_raw(tmp_path / "one.h5", shape=(128, 64), recon_mm=220.0))
+    assert scan.kspace.shape[-2:] == (64, 64) and scan.full and scan.fov_mm == (220.0, 220.0)

@@ -1,0 +1,51 @@
+"""Learning-rate factors against PyTorch's own schedules."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
+
+from condiff.training.lr_schedules import constant, cosine, scheduled
+
+RATE, WARMUP, TOTAL = 0.3, 10, 110
+
+
+def sgd():
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=RATE)
+
+
+def rates(optimizer, scheduler):
+    """The learning rate of every step, and of the one after the last."""
+    found = []
+    for _ in range(TOTAL + 1):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+def warmed_up(optimizer, then):
+    rise = LinearLR(optimizer, start_factor=1 / WARMUP, end_factor=1.0, total_iters=WARMUP - 1)
+    return SequentialLR(optimizer, [rise, then(optimizer)], milestones=[WARMUP])
+
+
+@pytest.mark.parametrize(
+    ("factor", "after_warmup"),
+    [
+        (cosine, partial(CosineAnnealingLR, T_max=TOTAL - WARMUP)),
+        (constant, partial(LinearLR, start_factor=1.0)),
+    ],
+)
+def test_rates_are_those_of_pytorch(factor, after_warmup):
+    optimizer, reference = sgd(), sgd()
+    ours = scheduled(optimizer, partial(factor, warmup=WARMUP), TOTAL)
+    assert ours["optimizer"] is optimizer and ours["lr_scheduler"]["interval"] == "step"
+    expected = rates(reference, warmed_up(reference, after_warmup))
+    assert rates(optimizer, ours["lr_scheduler"]["scheduler"]) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_cosine_ends_at_zero():
+    """1 after the warmup, 1/2 in the middle, 0 at the end and beyond; where all is warmup it rises and then drops."""
+    assert [cosine(step, 110, warmup=10) for step in (10, 60, 110, 200)] == pytest.approx([1, 0.5, 0, 0])
+    assert [cosine(step, 5, warmup=5) for step in (0, 4, 6)] == pytest.approx([0.2, 1, 0])
