@@ -22,4 +22,4 @@ def main(cfg: DictConfig) -> None:
     data.prepare_data()
     failed = data.volumes.cache.failures(wanted)
     print(f"ready       {len(wanted) - len(failed)} of {len(wanted)} volumes in {data.volumes.cache.folder}")
-    print(f"skipped     {len(data.volumes.index.skipped)} files, with the reasons in {data.index.report}")
+    print(f"skipped     {len(data.volumes.index.skipped)} files, with the reasons in {data.volumes.index.report}")

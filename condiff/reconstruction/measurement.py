@@ -97,7 +97,10 @@ class Measurement:
         for kspace, own_maps in zip(full, self.maps, strict=True):
             coils = center_crop_or_pad(kspace, shape)
             virtual = apply_coil_matrix(self.mixing, coils)
-            sensitivities = own_maps if maps is None else maps(virtual[None])[0]
+            try:
+                sensitivities = own_maps if maps is None else maps(virtual[None])[0]
+            except torch.linalg.LinAlgError:  # as in `estimate_maps`; where that failed too, the slice has no image
+                sensitivities = own_maps
             combined.append(center_crop_or_pad(sense_combine(ifft2c(virtual), sensitivities), size) / self.scale)
             squares.append(center_crop_or_pad(rss(ifft2c(coils)), size))
         return torch.stack(combined), torch.stack(squares)

@@ -16,7 +16,7 @@ from condiff.commands.options import OPTIONS, SEED
 from condiff.commands.preflight import check_data, check_trainer
 from condiff.commands.run_folder import claimed, remove_traces, unused
 from condiff.configuration import CONF
-from condiff.data.index_sampler import Stream
+from condiff.data.index_sampler import StreamSampler
 from condiff.errors import InputError
 from condiff.training.callbacks import Checkpoints, StopAtSignal
 from condiff.training.callbacks.lost_process import is_lost
@@ -95,12 +95,12 @@ def test_every_checkpoint_resumes_to_an_equal_end(run_entry, tmp_path, how, end)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_stream_goes_on_where_it_was(workers):
     """Whatever Lightning sets as the epoch before it has restored its own, and whenever loading processes begin."""
-    whole = Stream(lambda position: position, length=4, rank=1, world_size=2)
+    whole = StreamSampler(lambda position: position, length=4, rank=1, world_size=2)
     expected = []
     for epoch in range(3):
         whole.set_epoch(epoch)
         expected += whole
-    resumed = Stream(lambda position: position, length=4, rank=1, world_size=2, start=6)
+    resumed = StreamSampler(lambda position: position, length=4, rank=1, world_size=2, start=6)
     resumed.set_epoch(0)
     loader = torch.utils.data.DataLoader(range(100), batch_size=2, sampler=resumed, num_workers=workers)
     iterator = iter(loader)

@@ -104,6 +104,12 @@ def written(tmp_path, factors, maps=low_resolution):
         return raw, scans[0], numbers, {name: torch.from_numpy(file[name][()]) for name in file}
 
 
+def test_a_slice_without_maps_of_the_full_scan_either(tmp_path):
+    """Left out alone: the third call of the maps is the first slice's of the full scan, of which there are then none."""
+    _, _, numbers, found = written(tmp_path, [1.0], fails_at(1, 4)[0])
+    assert numbers["bad_slices"] == [1] and numbers["slices"] == [0, 2] and not found["reconstruction"][1].any()
+
+
 def test_units_of_what_is_written(tmp_path):
     """Image and deviation: on the file's grid, in units of its root sum of squares; the rest in the model's, on its grid."""
     factors = torch.tensor([0.5, 1.0, 1.8])

@@ -372,8 +372,8 @@ def test_codes_of_augmented_images_are_standardised(tmp_path):
     part = SliceDataset(
         [SimpleNamespace(contrast="AXT1")], [CachedVolume(tmp_path / "x.images", 1, (6, 2, 8, 8), 1.0)], [range(6)], torch.eye(6)
     )
-    ready = SimpleNamespace(folder=tmp_path)
-    data = SimpleNamespace(train=part, augment=random_global_phase, seed=0, cache=tmp_path, ready=ready)
+    volumes = SimpleNamespace(cache=SimpleNamespace(folder=tmp_path))
+    data = SimpleNamespace(train=part, augment=random_global_phase, seed=0, cache_folder=tmp_path, volumes=volumes)
     torch.manual_seed(0)
     codec, device = KLAutoencoder(2, 3, (8, 8), blocks=1), torch.device("cpu")
     codec.standardize(*cached_moments(codec, data, device))
