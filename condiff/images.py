@@ -15,7 +15,7 @@ from condiff.data.image_spec import ImageSpec
 from condiff.errors import InputError
 from condiff.files import nifti, pictures, samples_h5, suffix
 
-SHOWN = 8  # of each contrast in a picture
+FIGURE_IMAGES_PER_CONTRAST = 8  # of each contrast in a picture
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,9 @@ class Images:
         return path
 
     def _rows(self, view: Tensor) -> dict[str, Tensor]:
-        places = {name: [i for i, other in enumerate(self.contrasts) if other == name] for name in dict.fromkeys(self.contrasts)}
-        return {name: view[chosen[:SHOWN]] for name, chosen in places.items()}
+        names = dict.fromkeys(self.contrasts)
+        indices_of = {name: [i for i, contrast in enumerate(self.contrasts) if contrast == name] for name in names}
+        return {name: view[indices[:FIGURE_IMAGES_PER_CONTRAST]] for name, indices in indices_of.items()}
 
     def _repr_png_(self) -> bytes:
         content = io.BytesIO()
@@ -105,7 +106,7 @@ def _save_png(images: Images, path: Path) -> None:
 
 
 def _save_gif(images: Images, path: Path) -> None:
-    pictures.save_gif(path, [pictures.tiles(torch.from_numpy(one[None])) for one in images.magnitude])
+    pictures.save_gif(path, [pictures.tiles(torch.from_numpy(magnitude[None])) for magnitude in images.magnitude])
 
 
 def _save_h5(images: Images, path: Path) -> None:

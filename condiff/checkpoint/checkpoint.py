@@ -19,7 +19,7 @@ from torch import Tensor
 
 from condiff.checkpoint import registry
 from condiff.checkpoint.run import data_root
-from condiff.checkpoint.weights import MISFITS, build_filled, part_of
+from condiff.checkpoint.weights import BUILD_ERRORS, build_filled, submodule_weights
 from condiff.configuration import cache_folder
 from condiff.data.datamodule import MRIDataModule
 from condiff.data.image_spec import ImageSpec
@@ -114,7 +114,7 @@ class Checkpoint:
     def weights(self) -> dict[str, Tensor]:
         """Of the model, its denoiser and codec, or of the autoencoder."""
         state = self.content["state_dict"]
-        return state if self.is_autoencoder else part_of(state, "model")
+        return state if self.is_autoencoder else submodule_weights(state, "model")
 
     def spec(self) -> ImageSpec:
         """What its images are.
@@ -122,24 +122,24 @@ class Checkpoint:
         Raises:
             InputError: as `model` does, or images or conditions that the network does not fit.
         """
-        own = self.config["data"]
-        registry.check("data", own, self.path, self.trust)
+        data_config = self.config["data"]
+        registry.check("data", data_config, self.path, self.trust)
         spec = ImageSpec(
-            registry.build("read", own.get("read"), self.path, self.trust),
-            self._completed("transform", matrix=own.get("matrix"), downsample=own.get("downsample")),
-            self._completed("conditioning", contrasts=own.get("contrasts")),
-            (own.get("select") or {}).get("merge") or {},
+            registry.build("read", data_config.get("read"), self.path, self.trust),
+            self._build_completed("transform", matrix=data_config.get("matrix"), downsample=data_config.get("downsample")),
+            self._build_completed("conditioning", contrasts=data_config.get("contrasts")),
+            (data_config.get("select") or {}).get("merge") or {},
         )
         if self.is_autoencoder:
             return spec
-        made, expected = spec.conditioning.dim, self.config["net"].get("cond_dim")
-        if made != expected:
+        cond_dim, expected = spec.conditioning.dim, self.config["net"].get("cond_dim")
+        if cond_dim != expected:
             raise InputError(
                 f"{self.path}: its network takes conditions of {expected} numbers, this version of condiff makes them of "
-                f"{made}; train it again, or use the version that made it"
+                f"{cond_dim}; train it again, or use the version that made it"
             )
         if not registry.trusted(self.config["model"], self.trust):
-            self._demand_images(spec.shape, made)
+            self._check_output_shape(spec.shape, cond_dim)
         return spec
 
     def data(self, requested: Mapping[str, Any] = NOTHING) -> MRIDataModule:
@@ -148,10 +148,10 @@ class Checkpoint:
         The root is the one that the run's folder names; the cache, which is written to, is this machine's or the command line's.
         Raises InputError as `model` does.
         """
-        own = _without(LOCAL, self.config["data"])
-        registry.check("data", own, self.path, self.trust)
-        merged = OmegaConf.to_container(OmegaConf.merge(own, _without(LOCAL, requested)))
-        root = {} if "phantom" in own else {"root": data_root(self.path)}
+        data_config = _without(LOCAL, self.config["data"])
+        registry.check("data", data_config, self.path, self.trust)
+        merged = OmegaConf.to_container(OmegaConf.merge(data_config, _without(LOCAL, requested)))
+        root = {} if "phantom" in data_config else {"root": data_root(self.path)}
         local = {"cache": cache_folder()} | root | {key: requested[key] for key in LOCAL if key in requested}
         return registry.build("data", merged, self.path, self.trust, **local)
 
@@ -172,13 +172,13 @@ class Checkpoint:
     @property
     def statistics(self) -> dict[str, float]:
         """Of the images it was trained on, `condiff.data.statistics`. Raises InputError where they are not recorded."""
-        found = self._data_state.get("statistics")
-        sigma_data = found.get("sigma_data") if isinstance(found, dict) else None
-        if not isinstance(found, dict) or not isinstance(sigma_data, float) or not 0 < sigma_data < 1e6:
+        statistics = self._data_state.get("statistics")
+        sigma_data = statistics.get("sigma_data") if isinstance(statistics, dict) else None
+        if not isinstance(statistics, dict) or not isinstance(sigma_data, float) or not 0 < sigma_data < 1e6:
             raise InputError(
                 f"{self.path}: the statistics of its training images are damaged; use a copy that is not, or train again"
             )
-        return found
+        return statistics
 
     @property
     def _is_conditional(self) -> bool:
@@ -194,22 +194,22 @@ class Checkpoint:
         return registry.build("schedule", self.config["model"].get("schedule"), self.path, self.trust)
 
     def _part(self, name: str, weights: Mapping[str, Tensor]) -> Any:
-        return build_filled(name, self.config["model"].get(name), part_of(weights, name), self.path, self.trust)
+        return build_filled(name, self.config["model"].get(name), submodule_weights(weights, name), self.path, self.trust)
 
-    def _completed(self, slot: str, **arguments: Any) -> Any:
+    def _build_completed(self, slot: str, **arguments: Any) -> Any:
         """An object of the data whose last arguments are the data's own."""
         return registry.complete(slot, self.config["data"].get(slot), self.path, self.trust, **arguments)
 
-    def _demand_images(self, shape: tuple[int, int, int], dim: int) -> None:
+    def _check_output_shape(self, shape: tuple[int, int, int], dim: int) -> None:
         """Raise InputError where the model does not make images of a shape [C, H, W] of conditions [D]; tried without memory."""
         config = self.config["model"]
         try:
             with torch.device("meta"):
                 denoiser, codec = (registry.build(slot, config[slot], self.path).eval() for slot in ("denoiser", "codec"))
                 code = torch.zeros(1, *codec.shape(shape))
-                made = codec.decode(denoiser(code, torch.ones(1), torch.zeros(1, dim)), shape[1:])
-            reason = "" if made.shape[1:] == shape else f"it makes {list(made.shape[1:])}"
-        except MISFITS as error:
+                images = codec.decode(denoiser(code, torch.ones(1), torch.zeros(1, dim)), shape[1:])
+            reason = "" if images.shape[1:] == shape else f"it makes {list(images.shape[1:])}"
+        except BUILD_ERRORS as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
         if reason:
             raise InputError(f"{self.path}: its network does not make images of {list(shape)} ({reason}); was it edited?")

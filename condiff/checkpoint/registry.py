@@ -25,8 +25,8 @@ from condiff.diffusion import denoiser, guidance, losses, samplers, schedules
 from condiff.errors import InputError
 from condiff.mri import maps
 
-LARGEST = 1_000_000  # whole number in a configuration; a seed may be larger
-LONGEST = 256  # entries of a list or a dictionary in it
+MAX_INTEGER = 1_000_000  # whole number in a configuration; a seed may be larger
+MAX_ENTRIES = 256  # entries of a list or a dictionary in it
 WORD = re.compile(r"\w[\w .+-]{0,99}")  # text in it: names of contrasts, no paths
 Table = Mapping[str, Callable]
 
@@ -78,7 +78,7 @@ DESCRIBED = {  # slots of the training's own objects, which a checkpoint describ
 }
 
 
-def build(slot: str, config: Any, path: str | Path, trust: Sequence[str] = (), **given: Any) -> Any:
+def build(slot: str, config: Any, path: str | Path, trust: Sequence[str] = (), **arguments: Any) -> Any:
     """The object that a configuration describes, for a slot of `SLOTS`; ``given`` arguments come from elsewhere.
 
     Raises:
@@ -87,12 +87,12 @@ def build(slot: str, config: Any, path: str | Path, trust: Sequence[str] = (), *
     if not isinstance(config, dict) or "_target_" not in config:
         raise InputError(f"{path}: describes no {slot}; made by another version, or edited")
     check(slot, config, path, trust)
-    return _build(slot, config, path, trust, **given)
+    return _build(slot, config, path, trust, **arguments)
 
 
 def complete(slot: str, config: Any, path: str | Path, trust: Sequence[str] = (), **arguments: Any) -> Any:
     """`build` of a slot whose object gets its last arguments later, with them."""
-    return _called(build(slot, config, path, trust), slot, path, **arguments)
+    return _call(build(slot, config, path, trust), slot, path, **arguments)
 
 
 def check(slot: str, config: Any, path: str | Path, trust: Sequence[str] = ()) -> None:
@@ -105,7 +105,7 @@ def check(slot: str, config: Any, path: str | Path, trust: Sequence[str] = ()) -
             odd = next((name for name in value if name.startswith("_") and name not in ("_target_", "_partial_")), None)
             if odd or value.get("_partial_", False) is not (place in PARTIAL):
                 raise InputError(f"{path}: {place} has {odd or '_partial_'!r} as train.py does not write it; refused")
-        problem = _absurd(key, value)
+        problem = _find_fault(key, value)
         if problem:
             raise InputError(f"{path}: its configuration has {key}={str(value)[:60]!r}, {problem}; refused")
     for place, _, value in nodes:
@@ -122,22 +122,22 @@ def trusted(config: Any, trust: Sequence[str]) -> bool:
     return any(isinstance(value, dict) and value.get("_target_") in trust for _, _, value in _nodes("", config))
 
 
-def _build(slot: str, config: Any, path: str | Path, trust: Sequence[str], **given: Any) -> Any:
+def _build(slot: str, config: Any, path: str | Path, trust: Sequence[str], **extra_arguments: Any) -> Any:
     if isinstance(config, list):
         return [_build(slot, value, path, trust) for value in config]
     if not isinstance(config, dict):
         return config
     arguments = {
         key: _build(_slot(slot, config, key), item, path, trust) for key, item in config.items() if not key.startswith("_")
-    } | given
+    } | extra_arguments
     if "_target_" not in config:
         return arguments
     target = _lookup(slot, config["_target_"], path, trust)
     built = partial(target, **arguments)
-    return built if config.get("_partial_", False) else _called(built, slot, path)
+    return built if config.get("_partial_", False) else _call(built, slot, path)
 
 
-def _called(function: Callable, slot: str, path: str | Path, **arguments: Any) -> Any:
+def _call(function: Callable, slot: str, path: str | Path, **arguments: Any) -> Any:
     try:
         return function(**arguments)
     except InputError as error:
@@ -157,9 +157,9 @@ def _lookup(slot: str, name: Any, path: str | Path, trust: Iterable[str]) -> Cal
     table = SLOTS.get(slot, {})
     if not isinstance(name, str) or name not in table:
         names = [*table, *DESCRIBED.get(slot, ())]
-        there = f"there are {', '.join(names)}" if names else "nothing is built there"
+        admitted = f"there are {', '.join(names)}" if names else "nothing is built there"
         raise InputError(
-            f"{path}: names {str(name)[:100]} for {str(slot)[:40]}, where {there}; refused. "
+            f"{path}: names {str(name)[:100]} for {str(slot)[:40]}, where {admitted}; refused. "
             f"If it is your own, add trust=[{str(name)[:100]}]"
         )
     return table[name]
@@ -182,18 +182,18 @@ def _nodes(slot: str, value: Any, key: Any = "configuration") -> Iterator[tuple[
             yield from _nodes(slot, item, key)
 
 
-def _absurd(key: Any, value: Any) -> str:
+def _find_fault(key: Any, value: Any) -> str:
     """What is wrong with a value; nothing where it is fit for use."""
     if not isinstance(key, str) or not WORD.fullmatch(key):
         return "and that is no name of a setting"
     if isinstance(value, str) and value and not WORD.fullmatch(value):
         return "and text there is a plain word"
-    if isinstance(value, int) and key != "seed" and abs(value) > LARGEST:
-        return f"and whole numbers there are at most {LARGEST}"
+    if isinstance(value, int) and key != "seed" and abs(value) > MAX_INTEGER:
+        return f"and whole numbers there are at most {MAX_INTEGER}"
     if isinstance(value, float) and math.isnan(value):
         return "which is not a number"
-    if isinstance(value, list | tuple | dict) and len(value) > LONGEST:
-        return f"and lists there have at most {LONGEST} entries"
+    if isinstance(value, list | tuple | dict) and len(value) > MAX_ENTRIES:
+        return f"and lists there have at most {MAX_ENTRIES} entries"
     return "" if isinstance(value, str | int | float | list | dict | None) else f"and a {type(value).__name__} has no place there"
 
 

@@ -21,12 +21,12 @@ def misfit(target: Callable, config: Mapping[str, Any]) -> str:
 
 def _parameters(target: Callable) -> dict[str, inspect.Parameter]:
     """Of a function or a class; where a class passes on what it does not know, ``**settings``, those of its base as well."""
-    found = dict(inspect.signature(target).parameters)
-    passed_on = next((name for name, parameter in found.items() if parameter.kind == parameter.VAR_KEYWORD), None)
+    parameters = dict(inspect.signature(target).parameters)
+    passed_on = next((name for name, parameter in parameters.items() if parameter.kind == parameter.VAR_KEYWORD), None)
     if passed_on and inspect.isclass(target) and target.__base__ not in (None, object):
-        del found[passed_on]
-        return _parameters(target.__base__) | found
-    return found
+        del parameters[passed_on]
+        return _parameters(target.__base__) | parameters
+    return parameters
 
 
 def _fits(value: Any, annotation: Any) -> bool:

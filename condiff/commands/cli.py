@@ -23,7 +23,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from condiff.commands.command_line import check_choices, check_folders, flags_first, group_folder, readable
+from condiff.commands.command_line import check_choices, check_folders, flags_first, group_folder, quote_for_hydra
 from condiff.commands.explain import explain
 from condiff.commands.options import check_command, check_kind
 from condiff.commands.run_folder import remove_traces
@@ -33,8 +33,8 @@ from condiff.errors import InputError, is_memory
 from condiff.progress import is_first_process
 
 Main = Callable[[DictConfig], float | None]
-BAD_INPUT = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException, OSError)
-QUIET = (  # what Lightning says of choices that were made on purpose
+INPUT_ERRORS = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException, OSError)
+IGNORED_WARNINGS = (  # what Lightning says of choices that were made on purpose
     "does not have many workers",
     "Checkpoint directory .* exists",
     "Experiment logs directory",
@@ -56,8 +56,8 @@ def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) 
     def decorate(main: Main) -> Callable[[], None]:
         @functools.wraps(main)
         def task(cfg: DictConfig) -> float | None:
-            with failing_alone(), one_line_errors(config_name, cfg):  # here too, before Hydra adds lines of its own
-                with no_traces():
+            with continue_sweep(), one_line_errors(config_name, cfg):  # here too, before Hydra adds lines of its own
+                with no_folder_if_refused():
                     check_options(cfg, config_name)
                 return main(cfg)
 
@@ -67,10 +67,10 @@ def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) 
             logging.raiseExceptions = False  # a log that cannot be written ends nothing, and is no traceback
             if not is_first_process():
                 logging.disable(logging.WARNING)  # the first process says it
-            for message in QUIET:
+            for message in IGNORED_WARNINGS:
                 warnings.filterwarnings("ignore", f".*{message}")
             with one_line_errors(config_name):
-                sys.argv[1:] = flags_first(arguments(readable(sys.argv[1:])))
+                sys.argv[1:] = flags_first(arguments(quote_for_hydra(sys.argv[1:])))
                 check_choices(sys.argv[1:])
                 check_folders(sys.argv[1:])
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
@@ -96,8 +96,8 @@ def one_line_errors(config_name: str, cfg: DictConfig | None = None) -> Iterator
     except KeyboardInterrupt:
         print("interrupted; files on disk are intact", file=sys.stderr)
         sys.exit(130)
-    except (*BAD_INPUT, MemoryError, RuntimeError) as error:
-        if not isinstance(error, BAD_INPUT) and not is_memory(error):
+    except (*INPUT_ERRORS, MemoryError, RuntimeError) as error:
+        if not isinstance(error, INPUT_ERRORS) and not is_memory(error):
             raise
         if os.environ.get("CONDIFF_TRACEBACK") == "1":
             raise
@@ -107,7 +107,7 @@ def one_line_errors(config_name: str, cfg: DictConfig | None = None) -> Iterator
 
 
 @contextmanager
-def failing_alone() -> Iterator[None]:
+def continue_sweep() -> Iterator[None]:
     """Let the other jobs of a sweep with a table go on where one has bad input."""
     try:
         yield
@@ -118,7 +118,7 @@ def failing_alone() -> Iterator[None]:
 
 
 @contextmanager
-def no_traces() -> Iterator[None]:
+def no_folder_if_refused() -> Iterator[None]:
     """A command that is refused leaves no folder, though Hydra has made it."""
     try:
         yield

@@ -20,16 +20,16 @@ from condiff.files.atomic import check_links_stay_inside
 from condiff.progress import is_first_process
 from condiff.renamed import upgraded_word
 
-TEXTS = {  # options that take a path or a name, in which = and ( and , are letters like others
+TEXT_OPTIONS = {  # options that take a path or a name, in which = and ( and , are letters like others
     "ckpt", "resume", "init", "teacher", "out", "cache", "data.root", "data.cache", "model.autoencoder", "guidance.weaker.ckpt",
     "hydra.run.dir", "hydra.sweep.dir", "name", "objective", "source", "maps",
 }  # fmt: skip
-LISTS = {"data.contrasts", "slices", "init_slices", "trust"}  # a single one is a list too
-ITEMS = re.compile(r"\s*-?[\w.]+\s*(,\s*-?[\w.]+\s*)*")
+LIST_OPTIONS = {"data.contrasts", "slices", "init_slices", "trust"}  # a single one is a list too
+LIST_ITEMS = re.compile(r"\s*-?[\w.]+\s*(,\s*-?[\w.]+\s*)*")
 MULTIRUN = {"-m", "--multirun"}
 
 
-def readable(words: Sequence[str]) -> list[str]:
+def quote_for_hydra(words: Sequence[str]) -> list[str]:
     """The command line with what Hydra would not read, or not as it is meant.
 
     Values of `TEXTS` are quoted where Hydra's grammar has another meaning for them. A list without brackets, contrast=A,B, gets
@@ -41,13 +41,13 @@ def readable(words: Sequence[str]) -> list[str]:
     """
     words, sweep = [_upgraded(word) for word in words], not MULTIRUN.isdisjoint(words)
     _check_flags(words)
-    return [_readable(word, sweep) if "=" in word and not word.startswith("-") else word for word in words]
+    return [_quote_word(word, sweep) if "=" in word and not word.startswith("-") else word for word in words]
 
 
 def flags_first(words: Sequence[str]) -> list[str]:
     """The command line with Hydra's flags before all options, as it must have them."""
-    given, unknown = get_args_parser().parse_known_args(list(words))
-    options = [*given.overrides, *unknown]
+    flags, unknown = get_args_parser().parse_known_args(list(words))
+    options = [*flags.overrides, *unknown]
     return [word for word in words if word not in options] + [word for word in words if word in options]
 
 
@@ -63,8 +63,8 @@ def check_choices(words: Sequence[str]) -> None:
             continue  # Hydra says it
         for choice in value.list if isinstance(value, ChoiceSweep) else [value]:
             if not isinstance(choice, str | list | QuotedString):
-                there = ", ".join(path.stem for path in sorted(group.glob("*.yaml")))
-                raise InputError(f"{word}: no such choice; there are {there}, or leave it out")
+                names = ", ".join(path.stem for path in sorted(group.glob("*.yaml")))
+                raise InputError(f"{word}: no such choice; there are {names}, or leave it out")
 
 
 def check_folders(words: Sequence[str]) -> None:
@@ -76,7 +76,7 @@ def check_folders(words: Sequence[str]) -> None:
                 check_links_stay_inside(folder, folder)
 
 
-def reaching(*groups: str) -> Callable[[list[str]], list[str]]:
+def allow_checkpoint_fields(*groups: str) -> Callable[[list[str]], list[str]]:
     """The command line in which fields of groups can be set that a checkpoint holds and conf/ does not, unless one is chosen."""
 
     def rewrite(words: list[str]) -> list[str]:
@@ -110,14 +110,14 @@ def _upgraded(word: str) -> str:
     return present
 
 
-def _readable(word: str, sweep: bool) -> str:
+def _quote_word(word: str, sweep: bool) -> str:
     key, _, value = word.partition("=")
     name, group = key.lstrip("+"), key.replace(".", "/")
-    if name in TEXTS:
+    if name in TEXT_OPTIONS:
         return f"{key}={_quoted(value, sweep)}"
-    if ITEMS.fullmatch(value) and value != "null":
-        if name in LISTS:
-            return f"{key}={','.join(f'[{one}]' for one in value.split(','))}" if sweep else f"{key}=[{value}]"
+    if LIST_ITEMS.fullmatch(value) and value != "null":
+        if name in LIST_OPTIONS:
+            return f"{key}={','.join(f'[{item}]' for item in value.split(','))}" if sweep else f"{key}=[{value}]"
         if name == "contrast" and "," in value and not sweep:
             return f"{key}=[{value}]"
     return f"{group}={value}" if "." in key and (CONF / group).is_dir() else word
@@ -131,7 +131,7 @@ def _quoted(value: str, sweep: bool) -> str:
         override = OverridesParser.create().parse_override(f"x={value}")
     except HydraException:
         if sweep and "," in value:
-            return ",".join(_quoted(one, sweep) for one in value.split(","))
+            return ",".join(_quoted(item, sweep) for item in value.split(","))
         return _in_quotes(os.path.expanduser(value))
     if value[0] in "'\"" or (sweep and override.is_sweep_override()):
         return value
@@ -144,13 +144,13 @@ def _in_quotes(text: str) -> str:
 
 
 def _check_flags(words: Sequence[str]) -> None:
-    given, unknown = get_args_parser().parse_known_args(list(words))
+    flags, unknown = get_args_parser().parse_known_args(list(words))
     for word in unknown:
         if word.startswith("-"):
             option = word.lstrip("-")
             raise InputError(f"{word}: options have no dashes; write {option if '=' in option else f'{option}=...'}")
-    folder = given.config_path or given.config_dir
-    path = Path(folder or ".", f"{(given.config_name or 'config').removesuffix('.yaml')}.yaml")
+    folder = flags.config_path or flags.config_dir
+    path = Path(folder or ".", f"{(flags.config_name or 'config').removesuffix('.yaml')}.yaml")
     if folder and path.is_file() and "overrides" in (config := OmegaConf.load(path)):
         words = shlex.join([str(word) for word in config.overrides])
         raise InputError(f"{folder}: is a run, not a folder of configurations; to repeat it: {command('train')} {words}")

@@ -10,7 +10,7 @@ from condiff.checkpoint import newest
 from condiff.commands.cli import entry
 from condiff.errors import InputError
 from condiff.training.checkpoint_io import store
-from condiff.training.posthoc_ema import averaged
+from condiff.training.posthoc_ema import reconstruct_ema
 
 
 @entry("ema")
@@ -20,8 +20,8 @@ def main(cfg: DictConfig) -> None:
         raise InputError(f"out={cfg.out}: the jobs of a sweep would all write this file; leave it out, and each has its own name")
     if cfg.out and Path(cfg.out).is_dir():
         raise InputError(f"out={cfg.out}: is a folder; give a file")
-    content, step, left = averaged(ckpt, cfg.std, cfg.step)
+    content, step, error = reconstruct_ema(ckpt, cfg.std, cfg.step)
     out = Path(cfg.out) if cfg.out else ckpt.with_name(f"ema-{cfg.std:g}-step-{step}.ckpt")
     out.parent.mkdir(parents=True, exist_ok=True)
     store(content, out)
-    print(f"checkpoint  {out}\naveraged    over {cfg.std:.1%} of {step} steps, with an error of {left:.1%} in the weights")
+    print(f"checkpoint  {out}\naveraged    over {cfg.std:.1%} of {step} steps, with an error of {error:.1%} in the weights")

@@ -67,8 +67,8 @@ def with_option(message: str, cfg: DictConfig | None, place: str = "") -> str:
         return message
     options = dict(_options(cfg, name))
     if len(options) > 1:
-        there = {option: value for option, value in options.items() if option == f"{place}.{name}"}
-        options = there or {option: value for option, value in options.items() if rest.startswith((f"{value}:", f"{value},"))}
+        matches = {option: value for option, value in options.items() if option == f"{place}.{name}"}
+        options = matches or {option: value for option, value in options.items() if rest.startswith((f"{value}:", f"{value},"))}
     return f"{next(iter(options))}={rest}" if len(options) == 1 else message
 
 
@@ -100,12 +100,12 @@ def _misspelt(key: str, config_name: str) -> str:
     groups = [word for word in sys.argv[1:] if "=" in word and group_folder(word).is_dir()]
     GlobalHydra.instance().clear()  # the program ends
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        known = list(_keys(hydra.compose(config_name, groups)))
-    if group in known and (others := choices(group, field)):
-        choice = others[0] if len(others) == 1 else "..."
-        return f"{key} belongs to {group}={' or '.join(others)}; write {group}={choice} {key}=..."
-    near = difflib.get_close_matches(key, known, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"see conf/{config_name}.yaml for what there is"
+        keys = list(_keys(hydra.compose(config_name, groups)))
+    if group in keys and (owners := choices(group, field)):
+        choice = owners[0] if len(owners) == 1 else "..."
+        return f"{key} belongs to {group}={' or '.join(owners)}; write {group}={choice} {key}=..."
+    suggestions = difflib.get_close_matches(key, keys, n=3)
+    hint = f"did you mean {' or '.join(suggestions)}?" if suggestions else f"see conf/{config_name}.yaml for what there is"
     return f"{key}: no such option; {hint}"
 
 

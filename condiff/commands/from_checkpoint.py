@@ -32,12 +32,12 @@ def open_checkpoint(cfg: DictConfig, *keys: str) -> tuple[DictConfig, Checkpoint
     checkpoint = Checkpoint.read(cfg.ckpt or newest("runs"), cfg.trust)
     cfg = copy.deepcopy(cfg)
     cfg.ckpt = str(checkpoint.path)
-    given = overrides()
-    chosen = {override.key_or_group for override in given}
+    options = overrides()
+    chosen = {override.key_or_group for override in options}
     for key in keys:
         if key in checkpoint.config and key not in chosen:
             cfg[key] = checkpoint.config[key]
-            for override in given:
+            for override in options:
                 if override.key_or_group.startswith(f"{key}."):
                     _set(cfg, key, override.key_or_group, override.value())
     check(cfg, OPTIONS[cast(str, HydraConfig.get().job.config_name)])
@@ -65,23 +65,25 @@ def data_of(cfg: DictConfig, checkpoint: Checkpoint) -> MRIDataModule:
     Raises:
         InputError: a field is of another kind than the checkpoint's own.
     """
-    own, requested = checkpoint.config["data"], plain(cfg.get("data")) or {}
-    is_whole = "_target_" in requested
-    if not is_whole:
-        check_kinds(OmegaConf.create({"data": dict(own)}))
+    run_data, requested = checkpoint.config["data"], plain(cfg.get("data")) or {}
+    is_complete = "_target_" in requested
+    if not is_complete:
+        check_kinds(OmegaConf.create({"data": dict(run_data)}))
     if "data.seed" not in {override.key_or_group for override in overrides()}:
         requested.pop("seed", None)
-    return instantiate(OmegaConf.create({"seed": own.get("seed", 0)} | requested)) if is_whole else checkpoint.data(requested)
+    if not is_complete:
+        return checkpoint.data(requested)
+    return instantiate(OmegaConf.create({"seed": run_data.get("seed", 0)} | requested))
 
 
 def _set(cfg: DictConfig, group: str, key: str, value: Any) -> None:
     parent, _, name = key.rpartition(".")
     fields = plain(OmegaConf.select(cfg, parent))
     if not isinstance(fields, dict) or name not in fields:
-        has = ", ".join(f"{parent}.{field}" for field in fields or () if not str(field).startswith("_")) or "no fields"
-        others = choices(group, key.removeprefix(f"{group}."))
-        remedy = f"; {key} belongs to {group}={' or '.join(others)}, choose one" if others else ""
-        raise InputError(f"{key}: the {group} that this checkpoint was trained with has {has}{remedy}")
+        available = ", ".join(f"{parent}.{field}" for field in fields or () if not str(field).startswith("_")) or "no fields"
+        owners = choices(group, key.removeprefix(f"{group}."))
+        remedy = f"; {key} belongs to {group}={' or '.join(owners)}, choose one" if owners else ""
+        raise InputError(f"{key}: the {group} that this checkpoint was trained with has {available}{remedy}")
     check_kind(key, fields[name], value)
     OmegaConf.update(cfg, key, value)
 
@@ -92,8 +94,8 @@ def results_folder_of(cfg: DictConfig, checkpoint: Checkpoint, kind: str) -> Pat
     Raises:
         InputError: a file of that name, or a folder that cannot be written to.
     """
-    asked, stem = HydraConfig.get().job.override_dirname.replace("+", ""), checkpoint.path.stem
-    name = folder_name(f"{stem}_{asked}" if asked else stem)
+    options, stem = HydraConfig.get().job.override_dirname.replace("+", ""), checkpoint.path.stem
+    name = folder_name(f"{stem}_{options}" if options else stem)
     out = job_folder(cfg.out) if cfg.out else results_folder(checkpoint.path, kind, name)
     results.check_folder(out)
     return out

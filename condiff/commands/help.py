@@ -17,10 +17,10 @@ HYDRA = "-m: a sweep over values that commas separate; --cfg job: print the conf
 
 def help_text(name: str) -> str:
     """The help of a command, at most as wide as the terminal, and as 130 columns."""
-    about, _, body = (CONF / f"{name}.yaml").read_text().partition("defaults:\n")
+    purpose, _, body = (CONF / f"{name}.yaml").read_text().partition("defaults:\n")
     defaults, _, options = body.partition("\n\n")
     groups = [match.groups("") for line in defaults.splitlines() if (match := GROUP.match(line))]
-    lines = [_comment(about).replace(f"python {name}.py", command(name))]
+    lines = [_comment(purpose).replace(f"python {name}.py", command(name))]
     if groups:
         lines += ["", "Groups, GROUP=CHOICE; the default in brackets"]
         lines += [line for group in groups for line in _group(*group)]
@@ -37,8 +37,8 @@ def _group(name: str, default: str, comment: str) -> Iterator[str]:
     choices = "  ".join(f"[{file.stem}]" if file.stem == default else file.stem for file in files)
     yield _line(name.replace("/", "."), choices + (f" # {comment}" if comment else ""))
     for file in files:
-        if about := _comment(file.read_text()):
-            yield _line(f"  {file.stem}", about, shorten=True)
+        if purpose := _comment(file.read_text()):
+            yield _line(f"  {file.stem}", purpose, shorten=True)
     for folder in sorted((CONF / name).glob("*/")):
         if default != "null":  # where the checkpoint has chosen, these cannot be
             yield from _group(f"{name}/{folder.name}", _default(name, default, folder.name), "")
@@ -48,8 +48,8 @@ def _default(group: str, choice: str, inner: str) -> str:
     """What a choice of a group chooses in a group inside it; where it does not, what the others choose."""
     files = [CONF / group / f"{choice}.yaml", *sorted((CONF / group).rglob("*.yaml"))]
     lines = (line for file in files for line in file.read_text().splitlines())
-    found = (match for match in map(GROUP.match, lines) if match and match[1] in (inner, f"{group}/{inner}"))
-    return next((match[2] for match in found), "null")
+    matches = (match for match in map(GROUP.match, lines) if match and match[1] in (inner, f"{group}/{inner}"))
+    return next((match[2] for match in matches), "null")
 
 
 def _options(text: str, groups: set[str]) -> Iterator[str]:

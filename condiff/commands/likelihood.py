@@ -9,7 +9,7 @@ from rich.console import Console
 
 from condiff.checkpoint import results_folder
 from condiff.commands.cli import entry, job_folder
-from condiff.commands.command_line import reaching
+from condiff.commands.command_line import allow_checkpoint_fields
 from condiff.commands.evaluation_data import load_evaluation_data
 from condiff.commands.from_checkpoint import open_checkpoint
 from condiff.errors import InputError
@@ -18,7 +18,7 @@ from condiff.files import results
 from condiff.progress import progress_bar
 
 
-@entry("likelihood", reaching("data"))
+@entry("likelihood", allow_checkpoint_fields("data"))
 def main(cfg: DictConfig) -> None:
     cfg, checkpoint = open_checkpoint(cfg)
     ckpt = checkpoint.path
@@ -46,8 +46,8 @@ def main(cfg: DictConfig) -> None:
         )
     out.mkdir(parents=True, exist_ok=True)
     table, numbers = summary(bits)
-    about = {"checkpoint": str(ckpt), "steps": cfg.steps, "width": cfg.width, "bits": numbers}
-    (out / "likelihood.json").write_text(json.dumps(about, indent=2) + "\n")
+    result = {"checkpoint": str(ckpt), "steps": cfg.steps, "width": cfg.width, "bits": numbers}
+    (out / "likelihood.json").write_text(json.dumps(result, indent=2) + "\n")
     picture(bits, model.schedule.steps(cfg.steps)).savefig(out / "likelihood.png", dpi=80)
     Console(width=110).print(table)
     print(f"numbers     {out}/likelihood.json\nterms       {out}/likelihood.png")

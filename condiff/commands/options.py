@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from condiff.checkpoint.signatures import misfit
 from condiff.errors import InputError
 
-FREE = {"devices", "trainer.devices", "acceleration", "trainer.precision"}  # of another kind than their default
+ANY_KIND = {"devices", "trainer.devices", "acceleration", "trainer.precision"}  # of another kind than their default
 MAY_BE_NULL = {"data.volumes_per_contrast", "guidance.interval", "trainer.gradient_clip_val"}  # though their default is not
 
 
@@ -164,7 +164,7 @@ def check(cfg: DictConfig, rules: Mapping[str, Rule]) -> None:
         value = OmegaConf.select(cfg, key, default=rule)
         value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         if value is not rule and not OmegaConf.is_missing(cfg, key) and not rule.holds(value):
-            raise InputError(f"{key}={shown(value)}: give {rule.expected}")
+            raise InputError(f"{key}={format_value(value)}: give {rule.expected}")
 
 
 def check_arguments(cfg: DictConfig) -> None:
@@ -178,13 +178,13 @@ def check_arguments(cfg: DictConfig) -> None:
         except Exception as error:  # a module of the user's own may fail in any way
             raise InputError(f"{place}._target_={node._target_}: cannot be imported ({error})") from None
         plain = cast(dict[str, Any], OmegaConf.to_container(node, throw_on_missing=False))
-        open_ = {name for name in plain if OmegaConf.is_interpolation(node, name) or OmegaConf.is_missing(node, name)}
-        settings = {name: value for name, value in plain.items() if value is not None and name not in open_}
+        unresolved = {name for name in plain if OmegaConf.is_interpolation(node, name) or OmegaConf.is_missing(node, name)}
+        settings = {name: value for name, value in plain.items() if value is not None and name not in unresolved}
         wrong = misfit(function, settings)
         if wrong:
-            others = ", ".join(f"{place}.{name}" for name in settings if not name.startswith("_") and name != wrong)
-            remedy = f"there {'is' if ',' not in others else 'are'} {others}" if others else "leave it out"
-            raise InputError(f"{place}.{wrong}={shown(settings[wrong])}: does not fit {node._target_}; {remedy}")
+            remaining = ", ".join(f"{place}.{name}" for name in settings if not name.startswith("_") and name != wrong)
+            remedy = f"there {'is' if ',' not in remaining else 'are'} {remaining}" if remaining else "leave it out"
+            raise InputError(f"{place}.{wrong}={format_value(settings[wrong])}: does not fit {node._target_}; {remedy}")
 
 
 def _functions(cfg: DictConfig, place: str) -> Iterator[tuple[str, DictConfig]]:
@@ -192,21 +192,21 @@ def _functions(cfg: DictConfig, place: str) -> Iterator[tuple[str, DictConfig]]:
     for key in map(str, cfg):
         node: Any = cfg._get_node(key)
         if OmegaConf.is_dict(node) and not node._is_none() and not node._is_missing() and not node._is_interpolation():
-            here = f"{place}{key}"
+            key_path = f"{place}{key}"
             if node.get("_partial_") and not OmegaConf.is_missing(node, "_target_"):
-                yield here, node
-            yield from _functions(node, f"{here}.")
+                yield key_path, node
+            yield from _functions(node, f"{key_path}.")
 
 
 def check_kind(key: str, default: Any, value: Any) -> None:
     """Raise InputError where ``value`` is of another kind than the ``default`` that it replaces."""
-    if key in FREE or (value is None and key in MAY_BE_NULL):
+    if key in ANY_KIND or (value is None and key in MAY_BE_NULL):
         return
     if isinstance(default, dict) and isinstance(value, dict):
         for name in default.keys() & value.keys():
             check_kind(f"{key}.{name}", default[name], value[name])
     elif (rule := _kind(default)) and not rule.holds(value):
-        raise InputError(f"{key}={shown(value)}: give {rule.expected}")
+        raise InputError(f"{key}={format_value(value)}: give {rule.expected}")
 
 
 def _kind(default: Any) -> Rule | None:
@@ -239,8 +239,8 @@ def _pair(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(map(is_number, value)) and 0 <= value[0] < value[1]
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """As it is written on a command line."""
     if isinstance(value, list):
-        return f"[{','.join(map(shown, value))}]"
+        return f"[{','.join(map(format_value, value))}]"
     return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)

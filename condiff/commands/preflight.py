@@ -21,8 +21,8 @@ from condiff.training.resumed_state import epochs_done, read_state
 
 PRECISIONS = ("32-true", "32", "16-mixed", "16", "bf16-mixed", "bf16")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
-RISES = "; the learning rate then follows the schedule of the new total, and rises again"
-FIXED = ("model.optimizer._target_", "data.contrasts")  # of a run that is resumed
+RATE_NOTE = "; the learning rate then follows the schedule of the new total, and rises again"
+FIXED_KEYS = ("model.optimizer._target_", "data.contrasts")  # of a run that is resumed
 log = logging.getLogger(__name__)
 
 
@@ -41,8 +41,8 @@ def check(cfg: DictConfig, origin: Origin) -> None:
 def check_folder(folder: Path, resumed: str | None) -> None:
     """Where the run's folder has another's checkpoint. A run may be resumed in its folder; a job that was requeued is."""
     last = folder / "checkpoints/last.ckpt"
-    own = resumed and run_folder(resumed) == folder.resolve()
-    if is_first_process() and last.is_file() and not own and not [*folder.glob("hpc_ckpt*")]:
+    resumes_here = resumed and run_folder(resumed) == folder.resolve()
+    if is_first_process() and last.is_file() and not resumes_here and not [*folder.glob("hpc_ckpt*")]:
         key = "hydra.sweep.dir" if HydraConfig.get().mode == RunMode.MULTIRUN else "hydra.run.dir"
         raise InputError(f"{key}: {folder} holds a run; go on with it, resume='{last}', or choose another folder")
 
@@ -68,15 +68,17 @@ def check_resume(cfg: DictConfig, checkpoint: Checkpoint | None) -> None:
     content = read_state(checkpoint.content, checkpoint.path)
     done, step, limit = epochs_done(content), content["global_step"], cfg.trainer.get("max_steps", -1)
     if done >= cfg.trainer.max_epochs:
-        raise InputError(f"resume={cfg.resume}: has had its {done} epochs; ask for more, trainer.max_epochs={2 * done}{RISES}")
+        raise InputError(
+            f"resume={cfg.resume}: has had its {done} epochs; ask for more, trainer.max_epochs={2 * done}{RATE_NOTE}"
+        )
     if 0 <= limit <= step:
-        raise InputError(f"resume={cfg.resume}: has had its {step} steps; ask for more, trainer.max_steps={2 * step}{RISES}")
+        raise InputError(f"resume={cfg.resume}: has had its {step} steps; ask for more, trainer.max_steps={2 * step}{RATE_NOTE}")
     rates = (override.key_or_group for override in overrides())  # the optimizer's state, which is resumed, holds them
-    for key in (*FIXED, *(rate for rate in rates if rate.startswith("model.optimizer."))):
-        there, asked = field(content["hyper_parameters"], key), plain(OmegaConf.select(cfg, key))
-        if there != asked:
+    for key in (*FIXED_KEYS, *(rate for rate in rates if rate.startswith("model.optimizer."))):
+        trained, requested = field(content["hyper_parameters"], key), plain(OmegaConf.select(cfg, key))
+        if trained != requested:
             raise InputError(
-                f"resume={cfg.resume}: was trained with {key}={there}, not {asked}; leave {key} out, or begin a new run"
+                f"resume={cfg.resume}: was trained with {key}={trained}, not {requested}; leave {key} out, or begin a new run"
             )
 
 
@@ -87,10 +89,10 @@ def field(config: Any, key: str) -> Any:
     return config
 
 
-def check_objective(objective: str, every: int) -> None:
+def check_objective(objective: str, interval: int) -> None:
     """Where the objective would not be measured, which is every so many epochs."""
-    if objective.startswith("quality/") and every < 1:
-        raise InputError(f"objective={objective}: needs callbacks.evaluation.every_n_epochs, at least 1, not {every}")
+    if objective.startswith("quality/") and interval < 1:
+        raise InputError(f"objective={objective}: needs callbacks.evaluation.every_n_epochs, at least 1, not {interval}")
 
 
 def check_guidance(guidance: DictConfig) -> None:
@@ -111,15 +113,15 @@ def check_second_stage(cfg: DictConfig, autoencoder: Checkpoint | None) -> None:
     """What would otherwise be found out when the first is spent, or all is encoded."""
     demand_trainable(cfg.codec)
     data = instantiate(cfg.data)
-    channels, known = data.spec.shape[0], data.spec.conditioning
+    channels, conditioning = data.spec.shape[0], data.spec.conditioning
     check_clamp(instantiate(cfg.clamp), channels, is_latent=True)
     codec = autoencoder.codec() if autoencoder else instantiate(cfg.codec, image_channels=channels)
     shape = codec.shape(data.spec.shape)
-    fields = {"fields": list(known.fields)} if OmegaConf.is_missing(cfg.net, "fields") else {}
-    net = instantiate(cfg.net, image_channels=shape[0], cond_dim=known.dim, **fields)
+    fields = {"fields": list(conditioning.fields)} if OmegaConf.is_missing(cfg.net, "fields") else {}
+    net = instantiate(cfg.net, image_channels=shape[0], cond_dim=conditioning.dim, **fields)
     try:
         with torch.no_grad():
-            net(torch.zeros(1, *shape), torch.zeros(1), torch.zeros(1, known.dim))
+            net(torch.zeros(1, *shape), torch.zeros(1), torch.zeros(1, conditioning.dim))
     except InputError as reason:
         sides = " x ".join(map(str, data.spec.shape[1:]))
         raise InputError(

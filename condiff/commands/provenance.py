@@ -28,5 +28,5 @@ def settings_of_samples(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, An
 
 def attributes_of(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, Any]:
     """What samples follow from besides their requests, as attributes of the file that holds them."""
-    how = {key: json.dumps(plain(cfg[key])) for key in SAMPLING}
-    return {"checkpoint": str(checkpoint.path), **how, "steps": cfg.steps}
+    sampling = {key: json.dumps(plain(cfg[key])) for key in SAMPLING}
+    return {"checkpoint": str(checkpoint.path), **sampling, "steps": cfg.steps}

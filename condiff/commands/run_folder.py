@@ -37,8 +37,8 @@ class NewFolder(Callback):
 
     @staticmethod
     def _renew(config: DictConfig, kind: str) -> None:
-        given = any(word.startswith(f"hydra.{kind}.dir=") for word in config.hydra.overrides.hydra)
-        if given or not is_first_process():
+        is_given = any(word.startswith(f"hydra.{kind}.dir=") for word in config.hydra.overrides.hydra)
+        if is_given or not is_first_process():
             return
         folder = f"hydra.{kind}.dir={unused(Path(config.hydra[kind].dir))}"
         with read_write(config), open_dict(config):
@@ -62,7 +62,7 @@ def unused(folder: Path) -> Path:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def claim_folder(folder: Path) -> Iterator[None]:
     """No other command can claim ``folder`` meanwhile, and none can once this process is gone, however it went.
 
     A command that ends before anything was trained leaves no folder. Other processes of the same run claim nothing.
@@ -87,7 +87,7 @@ def claimed(folder: Path) -> Iterator[None]:
         remove_traces(folder)
 
 
-def show(folder: Path) -> None:
+def print_run_files(folder: Path) -> None:
     """Print where the files of a run are."""
     print(f"run         {folder}\ncheckpoint  {folder}/checkpoints/last.ckpt")
     for title, name in (("samples", "samples.png"), ("animation", "denoising.gif")):

@@ -94,11 +94,11 @@ def rank(row: Row) -> float:
 def add(folder: Path, row: Row) -> None:
     """Add a row to the table of a sweep; jobs may end at the same time."""
     with FileLock(folder / ".sweep.lock"):
-        others = [other for other in read(folder) if other["folder"] != row["folder"]]
-        rows = sorted([*others, row], key=rank)
+        other_rows = [earlier for earlier in read(folder) if earlier["folder"] != row["folder"]]
+        rows = sorted([*other_rows, row], key=rank)
         text = io.StringIO()
         writer = csv.DictWriter(
-            text, list(dict.fromkeys([*COLUMNS, *(name for one in rows for name in one)])), lineterminator="\n"
+            text, list(dict.fromkeys([*COLUMNS, *(name for job in rows for name in job)])), lineterminator="\n"
         )
         writer.writeheader()
         writer.writerows(rows)

@@ -43,8 +43,8 @@ def sdedit(
 def interpolate(
     denoise: Denoise,
     sampler: Sampler,
-    one: Tensor,
-    other: Tensor,
+    first: Tensor,
+    second: Tensor,
     weight: float,
     sigmas: Tensor,
     strength: float,
@@ -67,8 +67,8 @@ def interpolate(
         raise InputError(f"weight={weight}: give the share of the other image, from 0 to 1")
     grid = _tail(sigmas, strength)
     size = ((1 - weight) ** 2 + weight**2) ** 0.5
-    eps = torch.lerp(noise(one), noise(other), weight) / size
-    yield from sampler(denoise, torch.lerp(one, other, weight) + grid[0] * eps, grid, cond, noise=noise)
+    eps = torch.lerp(noise(first), noise(second), weight) / size
+    yield from sampler(denoise, torch.lerp(first, second, weight) + grid[0] * eps, grid, cond, noise=noise)
 
 
 def translation(
@@ -101,10 +101,10 @@ def replace_known(denoise: Denoise, image: Tensor, mask: Tensor) -> Denoise:
 def condition_on_known(denoise: Denoise, image: Tensor, mask: Tensor) -> Denoise:
     """Returns a denoiser whose network gets a known part without noise: Sohl-Dickstein et al. 2015, section 2.5, r(x) a delta."""
 
-    def kept(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+    def inpainting(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
         return torch.where(mask > 0, image, denoise(torch.where(mask > 0, image, x), sigma, cond))
 
-    return kept
+    return inpainting
 
 
 @torch.no_grad()

@@ -47,13 +47,13 @@ def around_models(guidance: Guidance, decorate: Guidance) -> Guidance:
 
     Its own are those that a ``functools.partial`` binds, such as the weaker model of `autoguidance`.
     """
-    own = _around_own(guidance, decorate)
-    return lambda denoise: own(decorate(denoise))
+    decorated = _decorate_bound_models(guidance, decorate)
+    return lambda denoise: decorated(decorate(denoise))
 
 
-def _around_own(guidance: Guidance, decorate: Guidance) -> Guidance:
+def _decorate_bound_models(guidance: Guidance, decorate: Guidance) -> Guidance:
     if isinstance(guidance, Composition):
-        return Composition(tuple(_around_own(one, decorate) for one in guidance.guidances))
+        return Composition(tuple(_decorate_bound_models(part, decorate) for part in guidance.guidances))
     if isinstance(guidance, partial):
         models = {name: value for name, value in guidance.keywords.items() if isinstance(value, Denoiser | DiffusionModel)}
         return partial(guidance, **{name: decorate(model) for name, model in models.items()})
@@ -192,5 +192,5 @@ def _inside(sigma: Tensor, interval: Interval | None) -> Tensor:
     return (low < sigma) & (sigma <= high)
 
 
-def _where(inside: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    return torch.where(inside.to(one.device).view(-1, 1, 1, 1), one, other)
+def _where(inside: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(inside.to(a.device).view(-1, 1, 1, 1), a, b)

@@ -67,8 +67,8 @@ def prewhitening_matrix(noise: Tensor) -> Tensor:
 
 def coil_covariance(kspace: Tensor) -> Tensor:
     """Returns the inner products [K, K] of the coils of k-space [S, K, H, W]; slice by slice, to save memory."""
-    rows = (one.flatten(1) for one in kspace)
-    return sum((row @ row.mH for row in rows), start=kspace.new_zeros(kspace.shape[1], kspace.shape[1]))
+    slices = (slice_kspace.flatten(1) for slice_kspace in kspace)
+    return sum((samples @ samples.mH for samples in slices), start=kspace.new_zeros(kspace.shape[1], kspace.shape[1]))
 
 
 def compression_matrix(products: Tensor, coils: int) -> Tensor:

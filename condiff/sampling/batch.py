@@ -16,8 +16,8 @@ from condiff.errors import InputError, NotANumber
 from condiff.sampling.cost import SamplingCost, counting_guidance
 from condiff.sampling.requests import SampleRequest
 
-STEPS = 20  # of runs that do not name their number
-FRAMES = 24  # an animation or a strip needs no more of the states of a sample
+DEFAULT_STEPS = 20  # of runs that do not name their number
+MAX_FRAMES = 24  # an animation or a strip needs no more of the states of a sample
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Sampling:
         config, where = checkpoint.config, (checkpoint.path, checkpoint.trust)
         guidance, clamp = (registry.build(key, config[key], *where) for key in ("guidance", "clamp"))
         sampler = registry.build("fn", config["sampler"]["fn"], *where)
-        return cls(sampler, compose(guidance, clamp), config["sampler"].get("steps", STEPS))
+        return cls(sampler, compose(guidance, clamp), config["sampler"].get("steps", DEFAULT_STEPS))
 
     def counting(self, cost: SamplingCost) -> "Sampling":
         """The same, with the evaluations of networks counted as those of ``cost``."""
@@ -72,7 +72,7 @@ def sample_batch(
     model: DiffusionModel,
     spec: ImageSpec,
     requests: Sequence[SampleRequest],
-    how: Sampling,
+    sampling: Sampling,
     on_step: Callable[[], None] = lambda: None,
 ) -> list[Tensor]:
     """A batch of images: of recorded requests the states [F, C, H, W] of `frame_indices`, of others the sample [1, C, H, W].
@@ -82,17 +82,18 @@ def sample_batch(
     Raises:
         NotANumber: the network's output is not finite.
     """
-    sigmas, size, code = model.schedule.steps(how.steps), (spec.shape[1], spec.shape[2]), model.codec.shape(spec.shape)
-    recorded, kept = [index for index, item in enumerate(requests) if item.record], {*frame_indices(how.steps)[:-1]}
-    known = torch.stack([spec.conditioning.encode(item.contrast, item.known, item.extrapolate) for item in requests])
-    cond = known.to(model.device) if model.conditional and known.any() else None  # None: there is nothing to guide by
-    seeds, frames = [item.seed for item in requests], []
-    walk = generate(how.guidance(raise_on_nan(model)), how.sampler, sigmas, seeds, code, cond, model.device)
+    sigmas, size, code = model.schedule.steps(sampling.steps), (spec.shape[1], spec.shape[2]), model.codec.shape(spec.shape)
+    recorded = [index for index, request in enumerate(requests) if request.record]
+    frame_steps = {*frame_indices(sampling.steps)[:-1]}
+    conds = torch.stack([spec.conditioning.encode(r.contrast, r.parameters, r.extrapolate) for r in requests])
+    cond = conds.to(model.device) if model.conditional and conds.any() else None  # None: there is nothing to guide by
+    seeds, frames = [request.seed for request in requests], []
+    walk = generate(sampling.guidance(raise_on_nan(model)), sampling.sampler, sigmas, seeds, code, cond, model.device)
     for index, x in enumerate(walk):
-        if recorded and index in kept:
-            frames.append(decoded(model, to_vp(x[recorded], sigmas[index]), size))
+        if recorded and index in frame_steps:
+            frames.append(decode(model, to_vp(x[recorded], sigmas[index]), size))
         on_step()
-    states = [*decoded(model, x, size)[:, None]]
+    states = [*decode(model, x, size)[:, None]]
     for position, index in enumerate(recorded):
         states[index] = torch.cat([torch.stack([frame[position] for frame in frames]), states[index]])
     return states
@@ -102,15 +103,15 @@ def sample(
     model: DiffusionModel,
     spec: ImageSpec,
     requests: Sequence[SampleRequest],
-    how: Sampling,
+    sampling: Sampling,
     on_step: Callable[[], None] = lambda: None,
 ) -> list[Tensor]:
     """`sample_batch` of any number of requests, batch by batch."""
-    batches = (requests[begin : begin + how.batch_size] for begin in range(0, len(requests), how.batch_size))
-    return [states for batch in batches for states in sample_batch(model, spec, batch, how, on_step)]
+    batches = (requests[begin : begin + sampling.batch_size] for begin in range(0, len(requests), sampling.batch_size))
+    return [states for batch in batches for states in sample_batch(model, spec, batch, sampling, on_step)]
 
 
-def decoded(model: DiffusionModel, x: Tensor, size: tuple[int, int]) -> Tensor:
+def decode(model: DiffusionModel, x: Tensor, size: tuple[int, int]) -> Tensor:
     """Images [B, C, H, W] of codes, on the CPU. Raises NotANumber where the codec's output is not finite."""
     images = model.codec.decode(x, size).float().cpu()
     if not images.isfinite().all():
@@ -120,4 +121,4 @@ def decoded(model: DiffusionModel, x: Tensor, size: tuple[int, int]) -> Tensor:
 
 def frame_indices(steps: int) -> list[int]:
     """Which of the ``steps + 1`` states are kept: the last, and before it others evenly spaced from the first."""
-    return sorted(set(torch.linspace(steps, 0, min(FRAMES, steps + 1)).round().long().tolist()))
+    return sorted(set(torch.linspace(steps, 0, min(MAX_FRAMES, steps + 1)).round().long().tolist()))

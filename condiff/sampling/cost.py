@@ -19,13 +19,13 @@ class SamplingCost:
         seconds: of the clock.
     """
 
-    drawn: int = 0
+    num_images: int = 0
     evaluations: int = 0
     seconds: float = 0.0
 
     def per_image(self) -> dict[str, float]:
         """Evaluations and seconds per image."""
-        return {"evaluations_per_image": self.evaluations / self.drawn, "seconds_per_image": self.seconds / self.drawn}
+        return {"evaluations_per_image": self.evaluations / self.num_images, "seconds_per_image": self.seconds / self.num_images}
 
 
 def counting(denoise: Denoise, cost: SamplingCost) -> Denoise:

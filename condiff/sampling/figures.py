@@ -36,32 +36,31 @@ def save_nifti(folder: Path, images: Images) -> None:
 
 
 def images_of(
-    spec: ImageSpec, requests: Sequence[SampleRequest], states: Sequence[Tensor], about: Mapping[str, Any] = NOTHING
+    spec: ImageSpec, requests: Sequence[SampleRequest], states: Sequence[Tensor], parameters: Mapping[str, Any] = NOTHING
 ) -> Images:
     """The samples, the last of their states."""
     labels, seeds = (tuple(getattr(request, name) for request in requests) for name in ("label", "seed"))
-    return Images(torch.stack([trajectory[-1] for trajectory in states]), spec, labels, seeds, about)
+    return Images(torch.stack([trajectory[-1] for trajectory in states]), spec, labels, seeds, parameters)
 
 
 def animation(spec: ImageSpec, requests: Sequence[SampleRequest], states: Sequence[Tensor]) -> list[Any]:
     """A picture of the recorded requests at each of their states."""
     recorded = [(request, trajectory) for request, trajectory in zip(requests, states, strict=True) if request.record]
-    some = [request for request, _ in recorded]
+    shown_requests = [request for request, _ in recorded]
     frames = torch.stack([trajectory for _, trajectory in recorded], dim=1)
-    return [images_of(spec, some, list(frame[:, None])).picture() for frame in frames]
+    return [images_of(spec, shown_requests, list(frame[:, None])).picture() for frame in frames]
 
 
 def statistics(images: Images) -> Rows:
     """Mean and pixel-wise variance of each contrast's samples, the latter scaled to be seen."""
     magnitudes = torch.from_numpy(images.magnitude)
-    groups = {
-        name: magnitudes[torch.tensor([other == name for other in images.contrasts])] for name in dict.fromkeys(images.contrasts)
-    }
+    names = dict.fromkeys(images.contrasts)
+    groups = {name: magnitudes[torch.tensor([contrast == name for contrast in images.contrasts])] for name in names}
     variance = {label: group.var(dim=0, correction=0)[None] for label, group in groups.items()}
-    brightest = max(float(image.max()) for image in variance.values()) or 1.0
+    maximum = max(float(image.max()) for image in variance.values()) or 1.0
     return {
         "mean": {label: group.mean(dim=0)[None] for label, group in groups.items()},
-        f"variance (white {brightest:.2g})": {label: image / brightest for label, image in variance.items()},
+        f"variance (white {maximum:.2g})": {label: image / maximum for label, image in variance.items()},
     }
 
 
@@ -75,12 +74,12 @@ def process(
         reverse: the sample's states [F, C, H, W].
         kind: of the image, as the picture calls it.
     """
-    kept = frame_indices(steps)
-    chosen = torch.linspace(len(kept) - 1, 0, min(9, len(kept))).round().long()
+    frames = frame_indices(steps)
+    chosen = torch.linspace(len(frames) - 1, 0, min(9, len(frames))).round().long()
     rows = {"sampling <-": spec.transform.magnitude(reverse)[chosen]}
     if real is None:
         return {"noise level, low to high": rows}
-    sigmas = model.schedule.steps(steps)[torch.tensor(kept)[chosen]].view(-1, 1, 1, 1)
+    sigmas = model.schedule.steps(steps)[torch.tensor(frames)[chosen]].view(-1, 1, 1, 1)
     generator = torch.Generator().manual_seed(derive_seed("process", seed))
     code = model.codec.encode(real)
     noised = to_vp(code + sigmas * torch.randn(code.shape, generator=generator), sigmas)

@@ -24,7 +24,7 @@ class SampleRequest:
 
     contrast: str | None
     seed: int
-    known: Known = field(default_factory=dict)
+    parameters: Known = field(default_factory=dict)
     extrapolate: bool = False
     record: bool = False
 
@@ -39,7 +39,7 @@ def make_requests(
     num_samples: int,
     seed: int,
     shared_noise: bool = False,
-    known: Known = NOTHING,
+    parameters: Known = NOTHING,
     extrapolate: bool = False,
     record: int = 0,
 ) -> list[SampleRequest]:
@@ -56,20 +56,20 @@ def make_requests(
         raise InputError(f"num_samples={num_samples}: ask for at least one of each contrast")
     stride = 0 if shared_noise else num_samples
     return [
-        SampleRequest(contrast, seed + k * stride + i, known, extrapolate, i < record)
+        SampleRequest(contrast, seed + k * stride + i, parameters, extrapolate, i < record)
         for k, contrast in enumerate(contrasts)
         for i in range(num_samples)
     ]
 
 
-def resolve_contrasts(contrast: str | Sequence[str] | None, known: Sequence[str], conditional: bool) -> list[str | None]:
+def resolve_contrasts(contrast: str | Sequence[str] | None, available: Sequence[str], conditional: bool) -> list[str | None]:
     """The contrasts to draw; all that are known by default. Raises InputError for what the model cannot do."""
     if contrast is None:
-        return list(known) if conditional else [None]
+        return list(available) if conditional else [None]
     names = [contrast] if isinstance(contrast, str) else list(contrast)
     if not conditional:
         raise InputError(f"contrast={contrast}: this checkpoint is unconditional; leave contrast= out")
     for name in names:
-        if name not in (*known, ANY):
-            raise InputError(f"contrast={name}: unknown to this checkpoint, which has {', '.join(known)}")
+        if name not in (*available, ANY):
+            raise InputError(f"contrast={name}: unknown to this checkpoint, which has {', '.join(available)}")
     return [None if name == ANY else name for name in names]

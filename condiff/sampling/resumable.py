@@ -5,7 +5,6 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import lightning as L
@@ -26,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def sample_resumable(
-    fabric: L.Fabric, model: DiffusionModel, spec: ImageSpec, requests: Sequence[SampleRequest], how: Sampling, path: Path
+    fabric: L.Fabric, model: DiffusionModel, spec: ImageSpec, requests: Sequence[SampleRequest], sampling: Sampling, path: Path
 ) -> tuple[Tensor, SamplingCost]:
     """All samples [N, C, H, W] and what they cost; those that ``path`` and its parts hold from before are not drawn again.
 
@@ -48,10 +47,10 @@ def sample_resumable(
     fabric.barrier()  # all processes have read before one writes
 
     done, begin = before, time.monotonic()
-    for states in sample_distributed(fabric, model, spec, requests[before:], how.counting(cost)):
+    for states in sample_distributed(fabric, model, spec, requests[before:], sampling.counting(cost)):
         images.append(torch.stack([trajectory[-1] for trajectory in states]))
         if fabric.is_global_zero:
-            cost.drawn += len(states[:: fabric.world_size])
+            cost.num_images += len(states[:: fabric.world_size])
             cost.seconds, begin = cost.seconds + time.monotonic() - begin, time.monotonic()
             _save(parts / _part(done), images[-1], requests[done : done + len(states)], cost)
         done += len(states)
@@ -64,7 +63,8 @@ def sample_resumable(
 def _save(path: Path, images: Tensor, requests: Sequence[SampleRequest], cost: SamplingCost) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     labels, seeds = [request.label for request in requests], [request.seed for request in requests]
-    samples_h5.save_h5(path, images, labels, seeds, **asdict(cost))
+    counts = {"drawn": cost.num_images, "evaluations": cost.evaluations, "seconds": cost.seconds}
+    samples_h5.save_h5(path, images, labels, seeds, **counts)
 
 
 def _load_partial(path: Path, parts: Path, shape: Sequence[int]) -> tuple[list[Tensor], SamplingCost]:

@@ -12,7 +12,7 @@ from condiff.diffusion.guidance import raise_on_nan
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.noise import SeededNoise
 from condiff.errors import InputError
-from condiff.sampling.batch import Sampling, decoded
+from condiff.sampling.batch import Sampling, decode
 from condiff.sampling.requests import SampleRequest
 
 
@@ -23,9 +23,9 @@ class Source(NamedTuple):
     contrast: str | None
 
 
-def steps_of(how: Sampling, strength: float | None) -> int:
+def steps_of(sampling: Sampling, strength: float | None) -> int:
     """How often `translate` calls ``on_step`` for a batch."""
-    return 2 * how.steps - 1 if strength is None else round(strength * how.steps)
+    return 2 * sampling.steps - 1 if strength is None else round(strength * sampling.steps)
 
 
 @torch.no_grad()
@@ -34,7 +34,7 @@ def translate(
     spec: ImageSpec,
     source: Source,
     target: SampleRequest,
-    how: Sampling,
+    sampling: Sampling,
     strength: float | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
@@ -50,23 +50,23 @@ def translate(
         InputError: as `check_source` does.
     """
     check_source(model, spec, source, strength)
-    sigmas, size = model.schedule.steps(how.steps), (spec.shape[1], spec.shape[2])
-    denoise, encode = how.guidance(raise_on_nan(model)), spec.conditioning.encode
-    conds = encode(source.contrast), encode(target.contrast, target.known, target.extrapolate)
+    sigmas, size = model.schedule.steps(sampling.steps), (spec.shape[1], spec.shape[2])
+    denoise, encode = sampling.guidance(raise_on_nan(model)), spec.conditioning.encode
+    conds = encode(source.contrast), encode(target.contrast, target.parameters, target.extrapolate)
     parts = []
-    for begin in range(0, len(source.images), how.batch_size):
-        batch = source.images[begin : begin + how.batch_size].to(model.device)
+    for begin in range(0, len(source.images), sampling.batch_size):
+        batch = source.images[begin : begin + sampling.batch_size].to(model.device)
         before, after = (cond.expand(len(batch), -1).to(batch) for cond in conds)
         x = model.codec.encode(batch)
         if strength is None:
             walk = translation(denoise, x, sigmas, before, after)
         else:
             noise = SeededNoise([target.seed + begin + index for index in range(len(batch))])
-            walk = sdedit(denoise, how.sampler, x, sigmas, strength, after, noise=noise)
+            walk = sdedit(denoise, sampling.sampler, x, sigmas, strength, after, noise=noise)
         for state in walk:
             x = state
             on_step()
-        parts.append(decoded(model, x, size))
+        parts.append(decode(model, x, size))
     return torch.cat(parts)
 
 

@@ -13,10 +13,10 @@ from torch.optim import Optimizer
 from condiff.data.datasets import Sample
 from condiff.nn import KLAutoencoder
 from condiff.seeds import derive_seed
-from condiff.training.lr_schedules import scheduled
+from condiff.training.lr_schedules import with_lr_schedule
 
-UNIT = 1024  # of gradients, lest those of means underflow in half precision
-MOST = 1e4  # that a critic who says next to nothing is strengthened
+GRAD_SCALE = 1024  # of gradients, lest those of means underflow in half precision
+MAX_ADAPTIVE_WEIGHT = 1e4  # that a critic who says next to nothing is strengthened
 
 
 class AutoencoderSystem(L.LightningModule):
@@ -73,59 +73,66 @@ class AutoencoderSystem(L.LightningModule):
     def training_step(self, batch: Sample, batch_idx: int) -> dict[str, Tensor]:
         """The loss; beside it each image's own, ``losses`` [B], with what the critic adds to all."""
         stream = self.trainer.fit_loop.total_batch_idx + 1, self.global_rank
-        images = self._cropped(batch.image, torch.Generator().manual_seed(derive_seed(self.seed, "crop", *stream)))
+        images = self._random_crop(batch.image, torch.Generator().manual_seed(derive_seed(self.seed, "crop", *stream)))
         generator = torch.Generator(self.device).manual_seed(derive_seed(self.seed, "train", *stream))
         mean, log_variance = self.codec.moments(images)
         code = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator, device=self.device)
-        made = self.codec.decode_unscaled(code, (images.shape[-2], images.shape[-1]))
+        reconstructions = self.codec.decode_unscaled(code, (images.shape[-2], images.shape[-1]))
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).mean(dim=1)
-        distances = self._distance(made, images)
+        distances = self._distance(reconstructions, images)
         losses = distances + self.weights["kl"] * divergence
         self.log_dict({"train/loss": losses.mean(), "train/kl": divergence.mean()}, prog_bar=True)
         if self.discriminator is not None:
-            losses = losses + self._adversarial(self.discriminator, images, made, distances.mean())
+            losses = losses + self._adversarial(self.discriminator, images, reconstructions, distances.mean())
         return {"loss": losses.mean(), "losses": losses.detach()}
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
         """Error and distance in features of the reconstructions, and the mean squared error in decibels, from 2, white."""
-        made, n = self(batch.image), len(batch.image)
-        mse = (made - batch.image).square().flatten(1).mean(dim=1)
-        self.log("val/loss", self._distance(made, batch.image).mean(), prog_bar=True, batch_size=n, sync_dist=True)
+        reconstructions, n = self(batch.image), len(batch.image)
+        mse = (reconstructions - batch.image).square().flatten(1).mean(dim=1)
+        self.log("val/loss", self._distance(reconstructions, batch.image).mean(), prog_bar=True, batch_size=n, sync_dist=True)
         self.log("val/psnr", (10 * (4 / mse).log10()).mean(), prog_bar=True, batch_size=n, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return scheduled(self.optimizer(learned), self.lr_factor, int(self.trainer.estimated_stepping_batches))
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return with_lr_schedule(self.optimizer(trainable), self.lr_factor, int(self.trainer.estimated_stepping_batches))
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Each player's gradient has a norm of its own: a critic's is large, and would slow the codec down."""
-        for player in (self.codec, self.discriminator):
-            if gradient_clip_val and player is not None:
-                nn.utils.clip_grad_norm_(player.parameters(), gradient_clip_val)
+        for network in (self.codec, self.discriminator):
+            if gradient_clip_val and network is not None:
+                nn.utils.clip_grad_norm_(network.parameters(), gradient_clip_val)
 
-    def _cropped(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def _random_crop(self, images: Tensor, generator: torch.Generator) -> Tensor:
         for dim in (-2, -1):
-            first = torch.randint(max(images.shape[dim] - self.crop, 0) + 1, (), generator=generator).item()
-            images = images.narrow(dim, int(first), min(self.crop, images.shape[dim]))
+            start = torch.randint(max(images.shape[dim] - self.crop, 0) + 1, (), generator=generator).item()
+            images = images.narrow(dim, int(start), min(self.crop, images.shape[dim]))
         return images
 
-    def _distance(self, made: Tensor, images: Tensor) -> Tensor:
+    def _distance(self, reconstructions: Tensor, images: Tensor) -> Tensor:
         """[B]."""
-        return (made - images).abs().flatten(1).mean(dim=1) + self.weights["perceptual"] * self.perceptual(made, images)
+        error = (reconstructions - images).abs().flatten(1).mean(dim=1)
+        return error + self.weights["perceptual"] * self.perceptual(reconstructions, images)
 
-    def _adversarial(self, critic: nn.Module, images: Tensor, made: Tensor, distance: Tensor) -> Tensor:
+    def _adversarial(self, discriminator: nn.Module, images: Tensor, reconstructions: Tensor, distance: Tensor) -> Tensor:
         """The critic's own loss, and what it says of the images made once the share `warmup` of the run is over.
 
         It pulls at those images ``weights["adversarial"]`` times as hard as their distance does, however sure of itself it is
         (Esser et al. 2021, eq. 7, at the decoder's output).
         """
-        fixed = {name: parameter.detach() for name, parameter in critic.named_parameters()}
-        own = F.relu(1 - critic(images)).mean() + F.relu(1 + critic(made.detach())).mean()
-        self.log("train/critic", own)
+        constants = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
+        loss_d = F.relu(1 - discriminator(images)).mean() + F.relu(1 + discriminator(reconstructions.detach())).mean()
+        self.log("train/critic", loss_d)
         if self.global_step < self.warmup * self.trainer.estimated_stepping_batches:
-            return own
-        said = functional_call(critic, fixed, made).mean()
-        near, its = (torch.autograd.grad(UNIT * one, made, retain_graph=True)[0].float().norm() for one in (distance, said))
-        return own - self.weights["adversarial"] * (near / its).nan_to_num().clamp(max=MOST) * said
+            return loss_d
+        logits_fake = functional_call(discriminator, constants, reconstructions).mean()
+        g_rec, g_adv = (_gradient_norm(loss, reconstructions) for loss in (distance, logits_fake))
+        adaptive_weight = (g_rec / g_adv).nan_to_num().clamp(max=MAX_ADAPTIVE_WEIGHT)
+        return loss_d - self.weights["adversarial"] * adaptive_weight * logits_fake
+
+
+def _gradient_norm(loss: Tensor, images: Tensor) -> Tensor:
+    """Returns the norm of the gradient of `GRAD_SCALE` times the loss."""
+    return torch.autograd.grad(GRAD_SCALE * loss, images, retain_graph=True)[0].float().norm()

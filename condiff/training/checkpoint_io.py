@@ -37,8 +37,8 @@ def store(content: dict[str, Any], path: Path) -> None:
     """Write a file of torch's that takes its name when it is complete and on the disk. Raises InputError where it cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for stray in path.parent.glob(f"{glob.escape(path.name)}.*.part"):  # of a process that was killed while it wrote
-            stray.unlink(missing_ok=True)
+        for leftover in path.parent.glob(f"{glob.escape(path.name)}.*.part"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
         with atomic_write(path) as file:
             torch.save(content, file)
             file.flush()
@@ -47,7 +47,7 @@ def store(content: dict[str, Any], path: Path) -> None:
         failure = error if isinstance(error, OSError) else error.__context__  # torch replaces the disk's error by its own
         if not isinstance(failure, OSError):
             raise
-        kept = "; the one before it is whole" if path.is_file() else ""
+        previous = "; the one before it is whole" if path.is_file() else ""
         raise InputError(
-            f"{path}: cannot be written ({failure.strerror}){kept}. Free some space or make it writable, then resume the run"
+            f"{path}: cannot be written ({failure.strerror}){previous}. Free some space or make it writable, then resume the run"
         ) from None

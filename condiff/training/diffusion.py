@@ -17,9 +17,9 @@ from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.schedules import Schedule
 from condiff.nn import Codec
 from condiff.seeds import derive_seed
-from condiff.training.lr_schedules import scheduled
+from condiff.training.lr_schedules import with_lr_schedule
 
-VALIDATION_LEVELS = 8
+NUM_VALIDATION_LEVELS = 8
 log = logging.getLogger(__name__)
 
 
@@ -76,7 +76,7 @@ class DiffusionSystem(L.LightningModule):
         """The loss; beside it each image's own, ``losses`` [B], and its noise level, ``sigma`` [B]."""
         stream = "train", self.trainer.fit_loop.total_batch_idx + 1, self.global_rank
         generator = self._generator(*stream)
-        x0 = batch.z if isinstance(batch, LatentSample) else self._encoded(batch.image)
+        x0 = batch.z if isinstance(batch, LatentSample) else self._encode(batch.image)
         n = len(x0)
         keep = torch.rand(n, 1, generator=generator, device=self.device) >= self.p_uncond
         sigma = self.model.schedule.sample(n, torch.Generator().manual_seed(derive_seed(self.seed, "sigma", *stream))).to(
@@ -84,7 +84,7 @@ class DiffusionSystem(L.LightningModule):
         )
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
         if self.p_drop_fields:
-            keep = keep & self._subset(n, generator)
+            keep = keep & self._field_mask(n, generator)
         progress = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
         losses = self.loss(self.model.denoiser, x0, eps, sigma, batch.cond * keep, progress)
         loss = losses.mean()
@@ -97,39 +97,40 @@ class DiffusionSystem(L.LightningModule):
         ``val/loss_sigma_1`` is the loss at the lowest level, ``val/loss_sigma_8`` that at the highest.
         """
         generator = self._generator("validate", batch_idx)
-        x0, n = self._encoded(batch.image), len(batch.image)
+        x0, n = self._encode(batch.image), len(batch.image)
         image = torch.arange(n)  # heads have slices in the same order: shift, lest a level always meet the same slice
-        level = (image + image // VALIDATION_LEVELS + 5 * batch_idx) % VALIDATION_LEVELS
+        level = (image + image // NUM_VALIDATION_LEVELS + 5 * batch_idx) % NUM_VALIDATION_LEVELS
         levels = self._validation_levels()
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
         loss = self.loss(self.model.denoiser, x0, eps, levels[level].to(self.device), batch.cond * self.model.conditional, 1.0)
         self.log("val/loss", loss.mean(), prog_bar=True, batch_size=n, sync_dist=True)
-        for one in level.unique().tolist():
-            mine = loss[(level == one).to(self.device)]
-            self.log(f"val/loss_sigma_{one + 1}", mine.mean(), batch_size=len(mine), sync_dist=True)
+        for index in level.unique().tolist():
+            level_loss = loss[(level == index).to(self.device)]
+            self.log(f"val/loss_sigma_{index + 1}", level_loss.mean(), batch_size=len(level_loss), sync_dist=True)
 
     def on_fit_start(self) -> None:
         levels = ", ".join(f"{sigma:.2g}" for sigma in self._validation_levels().tolist())
-        log.info("val/loss_sigma_1 to val/loss_sigma_%d: validation loss at sigma %s", VALIDATION_LEVELS, levels)
+        log.info("val/loss_sigma_1 to val/loss_sigma_%d: validation loss at sigma %s", NUM_VALIDATION_LEVELS, levels)
 
     def _validation_levels(self) -> Tensor:
         """Noise levels [8], ascending: the middles of eight equal shares of the training's."""
-        return self.model.schedule.sigma((torch.arange(VALIDATION_LEVELS) + 0.5) / VALIDATION_LEVELS)
+        return self.model.schedule.sigma((torch.arange(NUM_VALIDATION_LEVELS) + 0.5) / NUM_VALIDATION_LEVELS)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         steps = int(self.trainer.estimated_stepping_batches)
-        return scheduled(self.optimizer(self.model.denoiser.parameters()), self.lr_factor, steps)
+        return with_lr_schedule(self.optimizer(self.model.denoiser.parameters()), self.lr_factor, steps)
 
-    def _encoded(self, images: Tensor) -> Tensor:
+    def _encode(self, images: Tensor) -> Tensor:
         """In full precision, as codes that are made beforehand."""
         with torch.autocast(self.device.type, enabled=False), torch.no_grad():
             return self.model.codec.encode(images.float())
 
-    def _subset(self, n: int, generator: torch.Generator) -> Tensor:
+    def _field_mask(self, n: int, generator: torch.Generator) -> Tensor:
         """Which numbers [n, D] of the conditions are known."""
         chosen, share = torch.rand(2, n, 1, generator=generator, device=self.device)
-        known = torch.rand(n, len(self.fields), generator=generator, device=self.device) >= share * (chosen < self.p_drop_fields)
-        return known.repeat_interleave(torch.tensor(self.fields, device=self.device), dim=1)
+        share = share * (chosen < self.p_drop_fields)
+        kept_fields = torch.rand(n, len(self.fields), generator=generator, device=self.device) >= share
+        return kept_fields.repeat_interleave(torch.tensor(self.fields, device=self.device), dim=1)
 
     def _generator(self, *stream: int | str) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(derive_seed(self.seed, *stream))

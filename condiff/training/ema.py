@@ -14,7 +14,7 @@ from torch import Tensor
 from condiff.errors import InputError
 
 Profile = tuple[float, float]  # step, gamma
-WIDEST = 0.28  # gamma = 0, every step alike, has 0.289
+MAX_STD = 0.28  # gamma = 0, every step alike, has 0.289
 
 
 def power(count: int, std: float) -> float:
@@ -35,8 +35,8 @@ def gamma(std: float) -> float:
 
     Raises InputError for a width that no profile has which grows.
     """
-    if not 0 < std < WIDEST:
-        raise InputError(f"std={std}: the relative width of an average lies between 0 and {WIDEST}; 0.1 is the usual")
+    if not 0 < std < MAX_STD:
+        raise InputError(f"std={std}: the relative width of an average lies between 0 and {MAX_STD}; 0.1 is the usual")
     low, high = 0.0, 1e6
     for _ in range(200):
         middle = (low + high) / 2
@@ -45,19 +45,19 @@ def gamma(std: float) -> float:
     return low
 
 
-def weights(stored: Sequence[Profile], wanted: Profile) -> tuple[Tensor, float]:
+def solve_posthoc_weights(profiles: Sequence[Profile], target: Profile) -> tuple[Tensor, float]:
     """How much of each stored average makes the wanted one best, in the least squares of their profiles: algorithm 3.
 
     Returns the weights [N], and the distance between the profiles that is left, a share of the wanted one's norm.
     """
-    among = torch.tensor([[product(one, other) for other in stored] for one in stored], dtype=torch.float64, device="cpu")
-    towards = torch.tensor([product(one, wanted) for one in stored], dtype=torch.float64, device="cpu")
-    x = torch.linalg.lstsq(among, towards[:, None], driver="gelsd").solution[:, 0]
-    left = 1 - (2 * x @ towards - x @ among @ x) / product(wanted, wanted)
-    return x, float(left.clamp(min=0).sqrt())
+    gram = torch.tensor([[p_dot_p(row, column) for column in profiles] for row in profiles], dtype=torch.float64, device="cpu")
+    projections = torch.tensor([p_dot_p(row, target) for row in profiles], dtype=torch.float64, device="cpu")
+    x = torch.linalg.lstsq(gram, projections[:, None], driver="gelsd").solution[:, 0]
+    residual = 1 - (2 * x @ projections - x @ gram @ x) / p_dot_p(target, target)
+    return x, float(residual.clamp(min=0).sqrt())
 
 
-def product(one: Profile, other: Profile) -> float:
+def p_dot_p(a: Profile, b: Profile) -> float:
     """Inner product of two profiles: the integral of (g1 + 1) tau^g1 / t1^(g1 + 1) times the same of 2, up to the earlier t."""
-    (early, g_early), (late, g_late) = sorted([one, other])
+    (early, g_early), (late, g_late) = sorted([a, b])
     return (g_early + 1) * (g_late + 1) / (g_early + g_late + 1) * (early / late) ** g_late / late

@@ -18,11 +18,11 @@ from condiff.files.atomic import atomic_write, friendly_disk_errors
 from condiff.nn import Codec
 from condiff.seeds import derive_seed
 
-SCALE = ("shift", "scale")  # of a codec's state, what the second stage measures
-STREAM = "codes"  # of the augmentation that they are measured under
+SCALE_BUFFERS = ("shift", "scale")  # of a codec's state, what the second stage measures
+AUGMENT_STREAM = "codes"  # of the augmentation that they are measured under
 
 
-def codec_of(checkpoint: Checkpoint, data: MRIDataModule, device: torch.device) -> Codec:
+def first_stage_codec(checkpoint: Checkpoint, data: MRIDataModule, device: torch.device) -> Codec:
     """The codec of a checkpoint; where that is an autoencoder's, standardized over all training images.
 
     Raises:
@@ -50,14 +50,14 @@ def record_patients(checkpoint: Checkpoint, data: MRIDataModule, resumed: bool) 
     Raises:
         InputError: some are held out here, or there are more sets of patients than can be recorded.
     """
-    known = checkpoint.training_patients
-    held_out = data.held_out_known_to(known)
+    training_patients = checkpoint.training_patients
+    held_out = data.held_out_known_to(training_patients)
     if held_out:
         raise InputError(
             f"{checkpoint.path}: was trained on {len(held_out)} patients who are held out here; give it the same data and "
             "data.seed"
         )
-    elsewhere = known[1:] if resumed else known  # the first are its own
+    elsewhere = training_patients[1:] if resumed else training_patients  # the first are its own
     if len(elsewhere) > STAGES:
         elsewhere = [patients for patients in elsewhere if not patients.within(data.patients)]
     if len(elsewhere) > STAGES:
@@ -70,18 +70,18 @@ def record_patients(checkpoint: Checkpoint, data: MRIDataModule, resumed: bool) 
 
 def cached_moments(codec: Codec, data: MRIDataModule, device: torch.device) -> tuple[Tensor, Tensor]:
     """Mean and variance [c] of the codes of all training images, augmented; measured once and kept in the cache."""
-    weights = [weight for name, weight in codec.state_dict().items() if name not in SCALE]
+    weights = [weight for name, weight in codec.state_dict().items() if name not in SCALE_BUFFERS]
     volumes = zip(data.train.stacks, data.train.slice_ranges, strict=True)
     images = sorted(f"{stack.file.stem} {slices}" for stack, slices in volumes)
     name = codes_name(data.volumes.cache.folder.name, images, cache_key(data.augment), data.seed, *weights)
     path = data.cache_folder / f"{name}.json"
     with friendly_disk_errors(path.parent), FileLock(path.with_suffix(".lock")):  # one process measures, so all have the same
         if not path.is_file():
-            encode, generator = partial(codes_of, codec, device=device), generator_of(data)
+            encode, generator = partial(encode_on, codec, device=device), augmentation_generator(data)
             passes = -(-STATISTICS_IMAGES // len(data.train))  # few images have few phases
-            measured = moments(data.train, lambda images: encode(data.augment(images, generator)), passes)
+            measurements = moments(data.train, lambda images: encode(data.augment(images, generator)), passes)
             with atomic_write(path) as file:
-                file.write(json.dumps([values.tolist() for values in measured]).encode())
+                file.write(json.dumps([values.tolist() for values in measurements]).encode())
     mean, variance = json.loads(path.read_text())
     return torch.tensor(mean, dtype=torch.float64), torch.tensor(variance, dtype=torch.float64)
 
@@ -90,20 +90,20 @@ def statistics(codec: Codec, data: MRIDataModule, device: torch.device) -> Stati
     """Statistics of the codes of training images, augmented; of the images themselves without a codec."""
     if not codec.is_latent:
         return data.statistics
-    images = data.augment(data.train.spread_examples(None, STATISTICS_IMAGES), generator_of(data))
-    return measure(torch.cat([codes_of(codec, batch, device) for batch in images.split(16)]))
+    images = data.augment(data.train.spread_examples(None, STATISTICS_IMAGES), augmentation_generator(data))
+    return measure(torch.cat([encode_on(codec, batch, device) for batch in images.split(16)]))
 
 
-def generator_of(data: MRIDataModule) -> torch.Generator:
-    return torch.Generator().manual_seed(derive_seed(STREAM, data.seed))
+def augmentation_generator(data: MRIDataModule) -> torch.Generator:
+    return torch.Generator().manual_seed(derive_seed(AUGMENT_STREAM, data.seed))
 
 
 def encode_training_set(codec: Codec, data: MRIDataModule, copies: int, device: torch.device) -> None:
     """Make the data module train on codes, made and kept in the cache now where they are not there."""
-    data.encode(lambda images: codes_of(codec, images, device), [*codec.state_dict().values()], copies)
+    data.encode(lambda images: encode_on(codec, images, device), [*codec.state_dict().values()], copies)
 
 
 @torch.no_grad()
-def codes_of(codec: Codec, images: Tensor, device: torch.device) -> Tensor:
+def encode_on(codec: Codec, images: Tensor, device: torch.device) -> Tensor:
     """Codes on the CPU."""
     return codec.encode(images.to(device)).float().cpu()

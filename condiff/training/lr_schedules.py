@@ -19,7 +19,7 @@ def cosine(step: int, total: int, warmup: int = 100) -> float:
     return min(1.0, (step + 1) / max(warmup, 1)) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def scheduled(optimizer: Optimizer, factor: Callable[[int, int], float], total: int) -> OptimizerLRScheduler:
+def with_lr_schedule(optimizer: Optimizer, factor: Callable[[int, int], float], total: int) -> OptimizerLRScheduler:
     """The optimizer with its rate multiplied by ``factor(step, total)``, as Lightning takes it."""
     scheduler = LambdaLR(optimizer, lambda step: factor(step, total))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from condiff.configuration import instantiate_group
 from condiff.sampling.batch import check_clamp
-from condiff.training.build import Origin, portable, with_conditioning
+from condiff.training.build import Origin, reuse_conditioning, without_paths
 from condiff.training.checkpoint_io import CheckpointIO
 from condiff.training.fit import fit
 from condiff.training.resumed_state import read_state
@@ -24,14 +24,14 @@ def train_stage(cfg: DictConfig, origin: Origin) -> L.Trainer:
         Stopped: a signal has ended it.
     """
     L.seed_everything(cfg.seed % 2**32, verbose=False)
-    data, clamp = instantiate(with_conditioning(cfg.data, origin)), instantiate(cfg.clamp)
+    data, clamp = instantiate(reuse_conditioning(cfg.data, origin)), instantiate(cfg.clamp)
     check_clamp(clamp, data.spec.shape[0], is_latent=bool(cfg.first))
     data.prepare_data()
     data.setup()
     trainer = make_trainer(cfg.trainer, instantiate_group(cfg.logger), instantiate_group(cfg.callbacks), origin)
     resolved, system = instantiate(cfg.build)(cfg, origin, data, trainer.strategy.root_device)
     check_clamp(clamp, data.spec.shape[0], system.is_latent)
-    system.save_hyperparameters(portable(OmegaConf.to_container(resolved, resolve=True)))
+    system.save_hyperparameters(without_paths(OmegaConf.to_container(resolved, resolve=True)))
     if cfg.compile:
         for network in system.networks:
             network.compile()

@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 
 from condiff.checkpoint import Checkpoint
 from condiff.data.conditioning import AcquisitionCondition, piecewise_linear
-from condiff.training.build import Origin, with_conditioning
+from condiff.training.build import Origin, reuse_conditioning
 from tests.conftest import TINY_RUN as TINY
 from tests.conftest import bad, write_raw, write_volume
 from tests.test_conf import compose
@@ -156,6 +156,6 @@ def test_a_run_keeps_the_features_of_the_checkpoint_it_continues(tmp_path, key):
     cfg = compose("train", "model=acquisition", f"{key}={tmp_path}/old.ckpt")
     new, old = AcquisitionCondition(["AXT2"], own["ranges"], piecewise_linear), AcquisitionCondition(["AXT2"], own["ranges"])
     assert instantiate(cfg.data.conditioning)(contrasts=["AXT2"]).dim == new.dim
-    data = with_conditioning(cfg.data, Origin.of(cfg.resume, cfg.init, None))
+    data = reuse_conditioning(cfg.data, Origin.of(cfg.resume, cfg.init, None))
     found = instantiate(data.conditioning)(contrasts=["AXT2"]).encode("AXT2", {"te": 100})
     assert torch.equal(found, old.encode("AXT2", {"te": 100})) and not torch.equal(found, new.encode("AXT2", {"te": 100}))

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from condiff.commands.options import OPTIONS, SEED
 from condiff.commands.preflight import check_data, check_trainer
-from condiff.commands.run_folder import claimed, remove_traces, unused
+from condiff.commands.run_folder import claim_folder, remove_traces, unused
 from condiff.configuration import CONF
 from condiff.data.index_sampler import Stream
 from condiff.errors import InputError
@@ -136,10 +136,14 @@ def test_a_folder_belongs_to_one_command(tmp_path, monkeypatch):
     Path("runs/name/sweep").mkdir()
     Path("runs/name/sweep/multirun.yaml").touch()
     assert unused(Path("runs/name/sweep")).name == "sweep_1"
-    with claimed(run), pytest.raises(InputError, match="runs/name/time is in use by a run that has not ended"), claimed(run):
+    with (
+        claim_folder(run),
+        pytest.raises(InputError, match="runs/name/time is in use by a run that has not ended"),
+        claim_folder(run),
+    ):
         pass
     assert not run.exists()  # nothing was trained
-    with claimed(Path("runs/other")):  # a lock that a killed process has left blocks nothing
+    with claim_folder(Path("runs/other")):  # a lock that a killed process has left blocks nothing
         FileLock("runs/other/.lock")
         Path("runs/other/metrics_train.csv").touch()
     assert Path("runs/other/metrics_train.csv").exists()

@@ -32,7 +32,7 @@ from condiff.errors import InputError
 from condiff.nn import KLAutoencoder
 from condiff.reconstruction.formulations import InverseProblem, in_latent_space
 from condiff.sampling import Sampling, make_requests, sample_batch
-from condiff.training.first_stage import cached_moments, codes_of, generator_of, record_patients
+from condiff.training.first_stage import augmentation_generator, cached_moments, encode_on, record_patients
 from tests.conftest import ROOT, TINY_RUN, bad
 
 CODEC = ["codec.channels=[8,8]", "codec.blocks=1", "codec.latent_channels=2"]
@@ -217,7 +217,7 @@ def test_one_file_samples(latent, autoencoder, run_entry, capsys):
     data = Checkpoint.read(latent).data()
     data.setup()
     with torch.no_grad():
-        generator, images = generator_of(data), data.train.images()
+        generator, images = augmentation_generator(data), data.train.images()
         z = torch.cat([mine.encode(data.augment(images, generator)) for _ in range(-(-STATISTICS_IMAGES // len(images)))])
     torch.testing.assert_close(z.mean(dim=(0, 2, 3)), torch.zeros(2), rtol=0, atol=1e-3)
     torch.testing.assert_close(z.var(dim=(0, 2, 3), correction=0), torch.ones(2), rtol=1e-3, atol=0)
@@ -380,8 +380,8 @@ def test_codes_of_augmented_images_are_standardised(tmp_path):
     cached_moments(codec, data, device)
     assert kept.stat().st_mtime_ns == before and [*tmp_path.glob("codes-*.json")] == [kept]
     images, generator = part.images(), torch.Generator().manual_seed(9)
-    turned = torch.cat([codes_of(codec, random_global_phase(images, generator), device) for _ in range(100)])
-    for codes, limits in ((turned, (0, 0.25)), (codes_of(codec, images, device), (0.4, 9))):
+    turned = torch.cat([encode_on(codec, random_global_phase(images, generator), device) for _ in range(100)])
+    for codes, limits in ((turned, (0, 0.25)), (encode_on(codec, images, device), (0.4, 9))):
         off = torch.stack([codes.mean(dim=(0, 2, 3)), codes.var(dim=(0, 2, 3)) - 1]).abs().max()
         assert limits[0] <= off < limits[1]
 

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
-def within(trainer: L.Trainer) -> Any:
+def batch_progress(trainer: L.Trainer) -> Any:
     """How far the epoch is."""
     return trainer.fit_loop.epoch_loop.batch_progress
 
@@ -44,15 +44,16 @@ class Checkpoints(ModelCheckpoint):
         super().on_train_start(trainer, pl_module)
         trainer.fit_loop.epoch_loop.max_steps = self._max_steps
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *about: Any) -> None:
-        super().on_train_batch_end(trainer, pl_module, *about)
-        if trainer.global_step == trainer.max_steps and not within(trainer).is_last_batch:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        super().on_train_batch_end(trainer, pl_module, *args)
+        if trainer.global_step == trainer.max_steps and not batch_progress(trainer).is_last_batch:
             self.store_last(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         before = self._last_global_step_saved
         super().on_train_epoch_end(trainer, pl_module)
-        if self._last_global_step_saved == before and within(trainer).is_last_batch:  # or stored before the epoch was counted
+        is_stored = self._last_global_step_saved != before
+        if not is_stored and batch_progress(trainer).is_last_batch:  # or stored before the epoch was counted
             self.store_last(trainer)
 
     def store_last(self, trainer: L.Trainer) -> None:
@@ -71,7 +72,7 @@ class Stopped(SystemExit):
 
     def __init__(self, received: signal.Signals, step: int, stored: str | None):
         super().__init__(128 + received)
-        self.again = shlex.quote(f"resume={stored}") if stored else ""
+        self.resume_arguments = shlex.quote(f"resume={stored}") if stored else ""
         self.reason = f"stopped by {received.name} after step {step}"
 
 
@@ -99,7 +100,7 @@ class StopAtSignal(Checkpoint):
                 self._replaced[number] = signal.signal(number, self._receive)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        if not within(trainer).is_last_batch:  # the epoch's end is near, and simpler to resume
+        if not batch_progress(trainer).is_last_batch:  # the epoch's end is near, and simpler to resume
             self._stop_where_received(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

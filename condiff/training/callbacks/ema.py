@@ -40,7 +40,7 @@ class EMA(WeightAveraging):
         self._in_place = not self._in_place
 
     @contextmanager
-    def averaged(self, pl_module: L.LightningModule) -> Iterator[None]:
+    def use_average(self, pl_module: L.LightningModule) -> Iterator[None]:
         """The module has its averaged weights, whether or not validation has put them in place already."""
         swap = self._average_model is not None and not self._in_place
         if swap:
@@ -62,7 +62,7 @@ class EMA(WeightAveraging):
 def averaged_weights(trainer: L.Trainer, pl_module: L.LightningModule) -> Iterator[None]:
     """The module has the weights that it is validated with: averaged where the trainer has an `EMA`."""
     averaging = next((callback for callback in trainer.callbacks if isinstance(callback, EMA)), None)  # type: ignore[attr-defined]
-    with averaging.averaged(pl_module) if averaging else nullcontext():
+    with averaging.use_average(pl_module) if averaging else nullcontext():
         yield
 
 
@@ -92,9 +92,9 @@ class PostHocEMASnapshots(L.Callback):
         if self.times < 1 or not trainer.is_global_zero or trainer.global_step == self.count:  # or gradients are accumulated
             return
         self.count = trainer.global_step
-        learned = {name: parameter.detach() for name, parameter in pl_module.named_parameters() if parameter.requires_grad}
-        learned |= batch_statistics(pl_module)
-        current = list(learned.values())
+        trainable = {name: parameter.detach() for name, parameter in pl_module.named_parameters() if parameter.requires_grad}
+        trainable |= batch_statistics(pl_module)
+        current = list(trainable.values())
         if not self.averages or len(self.averages[0]) < len(current):  # a run resumed from before has no statistics
             averages = self.averages or [[] for _ in self.stds]
             self.averages = [[*average, *(tensor.clone() for tensor in current[len(average) :])] for average in averages]
@@ -103,8 +103,8 @@ class PostHocEMASnapshots(L.Callback):
         total = int(trainer.estimated_stepping_batches)
         due = self.count * self.times // total > (self.count - 1) * self.times // total
         if due:
-            names, others = list(learned), pl_module.state_dict().keys() - learned
-            buffers = {name: buffer.cpu() for name, buffer in pl_module.named_buffers() if name in others}
+            names, buffer_names = list(trainable), pl_module.state_dict().keys() - trainable
+            buffers = {name: buffer.cpu() for name, buffer in pl_module.named_buffers() if name in buffer_names}
             self._store([dict(zip(names, (p.half().cpu() for p in average), strict=True)) for average in self.averages], buffers)
 
     def _store(self, states: list[dict[str, Tensor]], buffers: dict[str, Tensor]) -> None:

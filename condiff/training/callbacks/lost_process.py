@@ -10,8 +10,8 @@ import time
 import lightning as L
 from lightning.fabric.plugins.environments import LightningEnvironment
 
-GRACE = 20.0  # seconds for a process to end by itself
-LOST = "a process of this training is gone, perhaps for want of memory; go on from its last checkpoint, resume=PATH"
+GRACE_SECONDS = 20.0  # for a process to end by itself
+LOST_PROCESS = "a process of this training is gone, perhaps for want of memory; go on from its last checkpoint, resume=PATH"
 
 
 def is_lost(error: BaseException) -> bool:
@@ -44,20 +44,20 @@ class StopAtLostProcess(L.Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         if is_lost(exception) and self._parent and trainer.local_rank == 1:
             time.sleep(1.0)  # its connections are closed before it is gone
-            if not self._whole():
-                print(f"error: {LOST}", file=sys.stderr, flush=True)  # the first process cannot
+            if not self._is_complete():
+                print(f"error: {LOST_PROCESS}", file=sys.stderr, flush=True)  # the first process cannot
         if not isinstance(exception, RuntimeError):
             self._over.set()
 
-    def _whole(self) -> bool:
+    def _is_complete(self) -> bool:
         return all(process.poll() in (None, 0) for process in self._started) and self._parent in (None, os.getppid())
 
     def _watch(self) -> None:
-        while self._whole():
+        while self._is_complete():
             if self._over.wait(1.0):
                 return
-        if not self._over.wait(GRACE):
-            print(f"error: {LOST}", file=sys.stderr, flush=True)
+        if not self._over.wait(GRACE_SECONDS):
+            print(f"error: {LOST_PROCESS}", file=sys.stderr, flush=True)
             for process in self._started:
                 process.kill()
             os._exit(1)

@@ -22,36 +22,36 @@ class StopAtNaN(L.Callback):
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.recent.append((trainer.global_step, outputs.get("sigma"), outputs["losses"]))
         if (batch_idx + 1) % trainer.log_every_n_steps == 0:
-            self._look_back(trainer)
+            self._check_losses(trainer)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        self._demand_finite(trainer, pl_module)
+        self._check_finite(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        self._demand_finite(trainer, pl_module)
+        self._check_finite(trainer, pl_module)
 
-    def _demand_finite(self, trainer: Any, pl_module: Any) -> None:
-        self._look_back(trainer)
+    def _check_finite(self, trainer: Any, pl_module: Any) -> None:
+        self._check_losses(trainer)
         finite = all(weight.isfinite().all() for weight in pl_module.parameters())
-        self._demand(trainer, finite, f"the weights are not numbers after step {trainer.global_step}")
+        self._raise_unless(trainer, finite, f"the weights are not numbers after step {trainer.global_step}")
 
-    def _look_back(self, trainer: Any) -> None:
+    def _check_losses(self, trainer: Any) -> None:
         bad = [(step, sigma, ~loss.isfinite()) for step, sigma, loss in self.recent if not loss.isfinite().all()]
         self.recent.clear()
         where = "on another process"
         if bad:
             step, sigma, which = bad[0]
             where = f"at step {step}" + ("" if sigma is None else f", sigma {sigma[which][0].item():.3g}")
-        self._demand(trainer, not bad, f"the network's output is not a number {where}")
+        self._raise_unless(trainer, not bad, f"the network's output is not a number {where}")
 
-    def _demand(self, trainer: Any, good: bool, problem: str) -> None:
+    def _raise_unless(self, trainer: Any, is_finite: bool, problem: str) -> None:
         """All processes go on, or none does."""
-        if trainer.strategy.reduce_boolean_decision(bool(good)):
+        if trainer.strategy.reduce_boolean_decision(bool(is_finite)):
             return
         candidates = getattr(trainer.checkpoint_callback, "last_model_path", None), trainer.ckpt_path
         last = next((path for path in candidates if path and Path(path).is_file()), None)
-        kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+        checkpoint_note = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
         raise NotANumber(
-            f"{problem}; stopped, {kept}. "
+            f"{problem}; stopped, {checkpoint_note}. "
             "Lower model.optimizer.lr, lengthen model.lr_factor.warmup, or set trainer.precision=32-true"
         )

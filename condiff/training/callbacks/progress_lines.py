@@ -50,17 +50,17 @@ class ProgressLines(ProgressBar):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         if time.monotonic() - self._latest >= self.interval:
-            self._say(trainer, pl_module)
+            self._log_line(trainer, pl_module)
 
     def on_validation_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         if not trainer.sanity_checking and time.monotonic() - self._latest >= self.interval:
-            self._say(trainer, pl_module)
+            self._log_line(trainer, pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.sanity_checking:
-            self._say(trainer, pl_module)
+            self._log_line(trainer, pl_module)
 
-    def _say(self, trainer: Any, pl_module: L.LightningModule) -> None:
+    def _log_line(self, trainer: Any, pl_module: L.LightningModule) -> None:
         self._latest = time.monotonic()
         if not trainer.is_global_zero:
             return

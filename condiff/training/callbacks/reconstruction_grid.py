@@ -11,7 +11,7 @@ from condiff.files import pictures
 from condiff.training.callbacks.ema import averaged_weights
 from condiff.training.callbacks.optional import optional
 
-GAIN = 4.0  # of the differences, to be seen
+DIFFERENCE_GAIN = 4.0  # of the differences, to be seen
 
 
 class ReconstructionGrid(L.Callback):
@@ -36,15 +36,16 @@ class ReconstructionGrid(L.Callback):
 
     def _save(self, trainer: Any, pl_module: Any) -> None:
         data = trainer.datamodule
-        blocks: dict[str, dict[str, Tensor]] = {data.kind: {}, "by way of its code": {}, f"difference x {GAIN:g}": {}}
+        blocks: dict[str, dict[str, Tensor]] = {data.kind: {}, "by way of its code": {}, f"difference x {DIFFERENCE_GAIN:g}": {}}
         for contrast in data.spec.contrasts:
             images = data.val.spread_examples(contrast, self.num_images)
             if not len(images):
                 continue
-            made = pl_module(images.to(pl_module.device)).cpu()
-            real, again = data.spec.transform.magnitude(images), data.spec.transform.magnitude(made)
-            for title, some in zip(blocks, (real, again, 0.5 + GAIN * (again - real)), strict=True):
-                blocks[title][contrast] = some
+            reconstructions = pl_module(images.to(pl_module.device)).cpu()
+            real, reconstructed = data.spec.transform.magnitude(images), data.spec.transform.magnitude(reconstructions)
+            difference = 0.5 + DIFFERENCE_GAIN * (reconstructed - real)
+            for title, magnitudes in zip(blocks, (real, reconstructed, difference), strict=True):
+                blocks[title][contrast] = magnitudes
         self.folder.mkdir(parents=True, exist_ok=True)
         picture = pictures.grid(blocks)
         picture.save(self.folder / f"step-{trainer.global_step:06d}.png")
