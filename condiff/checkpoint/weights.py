@@ -1,4 +1,4 @@
-"""Modules that a checkpoint describes, built and filled with its weights, within the size of the file."""
+"""Building of the modules that a checkpoint describes, with its weights, within the size of the file."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,10 +16,10 @@ BUILD_ERRORS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeEr
 
 
 def build_filled(slot: str, config: Any, state: Mapping[str, Tensor], path: str | Path, trust: Sequence[str]) -> Any:
-    """The module that a configuration describes, with its weights.
+    """Returns the module that a configuration describes, with its weights.
 
-    It is first built without memory and with at most as many parameters as there are weights, so that a file cannot ask for a
-    network larger than what it holds. Classes of the user's own (``trust``) need not allow that, and are built at once.
+    It is first built on the meta device, with at most as many parameters as there are weights, so that a file cannot describe
+    a network larger than its weights. Classes of the user (``trust``) may not support that, and are built directly.
 
     Raises:
         InputError: the registry refuses the description, or the weights are of another module.
@@ -37,7 +37,7 @@ def build_filled(slot: str, config: Any, state: Mapping[str, Tensor], path: str 
 
 
 def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
-    """Load weights. Raises InputError where they are of another model, or not finite."""
+    """Loads weights. Raises InputError if they are of another model, or not finite."""
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
@@ -50,7 +50,7 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: str | Pat
 
 @contextmanager
 def parameters_at_most(number: int, path: str | Path) -> Iterator[None]:
-    """Raises InputError where a module registers more."""
+    """Raises InputError if modules built inside the block have more parameters."""
     count = 0
 
     def register(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
@@ -67,7 +67,7 @@ def parameters_at_most(number: int, path: str | Path) -> Iterator[None]:
 
 
 def submodule_weights(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The weights of the submodule ``name``."""
+    """Returns the weights of the submodule ``name``."""
     return {key.removeprefix(f"{name}."): weight for key, weight in state.items() if key.startswith(f"{name}.")}
 
 

@@ -1,4 +1,4 @@
-"""The autoencoder that a latent model needs, trained by the same command before it."""
+"""Training of the autoencoder of a latent model, by the same command."""
 
 import logging
 import shlex
@@ -19,7 +19,7 @@ from condiff.training.resumed_state import epochs_done, read_state
 from condiff.training.stage import train_stage
 
 CODEC_FIELDS = ("latent_channels", "channels", "blocks", "patch")
-SHARED_GROUPS = ("data", "codec", "trainer", "logger", "averaging", "name", "seed", "compile")  # by both stages
+SHARED_GROUPS = ("data", "codec", "trainer", "logger", "averaging", "name", "seed", "compile")  # of both stages
 DATA_FIELDS = ("matrix", "downsample", "transform", "contrasts", "select", "volumes_per_contrast", "held_out_per_contrast")
 MODEL_FIELDS = ("weights", "perceptual._target_", "discriminator._target_", "warmup", "crop")
 EQUAL_KEYS = (
@@ -32,13 +32,13 @@ log = logging.getLogger(__name__)
 
 
 def first_stage(cfg: DictConfig) -> Checkpoint:
-    """The autoencoder: trained as ``first`` says, on the same data, into RUN/autoencoder.
+    """Returns the autoencoder, trained with the options under ``first`` on the same data, into RUN/autoencoder.
 
-    A folder that was given may hold a part of it, which is resumed.
+    An unfinished training in that folder is resumed.
 
     Raises:
-        InputError: that part was trained otherwise.
-        NotANumber, Stopped: as `train_stage` does; the same command goes on.
+        InputError: the autoencoder in the folder was trained with other settings.
+        NotANumber, Stopped: as `train_stage` does; the same command continues.
     """
     folder = Path(cfg.run) / "autoencoder"
     first = _composed(cfg, folder)
@@ -47,7 +47,7 @@ def first_stage(cfg: DictConfig) -> Checkpoint:
         before = Checkpoint.read(last)
         _demand_alike(before, first)
         if epochs_done(read_state(before.content, last)) >= first.trainer.max_epochs:
-            log.info("first stage: done before, %s", last)
+            log.info("first stage: already trained, %s", last)
             return before
         first.resume, origin = str(last), Origin(resume=before)
     log.info("first stage: %s autoencoder, in %s", "resuming the" if first.resume else "the", folder)
@@ -60,13 +60,13 @@ def first_stage(cfg: DictConfig) -> Checkpoint:
         print_run_files(folder)
     log.info("second stage: the model of its codes")
     path = [str(last)]
-    if torch.distributed.is_initialized():  # processes that a cluster starts may each have another time in their folder's name
+    if torch.distributed.is_initialized():  # processes of a cluster may have different times in their folder names
         torch.distributed.broadcast_object_list(path)
     return Checkpoint.read(path[0], cfg.trust)
 
 
 def _composed(cfg: DictConfig, folder: Path) -> DictConfig:
-    """The configuration of the first stage: what both share, and over it what ``first`` says."""
+    """Returns the configuration of the first stage: groups shared by both stages, overridden by ``first``."""
     first_settings = plain(cfg.first)
     first = compose("train", [f"{group}={choice}" for group, choice in first_settings.items() if isinstance(choice, str)])
     for key in SHARED_GROUPS:

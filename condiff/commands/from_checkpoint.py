@@ -1,4 +1,4 @@
-"""What a command takes from a checkpoint: the model, how its run sampled, and its data."""
+"""Settings that a command takes from a checkpoint: model, sampling and data."""
 
 import copy
 from pathlib import Path
@@ -21,13 +21,12 @@ from condiff.sampling import Sampling
 
 
 def open_checkpoint(cfg: DictConfig, *keys: str) -> tuple[DictConfig, Checkpoint]:
-    """The checkpoint of a command, the newest by default, and the configuration with what it takes over from its run.
+    """Returns the checkpoint of a command, by default the newest, and the configuration with ``keys`` taken from its run.
 
-    That is ``keys``, how the run sampled, with the fields that the command line gives set in them. A group that the command line
-    chooses, guidance=none, stays as it is.
+    Fields on the command line are set in them; a group that the command line chooses, guidance=none, is not taken from the run.
 
     Raises:
-        InputError: a field that the run's own object lacks, or a value of another kind or out of its range.
+        InputError: a field that the object of the run lacks, or a value of another type or out of range.
     """
     checkpoint = Checkpoint.read(cfg.ckpt or newest("runs"), cfg.trust)
     cfg = copy.deepcopy(cfg)
@@ -45,25 +44,25 @@ def open_checkpoint(cfg: DictConfig, *keys: str) -> tuple[DictConfig, Checkpoint
 
 
 def sampling_of(cfg: DictConfig, device: torch.device) -> Sampling:
-    """How a command draws samples, as it is configured."""
+    """Returns the settings of sampling of a command."""
     with device:  # a guiding model is loaded there
         return Sampling(instantiate(cfg.sampler.fn), instantiate(cfg.guided), cfg.steps, cfg.batch_size)
 
 
 def guide_of(cfg: DictConfig) -> Checkpoint | None:
-    """The checkpoint of another model that guides a command's own, ``guidance.weaker.ckpt``; None where there is none."""
+    """Returns the checkpoint of a guiding model, ``guidance.weaker.ckpt``; None without one."""
     path = OmegaConf.select(cfg, "guidance.weaker.ckpt")
     return Checkpoint.read(path, cfg.trust) if path and str(path) != str(cfg.ckpt) else None
 
 
 def data_of(cfg: DictConfig, checkpoint: Checkpoint) -> MRIDataModule:
-    """The data that a checkpoint is evaluated on; nothing is read yet.
+    """Returns the data module that a checkpoint is evaluated on, not set up.
 
-    The data of its run with the fields of the command line, or those that the command line chooses. The split is that of the
+    It is that of the run with fields of the command line, or the one that the command line chooses. The split is that of the
     training unless data.seed is given.
 
     Raises:
-        InputError: a field is of another kind than the checkpoint's own.
+        InputError: a field has another type than that of the checkpoint.
     """
     run_data, requested = checkpoint.config["data"], plain(cfg.get("data")) or {}
     is_complete = "_target_" in requested
@@ -89,7 +88,7 @@ def _set(cfg: DictConfig, group: str, key: str, value: Any) -> None:
 
 
 def results_folder_of(cfg: DictConfig, checkpoint: Checkpoint, kind: str) -> Path:
-    """``out``, or a folder in the run named by the checkpoint and what was asked for: the same command finds what it left.
+    """Returns ``out``, or a folder in the run named by checkpoint and options, so that the same command continues there.
 
     Raises:
         InputError: a file of that name, or a folder that cannot be written to.

@@ -1,4 +1,4 @@
-"""Make a data set ready, once: python prepare.py data.root=DIR [data.transform=complex] [data.shard=3/16] [verify=true]."""
+"""Prepare the images of a data set: python prepare.py data.root=DIR [data.transform=complex] [data.shard=3/16] [verify=true]."""
 
 import logging
 
@@ -18,8 +18,8 @@ def main(cfg: DictConfig) -> None:
     volumes = take_shard(data.volumes.split().all, cfg.data.shard)
     if cfg.verify:
         for damaged in data.volumes.cache.verify(volumes):
-            log.warning("was damaged, is made again: %s", printable(damaged.path))
+            log.warning("was damaged, is prepared again: %s", printable(damaged.path))
     data.prepare_data()
     failed = data.volumes.cache.failures(volumes)
-    print(f"ready       {len(volumes) - len(failed)} of {len(volumes)} volumes in {data.volumes.cache.folder}")
+    print(f"prepared    {len(volumes) - len(failed)} of {len(volumes)} volumes in {data.volumes.cache.folder}")
     print(f"skipped     {len(data.volumes.index.skipped)} files, with the reasons in {data.index.report}")

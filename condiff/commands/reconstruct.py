@@ -25,7 +25,7 @@ from condiff.reconstruction.report import write_report
 from condiff.reconstruction.run import gather, reasons_file, reconstruct_all
 from condiff.reconstruction.select_files import select_files, select_slices
 
-NEUTRAL_OPTIONS = ("out", "ckpt", "accelerator", "devices", "batch_size", "volumes")  # options that a volume does not follow from
+NEUTRAL_OPTIONS = ("out", "ckpt", "accelerator", "devices", "batch_size", "volumes")  # options that do not change a volume
 
 
 @entry("reconstruct")
@@ -71,7 +71,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def files_of(cfg: DictConfig, checkpoint: Checkpoint, print_line: Callable[[str], None]) -> tuple[list[Path], Path]:
-    """The files to reconstruct and the folder that they are in; by default the data that the checkpoint was trained on."""
+    """Returns the files to reconstruct and their folder, by default the data folder of the checkpoint."""
     root = Path(cfg.data.root).expanduser() if cfg.data.root else checkpoint.data().folder()
     guide = guide_of(cfg)
     trained_on = checkpoint.training_patients + (guide.training_patients if guide else [])

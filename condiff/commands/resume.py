@@ -1,7 +1,7 @@
-"""The words of its command line that a resumed run takes from its checkpoint: model, data selection, training mathematics.
+"""The overrides that a resumed run takes from its checkpoint: model, data selection, training mathematics.
 
-Never a path that is written, a device count, a logger or a callback's folder. Those come from the command line of the run
-that resumes; where its data lie, from the run's folder.
+Paths, devices, loggers and folders of callbacks are never taken. They come from the command line of the resuming run; the data
+folder comes from the folder of the run.
 """
 
 import logging
@@ -31,16 +31,16 @@ TRAINER_OPTIONS = {
         "log_every_n_steps",
     )
 }  # fmt: skip
-MACHINE_FIELDS = {*LOCAL, "autoencoder", "weaker"}  # fields of those parts that belong to a machine, or are paths
-MAX_WORDS, MAX_WORD_LENGTH = 100, 300  # words, and characters of one
+MACHINE_FIELDS = {*LOCAL, "autoencoder", "weaker"}  # fields of these groups that belong to a machine, or are paths
+MAX_WORDS, MAX_WORD_LENGTH = 100, 300
 log = logging.getLogger(__name__)
 
 
 def command_line(arguments: Sequence[str]) -> list[str]:
-    """The command line; before it, where it resumes a run, what that run takes from its checkpoint.
+    """Returns the command line, after the overrides that a resumed run takes from its checkpoint.
 
     Raises:
-        InputError: no checkpoint, or stored words that no run of ``train.py`` stores.
+        InputError: an invalid checkpoint, or stored words that ``train.py`` would not store.
     """
     path = next((word.partition("=")[2].strip("'\"") for word in arguments if word.startswith("resume=")), None)
     if path is None:
@@ -50,16 +50,16 @@ def command_line(arguments: Sequence[str]) -> list[str]:
     root = data_root(path)
     if root and not any(word.startswith(("data.root=", "+data.root=")) for word in arguments):
         stored.append(f"data.root={QuotedString(root, Quote.single).with_quotes()}")
-    if config.get("init"):  # the network is the checkpoint's own, whatever its run began with
+    if config.get("init"):  # the network is that of the checkpoint, whatever init= was
         stored.append(next(word.replace("resume=", "init=", 1) for word in arguments if word.startswith("resume=")))
     return list({word.split("=")[0].lstrip("+"): word for word in [*stored, *arguments]}.values())
 
 
 def overrides(words: Iterable[Any], path: str | Path) -> list[str]:
-    """Those of a checkpoint's words that a resumed run takes; the others are named in a warning.
+    """Returns the words of a checkpoint that a resumed run takes; a warning names the others.
 
     Raises:
-        InputError: a word that could name code, leave conf/ or reach Hydra itself.
+        InputError: a word that could name code, leave conf/ or set options of Hydra itself.
     """
     words, parser = list(words), OverridesParser.create()
     accepted: list[str] = []
@@ -78,12 +78,12 @@ def overrides(words: Iterable[Any], path: str | Path) -> list[str]:
         (accepted if _allowed(parsed) else ignored).append(word)
     if ignored:
         words_ignored = printable(" ".join(ignored)[:500])
-        log.warning("resume: not taken from the checkpoint; give again what is wanted of it: %s", words_ignored)
+        log.warning("resume: not taken from the checkpoint; give again if needed: %s", words_ignored)
     return accepted
 
 
 def _hostile(parsed: Override) -> bool:
-    """Whether a word could reach code: Hydra's own settings, a package, a target, an interpolation, a file outside of conf/."""
+    """Whether a word could reach code: Hydra's settings, a package, a target, an interpolation, a file outside of conf/."""
     key = str(parsed.key_or_group)
     odd = parsed.package is not None or parsed.is_sweep_override() or "hydra" in key.replace("/", ".").split(".")
     names = key.replace("/", ".").split(".")
@@ -103,7 +103,7 @@ def _harmless(value: Any) -> bool:
 
 
 def _is_choice(parsed: Override) -> bool:
-    """Options of a group, or the fields of a part in braces."""
+    """Whether a value is a choice of a group, or its fields in braces."""
     value = parsed.value()
     return value is None or (isinstance(value, str | list | dict) and _of_words(value))
 
@@ -118,7 +118,7 @@ def _allowed(parsed: Override) -> bool:
 
 
 def _of_words(value: Any, largest: float = MAX_INTEGER) -> bool:
-    """Whether all text in it is plain words, and no number is absurd."""
+    """Whether all text in a value is plain words, and all integers are plausible."""
     if isinstance(value, dict):
         return all(_of_words(item) and key not in MACHINE_FIELDS for key, item in value.items())
     if isinstance(value, list):

@@ -24,7 +24,7 @@ from condiff.sampling.distributed import sample_distributed
 from condiff.sampling.figures import animation, images_of, process, save, save_nifti
 
 RESULTS = ("samples.h5", "translated.h5", "nifti")
-NEUTRAL_OPTIONS = ("ckpt", "out", "accelerator", "devices", "batch_size")  # options that the images do not follow from
+NEUTRAL_OPTIONS = ("ckpt", "out", "accelerator", "devices", "batch_size")  # options that do not change the images
 log = logging.getLogger(__name__)
 
 
@@ -67,7 +67,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def requests_of(cfg: DictConfig, model: DiffusionModel, spec: ImageSpec) -> list[SampleRequest]:
-    """What is asked for. Raises InputError, before anything is spent, for what the model cannot do."""
+    """Returns the requests of the command line. Raises InputError for contrasts or parameters that the model lacks."""
     contrasts = resolve_contrasts(cfg.contrast, spec.contrasts, model.conditional)
     parameters = {name: cfg[name] for name in NAMES if cfg[name] is not None}
     if cfg.format == "nifti":
@@ -75,5 +75,5 @@ def requests_of(cfg: DictConfig, model: DiffusionModel, spec: ImageSpec) -> list
     for contrast in contrasts:
         spec.conditioning.encode(contrast, parameters, cfg.extrapolate)
     if cfg.init is None and (cfg.source or cfg.strength is not None or cfg.init_slices is not None):
-        raise InputError("source, strength, init_slices: are options of a translation; give its image, init=FILE")
+        raise InputError("source, strength, init_slices: are options of translation; give the image, init=FILE")
     return make_requests(contrasts, cfg.num_samples, cfg.seed, cfg.shared_noise, parameters, cfg.extrapolate, ANIMATED)

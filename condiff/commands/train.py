@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @entry("train", resume.command_line)
 def main(cfg: DictConfig) -> float | None:
-    """The last value of what a sweep minimises; None where none is asked for."""
+    """Returns the last value of ``objective`` in a sweep or if it is given; else None."""
     folder, is_sweep = Path(cfg.run), HydraConfig.get().mode == RunMode.MULTIRUN
     with claim_folder(folder):
         origin = Origin.of(cfg.resume, cfg.init, OmegaConf.select(cfg, "model.autoencoder"), cfg.trust)
@@ -37,12 +37,12 @@ def main(cfg: DictConfig) -> float | None:
         except NotANumber as diverged:
             if not is_sweep:
                 raise
-            log.error("%s", diverged)  # a sweep goes on
+            log.error("%s", diverged)  # a sweep continues
             return math.inf
         except Stopped as stopped:
             if is_first_process():
                 arguments = stopped.resume_arguments
-                remedy = f"go on with: {command('train')} {arguments}" if arguments else "there is no checkpoint yet"
+                remedy = f"continue with: {command('train')} {arguments}" if arguments else "there is no checkpoint yet"
                 print(f"{stopped.reason}; {remedy}", file=sys.stderr)
             raise
         if not trainer.is_global_zero:

@@ -1,4 +1,4 @@
-"""Images of a file made into other contrasts, sample.py init=FILE: translated.h5 and translated.png."""
+"""Translation of the images of a file to other contrasts, sample.py init=FILE: translated.h5 and translated.png."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def translate_file(
     out: Path,
     settings: dict[str, Any],
 ) -> None:
-    """Translate the images of ``init`` to the contrast of each group of requests, and write them into a folder."""
+    """Translates the images of ``init`` to the contrast of each group of requests, and writes them to ``out``."""
     source = source_of(cfg, spec)
     check_source(model, spec, source, cfg.strength)
     targets = [
@@ -48,7 +48,7 @@ def translate_file(
 
 
 def source_of(cfg: DictConfig, spec: ImageSpec) -> Source:
-    """The images of a file, and their contrast. Raises InputError for slices that are not there."""
+    """Returns the images of a file, and their contrast. Raises InputError for missing slices."""
     images, contrast = image_files.read(Path(cfg.init), spec)
     chosen = list(range(len(images))) if cfg.init_slices is None else list(cfg.init_slices)
     if not all(0 <= index < len(images) for index in chosen):
@@ -57,11 +57,11 @@ def source_of(cfg: DictConfig, spec: ImageSpec) -> Source:
 
 
 def picture(spec: ImageSpec, source: Source, translations: dict[str, Tensor]) -> Any:
-    """Some of the given images, and under them what they were made into."""
+    """Returns a picture of some of the images, above their translations."""
     bright = spec.transform.magnitude(source.images).mean(dim=(1, 2))
-    visible = (bright > bright.max() / 4).nonzero()[:, 0]  # a volume may begin and end in air
+    visible = (bright > bright.max() / 4).nonzero()[:, 0]  # the first and last slices of a volume may show air
     indices = visible[torch.linspace(0, len(visible) - 1, min(FIGURE_IMAGES_PER_CONTRAST, len(visible))).round().long()]
     rows = {f"from {source.contrast or 'any'}": source.images} | translations
     return pictures.grid(
-        {"given, and made of it": {name: spec.transform.magnitude(images[indices]) for name, images in rows.items()}}
+        {"source and translations": {name: spec.transform.magnitude(images[indices]) for name, images in rows.items()}}
     )

@@ -64,8 +64,8 @@ def classifier_free(denoise: Denoise, scale: float = 1.0, interval: Interval | N
     """D_uncond + scale (D_cond - D_uncond), Ho & Salimans 2022 with scale = 1 + w.
 
     Scale 0 is unconditional, 1 conditional, more is guided. Outside ``interval`` (of sigma, low exclusive; None: everywhere)
-    the conditional denoiser is used alone (Kynkäänniemi et al. 2024). Scales 0 and 1 take one evaluation, for the other one has
-    no weight. Without a condition nothing is guided.
+    the conditional denoiser is used alone (Kynkäänniemi et al. 2024). Scales 0 and 1 take one evaluation, because the other has
+    weight 0. Without a condition there is no guidance.
 
     Raises:
         InputError: a negative scale or an empty interval.
@@ -118,7 +118,7 @@ def made_for(channels: int) -> Callable[[C], C]:
 
 
 def clamped_channels(guidance: Guidance) -> int | None:
-    """Returns the channels of the images that a clamp is made for; None for a guidance that is no clamp, or does not say."""
+    """Returns the channels of the images that a clamp is made for; None for other guidance, or a clamp without that attribute."""
     return getattr(guidance.func if isinstance(guidance, partial) else guidance, "channels", None)
 
 

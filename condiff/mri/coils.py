@@ -5,8 +5,8 @@ from torch import Tensor
 
 NOISE_SHARE = 0.02  # of the sampled positions, those furthest from the centre of k-space
 OUTER = 1 / 3  # of the sampled columns of readout margins
-QUIET = 1.5  # times the median power of a margin's rows: louder ones hold signal
-LOUDER = 1.1  # times the power of the outermost samples: margins above are not free of signal
+QUIET = 1.5  # times the median power of the rows of a margin: rows above it hold signal
+LOUDER = 1.1  # times the power of the outermost samples: margins above it hold signal
 
 
 def noise_samples(kspace: Tensor, margins: Tensor | None = None) -> Tensor:
@@ -43,7 +43,7 @@ def _air(margins: Tensor) -> Tensor:
 
 
 def _power(noise: Tensor) -> Tensor:
-    """Geometric mean over the coils [K, N]."""
+    """Returns the geometric mean over coils of the noise power, [K, N] -> []."""
     return noise.abs().double().square().mean(dim=1).clamp(min=1e-300).log().mean().exp()
 
 

@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 
 AXES = (-2, -1)
-MARGIN = 1.1, 0.9  # of the field of view, of the readout: between these lie its margins, whose ends receivers damp
+MARGIN = 1.1, 0.9  # margins lie between 1.1 of the field of view and 0.9 of the readout, whose ends receivers damp
 MIN_MARGIN, MAX_MARGIN = 8, 64  # rows
 
 
 def fft2c(image: Tensor) -> Tensor:
-    """Image to k-space over the last two axes of a complex tensor, any size, odd ones too."""
+    """Returns the k-space of a complex image, over the last two axes, of any size, even or odd."""
     return _centred(torch.fft.fft2, image)
 
 
 def ifft2c(kspace: Tensor) -> Tensor:
-    """K-space to image over the last two axes: the inverse and the adjoint of `fft2c`."""
+    """Returns the image of k-space, over the last two axes: the inverse and the adjoint of `fft2c`."""
     return _centred(torch.fft.ifft2, kspace)
 
 
@@ -74,7 +74,7 @@ def readout_margins(kspace: Tensor, inside: float) -> Tensor | None:
 
 
 def rss(images: Tensor) -> Tensor:
-    """Root sum of squares over coils: [..., K, H, W] complex -> [..., H, W] real."""
+    """Returns the root sum of squares over coils: [..., K, H, W] complex -> [..., H, W] real."""
     return images.abs().square().sum(dim=-3).sqrt()
 
 

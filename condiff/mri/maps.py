@@ -15,7 +15,7 @@ from condiff.mri.fourier import center_crop_or_pad, ifft2c
 
 CALIBRATION = 24, 24  # rows and columns about the centre of k-space
 KERNEL = 6
-BATCH_OF_MATRICES = 16_384  # matrices: cuSOLVER's batched eigenvalues fail beyond some 30,000
+MAX_BATCH = 16_384  # matrices: cuSOLVER's batched eigenvalues fail beyond some 30,000
 
 
 def espirit(
@@ -41,7 +41,7 @@ def espirit(
 
 
 def eigenmaps(centre: Tensor, shape: tuple[int, int], kernel: int = KERNEL, threshold: float = 0.02) -> tuple[Tensor, Tensor]:
-    """Largest eigenvalue [H, W], about 1 where there is signal, and its eigenvector [K, H, W], from k-space [K, h, w].
+    """Returns the largest eigenvalue [H, W], about 1 if there is signal, and its eigenvector [K, H, W], from k-space [K, h, w].
 
     With P the projection onto the row space of the calibration matrix, whose rows are all k x k neighbourhoods
     of the K coils, L[d] = sum over pairs of positions with i' - i = d of P[i, i']; its Fourier sum over d is a
@@ -60,7 +60,7 @@ def eigenmaps(centre: Tensor, shape: tuple[int, int], kernel: int = KERNEL, thre
     lag = torch.arange(1 - k, k, device=centre.device)
     along = [torch.exp(-2j * math.pi * lag * (torch.arange(n, device=centre.device)[:, None] - n // 2) / n) for n in shape]
     gram = torch.einsum("yd,cbde,xe->yxcb", along[0].to(lags), lags, along[1].to(lags)) / k**2
-    parts = [torch.linalg.eigh(part) for part in gram.flatten(0, 1).split(BATCH_OF_MATRICES)]
+    parts = [torch.linalg.eigh(part) for part in gram.flatten(0, 1).split(MAX_BATCH)]
     values, vectors = (torch.cat([part[i][..., -1] for part in parts]) for i in (0, 1))
     return values.view(shape), vectors.T.reshape(coils, *shape)
 

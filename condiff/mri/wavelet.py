@@ -1,4 +1,4 @@
-"""Compressed sensing with wavelets, by sigpy: a reference method, and an extra to install."""
+"""Compressed sensing with wavelets by sigpy, an optional dependency: a reference method."""
 
 import torch
 from torch import Tensor

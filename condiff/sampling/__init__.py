@@ -1,4 +1,4 @@
-"""Samples of a trained model: what is asked for, a batch of it, many on all devices, and translation."""
+"""Sampling of a trained model: requests, batches, several devices, and contrast translation."""
 
 from condiff.sampling.batch import MAX_FRAMES, Sampling, check_clamp, decode, frame_indices, sample, sample_batch
 from condiff.sampling.requests import ANIMATED, ANY, SampleRequest, make_requests, resolve_contrasts

@@ -1,4 +1,4 @@
-"""Samples drawn by all processes together, a batch each at a time."""
+"""Sampling on several processes, one batch per process at a time."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,7 +16,7 @@ from condiff.sampling.requests import SampleRequest
 def sample_distributed(
     fabric: L.Fabric, model: DiffusionModel, spec: ImageSpec, requests: Sequence[SampleRequest], sampling: Sampling
 ) -> Iterator[list[Tensor]]:
-    """Yield, round by round and to every process, the states [F, C, H, W] of each request in order, the sample last.
+    """Yields, on every process, the states [F, C, H, W] of the requests in their order, one round of batches at a time.
 
     The first process shows the progress.
     """

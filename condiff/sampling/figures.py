@@ -1,4 +1,4 @@
-"""Files and pictures of samples: how they look, how they came about and how they vary."""
+"""Files and pictures of samples: grid, denoising, mean and variance."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ Rows = dict[str, dict[str, Tensor]]
 
 
 def save(out: Path, images: Images, frames: Sequence[Any]) -> None:
-    """Write the samples as values and as a picture, their mean and variance, and an animation of how they came about."""
+    """Writes samples as HDF5 and as a picture, their mean and variance, and an animation of their denoising."""
     images.save(out / "samples.h5")
     images.save(out / "samples.png")
     if len(images) > len({*images.contrasts}):
@@ -30,7 +30,7 @@ def save(out: Path, images: Images, frames: Sequence[Any]) -> None:
 
 
 def save_nifti(folder: Path, images: Images) -> None:
-    """Write a NIfTI file per sample, complex where the images are."""
+    """Writes one NIfTI file per sample; complex images as magnitude and phase."""
     complex_or_magnitude = images.spec.transform.image(images.values)
     nifti.save_nifti(folder, complex_or_magnitude, images.contrasts, images.seeds, images.pixel_mm)
 
@@ -38,13 +38,13 @@ def save_nifti(folder: Path, images: Images) -> None:
 def images_of(
     spec: ImageSpec, requests: Sequence[SampleRequest], states: Sequence[Tensor], parameters: Mapping[str, Any] = NOTHING
 ) -> Images:
-    """The samples, the last of their states."""
+    """Returns the samples, the last of their states, as `Images`."""
     labels, seeds = (tuple(getattr(request, name) for request in requests) for name in ("label", "seed"))
     return Images(torch.stack([trajectory[-1] for trajectory in states]), spec, labels, seeds, parameters)
 
 
 def animation(spec: ImageSpec, requests: Sequence[SampleRequest], states: Sequence[Tensor]) -> list[Any]:
-    """A picture of the recorded requests at each of their states."""
+    """Returns one picture per state of the recorded requests."""
     recorded = [(request, trajectory) for request, trajectory in zip(requests, states, strict=True) if request.record]
     shown_requests = [request for request, _ in recorded]
     frames = torch.stack([trajectory for _, trajectory in recorded], dim=1)
@@ -52,7 +52,7 @@ def animation(spec: ImageSpec, requests: Sequence[SampleRequest], states: Sequen
 
 
 def statistics(images: Images) -> Rows:
-    """Mean and pixel-wise variance of each contrast's samples, the latter scaled to be seen."""
+    """Returns mean and pixel-wise variance of the samples of each contrast; the variance is divided by its maximum."""
     magnitudes = torch.from_numpy(images.magnitude)
     names = dict.fromkeys(images.contrasts)
     groups = {name: magnitudes[torch.tensor([contrast == name for contrast in images.contrasts])] for name in names}
@@ -68,11 +68,11 @@ def statistics(images: Images) -> Rows:
 def process(
     model: DiffusionModel, spec: ImageSpec, reverse: Tensor, real: Tensor | None, seed: int, steps: int, kind: str = "real"
 ) -> Rows:
-    """Noise added to a real image [1, C, H, W], and under it, level by level, noise taken away to make a sample.
+    """Returns rows of a picture: a real image [1, C, H, W] with noise added, above the states of a sample at the same levels.
 
     Args:
-        reverse: the sample's states [F, C, H, W].
-        kind: of the image, as the picture calls it.
+        reverse: states [F, C, H, W] of the sample.
+        kind: name of the real image in the picture.
     """
     frames = frame_indices(steps)
     chosen = torch.linspace(len(frames) - 1, 0, min(9, len(frames))).round().long()

@@ -1,4 +1,4 @@
-"""Contrast translation: images of one contrast made into another."""
+"""Contrast translation of images."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,14 +17,14 @@ from condiff.sampling.requests import SampleRequest
 
 
 class Source(NamedTuple):
-    """Images [N, C, H, W] of a model, and their contrast where it is known."""
+    """Images [N, C, H, W] to translate, and their contrast, None if unknown."""
 
     images: Tensor
     contrast: str | None
 
 
 def steps_of(sampling: Sampling, strength: float | None) -> int:
-    """How often `translate` calls ``on_step`` for a batch."""
+    """Returns how many times `translate` calls ``on_step`` per batch."""
     return 2 * sampling.steps - 1 if strength is None else round(strength * sampling.steps)
 
 
@@ -38,13 +38,13 @@ def translate(
     strength: float | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """The images [N, C, H, W] in another contrast.
+    """Returns the images [N, C, H, W] in another contrast.
 
-    Without a strength by dual diffusion bridges, which need the source's contrast (`condiff.diffusion.editing.translation`); with
-    one by SDEdit (`sdedit`).
+    Without ``strength`` by DDIM inversion, that is dual diffusion bridges, which need the contrast of the source
+    (`condiff.diffusion.editing.translation`); with it by SDEdit (`sdedit`).
 
     Args:
-        target: its seed counts up with the images; SDEdit adds noise.
+        target: its seed, counted up per image, is that of the noise of SDEdit.
 
     Raises:
         InputError: as `check_source` does.
@@ -71,10 +71,10 @@ def translate(
 
 
 def check_source(model: DiffusionModel, spec: ImageSpec, source: Source, strength: float | None) -> None:
-    """Raise InputError for an unconditional model, or a source whose contrast is needed or unknown."""
+    """Raises InputError for an unconditional model, or a source whose contrast is missing or unknown to the model."""
     if not model.conditional:
-        raise InputError("ckpt: the model is unconditional, and knows no contrasts to translate between; give another")
+        raise InputError("ckpt: the model is unconditional, so it cannot translate between contrasts; give another")
     if strength is None and source.contrast is None:
-        raise InputError("source: the contrast of the images is not known; give it, source=AXT1, or set strength")
+        raise InputError("source: the contrast of the images is unknown; give it, source=AXT1, or set strength")
     if source.contrast is not None and source.contrast not in spec.contrasts:
         raise InputError(f"source={source.contrast}: unknown to this model, which has {', '.join(spec.contrasts)}")

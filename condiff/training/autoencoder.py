@@ -15,27 +15,26 @@ from condiff.nn import KLAutoencoder
 from condiff.seeds import derive_seed
 from condiff.training.lr_schedules import with_lr_schedule
 
-GRAD_SCALE = 1024  # of gradients, lest those of means underflow in half precision
-MAX_ADAPTIVE_WEIGHT = 1e4  # that a critic who says next to nothing is strengthened
+GRAD_SCALE = 1024  # gradients of means would underflow in half precision
+MAX_ADAPTIVE_WEIGHT = 1e4  # of the adversarial loss, as in Esser et al. 2021
 
 
 class AutoencoderSystem(L.LightningModule):
-    """Trains ``codec``: absolute error, distance in features, KL divergence from a standard normal, and a critic's opinion.
+    """Trains ``codec`` by absolute error, perceptual distance, KL divergence from a standard normal, and an adversarial loss.
 
-    The critic learns beside it, both in one step of one optimizer: the gradient of each takes the other's weights for constants
-    (Goodfellow et al. 2014, simultaneously; hinge losses, Lim & Ye 2017).
+    Codec and discriminator take their steps at once, in one optimizer; the gradient of each treats the weights of the other as
+    constants (Goodfellow et al. 2014, simultaneously; hinge losses, Lim & Ye 2017).
 
     Args:
-        codec: what is trained.
+        codec: the autoencoder.
         optimizer: parameters -> optimizer.
         lr_factor: (step, total steps) -> factor on the learning rate.
         perceptual: (images, images) -> distance [B].
-        discriminator: images -> logits; None: no critic.
-        weights: of ``kl`` (per number of the code) and ``perceptual`` beside the absolute error; ``adversarial``: how hard the
-            critic pulls, as a share of how hard error and perceptual distance do.
-        warmup: share of the run before the critic's opinion counts.
-        crop: side of the square, at a random place in each batch, that is trained on, which is cheaper by as much; larger than
-            the images: all of them.
+        discriminator: images -> logits; None: no adversarial loss.
+        weights: of ``kl`` (per number of the code) and ``perceptual`` relative to the absolute error; ``adversarial``: norm of
+            the gradient of the adversarial loss, as a share of that of error and perceptual distance together.
+        warmup: share of the run before the adversarial loss reaches the codec.
+        crop: side of the random square that is trained on; larger than the images: all of the image.
         seed: of the codes' noise.
     """
 
@@ -58,20 +57,20 @@ class AutoencoderSystem(L.LightningModule):
 
     @property
     def is_latent(self) -> bool:
-        """Whether the model is one of codes."""
+        """Returns False: the images are not codes."""
         return False
 
     @property
     def networks(self) -> list[nn.Module]:
-        """What costs the time, and is worth compiling."""
+        """Returns the networks that `torch.compile` makes faster."""
         return [self.codec.encoder, self.codec.decoder]
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] -> their reconstructions from the means of their codes."""
+        """Returns the reconstructions [B, C, H, W] of images [B, C, H, W] from the means of their codes."""
         return self.codec.decode_unscaled(self.codec.moments(images)[0], (images.shape[-2], images.shape[-1]))
 
     def training_step(self, batch: Sample, batch_idx: int) -> dict[str, Tensor]:
-        """The loss; beside it each image's own, ``losses`` [B], with what the critic adds to all."""
+        """Returns the loss, and ``losses`` [B], one per image; the adversarial loss is the same for all."""
         stream = self.trainer.fit_loop.total_batch_idx + 1, self.global_rank
         images = self._random_crop(batch.image, torch.Generator().manual_seed(derive_seed(self.seed, "crop", *stream)))
         generator = torch.Generator(self.device).manual_seed(derive_seed(self.seed, "train", *stream))
@@ -87,7 +86,7 @@ class AutoencoderSystem(L.LightningModule):
         return {"loss": losses.mean(), "losses": losses.detach()}
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
-        """Error and distance in features of the reconstructions, and the mean squared error in decibels, from 2, white."""
+        """Logs error and perceptual distance of the reconstructions, and their PSNR in dB for a peak of 2."""
         reconstructions, n = self(batch.image), len(batch.image)
         mse = (reconstructions - batch.image).square().flatten(1).mean(dim=1)
         self.log("val/loss", self._distance(reconstructions, batch.image).mean(), prog_bar=True, batch_size=n, sync_dist=True)
@@ -100,7 +99,7 @@ class AutoencoderSystem(L.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Each player's gradient has a norm of its own: a critic's is large, and would slow the codec down."""
+        """Clips the gradients of codec and discriminator separately: that of the discriminator is larger."""
         for network in (self.codec, self.discriminator):
             if gradient_clip_val and network is not None:
                 nn.utils.clip_grad_norm_(network.parameters(), gradient_clip_val)
@@ -112,14 +111,14 @@ class AutoencoderSystem(L.LightningModule):
         return images
 
     def _distance(self, reconstructions: Tensor, images: Tensor) -> Tensor:
-        """[B]."""
+        """Returns the absolute error plus the weighted perceptual distance, [B]."""
         error = (reconstructions - images).abs().flatten(1).mean(dim=1)
         return error + self.weights["perceptual"] * self.perceptual(reconstructions, images)
 
     def _adversarial(self, discriminator: nn.Module, images: Tensor, reconstructions: Tensor, distance: Tensor) -> Tensor:
-        """The critic's own loss, and what it says of the images made once the share `warmup` of the run is over.
+        """Returns the hinge loss of the discriminator, plus, after the share `warmup` of the run, the generator's loss.
 
-        It pulls at those images ``weights["adversarial"]`` times as hard as their distance does, however sure of itself it is
+        The gradient of the latter at the reconstructions has ``weights["adversarial"]`` times the norm of that of ``distance``
         (Esser et al. 2021, eq. 7, at the decoder's output).
         """
         constants = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}

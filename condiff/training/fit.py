@@ -1,4 +1,4 @@
-"""Training: Lightning's fit, and one line where what is resumed does not fit or a process is lost."""
+"""Runs Lightning's fit; one-line errors for a state that cannot be resumed and for a lost process."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ RESTORING = (TypeError, LookupError, ValueError, RuntimeError, AttributeError, A
 
 
 class Steps(L.Callback):
-    """Whether the training has begun: until its first step has ended, what fails is the state that it was resumed from."""
+    """Records whether a step was taken: an error before it is caused by the state that was resumed."""
 
     has_stepped = False
 
@@ -24,7 +24,7 @@ class Steps(L.Callback):
 
 
 def fit(trainer: L.Trainer, system: L.LightningModule, data: L.LightningDataModule, ckpt: str | None) -> None:
-    """Train. Raises InputError where a process is lost, or what is to be resumed does not fit."""
+    """Trains the system. Raises InputError if a process is lost, or the checkpoint to resume does not fit."""
     steps = Steps()
     trainer.callbacks.append(steps)  # type: ignore[attr-defined]
     try:
@@ -41,8 +41,8 @@ def fit(trainer: L.Trainer, system: L.LightningModule, data: L.LightningDataModu
 
 
 def last_value(trainer: L.Trainer, objective: str) -> float:
-    """The last value of what a sweep minimises. Raises InputError where nothing of that name was logged."""
+    """Returns the last value of a metric. Raises InputError if it was not logged."""
     if objective not in trainer.callback_metrics:
         names = ", ".join(sorted(trainer.callback_metrics))
-        raise InputError(f"objective={objective}: was not measured; there are {names}. The run is whole, and in its folder")
+        raise InputError(f"objective={objective}: was not measured; there are {names}. The run itself is complete")
     return float(trainer.callback_metrics[objective])

@@ -1,4 +1,4 @@
-"""Averages of a run's weights, of any length and as of any step, made of those it stored."""
+"""Post-hoc EMA (Karras et al. 2024): averages of any width and step, reconstructed from stored snapshots."""
 
 import re
 from collections.abc import Sequence
@@ -14,20 +14,24 @@ from condiff.files import torch_archive
 from condiff.renamed import upgraded_weights
 from condiff.training.ema import MAX_STD, gamma, solve_posthoc_weights
 
-MAX_SNAPSHOT_DISTANCE = 0.1  # of a run: how far from the step asked for an average may have been stored
-SNAPSHOT_NAME = re.compile(r"step-0*[1-9]\d{0,11}")  # a file's name
-MAX_FILES = 200  # of averages
-MAX_WIDTHS = 16  # of averages in a file
-CHECKPOINT_KEYS = {"state_dict", "hyper_parameters", "pytorch-lightning_version"}  # of a checkpoint; the rest is for going on
+MAX_SNAPSHOT_DISTANCE = 0.1  # between the requested step and that of a snapshot, as a share of the run
+SNAPSHOT_NAME = re.compile(r"step-0*[1-9]\d{0,11}")  # name of a file
+MAX_FILES = 200
+MAX_WIDTHS = 16  # per file
+CHECKPOINT_KEYS = {
+    "state_dict",
+    "hyper_parameters",
+    "pytorch-lightning_version",
+}  # the other keys of a checkpoint serve to resume
 
 
 def reconstruct_ema(ckpt: str | Path, std: float, step: int | None = None) -> tuple[dict[str, Any], int, float]:
-    """A checkpoint's content with the weights averaged over a relative width ``std`` of the first ``step`` steps.
+    """Returns the content of a checkpoint with the EMA of relative width ``std`` at ``step`` (None: the last snapshot).
 
-    Returns it with the step, and with what the stored averages could not make of that average, a share of it.
+    Also returns the step, and the relative error of the reconstructed profile (`solve_posthoc_weights`).
 
     Raises:
-        InputError: no stored averages beside the checkpoint, or none as early as ``step``; a width out of reach.
+        InputError: no snapshots beside the checkpoint, none as early as ``step``, or an invalid width.
     """
     exponent = gamma(std)
     content, files = Checkpoint.read(ckpt).content, snapshot_files(ckpt)
@@ -43,7 +47,7 @@ def reconstruct_ema(ckpt: str | Path, std: float, step: int | None = None) -> tu
     weights, error = solve_posthoc_weights(profiles, (step, exponent))
     sums: dict[str, Tensor] = {}
     min_variances: dict[str, Tensor] = {}
-    for t in earlier_steps:  # one file at a time: together they are many times the model
+    for t in earlier_steps:  # one file at a time, to save memory
         snapshot = _read_snapshot(files[t])
         file_weights, weights = weights[: len(snapshot["stds"])], weights[len(snapshot["stds"]) :]
         for weight, average in zip(file_weights.tolist(), snapshot["averages"], strict=True):
@@ -58,12 +62,12 @@ def reconstruct_ema(ckpt: str | Path, std: float, step: int | None = None) -> tu
 
 
 def earlier_snapshot(ckpt: str | Path, share: float, std: float, trust: Sequence[str] = ()) -> DiffusionModel:
-    """The run's own model as it was after a share of its steps, to guide the finished one by.
+    """Returns the model of a run after a share of its steps, for autoguidance of the final model.
 
-    With a share of 1 it is the checkpoint as it stands, say a smaller model's.
+    With a share of 1 it is the model of the checkpoint itself, for example a smaller one.
 
     Raises:
-        InputError: as `averaged` does, or a share that is none.
+        InputError: as `reconstruct_ema` does, or an invalid share.
     """
     if not 0 < share <= 1:
         raise InputError(f"guidance.weaker.share={share}: give a share of the run, more than 0, at most 1")
@@ -71,7 +75,7 @@ def earlier_snapshot(ckpt: str | Path, share: float, std: float, trust: Sequence
         return Checkpoint.read(ckpt, trust).model()
     total_steps = Checkpoint.read(ckpt).content.get("global_step")
     if not isinstance(total_steps, int):
-        raise InputError(f"{ckpt}: does not say after how many steps it was made; give RUN/checkpoints/last.ckpt")
+        raise InputError(f"{ckpt}: does not record its number of steps; give RUN/checkpoints/last.ckpt")
     nearest = min(snapshot_files(ckpt), key=lambda step: abs(step - share * total_steps))
     if abs(nearest - share * total_steps) > MAX_SNAPSHOT_DISTANCE * total_steps:
         raise InputError(
@@ -82,19 +86,19 @@ def earlier_snapshot(ckpt: str | Path, share: float, std: float, trust: Sequence
 
 
 def snapshot_files(ckpt: str | Path) -> dict[int, Path]:
-    """The files that `PostHocEMASnapshots` left beside a checkpoint, by step. Raises InputError for none."""
+    """Returns the files of `PostHocEMASnapshots` beside a checkpoint, by step. Raises InputError if there are none."""
     folder = run_folder(ckpt) / "averages"
     files = {int(path.stem[5:]): path for path in sorted(folder.glob("step-*.pt")) if SNAPSHOT_NAME.fullmatch(path.stem)}
     if not files:
         raise InputError(
-            f"{folder}: no stored averages; they are made while training (callbacks.averages.times), give a checkpoint "
-            "in the folder of a run that has them"
+            f"{folder}: no stored averages; training stores them (callbacks.averages.times). Give a checkpoint in the "
+            "folder of a run that has them"
         )
     return files
 
 
 def _read_snapshot(path: Path) -> dict[str, Any]:
-    """The content of such a file. Raises InputError where it is damaged or of another kind."""
+    """Returns the content of a snapshot. Raises InputError if it is damaged or of another kind."""
     content = torch_archive.read(path)
     types: dict[str, Any] = {"stds": (list, tuple), "averages": list, "buffers": dict}
     is_complete = isinstance(content, dict) and all(isinstance(content.get(key), type_) for key, type_ in types.items())
@@ -112,8 +116,10 @@ def _read_snapshot(path: Path) -> dict[str, Any]:
 
 
 def _check_same_weights(average: dict[str, Tensor], other: dict[str, Tensor], state: dict[str, Tensor], ckpt: str | Path) -> None:
-    """Raise InputError unless both averages are of the same of the checkpoint's weights."""
+    """Raises InputError unless both averages have names and shapes of the weights of the checkpoint."""
     for name in {**average, **other}:
         shapes = {getattr(weights.get(name), "shape", None) for weights in (average, other, state)}
         if len(shapes) > 1:
-            raise InputError(f"{ckpt}: its weights {name[:100]} are not those of the averages beside it; they are another run's")
+            raise InputError(
+                f"{ckpt}: its weights {name[:100]} are not those of the averages beside it, which belong to another run"
+            )

@@ -1,4 +1,4 @@
-"""The state of a training as a checkpoint holds it, which a resumed run restores: counts, averages, optimizer, learning rate."""
+"""Validation of the training state in a checkpoint that a resumed run restores: counts, averages, optimizer, scheduler."""
 
 import math
 import re
@@ -10,12 +10,12 @@ from torch import Tensor
 
 from condiff.errors import InputError
 
-STATE_TYPES = {  # of Lightning's checkpoint, besides ours
+STATE_TYPES = {  # of the keys of Lightning's checkpoints
     "epoch": int, "global_step": int, "pytorch-lightning_version": str, "state_dict": dict, "loops": dict, "callbacks": dict,
     "optimizer_states": list, "lr_schedulers": list, "hyper_parameters": dict, "current_model_state": dict,
     "averaging_state": dict, "MixedPrecision": dict,
 }  # fmt: skip
-CALLBACK_STATE_TYPES: Mapping[str, Mapping[str, type]] = {  # states of callbacks
+CALLBACK_STATE_TYPES: Mapping[str, Mapping[str, type]] = {
     "EMA": {"latest_update_step": int},
     "PostHocEMASnapshots": {"count": int, "averages": list},
     "Throughput": {"seconds": float},
@@ -30,7 +30,7 @@ VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,3}((\.?(dev|post)|a|b|rc)\d{0,10})?"
 
 
 def epochs_done(content: Mapping[str, Any]) -> int:
-    """How many epochs a checkpoint's run has finished; one that was stored within an epoch has not finished that."""
+    """Returns the number of epochs that the run of a checkpoint has finished."""
     loops = content.get("loops", {}).get("fit_loop", {})
     epochs = loops.get("epoch_progress", {}).get("current", {"started": 0, "processed": content["epoch"] + 1})
     trained = loops.get("epoch_loop.batch_progress", {}).get("is_last_batch", False) and epochs["started"] > epochs["processed"]
@@ -38,17 +38,17 @@ def epochs_done(content: Mapping[str, Any]) -> int:
 
 
 def read_state(content: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
-    """A checkpoint's content as Lightning restores it: states of known kinds, without the paths of `ModelCheckpoint`.
+    """Returns the content of a checkpoint as Lightning restores it, without the paths of `ModelCheckpoint`.
 
     Raises:
-        InputError: a state of another kind.
+        InputError: a state of an unexpected type.
     """
     datamodules = {key: value for key, value in content.items() if key.endswith("DataModule") and isinstance(value, dict)}
     state = datamodules | {key: content[key] for key in STATE_TYPES if content.get(key) is not None}
     for key in ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers", "pytorch-lightning_version"):
         if key not in state:
             raise InputError(
-                f"{path}: has no {key}, so it cannot be resumed; give RUN/checkpoints/last.ckpt, or begin with it, init="
+                f"{path}: has no {key}, so it cannot be resumed; give RUN/checkpoints/last.ckpt, or start a new run, init="
             )
     for key, value in state.items():
         if type(value) is not STATE_TYPES.get(key, dict):
@@ -83,7 +83,7 @@ def read_state(content: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float:
-    """NaN for what is no single number."""
+    """Returns a single number as float; NaN for other values."""
     single = isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1)
     return float(value) if single else math.nan
 
@@ -94,7 +94,7 @@ def _has_types(value: Any, kinds: Mapping[str, type]) -> bool:
 
 
 def _all_counts(value: Any) -> bool:
-    """Whether nested dictionaries hold nothing but counts and switches."""
+    """Whether nested dictionaries hold only counts and booleans."""
     return all(map(_all_counts, value.values())) if isinstance(value, dict) else _is_count(value)
 
 
@@ -107,7 +107,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _all_numbers(value: Any) -> bool:
-    """Whether nested containers hold nothing but numbers, switches and tensors."""
+    """Whether nested containers hold only numbers, booleans, None and tensors."""
     if isinstance(value, dict | list | tuple):
         return all(map(_all_numbers, value.values() if isinstance(value, dict) else value))
     return isinstance(value, int | float | Tensor | None)

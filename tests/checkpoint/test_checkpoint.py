@@ -131,7 +131,7 @@ def test_text_that_is_no_word_is_refused(saved, text):
 
 @pytest.mark.parametrize("p_uncond", ["x", None, True, -0.1, 2])
 def test_a_share_that_is_none_is_refused(saved, p_uncond):
-    with pytest.raises(InputError, match=r"its model has p_uncond=.*; a share expected"):
+    with pytest.raises(InputError, match=r"its model has p_uncond=.*; expected a share"):
         Checkpoint.read(saved(p_uncond=p_uncond)).model()
 
 

@@ -114,7 +114,7 @@ def _of(shape, value=0.0, **about):
     [
         (_elsewhere, "images is a link"),
         (_virtual, "images is stored in other files"),
-        (_of((10, 1, 4, 4)), r"lacks images of \[1, 2, 2\], or what they cost"),
+        (_of((10, 1, 4, 4)), r"lacks images of \[1, 2, 2\], or their cost"),
         (_of(10), "lacks images"),
         (_of((10, 1, 2, 2), seconds="long"), "lacks images"),
         (_of((10, 1, 2, 2), drawn=0), "lacks images"),

@@ -277,7 +277,7 @@ def test_both_stages_from_one_command(variants, run_entry, cache, capsys):
         losses = [float(row["train/loss"]) for row in csv.DictReader(file)]
     assert losses and all(math.isfinite(loss) for loss in losses)
     made = (run / "autoencoder/checkpoints/last.ckpt").stat().st_mtime_ns
-    assert f"{run} holds a run; go on with it, resume='{run.resolve()}/" in bad(capsys, run_entry, *command)
+    assert f"{run} holds a run; continue it, resume='{run.resolve()}/" in bad(capsys, run_entry, *command)
     shutil.rmtree(run / "checkpoints")
     (run / "averages/step-0000099.pt").touch()  # another run's
     run_entry(*command)
@@ -410,10 +410,10 @@ def test_bad_input(latent, autoencoder, run_entry, capsys):
     settings = [*both, f"model.autoencoder={autoencoder}"]
     for arguments, message in [
         (["train.py", *settings, "data.transform=complex"], "was trained on images of 1 channels, the data have 2"),
-        (["train.py", *settings, "data.seed=1"], "patients who are held out here"),
+        (["train.py", *settings, "data.seed=1"], "patients that are held out here"),
         (["train.py", *settings[:-1], "model.autoencoder=nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
-        (["train.py", *settings, "clamp=static"], "clamp: limits images, and this model's are codes"),
-        (["train.py", *both, "clamp=static"], "clamp: limits images, and this model's are codes"),
+        (["train.py", *settings, "clamp=static"], "clamp: limits images, and this model is latent"),
+        (["train.py", *both, "clamp=static"], "clamp: limits images, and this model is latent"),
         (["train.py", *both, "first.trainer.max_epochs=0"], "first.trainer.max_epochs=0"),
         (["train.py", *both, "model.augmented_copies=-1"], "model.augmented_copies=-1: give a whole number"),
         (
@@ -422,7 +422,7 @@ def test_bad_input(latent, autoencoder, run_entry, capsys):
         ),
         (["train.py", *BARE, *CODEC, "model=autoencoder", "model.crop=0"], "model.crop=0: give a whole number"),
         (["train.py", *both, "net.channels=[8,8,8,8,8]", *DEEP], "an image of (8, 8) pixels: this U-Net needs multiples"),
-        (["train.py", *TINY_RUN, f"init={pixels}", "data.seed=1", "hydra.run.dir=runs/other"], "patients who are held out here"),
+        (["train.py", *TINY_RUN, f"init={pixels}", "data.seed=1", "hydra.run.dir=runs/other"], "patients that are held out here"),
         (["train.py", *both, f"init={pixels}"], "is a model of pixels, and has no autoencoder"),
         (
             ["train.py", *both, f"model.autoencoder={pixels}"],
@@ -430,11 +430,11 @@ def test_bad_input(latent, autoencoder, run_entry, capsys):
         ),
         (["train.py", *settings, f"init={latent}"], "give one of them"),
         (["train.py", *BARE, "codec=kl_f4"], "has to be trained"),
-        (["train.py", *both, "codec=pixels"], "codec=pixels: has nothing to be trained"),
-        (["train.py", *BARE, "model=autoencoder", "codec=pixels"], "codec=pixels: has nothing to be trained"),
+        (["train.py", *both, "codec=pixels"], "codec=pixels: has no parameters to train"),
+        (["train.py", *BARE, "model=autoencoder", "codec=pixels"], "codec=pixels: has no parameters to train"),
         (
             ["train.py", *both, "data.phantom.matrix=50"],
-            "data: images of 50 x 50 have codes of 13 x 13, of which",
+            "data: images of 50 x 50 have codes of 13 x 13, which the network",
         ),
         (["train.py", *BARE, *CODEC, "model=autoencoder", f"init={latent}"], "starts a diffusion model"),
         (
@@ -443,6 +443,6 @@ def test_bad_input(latent, autoencoder, run_entry, capsys):
         ),
         (["sample.py", f"ckpt={latent}", "clamp=static"], "clamp: limits images"),
         (["sample.py", f"ckpt={autoencoder}"], "is an autoencoder; first train a model of its codes"),
-        (["likelihood.py", f"ckpt={latent}"], "is a model of codes"),
+        (["likelihood.py", f"ckpt={latent}"], "is a latent model"),
     ]:
         assert message in bad(capsys, run_entry, *arguments)

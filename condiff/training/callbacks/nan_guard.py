@@ -1,4 +1,4 @@
-"""A training that has diverged stops, and says where."""
+"""Stops a training that has diverged."""
 
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,14 @@ from condiff.errors import NotANumber
 
 
 class StopAtNaN(L.Callback):
-    """Raises NotANumber where the loss or the weights are not numbers, naming the step and the noise level.
+    """Raises NotANumber, with step and noise level, if the loss or the weights are not finite.
 
-    It looks back over the losses whenever metrics are logged and, at the weights too, before every validation and
-    checkpoint: so none is written of weights that are lost, and most steps do not wait for the device.
+    Losses are checked whenever metrics are logged, losses and weights before every validation and checkpoint: no checkpoint
+    holds diverged weights, and most steps do not wait for the device.
     """
 
     def __init__(self) -> None:
-        self.recent: list[tuple[int, Tensor | None, Tensor]] = []  # step, sigma [B] where there is one, loss [B]
+        self.recent: list[tuple[int, Tensor | None, Tensor]] = []  # step, sigma [B] of a diffusion model, loss [B]
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.recent.append((trainer.global_step, outputs.get("sigma"), outputs["losses"]))
@@ -45,7 +45,7 @@ class StopAtNaN(L.Callback):
         self._raise_unless(trainer, not bad, f"the network's output is not a number {where}")
 
     def _raise_unless(self, trainer: Any, is_finite: bool, problem: str) -> None:
-        """All processes go on, or none does."""
+        """Raises NotANumber on all processes if ``is_finite`` is false on one."""
         if trainer.strategy.reduce_boolean_decision(bool(is_finite)):
             return
         candidates = getattr(trainer.checkpoint_callback, "last_model_path", None), trainer.ckpt_path

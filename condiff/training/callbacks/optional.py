@@ -1,4 +1,4 @@
-"""What a training can do without."""
+"""Parts of a training whose failure does not stop it."""
 
 import logging
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def optional(name: str, step: int) -> Iterator[None]:
-    """A warning where a sampler diverges on a young network, memory is short or the disk is full: no reason to stop training."""
+    """Turns a diverged sampler, lack of memory or a full disk inside the block into a warning."""
     try:
         yield
     except (NotANumber, OSError, MemoryError, torch.OutOfMemoryError) as error:

@@ -1,4 +1,4 @@
-"""Pictures of what an autoencoder keeps of an image."""
+"""Pictures of an autoencoder's reconstructions."""
 
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,17 @@ from condiff.files import pictures
 from condiff.training.callbacks.ema import averaged_weights
 from condiff.training.callbacks.optional import optional
 
-DIFFERENCE_GAIN = 4.0  # of the differences, to be seen
+DIFFERENCE_GAIN = 4.0  # of the differences in the picture
 
 
 class ReconstructionGrid(L.Callback):
-    """At every validation real images, a row each contrast, beside what the autoencoder makes of them and the difference.
+    """At every validation, saves held-out images, their reconstructions by the averaged weights, and the difference.
 
-    They stay on this disk. Averaged weights make the reconstructions.
+    One row per contrast. The pictures stay on this disk.
 
     Args:
-        folder: where the pictures go.
-        num_images: of each contrast.
+        folder: of the pictures.
+        num_images: per contrast.
     """
 
     def __init__(self, folder: str | Path, num_images: int):
