@@ -108,7 +108,7 @@ def autoguidance(denoise: Denoise, weaker: Denoise, scale: float = 1.0, interval
 
 
 def made_for(channels: int) -> Callable[[C], C]:
-    """Decorator: the clamp is made for images of so many channels, and carries their number as its attribute ``channels``."""
+    """Decorator: marks a clamp for images with ``channels`` channels, by its attribute ``channels``."""
 
     def mark(clamp: C) -> C:
         clamp.channels = channels  # type: ignore[attr-defined]

@@ -36,7 +36,7 @@ class ReconstructionGrid(L.Callback):
 
     def _save(self, trainer: Any, pl_module: Any) -> None:
         data = trainer.datamodule
-        blocks: dict[str, dict[str, Tensor]] = {data.kind: {}, "by way of its code": {}, f"difference x {DIFFERENCE_GAIN:g}": {}}
+        blocks: dict[str, dict[str, Tensor]] = {data.kind: {}, "reconstruction": {}, f"difference x {DIFFERENCE_GAIN:g}": {}}
         for contrast in data.spec.contrasts:
             images = data.val.spread_examples(contrast, self.num_images)
             if not len(images):
