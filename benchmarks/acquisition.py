@@ -155,7 +155,7 @@ def main(ckpt: str, out: str, each: int = 48) -> None:
         for factor in factors:
             of = protocol(contrast, name, factor)
             known = {key: getattr(of, key) for key in ("tr", "te", "flip")} | {"slice": SLICE}
-            requests = make_requests([contrast], each, seed=0, known=known)
+            requests = make_requests([contrast], each, seed=0, parameters=known)
             images = data.spec.transform.magnitude(torch.cat(sample(model, data.spec, requests, how)))
             strips.setdefault(f"{contrast}, {name} {of.tr if name == 'tr' else of.te:.0f} ms", images[:6])
             real = phantom(data, contrast, name, factor)

@@ -68,7 +68,7 @@ def draw(
     model: DiffusionModel, spec: ImageSpec, requests: list[SampleRequest], sampler: Sampler, steps: int
 ) -> tuple[Tensor, SamplingCost]:
     """Images [N, C, H, W], and what they cost."""
-    cost, begin = SamplingCost(drawn=len(requests)), time.monotonic()
+    cost, begin = SamplingCost(num_images=len(requests)), time.monotonic()
     images = torch.cat(sample(model, spec, requests, Sampling(sampler, identity, steps, BATCH).counting(cost)))
     cost.seconds = time.monotonic() - begin
     return images, cost
@@ -107,8 +107,8 @@ def main(ckpt: str, out: str, each: int = 48) -> None:
         images, cost = draw(model, data.spec, requests, sampler(name), steps)
         rmse = (images - exact).square().mean().sqrt().item() if name in ODE else None
         done[f"{name} {steps}"] = {
-            "sampler": name, "steps": steps, "evaluations": cost.evaluations / cost.drawn,
-            "seconds": cost.seconds / cost.drawn, "rmse": rmse, "scores": judge(data, images, requests, cache),
+            "sampler": name, "steps": steps, "evaluations": cost.evaluations / cost.num_images,
+            "seconds": cost.seconds / cost.num_images, "rmse": rmse, "scores": judge(data, images, requests, cache),
         }  # fmt: skip
         path.write_text(json.dumps(done, indent=1))
     tell(done)

@@ -1,4 +1,4 @@
-"""conf/: where it is, the functions that its files call (`${cache_folder:}` …), and choosing from it outside of a command."""
+"""The folder conf/, the resolvers of its files (`${cache_folder:}` …), and composition outside of a command."""
 
 import hashlib
 import os
@@ -17,24 +17,24 @@ EARLIER = "CONDIFF_EARLIER_JOBS"  # of the study that a sweep continues; read by
 
 
 def cache_folder() -> Path:
-    """Where prepared data are kept: CONDIFF_CACHE, or condiff in XDG_CACHE_HOME, or ~/.cache/condiff."""
+    """Returns the folder of prepared data: CONDIFF_CACHE, or condiff in XDG_CACHE_HOME, or ~/.cache/condiff."""
     caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.environ.get("CONDIFF_CACHE") or f"{caches}/condiff").expanduser()
 
 
 def folder_name(text: str, longest: int = 150) -> str:
-    """The overrides of a job as a name for its folder: no slashes, and not longer than file systems take."""
+    """Returns the overrides of a job as a folder name, without slashes and short enough for file systems."""
     name = re.sub(r"[^\w.,=\[\]-]", "-", text)
     return name if len(name) <= longest else f"{name[: longest - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def job_number(number: int) -> int:
-    """The number of a job, counted on from those of the study that its sweep continues."""
+    """Returns the number of a job, after those of the study that its sweep continues."""
     return number + int(os.environ.get(EARLIER, 0))
 
 
 def stored_overrides() -> list[str]:
-    """What the command line asks for, but for what belongs to this command alone; a resumed run takes it again."""
+    """Returns the overrides that a resumed run takes again: all but ``resume`` and ``trust``."""
     from hydra.core.hydra_config import HydraConfig
 
     return [word for word in HydraConfig.get().overrides.task if not word.startswith(("resume=", "trust="))]
@@ -47,19 +47,19 @@ OmegaConf.register_new_resolver("overrides", stored_overrides, replace=True)
 
 
 def plain(node: Any) -> Any:
-    """A configuration as plain values, resolved; anything else as it is."""
+    """Returns a configuration as plain, resolved values; other objects unchanged."""
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def instantiate_group(group: DictConfig) -> list[Any]:
-    """The objects of a group; an experiment may set fields of a callback that is not there."""
+    """Returns the objects of a group; entries without ``_target_``, which an experiment may add, are ignored."""
     from hydra.utils import instantiate
 
     return [instantiate(part) for part in group.values() if "_target_" in part]
 
 
 def compose(command: str, words: list[str]) -> DictConfig:
-    """The configuration of a command for the words of a command line; a command that is running keeps its own."""
+    """Returns the configuration of a command for the words of a command line; that of a running command is kept."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
@@ -74,12 +74,12 @@ def compose(command: str, words: list[str]) -> DictConfig:
 
 
 def choices(group: str) -> list[str]:
-    """The names of a group's files."""
+    """Returns the names of the files of a group."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
 def chosen(group: str, name: str, command: str, *words: str) -> DictConfig:
-    """The configuration of a command with conf/<group>/<name>.yaml. Raises InputError where there is no such file."""
+    """Returns the configuration of a command with conf/<group>/<name>.yaml. Raises InputError if the file does not exist."""
     if name not in choices(group):
         raise InputError(f"{group}={name}: no such choice; there are {', '.join(choices(group))}")
     return compose(command, [f"{group}={name}", *words])

@@ -1,13 +1,13 @@
-"""Errors that a person can mend: one line that names what was found, what was expected and the remedy."""
+"""Errors of the input: one line that names what was found, what was expected and the remedy."""
 
 import sys
 from pathlib import Path
 
 
 class InputError(ValueError):
-    """Bad input: a file, a folder or an option. Entry points print its message alone and exit with 1.
+    """Invalid input: a file, a folder or an option. Commands print only its message and exit with 1.
 
-    The message is one line that is safe to print, whatever names and texts of files went into it.
+    The message is one line that is safe to print, whatever text of files it contains.
     """
 
     def __init__(self, message: object):
@@ -15,9 +15,9 @@ class InputError(ValueError):
 
 
 class DataFault(InputError):
-    """A fault of one file's data, not of the program: that file is reported and left out, the others go on.
+    """Invalid data of one file, which is reported and skipped.
 
-    The message has at most 500 characters, whatever the file says.
+    The message is cut to 500 characters.
     """
 
     def __init__(self, message: object):
@@ -26,22 +26,22 @@ class DataFault(InputError):
 
 
 class NotANumber(InputError):
-    """A training or a sampler has diverged."""
+    """A training or a sampler has diverged: NaN or infinity."""
 
 
 def printable(text: object) -> str:
-    r"""Text for terminals and UTF-8 files: control and format characters, and bytes that were no UTF-8, as \x1b or \udcfc."""
+    r"""Returns text that is safe for terminals and UTF-8 files: unprintable characters become escapes, \x1b or \udcfc."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def command(name: str) -> str:
-    """A command as the running one was called: condiff-train where the package is installed, python train.py in a checkout."""
+    """Returns a command in the style of the running one: condiff-train if installed, python train.py in a checkout."""
     return f"condiff-{name}" if Path(sys.argv[0]).stem.startswith("condiff-") else f"python {name}.py"
 
 
 def is_memory(error: BaseException) -> bool:
-    """Whether memory was too small; torch has no type of its own for the processor's."""
-    import torch  # here, for a command's help needs none
+    """Whether an error means that memory was too small; torch has no such type for the CPU."""
+    import torch  # here: the help of a command does not need torch
 
     allocator = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     return allocator or isinstance(error, MemoryError | torch.OutOfMemoryError)

@@ -1,4 +1,4 @@
-"""Images of a model: values, what they are, and how they leave the program."""
+"""Images of a model: values, contrasts and seeds, with pictures and files."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -15,21 +15,21 @@ from condiff.data.image_spec import ImageSpec
 from condiff.errors import InputError
 from condiff.files import nifti, pictures, samples_h5, suffix
 
-SHOWN = 8  # of each contrast in a picture
+FIGURE_IMAGES_PER_CONTRAST = 8
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images [N, C, H, W] in the network's units, with what they are.
+    """Images [N, C, H, W] in network units, with contrast and seed of each.
 
-    In a notebook they show as a picture, a row per contrast.
+    A notebook shows them as a picture, one row per contrast.
 
     Attributes:
         values: [N, C, H, W].
-        spec: what an image is.
-        contrasts: of each; "any" where none was asked for.
-        seeds: of the noise that each was made of.
-        parameters: what else they follow from, say te.
+        spec: specification of the images.
+        contrasts: one per image; "any" without a contrast.
+        seeds: of the noise, one per image.
+        parameters: further settings that determine the images, such as te.
     """
 
     values: Tensor
@@ -42,7 +42,7 @@ class Images:
         return len(self.values)
 
     def __getitem__(self, index: int | slice) -> "Images":
-        """Some of them."""
+        """Returns a subset of the images."""
         chosen = slice(index, index + 1 or None) if isinstance(index, int) else index
         return Images(self.values[chosen], self.spec, self.contrasts[chosen], self.seeds[chosen], self.parameters)
 
@@ -56,35 +56,36 @@ class Images:
         """Complex images [N, H, W], complex64. Raises InputError for a model of magnitudes."""
         image = self.spec.transform.image(self.values)
         if not image.is_complex():
-            raise InputError("complex: the model makes magnitudes; use .magnitude, or a model of data.transform=complex")
+            raise InputError("complex: the images are magnitudes; use .magnitude, or a model of data.transform=complex")
         return image.numpy()
 
     @property
     def pixel_mm(self) -> float:
-        """Side of a pixel."""
+        """Side of a pixel, mm."""
         return self.spec.transform.fov_mm / self.spec.shape[-1]
 
     def picture(self) -> Image.Image:
-        """At most 8 of each contrast, a row per contrast, the front of the head at the top; phases beside magnitudes."""
+        """Returns a picture of at most 8 images per contrast, one row each, front of the head up; phases beside magnitudes."""
         views = self.spec.transform.views(self.values)
         return pictures.grid({f"generated {title}".strip(): self._rows(view) for title, view in views.items()})
 
     def save(self, path: str | Path) -> Path:
-        """Write a file by the suffix of its name.
+        """Writes a file; its suffix decides the format. Returns the path.
 
-        ``.png``: `picture`. ``.gif``: the images one after another. ``.h5``: all values, with contrasts and seeds. ``.nii.gz`` or
+        ``.png``: `picture`. ``.gif``: one image per frame. ``.h5``: all values, with contrasts and seeds. ``.nii.gz`` or
         ``.nii``: magnitudes as the slices of one volume.
 
         Raises:
-            InputError: another suffix, or a file that cannot be written.
+            InputError: an unknown suffix, or a file that cannot be written.
         """
         path = Path(path)
         suffix.by_suffix(path, SAVERS)(self, path)
         return path
 
     def _rows(self, view: Tensor) -> dict[str, Tensor]:
-        places = {name: [i for i, other in enumerate(self.contrasts) if other == name] for name in dict.fromkeys(self.contrasts)}
-        return {name: view[chosen[:SHOWN]] for name, chosen in places.items()}
+        names = dict.fromkeys(self.contrasts)
+        indices_of = {name: [i for i, contrast in enumerate(self.contrasts) if contrast == name] for name in names}
+        return {name: view[indices[:FIGURE_IMAGES_PER_CONTRAST]] for name, indices in indices_of.items()}
 
     def _repr_png_(self) -> bytes:
         content = io.BytesIO()
@@ -105,7 +106,7 @@ def _save_png(images: Images, path: Path) -> None:
 
 
 def _save_gif(images: Images, path: Path) -> None:
-    pictures.save_gif(path, [pictures.tiles(torch.from_numpy(one[None])) for one in images.magnitude])
+    pictures.save_gif(path, [pictures.tiles(torch.from_numpy(magnitude[None])) for magnitude in images.magnitude])
 
 
 def _save_h5(images: Images, path: Path) -> None:

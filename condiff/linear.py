@@ -1,4 +1,4 @@
-"""Linear operators and least squares: what inverse problems share, with a network as their prior or without one."""
+"""Linear operators and least squares, for inverse problems with or without a network as the prior."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,9 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-MAX_CONDITION_NUMBER = (
-    1e4  # of 1 + weight A* A: conjugate gradients need many iterations beyond it, so the data's weight is cut there
-)
+MAX_CONDITION_NUMBER = 1e4  # of 1 + weight A* A: beyond it conjugate gradients need many iterations
 _residuals: ContextVar[list[Tensor] | None] = ContextVar("_residuals", default=None)
 
 
@@ -24,7 +22,7 @@ class LinearOperator(Protocol):
 
 @contextmanager
 def recorded_residuals() -> Iterator[list[Tensor]]:
-    """Collects the final relative residuals |b - M x| / |b|, [B] each, of the calls of `conjugate_gradients` in the block."""
+    """Collects the final relative residuals |b - M x| / |b| [B] of all calls of `conjugate_gradients` inside the block."""
     residuals: list[Tensor] = []
     token = _residuals.set(residuals)
     try:
@@ -64,7 +62,7 @@ def conjugate_gradients(
 def proximal(A: LinearOperator, back: Tensor, center: Tensor, weight: Tensor | float, iterations: int) -> Tensor:
     """Returns argmin_z |z - center|^2 + weight |A z - y|^2, the solution of (1 + weight A* A) z = center + weight A* y.
 
-    The first guess is ``center``. If noise was added to it, by a sampler that draws z, it stays even after few iterations.
+    The first guess is ``center``, so noise in ``center`` remains even after few iterations.
 
     Args:
         back: A* y.
@@ -73,7 +71,7 @@ def proximal(A: LinearOperator, back: Tensor, center: Tensor, weight: Tensor | f
 
 
 def data_weight(variance: Tensor, sigma_y: float) -> Tensor:
-    """Returns the weight of the data against an estimate of that variance, at most `MAX_CONDITION_NUMBER`."""
+    """Returns the weight of the data relative to an estimate of the given variance, at most `MAX_CONDITION_NUMBER`."""
     return (variance / sigma_y**2).clamp(max=MAX_CONDITION_NUMBER)
 
 

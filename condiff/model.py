@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from condiff.checkpoint import Checkpoint
+from condiff.checkpoint.run import newest
 from condiff.configuration import chosen, compose, with_options
 from condiff.data import image_files
 from condiff.data.conditioning import NOTHING
@@ -31,7 +32,7 @@ from condiff.sampling.translation import Source, steps_of, translate
 
 
 def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()) -> "Model":
-    """A trained model, from a checkpoint or from the last checkpoint of a run's folder.
+    """A trained model, from a checkpoint, a run's folder or a folder of runs, of which the newest is taken.
 
     Args:
         trust: names of your own classes and functions that the checkpoint may construct.
@@ -41,7 +42,9 @@ def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[s
     """
     path = Path(path)
     last = path / "checkpoints/last.ckpt"
-    checkpoint = Checkpoint.read(last if last.is_file() else path, trust)
+    if path.is_dir():
+        path = last if last.is_file() else newest(path)
+    checkpoint = Checkpoint.read(path, trust)
     network = checkpoint.model()
     return Model(network, checkpoint.spec(), Sampling.of_run(checkpoint), checkpoint.statistics["sigma_data"]).to(device)
 

@@ -1,6 +1,6 @@
 """Progress of long work: a bar in a terminal; in a file, such as the log of a SLURM job, one line per minute.
 
-Of several processes only the first shows it.
+Only the first of several processes shows it.
 """
 
 import logging
@@ -15,23 +15,23 @@ from rich import get_console
 from rich.progress import Progress
 
 T = TypeVar("T")
-Advance = Callable[..., None]  # (steps=1, to=None): ``steps`` more are done, or ``to`` of the total are
+Advance = Callable[..., None]  # (steps=1, to=None): by ``steps``, or to ``to`` of the total
 INTERVAL = 60.0  # seconds between lines
 log = logging.getLogger(__name__)
 
 
 def is_first_process() -> bool:
-    """Whether this is the first of all processes that work together; Lightning knows how clusters number them."""
+    """Whether this is the first of all processes of a command, by Lightning's rank."""
     return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
 def is_terminal() -> bool:
-    """Whether the output is a terminal, where a bar can move; in a notebook rich's bars need a widget."""
+    """Whether the output is a terminal; in a notebook rich's bars would need a widget."""
     return get_console().is_terminal and not get_console().is_jupyter
 
 
 def time_left(seconds: float, done: float, total: float) -> str:
-    """``0:12:34 left``, from the seconds that ``done`` of ``total`` took; empty where that is unknown."""
+    """Returns ``0:12:34 left``, from the seconds that ``done`` of ``total`` took; empty if unknown."""
     if not 0 < done <= total < float("inf"):
         return ""
     return f"{timedelta(seconds=round(seconds * (total - done) / done))} left"
@@ -39,7 +39,7 @@ def time_left(seconds: float, done: float, total: float) -> str:
 
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Advance]:
-    """Show the progress of ``total`` steps. Gives a function to call after each: ``advance()``, or ``advance(to=done)``."""
+    """Shows the progress of ``total`` steps. Yields a function to call after each: ``advance()``, or ``advance(to=done)``."""
     if not is_first_process():
         yield lambda steps=1, to=None: None
     elif is_terminal():
@@ -51,7 +51,7 @@ def progress_bar(title: str, total: int) -> Iterator[Advance]:
 
 
 def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:
-    """The items, with their progress shown."""
+    """Yields the items and shows their progress."""
     with progress_bar(title, total) as advance:
         for item in items:
             yield item

@@ -40,7 +40,7 @@ RENAMED = {
     "condiff.diffusion.inverse.zero_filled": "condiff.mri.sense.zero_filled",
     "condiff.diffusion.schedules.Consistency": "condiff.diffusion.schedules.ConsistencyLevels",
     "condiff.folders.NewFolder": "condiff.commands.run_folder.NewFolder",
-    "condiff.posthoc.earlier": "condiff.training.posthoc_ema.earlier",
+    "condiff.posthoc.earlier": "condiff.training.posthoc_ema.earlier_snapshot",
     "condiff.precision.fastest": "condiff.training.precision.fastest",
     "condiff.reconstruction.problems.coilwise": "condiff.reconstruction.formulations.per_coil",
     "condiff.reconstruction.problems.coilwise_components": "condiff.reconstruction.formulations.per_coil_real_and_imaginary",

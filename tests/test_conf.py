@@ -34,7 +34,7 @@ def test_every_choice_is_built(path, monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_MODE", "offline")
     if path.stem == "tensorboard":
         pytest.importorskip("tensorboard")
-    monkeypatch.setattr(posthoc_ema, "earlier", lambda **where: None)
+    monkeypatch.setattr(posthoc_ema, "earlier_snapshot", lambda **where: None)
     choice = f"{GROUPS[path]}={path.stem}"
     cfg = compose("train", choice, *EXTRA.get(choice, EXTRA.get(GROUPS[path], [])))
     check_arguments(cfg)

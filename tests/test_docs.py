@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from condiff.commands.cli import check_kinds
-from condiff.commands.command_line import CONF, reaching, readable
+from condiff.commands.command_line import CONF, allow_checkpoint_fields, quote_for_hydra
 from condiff.commands.options import OPTIONS, check
 
 ROOT = CONF.parent
@@ -67,11 +67,11 @@ def test_command_composes(script, rest, monkeypatch):
     """And every value is of its option's kind and range. RUN, DIR, FILE stay; a sweep has the first of its choices."""
     words = [word for word in shlex.split(rest, comments=True) if word != "…"]
     sweep = "-m" in words
-    words = [word for word in readable(words) if not word.startswith("-")]
+    words = [word for word in quote_for_hydra(words) if not word.startswith("-")]
     assert sweep or not any(PARSER.parse_override(word).is_sweep_override() for word in words), "a sweep needs -m"
     words = [one for word in words if not word.startswith("hydra") and (one := one_of_each(word))]
     if script in ("sample", "evaluate", "likelihood"):
-        words = reaching(*OF_CHECKPOINT)(words)
+        words = allow_checkpoint_fields(*OF_CHECKPOINT)(words)
     cfg = compose(script, *words)
     monkeypatch.setattr(HydraConfig.instance(), "cfg", cfg)
     check_kinds(compose(script, *(word for word in words if (CONF / word.split("=")[0]).is_dir())))

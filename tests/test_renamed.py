@@ -10,7 +10,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 from condiff.checkpoint import Checkpoint
-from condiff.commands.command_line import readable
+from condiff.commands.command_line import quote_for_hydra
 from condiff.data.cache import VolumeCache, cache_key
 from condiff.data.fastmri.reader import probe, read_magnitude
 from condiff.data.header import Header
@@ -117,7 +117,7 @@ def test_every_new_name_is_there_and_belongs_to_one_old():
 def test_words_of_a_command_line(old, new, capsys):
     """The present name is used, and told once where it differs."""
     assert upgraded_word(old) == new
-    assert readable([old])[0] in (new, f"name='{new[5:]}'") and ("note: " in capsys.readouterr().err) is (old != new)
+    assert quote_for_hydra([old])[0] in (new, f"name='{new[5:]}'") and ("note: " in capsys.readouterr().err) is (old != new)
 
 
 def test_every_new_key_stands_in_conf():

@@ -12,13 +12,12 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-import condiff.commands.cli  # noqa: F401  registers the resolvers of conf/
 from benchmarks.networks import DEVICE
 from condiff.configuration import compose
 from condiff.data.datasets import Sample
 from condiff.data.latents import LatentSample
 from condiff.data.statistics import Statistics
-from condiff.training.build import Origin, resolve
+from condiff.training.build import Origin, resolve_data_dependent_fields
 from condiff.training.diffusion import DiffusionSystem
 
 MEASURED = Statistics(sigma_data=0.5, log_sigma_mean=-0.5, log_sigma_std=1.2, sigma_max=50.0)
@@ -51,7 +50,7 @@ def configuration(words: tuple[str, ...], toy: bool) -> DictConfig:
     data = instantiate(cfg.data)
     if "image_channels" in list(cfg.codec):
         cfg.codec.image_channels = data.spec.shape[0]
-    return resolve(cfg, Origin(), data.spec, instantiate(cfg.codec), MEASURED)
+    return resolve_data_dependent_fields(cfg, Origin(), data.spec, instantiate(cfg.codec), MEASURED)
 
 
 class Program:

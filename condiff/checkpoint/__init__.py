@@ -1,4 +1,4 @@
-"""A checkpoint from anywhere, read as plain values, and what it may construct."""
+"""Reading of checkpoints of unknown origin, and the registry of what they may construct."""
 
 from condiff.checkpoint.checkpoint import Checkpoint
 from condiff.checkpoint.run import newest, results_folder, run_folder

@@ -1,8 +1,8 @@
-"""A checkpoint: a file read once, which describes itself.
+"""A checkpoint: a file that describes itself and may be of unknown origin.
 
-It may come from a stranger. `Checkpoint.read` gives plain values (`condiff.files.torch_archive`), and what they describe is built
-from the names in `condiff.checkpoint.registry` alone. No path is stored in a checkpoint, and none in it is followed: where the
-data lie is known to the run's folder and to the command line.
+`Checkpoint.read` returns plain values (`condiff.files.torch_archive`); objects are built from the names in
+`condiff.checkpoint.registry` alone. Checkpoints hold no paths, and none is followed: the data folder comes from the folder of the
+run or the command line.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from condiff.checkpoint import registry
 from condiff.checkpoint.run import data_root
-from condiff.checkpoint.weights import MISFITS, build_filled, part_of
+from condiff.checkpoint.weights import BUILD_ERRORS, build_filled, submodule_weights
 from condiff.configuration import cache_folder
 from condiff.data.datamodule import MRIDataModule
 from condiff.data.image_spec import ImageSpec
@@ -31,14 +31,14 @@ from condiff.files import torch_archive
 from condiff.nn import Codec
 from condiff.renamed import upgraded_checkpoint
 
-SAMPLING = ("sampler", "guidance", "clamp")  # how the run sampled
+SAMPLING = ("sampler", "guidance", "clamp")  # groups that decide how samples are drawn
 LOCAL = ("root", "cache", "workers", "num_workers", "shard")  # fields of the data that belong to a machine
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The content of a checkpoint, and what it describes.
+    """The content of a checkpoint; methods build what it describes.
 
     Attributes:
         path: of its file.
@@ -52,7 +52,7 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: str | Path, trust: Sequence[str] = ()) -> "Checkpoint":
-        """Raises InputError: no such file, damaged, or not a checkpoint of condiff."""
+        """Reads a checkpoint. Raises InputError if it is missing, damaged, or not a checkpoint of condiff."""
         path = Path(path)
         if path.is_dir():
             raise InputError(f"{path}: a folder; give the checkpoint in it, RUN/checkpoints/last.ckpt")
@@ -71,7 +71,7 @@ class Checkpoint:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration of its run."""
+        """The resolved configuration of the run."""
         return self.content["hyper_parameters"]
 
     @property
@@ -81,15 +81,15 @@ class Checkpoint:
 
     @cached_property
     def sha256(self) -> str:
-        """Of its file."""
+        """The SHA-256 of the file."""
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def model(self) -> DiffusionModel:
-        """The model with its averaged weights, on the CPU, in evaluation mode, its weights without gradients.
+        """Returns the model with its averaged weights, on the CPU, in evaluation mode, without gradients.
 
         Raises:
-            InputError: the file asks for more than the registry admits, or its weights are of another model.
+            InputError: the file names objects that the registry does not admit, or its weights are of another model.
         """
         if self.is_autoencoder:
             raise InputError(
@@ -107,57 +107,57 @@ class Checkpoint:
         return DiffusionModel(*parts, self._is_conditional).requires_grad_(False).eval()
 
     def codec(self) -> Codec:
-        """Its codec, in evaluation mode. Raises InputError as `model` does."""
+        """Returns the codec, in evaluation mode. Raises InputError as `model` does."""
         return self._part("codec", self.weights).eval()
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:
-        """Of the model, its denoiser and codec, or of the autoencoder."""
+        """The weights of denoiser and codec, or of the autoencoder."""
         state = self.content["state_dict"]
-        return state if self.is_autoencoder else part_of(state, "model")
+        return state if self.is_autoencoder else submodule_weights(state, "model")
 
     def spec(self) -> ImageSpec:
-        """What its images are.
+        """Returns the specification of its images.
 
         Raises:
-            InputError: as `model` does, or images or conditions that the network does not fit.
+            InputError: as `model` does, or the network does not fit the images or conditions.
         """
-        own = self.config["data"]
-        registry.check("data", own, self.path, self.trust)
+        data_config = self.config["data"]
+        registry.check("data", data_config, self.path, self.trust)
         spec = ImageSpec(
-            registry.build("read", own.get("read"), self.path, self.trust),
-            self._completed("transform", matrix=own.get("matrix"), downsample=own.get("downsample")),
-            self._completed("conditioning", contrasts=own.get("contrasts")),
-            (own.get("select") or {}).get("merge") or {},
+            registry.build("read", data_config.get("read"), self.path, self.trust),
+            self._build_completed("transform", matrix=data_config.get("matrix"), downsample=data_config.get("downsample")),
+            self._build_completed("conditioning", contrasts=data_config.get("contrasts")),
+            (data_config.get("select") or {}).get("merge") or {},
         )
         if self.is_autoencoder:
             return spec
-        made, expected = spec.conditioning.dim, self.config["net"].get("cond_dim")
-        if made != expected:
+        cond_dim, expected = spec.conditioning.dim, self.config["net"].get("cond_dim")
+        if cond_dim != expected:
             raise InputError(
                 f"{self.path}: its network takes conditions of {expected} numbers, this version of condiff makes them of "
-                f"{made}; train it again, or use the version that made it"
+                f"{cond_dim}; train it again, or use the version that made it"
             )
         if not registry.trusted(self.config["model"], self.trust):
-            self._demand_images(spec.shape, made)
+            self._check_output_shape(spec.shape, cond_dim)
         return spec
 
     def data(self, requested: Mapping[str, Any] = NOTHING) -> MRIDataModule:
-        """The data module of its run, with fields of the command line in place of its own; nothing is read yet.
+        """Returns the data module of the run, not set up; ``requested`` fields of the command line replace its own.
 
-        The root is the one that the run's folder names; the cache, which is written to, is this machine's or the command line's.
+        The root comes from the run's folder, the cache (which is written to) from this machine, unless requested otherwise.
         Raises InputError as `model` does.
         """
-        own = _without(LOCAL, self.config["data"])
-        registry.check("data", own, self.path, self.trust)
-        merged = OmegaConf.to_container(OmegaConf.merge(own, _without(LOCAL, requested)))
-        root = {} if "phantom" in own else {"root": data_root(self.path)}
+        data_config = _without(LOCAL, self.config["data"])
+        registry.check("data", data_config, self.path, self.trust)
+        merged = OmegaConf.to_container(OmegaConf.merge(data_config, _without(LOCAL, requested)))
+        root = {} if "phantom" in data_config else {"root": data_root(self.path)}
         local = {"cache": cache_folder()} | root | {key: requested[key] for key in LOCAL if key in requested}
         return registry.build("data", merged, self.path, self.trust, **local)
 
     @property
     def patients(self) -> PatientRecord:
-        """The patients that it was trained and validated on. Raises InputError where they are not recorded."""
+        """The patients that it was trained and validated on. Raises InputError if they are not recorded."""
         state = self._data_state
         try:
             return PatientRecord.of_state(state)
@@ -166,25 +166,25 @@ class Checkpoint:
 
     @property
     def training_patients(self) -> list[Fingerprints]:
-        """The patients that it was trained on, then those of the models it learned from, such as its autoencoder."""
+        """The patients that it was trained on, then those of earlier stages, such as its autoencoder."""
         return [self.patients.train, *self.patients.elsewhere]
 
     @property
     def statistics(self) -> dict[str, float]:
-        """Of the images it was trained on, `condiff.data.statistics`. Raises InputError where they are not recorded."""
-        found = self._data_state.get("statistics")
-        sigma_data = found.get("sigma_data") if isinstance(found, dict) else None
-        if not isinstance(found, dict) or not isinstance(sigma_data, float) or not 0 < sigma_data < 1e6:
+        """Statistics of the training images, `condiff.data.statistics`. Raises InputError if they are not recorded."""
+        statistics = self._data_state.get("statistics")
+        sigma_data = statistics.get("sigma_data") if isinstance(statistics, dict) else None
+        if not isinstance(statistics, dict) or not isinstance(sigma_data, float) or not 0 < sigma_data < 1e6:
             raise InputError(
                 f"{self.path}: the statistics of its training images are damaged; use a copy that is not, or train again"
             )
-        return found
+        return statistics
 
     @property
     def _is_conditional(self) -> bool:
         p_uncond = self.config["model"].get("p_uncond", 0.0)
         if isinstance(p_uncond, bool) or not isinstance(p_uncond, int | float) or not 0 <= p_uncond <= 1:
-            raise InputError(f"{self.path}: its model has p_uncond={str(p_uncond)[:60]!r}; a share expected, from 0 to 1")
+            raise InputError(f"{self.path}: its model has p_uncond={str(p_uncond)[:60]!r}; expected a share from 0 to 1")
         return p_uncond < 1
 
     def _denoiser(self) -> Denoiser:
@@ -194,29 +194,29 @@ class Checkpoint:
         return registry.build("schedule", self.config["model"].get("schedule"), self.path, self.trust)
 
     def _part(self, name: str, weights: Mapping[str, Tensor]) -> Any:
-        return build_filled(name, self.config["model"].get(name), part_of(weights, name), self.path, self.trust)
+        return build_filled(name, self.config["model"].get(name), submodule_weights(weights, name), self.path, self.trust)
 
-    def _completed(self, slot: str, **arguments: Any) -> Any:
-        """An object of the data whose last arguments are the data's own."""
+    def _build_completed(self, slot: str, **arguments: Any) -> Any:
+        """Builds a transform or conditioning, with its last arguments."""
         return registry.complete(slot, self.config["data"].get(slot), self.path, self.trust, **arguments)
 
-    def _demand_images(self, shape: tuple[int, int, int], dim: int) -> None:
-        """Raise InputError where the model does not make images of a shape [C, H, W] of conditions [D]; tried without memory."""
+    def _check_output_shape(self, shape: tuple[int, int, int], dim: int) -> None:
+        """Raises InputError unless the model makes images of a shape [C, H, W] from conditions [D]; runs on the meta device."""
         config = self.config["model"]
         try:
             with torch.device("meta"):
                 denoiser, codec = (registry.build(slot, config[slot], self.path).eval() for slot in ("denoiser", "codec"))
                 code = torch.zeros(1, *codec.shape(shape))
-                made = codec.decode(denoiser(code, torch.ones(1), torch.zeros(1, dim)), shape[1:])
-            reason = "" if made.shape[1:] == shape else f"it makes {list(made.shape[1:])}"
-        except MISFITS as error:
+                images = codec.decode(denoiser(code, torch.ones(1), torch.zeros(1, dim)), shape[1:])
+            reason = "" if images.shape[1:] == shape else f"it makes {list(images.shape[1:])}"
+        except BUILD_ERRORS as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
         if reason:
             raise InputError(f"{self.path}: its network does not make images of {list(shape)} ({reason}); was it edited?")
 
     @property
     def _data_state(self) -> dict[str, Any]:
-        """What the data module stored, under the name of its class."""
+        """The state of the data module, stored under the name of its class."""
         state = self.content.get(str(self.config["data"].get("_target_")).rpartition(".")[2])
         if not isinstance(state, dict) or "patients" not in state:
             raise InputError(

@@ -1,7 +1,7 @@
-"""What a checkpoint may construct: a table of names for each place in its configuration.
+"""The registry of what a checkpoint may construct: a table of names for each slot of its configuration.
 
-A name is looked up in the table of its slot and never imported, so a file can call nothing else. A network or a transform of your
-own is admitted by its name on the command line, ``trust=[mypackage.MyNet]``, and by nothing in the file.
+A name is looked up in the table of its slot and never imported, so a file can call nothing else. A network or a transform of
+the user is admitted on the command line alone, ``trust=[mypackage.MyNet]``.
 """
 
 import math
@@ -25,9 +25,9 @@ from condiff.diffusion import denoiser, guidance, losses, samplers, schedules
 from condiff.errors import InputError
 from condiff.mri import maps
 
-LARGEST = 1_000_000  # whole number in a configuration; a seed may be larger
-LONGEST = 256  # entries of a list or a dictionary in it
-WORD = re.compile(r"\w[\w .+-]{0,99}")  # text in it: names of contrasts, no paths
+MAX_INTEGER = 1_000_000  # in a configuration; a seed may be larger
+MAX_ENTRIES = 256  # of a list or a dictionary
+WORD = re.compile(r"\w[\w .+-]{0,99}")  # text in a configuration: names of contrasts, no paths
 Table = Mapping[str, Callable]
 
 
@@ -72,31 +72,34 @@ SLOTS: Mapping[str, Table] = {
     "steps": AUGMENT,  # of augment.compose
 }
 
-DESCRIBED = {  # slots of the training's own objects, which a checkpoint describes and nothing builds from it
+DESCRIBED = {  # slots of objects of the training, which are checked but never built from a checkpoint
     "model": ("condiff.training.DiffusionSystem", "condiff.training.AutoencoderSystem"),
     "lr_factor": ("condiff.training.lr_schedules.constant", "condiff.training.lr_schedules.cosine"),
 }
 
 
-def build(slot: str, config: Any, path: str | Path, trust: Sequence[str] = (), **given: Any) -> Any:
-    """The object that a configuration describes, for a slot of `SLOTS`; ``given`` arguments come from elsewhere.
+def build(slot: str, config: Any, path: str | Path, trust: Sequence[str] = (), **arguments: Any) -> Any:
+    """Returns the object that a configuration describes, for a slot of `SLOTS`.
+
+    Args:
+        arguments: further arguments, which are not in the checkpoint.
 
     Raises:
-        InputError: as `check` does, or arguments that the object refuses.
+        InputError: as `check` does, or the object refuses its arguments.
     """
     if not isinstance(config, dict) or "_target_" not in config:
         raise InputError(f"{path}: describes no {slot}; made by another version, or edited")
     check(slot, config, path, trust)
-    return _build(slot, config, path, trust, **given)
+    return _build(slot, config, path, trust, **arguments)
 
 
 def complete(slot: str, config: Any, path: str | Path, trust: Sequence[str] = (), **arguments: Any) -> Any:
-    """`build` of a slot whose object gets its last arguments later, with them."""
-    return _called(build(slot, config, path, trust), slot, path, **arguments)
+    """Returns the object of a slot in `PARTIAL`, called with its last arguments."""
+    return _call(build(slot, config, path, trust), slot, path, **arguments)
 
 
 def check(slot: str, config: Any, path: str | Path, trust: Sequence[str] = ()) -> None:
-    """Raise InputError where a configuration names what its slot does not admit, or holds an absurd number or text."""
+    """Raises InputError if a configuration names an object that its slot does not admit, or holds an implausible value."""
     nodes = list(_nodes(slot, config))
     for place, key, value in nodes:
         if isinstance(value, dict) and "_target_" in value:
@@ -105,7 +108,7 @@ def check(slot: str, config: Any, path: str | Path, trust: Sequence[str] = ()) -
             odd = next((name for name in value if name.startswith("_") and name not in ("_target_", "_partial_")), None)
             if odd or value.get("_partial_", False) is not (place in PARTIAL):
                 raise InputError(f"{path}: {place} has {odd or '_partial_'!r} as train.py does not write it; refused")
-        problem = _absurd(key, value)
+        problem = _find_fault(key, value)
         if problem:
             raise InputError(f"{path}: its configuration has {key}={str(value)[:60]!r}, {problem}; refused")
     for place, _, value in nodes:
@@ -118,26 +121,26 @@ def check(slot: str, config: Any, path: str | Path, trust: Sequence[str] = ()) -
 
 
 def trusted(config: Any, trust: Sequence[str]) -> bool:
-    """Whether a configuration names something that the user admitted."""
+    """Whether a configuration names an object of ``trust``."""
     return any(isinstance(value, dict) and value.get("_target_") in trust for _, _, value in _nodes("", config))
 
 
-def _build(slot: str, config: Any, path: str | Path, trust: Sequence[str], **given: Any) -> Any:
+def _build(slot: str, config: Any, path: str | Path, trust: Sequence[str], **extra_arguments: Any) -> Any:
     if isinstance(config, list):
         return [_build(slot, value, path, trust) for value in config]
     if not isinstance(config, dict):
         return config
     arguments = {
         key: _build(_slot(slot, config, key), item, path, trust) for key, item in config.items() if not key.startswith("_")
-    } | given
+    } | extra_arguments
     if "_target_" not in config:
         return arguments
     target = _lookup(slot, config["_target_"], path, trust)
     built = partial(target, **arguments)
-    return built if config.get("_partial_", False) else _called(built, slot, path)
+    return built if config.get("_partial_", False) else _call(built, slot, path)
 
 
-def _called(function: Callable, slot: str, path: str | Path, **arguments: Any) -> Any:
+def _call(function: Callable, slot: str, path: str | Path, **arguments: Any) -> Any:
     try:
         return function(**arguments)
     except InputError as error:
@@ -148,7 +151,7 @@ def _called(function: Callable, slot: str, path: str | Path, **arguments: Any) -
 
 
 def _lookup(slot: str, name: Any, path: str | Path, trust: Iterable[str]) -> Callable:
-    """The object of a name. Raises InputError where the slot does not admit it."""
+    """Returns the object of a name. Raises InputError if the slot does not admit it."""
     if isinstance(name, str) and name in trust:
         try:
             return resolve_name(name)
@@ -157,21 +160,21 @@ def _lookup(slot: str, name: Any, path: str | Path, trust: Iterable[str]) -> Cal
     table = SLOTS.get(slot, {})
     if not isinstance(name, str) or name not in table:
         names = [*table, *DESCRIBED.get(slot, ())]
-        there = f"there are {', '.join(names)}" if names else "nothing is built there"
+        admitted = f"there are {', '.join(names)}" if names else "nothing is built there"
         raise InputError(
-            f"{path}: names {str(name)[:100]} for {str(slot)[:40]}, where {there}; refused. "
+            f"{path}: names {str(name)[:100]} for {str(slot)[:40]}, where {admitted}; refused. "
             f"If it is your own, add trust=[{str(name)[:100]}]"
         )
     return table[name]
 
 
 def _slot(slot: str, config: Mapping[str, Any], key: str) -> str:
-    """The slot of an argument: its name. In a dictionary that is no object's nothing is built, but for a sampler's ``fn``."""
+    """Returns the slot of an argument, its name. Nothing is built in plain dictionaries, except the ``fn`` of a sampler."""
     return key if "_target_" in config or slot in ("", "sampler") else "a dictionary"
 
 
 def _nodes(slot: str, value: Any, key: Any = "configuration") -> Iterator[tuple[str, Any, Any]]:
-    """(slot, key, value) of a configuration and of all that is in it; entries of a list are in the slot of the list."""
+    """Yields (slot, key, value) of a configuration and everything in it; entries of a list have the slot of the list."""
     yield slot, key, value
     if isinstance(value, dict):
         for name, item in value.items():
@@ -182,18 +185,18 @@ def _nodes(slot: str, value: Any, key: Any = "configuration") -> Iterator[tuple[
             yield from _nodes(slot, item, key)
 
 
-def _absurd(key: Any, value: Any) -> str:
-    """What is wrong with a value; nothing where it is fit for use."""
+def _find_fault(key: Any, value: Any) -> str:
+    """Returns what is wrong with a value; empty if it is valid."""
     if not isinstance(key, str) or not WORD.fullmatch(key):
         return "and that is no name of a setting"
     if isinstance(value, str) and value and not WORD.fullmatch(value):
         return "and text there is a plain word"
-    if isinstance(value, int) and key != "seed" and abs(value) > LARGEST:
-        return f"and whole numbers there are at most {LARGEST}"
+    if isinstance(value, int) and key != "seed" and abs(value) > MAX_INTEGER:
+        return f"and whole numbers there are at most {MAX_INTEGER}"
     if isinstance(value, float) and math.isnan(value):
         return "which is not a number"
-    if isinstance(value, list | tuple | dict) and len(value) > LONGEST:
-        return f"and lists there have at most {LONGEST} entries"
+    if isinstance(value, list | tuple | dict) and len(value) > MAX_ENTRIES:
+        return f"and lists there have at most {MAX_ENTRIES} entries"
     return "" if isinstance(value, str | int | float | list | dict | None) else f"and a {type(value).__name__} has no place there"
 
 

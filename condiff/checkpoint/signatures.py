@@ -1,15 +1,15 @@
-"""Whether settings fit what they configure, seen from its signature and without calling it."""
+"""Checks whether arguments fit a signature, without a call."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import Any, get_args, get_origin
 
-SIMPLE = (int, float, bool, str, type(None))  # kinds that an argument's annotation can be held to
+SIMPLE = (int, float, bool, str, type(None))  # annotations that values are compared with
 
 
 def misfit(target: Callable, config: Mapping[str, Any]) -> str:
-    """The first argument that a target does not take, that is given later, or whose value is of another kind; else nothing."""
+    """Returns the first argument that a target does not take, gets later, or whose value has another type; else empty."""
     parameters = _parameters(target)
     if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values()):
         return ""
@@ -20,17 +20,17 @@ def misfit(target: Callable, config: Mapping[str, Any]) -> str:
 
 
 def _parameters(target: Callable) -> dict[str, inspect.Parameter]:
-    """Of a function or a class; where a class passes on what it does not know, ``**settings``, those of its base as well."""
-    found = dict(inspect.signature(target).parameters)
-    passed_on = next((name for name, parameter in found.items() if parameter.kind == parameter.VAR_KEYWORD), None)
+    """Returns the parameters of a function or class; of a class with ``**settings`` also those of its base."""
+    parameters = dict(inspect.signature(target).parameters)
+    passed_on = next((name for name, parameter in parameters.items() if parameter.kind == parameter.VAR_KEYWORD), None)
     if passed_on and inspect.isclass(target) and target.__base__ not in (None, object):
-        del found[passed_on]
-        return _parameters(target.__base__) | found
-    return found
+        del parameters[passed_on]
+        return _parameters(target.__base__) | parameters
+    return parameters
 
 
 def _fits(value: Any, annotation: Any) -> bool:
-    """Whether a plain value, or the description of an object, can be of an annotation's kind."""
+    """Whether a plain value, or the description of an object, fits an annotation."""
     kinds, described = get_args(annotation), isinstance(value, dict) and "_target_" in value
     if isinstance(annotation, UnionType):
         return any(_fits(value, kind) for kind in kinds)
@@ -44,4 +44,4 @@ def _fits(value: Any, annotation: Any) -> bool:
         return isinstance(value, list) and len(items) == len(value) and all(map(_fits, value, items))
     if origin in (Mapping, dict):
         return isinstance(value, dict) and not described and all(_fits(item, kinds[1]) for item in value.values())
-    return described  # a function or an object; no tensor or path can be given
+    return described  # a function or an object

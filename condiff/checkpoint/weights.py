@@ -1,4 +1,4 @@
-"""Modules that a checkpoint describes, built and filled with its weights, within the size of the file."""
+"""Building of the modules that a checkpoint describes, with its weights, within the size of the file."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,14 +12,14 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from condiff.checkpoint import registry
 from condiff.errors import InputError
 
-MISFITS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, AssertionError, RuntimeError)
+BUILD_ERRORS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, AssertionError, RuntimeError)
 
 
 def build_filled(slot: str, config: Any, state: Mapping[str, Tensor], path: str | Path, trust: Sequence[str]) -> Any:
-    """The module that a configuration describes, with its weights.
+    """Returns the module that a configuration describes, with its weights.
 
-    It is first built without memory and with at most as many parameters as there are weights, so that a file cannot ask for a
-    network larger than what it holds. Classes of the user's own (``trust``) need not allow that, and are built at once.
+    It is first built on the meta device, with at most as many parameters as there are weights, so that a file cannot describe
+    a network larger than its weights. Classes of the user (``trust``) may not support that, and are built directly.
 
     Raises:
         InputError: the registry refuses the description, or the weights are of another module.
@@ -28,16 +28,16 @@ def build_filled(slot: str, config: Any, state: Mapping[str, Tensor], path: str 
     if not registry.trusted(config, trust):
         with torch.device("meta"), parameters_at_most(len(state), path):
             blank = registry.build(slot, config, path).state_dict()
-        other = next((name for name in {**blank, **state} if not _same_shape(blank.get(name), state.get(name))), None)
-        if other is not None:
-            raise InputError(f"{path}: its weights do not fit the model it describes ({other[:100]}); was it edited?")
+        mismatch = next((name for name in {**blank, **state} if not _same_shape(blank.get(name), state.get(name))), None)
+        if mismatch is not None:
+            raise InputError(f"{path}: its weights do not fit the model it describes ({mismatch[:100]}); was it edited?")
     module = registry.build(slot, config, path, trust)
-    fill(module, state, path)
+    load_weights(module, state, path)
     return module
 
 
-def fill(module: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
-    """Load weights. Raises InputError where they are of another model, or not finite."""
+def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Loads weights. Raises InputError if they are of another model, or not finite."""
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
@@ -50,7 +50,7 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> No
 
 @contextmanager
 def parameters_at_most(number: int, path: str | Path) -> Iterator[None]:
-    """Raises InputError where a module registers more."""
+    """Raises InputError if modules built inside the block have more parameters."""
     count = 0
 
     def register(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
@@ -66,10 +66,10 @@ def parameters_at_most(number: int, path: str | Path) -> Iterator[None]:
         hook.remove()
 
 
-def part_of(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The weights of the submodule ``name``."""
+def submodule_weights(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Returns the weights of the submodule ``name``."""
     return {key.removeprefix(f"{name}."): weight for key, weight in state.items() if key.startswith(f"{name}.")}
 
 
-def _same_shape(one: Tensor | None, other: Tensor | None) -> bool:
-    return one is not None and other is not None and one.shape == other.shape
+def _same_shape(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is not None and b is not None and a.shape == b.shape

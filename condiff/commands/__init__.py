@@ -1,1 +1,1 @@
-"""The commands: a screen each, and what stands around every one of them."""
+"""The commands, and what they share: command line, validation, one-line errors."""

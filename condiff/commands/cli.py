@@ -1,6 +1,6 @@
-"""What every command shares: Hydra in front, and one line for bad input.
+"""The entry point of every command: Hydra, validation of options, and one-line errors.
 
-Set CONDIFF_TRACEBACK=1 to see where an error came from.
+CONDIFF_TRACEBACK=1 shows tracebacks.
 """
 
 import functools
@@ -23,7 +23,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from condiff.commands.command_line import check_choices, check_folders, flags_first, group_folder, readable
+from condiff.commands.command_line import check_choices, check_folders, flags_first, group_folder, quote_for_hydra
 from condiff.commands.explain import explain
 from condiff.commands.options import check_command, check_kind
 from condiff.commands.run_folder import remove_traces
@@ -33,44 +33,44 @@ from condiff.errors import InputError, is_memory
 from condiff.progress import is_first_process
 
 Main = Callable[[DictConfig], float | None]
-BAD_INPUT = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException, OSError)
-QUIET = (  # what Lightning says of choices that were made on purpose
+INPUT_ERRORS = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException, OSError)
+IGNORED_WARNINGS = (  # of Lightning, about intended settings
     "does not have many workers",
     "Checkpoint directory .* exists",
     "Experiment logs directory",
-    "You're resuming from a checkpoint that ended before the epoch ended",  # condiff.data.index_sampler.Stream knows where
+    "You're resuming from a checkpoint that ended before the epoch ended",  # index_sampler.IndexStream continues in place
     "The .*srun.* command",
     "isinstance.treespec",
     "smaller than the logging interval",
     "The dirpath has changed",
-    "It is recommended to use .self.log..quality",  # one process measures it
+    "It is recommended to use .self.log..quality",  # measured by one process
 )
 
 
 def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) -> Callable[[Main], Callable[[], None]]:
-    """Decorator: compose ``conf/<config_name>.yaml`` with the command line, run, exit with 1 on bad input.
+    """Decorator: composes ``conf/<config_name>.yaml`` with the command line, runs ``main``, exits with 1 on invalid input.
 
-    What ``main`` returns is what a sweeper minimises. ``arguments`` may rewrite the command line before Hydra reads it.
+    A sweeper minimises the value that ``main`` returns. ``arguments`` rewrites the command line before Hydra reads it.
     """
 
     def decorate(main: Main) -> Callable[[], None]:
         @functools.wraps(main)
         def task(cfg: DictConfig) -> float | None:
-            with failing_alone(), one_line_errors(config_name, cfg):  # here too, before Hydra adds lines of its own
-                with no_traces():
+            with continue_sweep(), one_line_errors(config_name, cfg):  # also here, before Hydra prints the error itself
+                with no_folder_if_refused():
                     check_options(cfg, config_name)
                 return main(cfg)
 
         @functools.wraps(main)
         def run() -> None:
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print errors itself, and at length
-            logging.raiseExceptions = False  # a log that cannot be written ends nothing, and is no traceback
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints and exits itself
+            logging.raiseExceptions = False  # a full disk under a log file is no error
             if not is_first_process():
-                logging.disable(logging.WARNING)  # the first process says it
-            for message in QUIET:
+                logging.disable(logging.WARNING)  # the first process logs
+            for message in IGNORED_WARNINGS:
                 warnings.filterwarnings("ignore", f".*{message}")
             with one_line_errors(config_name):
-                sys.argv[1:] = flags_first(arguments(readable(sys.argv[1:])))
+                sys.argv[1:] = flags_first(arguments(quote_for_hydra(sys.argv[1:])))
                 check_choices(sys.argv[1:])
                 check_folders(sys.argv[1:])
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
@@ -81,7 +81,7 @@ def entry(config_name: str, arguments: Callable[[list[str]], list[str]] = list) 
 
 
 def job_folder(out: str | Path) -> Path:
-    """``out``; in a sweep the folder of this job in it, named by its number and what it sets."""
+    """Returns ``out``; in a sweep its subfolder for this job, named by number and overrides."""
     hydra_ = HydraConfig.get()
     if hydra_.mode != RunMode.MULTIRUN:
         return Path(out)
@@ -90,14 +90,14 @@ def job_folder(out: str | Path) -> Path:
 
 @contextmanager
 def one_line_errors(config_name: str, cfg: DictConfig | None = None) -> Iterator[None]:
-    """Bad input ends the program with one line and exit code 1, an interruption with 130."""
+    """Ends the program with one line and exit code 1 on invalid input inside the block, with 130 on an interruption."""
     try:
         yield
     except KeyboardInterrupt:
         print("interrupted; files on disk are intact", file=sys.stderr)
         sys.exit(130)
-    except (*BAD_INPUT, MemoryError, RuntimeError) as error:
-        if not isinstance(error, BAD_INPUT) and not is_memory(error):
+    except (*INPUT_ERRORS, MemoryError, RuntimeError) as error:
+        if not isinstance(error, INPUT_ERRORS) and not is_memory(error):
             raise
         if os.environ.get("CONDIFF_TRACEBACK") == "1":
             raise
@@ -107,8 +107,8 @@ def one_line_errors(config_name: str, cfg: DictConfig | None = None) -> Iterator
 
 
 @contextmanager
-def failing_alone() -> Iterator[None]:
-    """Let the other jobs of a sweep with a table go on where one has bad input."""
+def continue_sweep() -> Iterator[None]:
+    """Lets the other jobs of a sweep continue if one has invalid input."""
     try:
         yield
     except SystemExit as ended:
@@ -118,8 +118,8 @@ def failing_alone() -> Iterator[None]:
 
 
 @contextmanager
-def no_traces() -> Iterator[None]:
-    """A command that is refused leaves no folder, though Hydra has made it."""
+def no_folder_if_refused() -> Iterator[None]:
+    """Removes the folder that Hydra has made if the options are refused."""
     try:
         yield
     except InputError:
@@ -130,7 +130,7 @@ def no_traces() -> Iterator[None]:
 
 
 def check_options(cfg: DictConfig, config_name: str) -> None:
-    """Raise InputError for the first option that breaks one of the three rules of `condiff.commands.options`."""
+    """Raises InputError for the first option that breaks one of the three rules of `condiff.commands.options`."""
     words = HydraConfig.get().overrides.task
     check_kinds(defaults(config_name, *(word for word in words if "=" in word and group_folder(word).is_dir())))
     check_command(cfg, config_name)
@@ -138,12 +138,12 @@ def check_options(cfg: DictConfig, config_name: str) -> None:
 
 @functools.cache
 def defaults(config_name: str, *chosen: str) -> DictConfig:
-    """The configuration of a command line that chooses from groups alone."""
+    """Returns the configuration of a command with choices of groups alone."""
     return hydra.compose(config_name, list(chosen))
 
 
 def check_kinds(defaults: DictConfig) -> None:
-    """Raise InputError for the first option on the command line that is of another kind than its default."""
+    """Raises InputError for the first option of the command line whose type differs from its default."""
     for override in overrides():
         key = override.key_or_group
         if not (override.is_delete() or group_folder(key).is_dir()):
@@ -153,10 +153,10 @@ def check_kinds(defaults: DictConfig) -> None:
 def _default(defaults: DictConfig, key: str) -> Any:
     try:
         return plain(OmegaConf.select(defaults, key))
-    except OmegaConfBaseException:  # it depends on what has no value yet
+    except OmegaConfBaseException:  # it depends on a missing value
         return None
 
 
 def overrides() -> list[Override]:
-    """What the command line sets, parsed; without Hydra's own options."""
+    """Returns the parsed overrides of the command line, without Hydra's own options."""
     return OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))

@@ -1,4 +1,4 @@
-"""The words of a command line, made readable to Hydra's grammar: paths are quoted, lists get their brackets."""
+"""Translation of a command line to Hydra's grammar: paths are quoted, lists get brackets."""
 
 import os
 import re
@@ -20,39 +20,39 @@ from condiff.files.atomic import check_links_stay_inside
 from condiff.progress import is_first_process
 from condiff.renamed import upgraded_word
 
-TEXTS = {  # options that take a path or a name, in which = and ( and , are letters like others
+TEXT_OPTIONS = {  # options that take a path or a name, which may contain = ( and ,
     "ckpt", "resume", "init", "teacher", "out", "cache", "data.root", "data.cache", "model.autoencoder", "guidance.weaker.ckpt",
     "hydra.run.dir", "hydra.sweep.dir", "name", "objective", "source", "maps",
 }  # fmt: skip
-LISTS = {"data.contrasts", "slices", "init_slices", "trust"}  # a single one is a list too
-ITEMS = re.compile(r"\s*-?[\w.]+\s*(,\s*-?[\w.]+\s*)*")
+LIST_OPTIONS = {"data.contrasts", "slices", "init_slices", "trust"}  # a single value is a list, too
+LIST_ITEMS = re.compile(r"\s*-?[\w.]+\s*(,\s*-?[\w.]+\s*)*")
 MULTIRUN = {"-m", "--multirun"}
 
 
-def readable(words: Sequence[str]) -> list[str]:
-    """The command line with what Hydra would not read, or not as it is meant.
+def quote_for_hydra(words: Sequence[str]) -> list[str]:
+    """Returns the command line in Hydra's grammar.
 
-    Values of `TEXTS` are quoted where Hydra's grammar has another meaning for them. A list without brackets, contrast=A,B, gets
-    them, but for a sweep over its entries (-m). data.transform=complex chooses data/transform/complex.yaml. Names of version 0.1
-    become the present ones, with a line on the standard error.
+    Values of `TEXT_OPTIONS` are quoted if Hydra would parse them differently. A list without brackets, contrast=A,B, gets them,
+    unless it is a sweep (-m). data.transform=complex chooses data/transform/complex.yaml. Names of version 0.1 become the
+    present ones, with a line on the standard error.
 
     Raises:
-        InputError: an option that is written like a flag, or a run's folder given to --config-path or --config-dir.
+        InputError: an option with dashes, or the folder of a run given to --config-path or --config-dir.
     """
     words, sweep = [_upgraded(word) for word in words], not MULTIRUN.isdisjoint(words)
     _check_flags(words)
-    return [_readable(word, sweep) if "=" in word and not word.startswith("-") else word for word in words]
+    return [_quote_word(word, sweep) if "=" in word and not word.startswith("-") else word for word in words]
 
 
 def flags_first(words: Sequence[str]) -> list[str]:
-    """The command line with Hydra's flags before all options, as it must have them."""
-    given, unknown = get_args_parser().parse_known_args(list(words))
-    options = [*given.overrides, *unknown]
+    """Returns the command line with Hydra's flags before all options, the order that Hydra needs."""
+    flags, unknown = get_args_parser().parse_known_args(list(words))
+    options = [*flags.overrides, *unknown]
     return [word for word in words if word not in options] + [word for word in words if word in options]
 
 
 def check_choices(words: Sequence[str]) -> None:
-    """Raise InputError where a group is given what is no name of a file: model=null, sampler=2."""
+    """Raises InputError for a choice that is no text, such as model=null or sampler=2."""
     for word in words:
         group = group_folder(word.lstrip("~"))
         if "=" not in word or not group.is_dir():
@@ -60,15 +60,15 @@ def check_choices(words: Sequence[str]) -> None:
         try:
             value = OverridesParser.create().parse_override(word).value()
         except HydraException:
-            continue  # Hydra says it
+            continue  # Hydra reports it
         for choice in value.list if isinstance(value, ChoiceSweep) else [value]:
             if not isinstance(choice, str | list | QuotedString):
-                there = ", ".join(path.stem for path in sorted(group.glob("*.yaml")))
-                raise InputError(f"{word}: no such choice; there are {there}, or leave it out")
+                names = ", ".join(path.stem for path in sorted(group.glob("*.yaml")))
+                raise InputError(f"{word}: no such choice; there are {names}, or leave it out")
 
 
 def check_folders(words: Sequence[str]) -> None:
-    """Raise InputError where the folder of a run that is given holds links out of it. Hydra itself writes there, so before it."""
+    """Raises InputError if the given folder of a run holds links out of it; called before Hydra writes there."""
     for word in words:
         if word.startswith(("hydra.run.dir=", "hydra.sweep.dir=")):
             folder = Path(str(OverridesParser.create().parse_override(word).value()))
@@ -76,8 +76,8 @@ def check_folders(words: Sequence[str]) -> None:
                 check_links_stay_inside(folder, folder)
 
 
-def reaching(*groups: str) -> Callable[[list[str]], list[str]]:
-    """The command line in which fields of groups can be set that a checkpoint holds and conf/ does not, unless one is chosen."""
+def allow_checkpoint_fields(*groups: str) -> Callable[[list[str]], list[str]]:
+    """Returns a rewriting of the command line: fields of ``groups``, unless chosen there, may exist in the checkpoint alone."""
 
     def rewrite(words: list[str]) -> list[str]:
         open_ = {group for group in groups if not any(word.startswith(f"{group}=") for word in words)}
@@ -87,19 +87,19 @@ def reaching(*groups: str) -> Callable[[list[str]], list[str]]:
 
 
 def group_folder(word: str) -> Path:
-    """The folder of choices that a word names, if there is one: data=phantom, experiment=smoke, data/transform=complex."""
+    """Returns the folder of choices of a word such as data=phantom or data/transform=complex; it need not exist."""
     return CONF / word.partition("=")[0].lstrip("+")
 
 
 def choices(group: str, field: str) -> list[str]:
-    """Which of a group's files have a field: of data fastmri has root."""
+    """Returns the choices of a group that have a field: of ``data`` fastmri has ``root``."""
     return [path.stem for path in sorted((CONF / group).glob("*.yaml")) if _has(OmegaConf.load(path), field.split("."))]
 
 
 def _has(config: Any, names: list[str]) -> bool:
     if not names or not OmegaConf.is_dict(config):
         return not names
-    return names[0] in config.keys() and _has(config._get_node(names[0]), names[1:])  # noqa: SIM118, a missing value is no member
+    return names[0] in config.keys() and _has(config._get_node(names[0]), names[1:])  # noqa: SIM118, a missing value is not a member
 
 
 def _upgraded(word: str) -> str:
@@ -110,28 +110,28 @@ def _upgraded(word: str) -> str:
     return present
 
 
-def _readable(word: str, sweep: bool) -> str:
+def _quote_word(word: str, sweep: bool) -> str:
     key, _, value = word.partition("=")
     name, group = key.lstrip("+"), key.replace(".", "/")
-    if name in TEXTS:
+    if name in TEXT_OPTIONS:
         return f"{key}={_quoted(value, sweep)}"
-    if ITEMS.fullmatch(value) and value != "null":
-        if name in LISTS:
-            return f"{key}={','.join(f'[{one}]' for one in value.split(','))}" if sweep else f"{key}=[{value}]"
+    if LIST_ITEMS.fullmatch(value) and value != "null":
+        if name in LIST_OPTIONS:
+            return f"{key}={','.join(f'[{item}]' for item in value.split(','))}" if sweep else f"{key}=[{value}]"
         if name == "contrast" and "," in value and not sweep:
             return f"{key}=[{value}]"
     return f"{group}={value}" if "." in key and (CONF / group).is_dir() else word
 
 
 def _quoted(value: str, sweep: bool) -> str:
-    """The value as it stands where Hydra reads it as that text, else in quotes; ``\\=`` and ~/ are understood."""
+    """Returns the value unchanged if Hydra parses it as that text, else in quotes; ``\\=`` and ~/ are resolved."""
     if value in ("", "null") or "${" in value:
         return value
     try:
         override = OverridesParser.create().parse_override(f"x={value}")
     except HydraException:
         if sweep and "," in value:
-            return ",".join(_quoted(one, sweep) for one in value.split(","))
+            return ",".join(_quoted(item, sweep) for item in value.split(","))
         return _in_quotes(os.path.expanduser(value))
     if value[0] in "'\"" or (sweep and override.is_sweep_override()):
         return value
@@ -144,13 +144,13 @@ def _in_quotes(text: str) -> str:
 
 
 def _check_flags(words: Sequence[str]) -> None:
-    given, unknown = get_args_parser().parse_known_args(list(words))
+    flags, unknown = get_args_parser().parse_known_args(list(words))
     for word in unknown:
         if word.startswith("-"):
             option = word.lstrip("-")
             raise InputError(f"{word}: options have no dashes; write {option if '=' in option else f'{option}=...'}")
-    folder = given.config_path or given.config_dir
-    path = Path(folder or ".", f"{(given.config_name or 'config').removesuffix('.yaml')}.yaml")
+    folder = flags.config_path or flags.config_dir
+    path = Path(folder or ".", f"{(flags.config_name or 'config').removesuffix('.yaml')}.yaml")
     if folder and path.is_file() and "overrides" in (config := OmegaConf.load(path)):
         words = shlex.join([str(word) for word in config.overrides])
         raise InputError(f"{folder}: is a run, not a folder of configurations; to repeat it: {command('train')} {words}")

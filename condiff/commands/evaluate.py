@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from condiff.checkpoint.checkpoint import SAMPLING
 from condiff.commands.cli import entry
-from condiff.commands.command_line import reaching
+from condiff.commands.command_line import allow_checkpoint_fields
 from condiff.commands.evaluation_data import HeldOut, load_evaluation_data
 from condiff.commands.from_checkpoint import open_checkpoint, results_folder_of, sampling_of
 from condiff.commands.provenance import settings_of_samples
@@ -23,7 +23,7 @@ from condiff.sampling import check_clamp, make_requests, resolve_contrasts
 from condiff.sampling.resumable import sample_resumable
 
 
-@entry("evaluate", reaching("data", *SAMPLING))
+@entry("evaluate", allow_checkpoint_fields("data", *SAMPLING))
 def main(cfg: DictConfig) -> None:
     cfg, checkpoint = open_checkpoint(cfg, *SAMPLING)
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)

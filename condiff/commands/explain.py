@@ -1,4 +1,4 @@
-"""Errors of Hydra and OmegaConf in one line, with the remedy."""
+"""One-line messages, with the remedy, for errors of Hydra and OmegaConf."""
 
 import difflib
 import re
@@ -19,7 +19,7 @@ from condiff.files.atomic import FULL
 
 
 def explain(error: Exception, config_name: str, cfg: DictConfig | None = None) -> str:
-    """The error in one line, with the remedy; of a function of ``cfg``, with the option in place of its argument."""
+    """Returns the error as one line with the remedy; arguments of functions in ``cfg`` become options."""
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         place = next((line.split(": ", 1)[1] for line in str(error).splitlines() if line.startswith("full_key")), "")
         if not isinstance(error.__cause__, InputError):
@@ -57,23 +57,23 @@ def explain(error: Exception, config_name: str, cfg: DictConfig | None = None) -
 
 
 def with_option(message: str, cfg: DictConfig | None, place: str = "") -> str:
-    """A message that begins with an argument, ``scale=-1: …``, with the option that sets it, ``guidance.scale=-1: …``.
+    """Returns a message about an argument, ``scale=-1: …``, with the option that sets it, ``guidance.scale=-1: …``.
 
-    That is the one at ``place``, else the only one of that name and value in the functions and classes that ``cfg`` describes.
-    A message that begins with anything else stays as it is.
+    That is the option at ``place``, else the only one of that name and value in the functions and classes of ``cfg``. Other
+    messages do not change.
     """
     name, equals, rest = message.partition("=")
     if cfg is None or not equals or not name.isidentifier() or name in cfg:
         return message
     options = dict(_options(cfg, name))
     if len(options) > 1:
-        there = {option: value for option, value in options.items() if option == f"{place}.{name}"}
-        options = there or {option: value for option, value in options.items() if rest.startswith((f"{value}:", f"{value},"))}
+        matches = {option: value for option, value in options.items() if option == f"{place}.{name}"}
+        options = matches or {option: value for option, value in options.items() if rest.startswith((f"{value}:", f"{value},"))}
     return f"{next(iter(options))}={rest}" if len(options) == 1 else message
 
 
 def _options(cfg: DictConfig, name: str, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every option of that name that a node with a ``_target_`` has, and its value."""
+    """Yields every option of that name of a node with a ``_target_``, and its value."""
     for key in map(str, cfg):
         node: Any = cfg._get_node(key)
         if OmegaConf.is_dict(node) and not node._is_none() and not node._is_missing() and not node._is_interpolation():
@@ -83,7 +83,7 @@ def _options(cfg: DictConfig, name: str, prefix: str = "") -> Iterator[tuple[str
 
 
 def _group(place: str) -> str:
-    """Of a place that an interpolation copies a group to, ``model.denoiser.net``, the group: ``net``."""
+    """Returns the group, ``net``, of a key that an interpolation copies it to, ``model.denoiser.net``."""
     names = place.split(".")
     return next((".".join(names[i:]) for i in reversed(range(len(names))) if (CONF / names[i]).is_dir()), place)
 
@@ -98,14 +98,14 @@ def _unreadable(word: str) -> str:
 def _misspelt(key: str, config_name: str) -> str:
     group, _, field = key.partition(".")
     groups = [word for word in sys.argv[1:] if "=" in word and group_folder(word).is_dir()]
-    GlobalHydra.instance().clear()  # the program ends
+    GlobalHydra.instance().clear()  # the program ends after this
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        known = list(_keys(hydra.compose(config_name, groups)))
-    if group in known and (others := choices(group, field)):
-        choice = others[0] if len(others) == 1 else "..."
-        return f"{key} belongs to {group}={' or '.join(others)}; write {group}={choice} {key}=..."
-    near = difflib.get_close_matches(key, known, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"see conf/{config_name}.yaml for what there is"
+        keys = list(_keys(hydra.compose(config_name, groups)))
+    if group in keys and (owners := choices(group, field)):
+        choice = owners[0] if len(owners) == 1 else "..."
+        return f"{key} belongs to {group}={' or '.join(owners)}; write {group}={choice} {key}=..."
+    suggestions = difflib.get_close_matches(key, keys, n=3)
+    hint = f"did you mean {' or '.join(suggestions)}?" if suggestions else f"see conf/{config_name}.yaml for what there is"
     return f"{key}: no such option; {hint}"
 
 

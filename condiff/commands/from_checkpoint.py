@@ -1,4 +1,4 @@
-"""What a command takes from a checkpoint: the model, how its run sampled, and its data."""
+"""Settings that a command takes from a checkpoint: model, sampling and data."""
 
 import copy
 from pathlib import Path
@@ -21,23 +21,22 @@ from condiff.sampling import Sampling
 
 
 def open_checkpoint(cfg: DictConfig, *keys: str) -> tuple[DictConfig, Checkpoint]:
-    """The checkpoint of a command, the newest by default, and the configuration with what it takes over from its run.
+    """Returns the checkpoint of a command, by default the newest, and the configuration with ``keys`` taken from its run.
 
-    That is ``keys``, how the run sampled, with the fields that the command line gives set in them. A group that the command line
-    chooses, guidance=none, stays as it is.
+    Fields on the command line are set in them; a group that the command line chooses, guidance=none, is not taken from the run.
 
     Raises:
-        InputError: a field that the run's own object lacks, or a value of another kind or out of its range.
+        InputError: a field that the object of the run lacks, or a value of another type or out of range.
     """
     checkpoint = Checkpoint.read(cfg.ckpt or newest("runs"), cfg.trust)
     cfg = copy.deepcopy(cfg)
     cfg.ckpt = str(checkpoint.path)
-    given = overrides()
-    chosen = {override.key_or_group for override in given}
+    options = overrides()
+    chosen = {override.key_or_group for override in options}
     for key in keys:
         if key in checkpoint.config and key not in chosen:
             cfg[key] = checkpoint.config[key]
-            for override in given:
+            for override in options:
                 if override.key_or_group.startswith(f"{key}."):
                     _set(cfg, key, override.key_or_group, override.value())
     check(cfg, OPTIONS[cast(str, HydraConfig.get().job.config_name)])
@@ -45,55 +44,57 @@ def open_checkpoint(cfg: DictConfig, *keys: str) -> tuple[DictConfig, Checkpoint
 
 
 def sampling_of(cfg: DictConfig, device: torch.device) -> Sampling:
-    """How a command draws samples, as it is configured."""
+    """Returns the settings of sampling of a command."""
     with device:  # a guiding model is loaded there
         return Sampling(instantiate(cfg.sampler.fn), instantiate(cfg.guided), cfg.steps, cfg.batch_size)
 
 
 def guide_of(cfg: DictConfig) -> Checkpoint | None:
-    """The checkpoint of another model that guides a command's own, ``guidance.weaker.ckpt``; None where there is none."""
+    """Returns the checkpoint of a guiding model, ``guidance.weaker.ckpt``; None without one."""
     path = OmegaConf.select(cfg, "guidance.weaker.ckpt")
     return Checkpoint.read(path, cfg.trust) if path and str(path) != str(cfg.ckpt) else None
 
 
 def data_of(cfg: DictConfig, checkpoint: Checkpoint) -> MRIDataModule:
-    """The data that a checkpoint is evaluated on; nothing is read yet.
+    """Returns the data module that a checkpoint is evaluated on, not set up.
 
-    The data of its run with the fields of the command line, or those that the command line chooses. The split is that of the
+    It is that of the run with fields of the command line, or the one that the command line chooses. The split is that of the
     training unless data.seed is given.
 
     Raises:
-        InputError: a field is of another kind than the checkpoint's own.
+        InputError: a field has another type than that of the checkpoint.
     """
-    own, requested = checkpoint.config["data"], plain(cfg.get("data")) or {}
-    is_whole = "_target_" in requested
-    if not is_whole:
-        check_kinds(OmegaConf.create({"data": dict(own)}))
+    run_data, requested = checkpoint.config["data"], plain(cfg.get("data")) or {}
+    is_complete = "_target_" in requested
+    if not is_complete:
+        check_kinds(OmegaConf.create({"data": dict(run_data)}))
     if "data.seed" not in {override.key_or_group for override in overrides()}:
         requested.pop("seed", None)
-    return instantiate(OmegaConf.create({"seed": own.get("seed", 0)} | requested)) if is_whole else checkpoint.data(requested)
+    if not is_complete:
+        return checkpoint.data(requested)
+    return instantiate(OmegaConf.create({"seed": run_data.get("seed", 0)} | requested))
 
 
 def _set(cfg: DictConfig, group: str, key: str, value: Any) -> None:
     parent, _, name = key.rpartition(".")
     fields = plain(OmegaConf.select(cfg, parent))
     if not isinstance(fields, dict) or name not in fields:
-        has = ", ".join(f"{parent}.{field}" for field in fields or () if not str(field).startswith("_")) or "no fields"
-        others = choices(group, key.removeprefix(f"{group}."))
-        remedy = f"; {key} belongs to {group}={' or '.join(others)}, choose one" if others else ""
-        raise InputError(f"{key}: the {group} that this checkpoint was trained with has {has}{remedy}")
+        available = ", ".join(f"{parent}.{field}" for field in fields or () if not str(field).startswith("_")) or "no fields"
+        owners = choices(group, key.removeprefix(f"{group}."))
+        remedy = f"; {key} belongs to {group}={' or '.join(owners)}, choose one" if owners else ""
+        raise InputError(f"{key}: the {group} that this checkpoint was trained with has {available}{remedy}")
     check_kind(key, fields[name], value)
     OmegaConf.update(cfg, key, value)
 
 
 def results_folder_of(cfg: DictConfig, checkpoint: Checkpoint, kind: str) -> Path:
-    """``out``, or a folder in the run named by the checkpoint and what was asked for: the same command finds what it left.
+    """Returns ``out``, or a folder in the run named by checkpoint and options, so that the same command continues there.
 
     Raises:
         InputError: a file of that name, or a folder that cannot be written to.
     """
-    asked, stem = HydraConfig.get().job.override_dirname.replace("+", ""), checkpoint.path.stem
-    name = folder_name(f"{stem}_{asked}" if asked else stem)
+    options, stem = HydraConfig.get().job.override_dirname.replace("+", ""), checkpoint.path.stem
+    name = folder_name(f"{stem}_{options}" if options else stem)
     out = job_folder(cfg.out) if cfg.out else results_folder(checkpoint.path, kind, name)
     results.check_folder(out)
     return out

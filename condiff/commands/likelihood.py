@@ -1,4 +1,4 @@
-"""How probable real images are to a checkpoint, in bits per dimension: python likelihood.py [ckpt=…] [num_images=…] [steps=…]."""
+"""Measure the likelihood of real images in bits per dimension: python likelihood.py [ckpt=…] [num_images=…] [steps=…]."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from rich.console import Console
 
 from condiff.checkpoint import results_folder
 from condiff.commands.cli import entry, job_folder
-from condiff.commands.command_line import reaching
+from condiff.commands.command_line import allow_checkpoint_fields
 from condiff.commands.evaluation_data import load_evaluation_data
 from condiff.commands.from_checkpoint import open_checkpoint
 from condiff.errors import InputError
@@ -18,7 +18,7 @@ from condiff.files import results
 from condiff.progress import progress_bar
 
 
-@entry("likelihood", reaching("data"))
+@entry("likelihood", allow_checkpoint_fields("data"))
 def main(cfg: DictConfig) -> None:
     cfg, checkpoint = open_checkpoint(cfg)
     ckpt = checkpoint.path
@@ -26,7 +26,7 @@ def main(cfg: DictConfig) -> None:
     results.check_folder(out)
     model = checkpoint.model()
     if model.codec.is_latent:
-        raise InputError(f"ckpt={ckpt}: is a model of codes, and how probable an image is follows from none; give one of pixels")
+        raise InputError(f"ckpt={ckpt}: is a latent model, which has no likelihood of images; give a model of pixels")
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=1)
     data, _ = load_evaluation_data(cfg, checkpoint)
     model = model.to(fabric.device)
@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> None:
         for contrast in data.spec.contrasts:
             title, images = f"{name}, {contrast}", part.spread_examples(contrast, cfg.num_images)
             if len(images) < 2:
-                print(f"skipped     {title}: a mean and its error take at least 2 images, there are {len(images)}")
+                print(f"skipped     {title}: a mean with its error needs at least 2 images, there are {len(images)}")
                 continue
             with progress_bar(title, -(-len(images) // cfg.batch_size)) as tick:
                 bits[title] = bits_per_dimension(model, data.spec, images, contrast, *settings, tick)
@@ -46,8 +46,8 @@ def main(cfg: DictConfig) -> None:
         )
     out.mkdir(parents=True, exist_ok=True)
     table, numbers = summarize_bits(bits)
-    about = {"checkpoint": str(ckpt), "steps": cfg.steps, "width": cfg.width, "bits": numbers}
-    (out / "likelihood.json").write_text(json.dumps(about, indent=2) + "\n")
+    result = {"checkpoint": str(ckpt), "steps": cfg.steps, "width": cfg.width, "bits": numbers}
+    (out / "likelihood.json").write_text(json.dumps(result, indent=2) + "\n")
     plot_bits(bits, model.schedule.steps(cfg.steps)).savefig(out / "likelihood.png", dpi=80)
     Console(width=110).print(table)
     print(f"numbers     {out}/likelihood.json\nterms       {out}/likelihood.png")

@@ -1,7 +1,7 @@
-"""What the options of each command must be, checked before anything is spent.
+"""Validation of the options of each command, before any work.
 
-Three rules. A value given on the command line is of the kind of the default that it replaces (`check_kind`); the few
-options of `OPTIONS` lie in a range; and a function is given only arguments that it takes (`check_arguments`).
+Three rules: a value on the command line has the type of the default that it replaces (`check_kind`); the options of `OPTIONS`
+lie in a range; and a function gets only arguments that it takes (`check_arguments`).
 """
 
 import math
@@ -15,13 +15,13 @@ from omegaconf import DictConfig, OmegaConf
 from condiff.checkpoint.signatures import misfit
 from condiff.errors import InputError
 
-FREE = {"devices", "trainer.devices", "acceleration", "trainer.precision"}  # of another kind than their default
-MAY_BE_NULL = {"data.volumes_per_contrast", "guidance.interval", "trainer.gradient_clip_val"}  # though their default is not
+ANY_KIND = {"devices", "trainer.devices", "acceleration", "trainer.precision"}  # of several types
+MAY_BE_NULL = {"data.volumes_per_contrast", "guidance.interval", "trainer.gradient_clip_val"}  # with a default that is not null
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value must be, in words and as a test."""
+    """A condition on a value, in words and as a test."""
 
     expected: str
     holds: Callable[[Any], bool]
@@ -54,12 +54,12 @@ def maybe(rule: Rule) -> Rule:
 
 
 def several(rule: Rule, example: str) -> Rule:
-    """A list of what fits ``rule``: not empty, nothing twice."""
+    """Returns the rule of a list whose entries fulfil ``rule``: not empty, no duplicates."""
 
     def holds(value: Any) -> bool:
         return isinstance(value, list) and bool(value) and all(map(rule.holds, value)) and len({*value}) == len(value)
 
-    return Rule(f"a list such as {example}, not empty, nothing twice", holds)
+    return Rule(f"a list such as {example}, not empty, no duplicates", holds)
 
 
 WORD = Rule("a word", lambda value: isinstance(value, str) and bool(value))
@@ -68,13 +68,13 @@ CONTRAST = Rule(f"a contrast or {WORDS.expected}", lambda value: WORD.holds(valu
 SLICES = several(Rule("", whole(0).holds), "[3,4], counted from 0")
 LEVELS = Rule("two sigmas, the lower first, [0.05,1.5], or null for all", lambda value: value is None or _pair(value))
 DEVICES = Rule(
-    "a whole number of devices, a list of theirs, or auto",
+    "a whole number of devices, a list of their numbers, or auto",
     lambda value: value == "auto" or whole().holds(value) or (isinstance(value, list) and all(map(whole(0).holds, value))),
 )
 ACCELERATOR = one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 STEPS = whole(1, 10_000)
 BATCH = whole(1, 10_000)
-SEED = whole(0, 2**62)  # samples count up from it, and torch takes 63 bits
+SEED = whole(0, 2**62)  # counted up per sample; torch takes 63 bits
 SAMPLING = {"sampler.steps": STEPS, "guidance.interval": LEVELS}
 DRAWING = SAMPLING | {"seed": SEED, "steps": STEPS, "batch_size": BATCH, "accelerator": ACCELERATOR, "devices": DEVICES}
 PARAMETER = maybe(number(0))
@@ -153,64 +153,64 @@ OPTIONS: dict[str, dict[str, Rule]] = {
 
 
 def check_command(cfg: DictConfig, command: str) -> None:
-    """Raise InputError for the first option of a command that is out of its range, or that a function does not take."""
+    """Raises InputError for the first option of a command that is out of range, or that a function does not take."""
     check(cfg, OPTIONS[command])
     check_arguments(cfg)
 
 
 def check(cfg: DictConfig, rules: Mapping[str, Rule]) -> None:
-    """Raise InputError that names the first option which breaks its rule; those that ``cfg`` does not have are passed over."""
+    """Raises InputError for the first option that breaks its rule; options that ``cfg`` lacks are ignored."""
     for key, rule in rules.items():
         value = OmegaConf.select(cfg, key, default=rule)
         value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         if value is not rule and not OmegaConf.is_missing(cfg, key) and not rule.holds(value):
-            raise InputError(f"{key}={shown(value)}: give {rule.expected}")
+            raise InputError(f"{key}={format_value(value)}: give {rule.expected}")
 
 
 def check_arguments(cfg: DictConfig) -> None:
-    """Raise InputError for the first argument that a function of the configuration does not take.
+    """Raises InputError for the first argument that a function of the configuration does not take.
 
-    Such functions are called when work is under way (a sampler, a loss), so that Hydra cannot tell before.
+    Such functions (a sampler, a loss) are called during the work, so Hydra does not check them before.
     """
     for place, node in _functions(cfg, ""):
         try:
             function = get_object(node._target_)
-        except Exception as error:  # a module of the user's own may fail in any way
+        except Exception as error:  # a module of the user may raise anything
             raise InputError(f"{place}._target_={node._target_}: cannot be imported ({error})") from None
         plain = cast(dict[str, Any], OmegaConf.to_container(node, throw_on_missing=False))
-        open_ = {name for name in plain if OmegaConf.is_interpolation(node, name) or OmegaConf.is_missing(node, name)}
-        settings = {name: value for name, value in plain.items() if value is not None and name not in open_}
+        unresolved = {name for name in plain if OmegaConf.is_interpolation(node, name) or OmegaConf.is_missing(node, name)}
+        settings = {name: value for name, value in plain.items() if value is not None and name not in unresolved}
         wrong = misfit(function, settings)
         if wrong:
-            others = ", ".join(f"{place}.{name}" for name in settings if not name.startswith("_") and name != wrong)
-            remedy = f"there {'is' if ',' not in others else 'are'} {others}" if others else "leave it out"
-            raise InputError(f"{place}.{wrong}={shown(settings[wrong])}: does not fit {node._target_}; {remedy}")
+            remaining = ", ".join(f"{place}.{name}" for name in settings if not name.startswith("_") and name != wrong)
+            remedy = f"there {'is' if ',' not in remaining else 'are'} {remaining}" if remaining else "leave it out"
+            raise InputError(f"{place}.{wrong}={format_value(settings[wrong])}: does not fit {node._target_}; {remedy}")
 
 
 def _functions(cfg: DictConfig, place: str) -> Iterator[tuple[str, DictConfig]]:
-    """Every place that describes a function to be called later, and its node."""
+    """Yields the key and the node of every function that is called later (``_partial_``)."""
     for key in map(str, cfg):
         node: Any = cfg._get_node(key)
         if OmegaConf.is_dict(node) and not node._is_none() and not node._is_missing() and not node._is_interpolation():
-            here = f"{place}{key}"
+            key_path = f"{place}{key}"
             if node.get("_partial_") and not OmegaConf.is_missing(node, "_target_"):
-                yield here, node
-            yield from _functions(node, f"{here}.")
+                yield key_path, node
+            yield from _functions(node, f"{key_path}.")
 
 
 def check_kind(key: str, default: Any, value: Any) -> None:
-    """Raise InputError where ``value`` is of another kind than the ``default`` that it replaces."""
-    if key in FREE or (value is None and key in MAY_BE_NULL):
+    """Raises InputError if ``value`` has another type than the ``default`` that it replaces."""
+    if key in ANY_KIND or (value is None and key in MAY_BE_NULL):
         return
     if isinstance(default, dict) and isinstance(value, dict):
         for name in default.keys() & value.keys():
             check_kind(f"{key}.{name}", default[name], value[name])
     elif (rule := _kind(default)) and not rule.holds(value):
-        raise InputError(f"{key}={shown(value)}: give {rule.expected}")
+        raise InputError(f"{key}={format_value(value)}: give {rule.expected}")
 
 
 def _kind(default: Any) -> Rule | None:
-    """What may replace a default; None: anything."""
+    """Returns the rule of values that may replace a default; None: any value."""
     match default:
         case bool():
             return Rule("true or false", lambda value: isinstance(value, bool))
@@ -239,8 +239,8 @@ def _pair(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(map(is_number, value)) and 0 <= value[0] < value[1]
 
 
-def shown(value: Any) -> str:
-    """As it is written on a command line."""
+def format_value(value: Any) -> str:
+    """Returns a value as it is written on a command line."""
     if isinstance(value, list):
-        return f"[{','.join(map(shown, value))}]"
+        return f"[{','.join(map(format_value, value))}]"
     return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)

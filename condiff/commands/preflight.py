@@ -1,4 +1,4 @@
-"""What train.py finds out before anything is spent: each raises InputError where the command cannot come to a good end."""
+"""Pre-flight checks of train.py: each raises InputError if the command is bound to fail."""
 
 import logging
 from pathlib import Path
@@ -21,13 +21,13 @@ from condiff.training.resumed_state import epochs_done, read_state
 
 PRECISIONS = ("32-true", "32", "16-mixed", "16", "bf16-mixed", "bf16")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
-RISES = "; the learning rate then follows the schedule of the new total, and rises again"
-FIXED = ("model.optimizer._target_", "data.contrasts")  # of a run that is resumed
+RATE_NOTE = "; the learning rate then follows the schedule of the new total, and rises again"
+FIXED_KEYS = ("model.optimizer._target_", "data.contrasts")  # of a run that is resumed
 log = logging.getLogger(__name__)
 
 
 def check(cfg: DictConfig, origin: Origin) -> None:
-    """Raise InputError for what can be known before anything is spent."""
+    """Runs all pre-flight checks."""
     check_folder(Path(cfg.run), cfg.resume)
     check_trainer(cfg.trainer)
     check_resume(cfg, origin.resume)
@@ -39,16 +39,16 @@ def check(cfg: DictConfig, origin: Origin) -> None:
 
 
 def check_folder(folder: Path, resumed: str | None) -> None:
-    """Where the run's folder has another's checkpoint. A run may be resumed in its folder; a job that was requeued is."""
+    """Refuses a folder that holds another run. A run may be resumed in its own folder, and a requeued job is."""
     last = folder / "checkpoints/last.ckpt"
-    own = resumed and run_folder(resumed) == folder.resolve()
-    if is_first_process() and last.is_file() and not own and not [*folder.glob("hpc_ckpt*")]:
+    resumes_here = resumed and run_folder(resumed) == folder.resolve()
+    if is_first_process() and last.is_file() and not resumes_here and not [*folder.glob("hpc_ckpt*")]:
         key = "hydra.sweep.dir" if HydraConfig.get().mode == RunMode.MULTIRUN else "hydra.run.dir"
-        raise InputError(f"{key}: {folder} holds a run; go on with it, resume='{last}', or choose another folder")
+        raise InputError(f"{key}: {folder} holds a run; continue it, resume='{last}', or choose another folder")
 
 
 def check_trainer(trainer: DictConfig) -> None:
-    """Where weights or processes would be of a kind that averages and checkpoints are not made for."""
+    """Refuses precisions and strategies that EMA and checkpoints do not support."""
     precision, strategy = trainer.precision, trainer.get("strategy", "auto")
     if not OmegaConf.is_config(precision) and str(precision) not in PRECISIONS:
         raise InputError(
@@ -56,74 +56,76 @@ def check_trainer(trainer: DictConfig) -> None:
             "or leave it out for the fastest here"
         )
     if isinstance(strategy, str) and strategy not in STRATEGIES:
-        raise InputError(
-            f"trainer.strategy={strategy}: each process has a whole model of its own; choose {' or '.join(STRATEGIES)}"
-        )
+        raise InputError(f"trainer.strategy={strategy}: each process must hold the whole model; choose {' or '.join(STRATEGIES)}")
 
 
 def check_resume(cfg: DictConfig, checkpoint: Checkpoint | None) -> None:
-    """Where the run to resume is finished, or cannot be resumed with these options."""
+    """Refuses to resume a finished run, or one with other optimizer or contrasts."""
     if checkpoint is None:
         return
     content = read_state(checkpoint.content, checkpoint.path)
     done, step, limit = epochs_done(content), content["global_step"], cfg.trainer.get("max_steps", -1)
     if done >= cfg.trainer.max_epochs:
-        raise InputError(f"resume={cfg.resume}: has had its {done} epochs; ask for more, trainer.max_epochs={2 * done}{RISES}")
+        raise InputError(
+            f"resume={cfg.resume}: is finished after {done} epochs; to train longer give trainer.max_epochs={2 * done}{RATE_NOTE}"
+        )
     if 0 <= limit <= step:
-        raise InputError(f"resume={cfg.resume}: has had its {step} steps; ask for more, trainer.max_steps={2 * step}{RISES}")
-    rates = (override.key_or_group for override in overrides())  # the optimizer's state, which is resumed, holds them
-    for key in (*FIXED, *(rate for rate in rates if rate.startswith("model.optimizer."))):
-        there, asked = field(content["hyper_parameters"], key), plain(OmegaConf.select(cfg, key))
-        if there != asked:
+        raise InputError(
+            f"resume={cfg.resume}: is finished after {step} steps; to train longer give trainer.max_steps={2 * step}{RATE_NOTE}"
+        )
+    rates = (override.key_or_group for override in overrides())  # part of the state of the optimizer
+    for key in (*FIXED_KEYS, *(rate for rate in rates if rate.startswith("model.optimizer."))):
+        trained, requested = field(content["hyper_parameters"], key), plain(OmegaConf.select(cfg, key))
+        if trained != requested:
             raise InputError(
-                f"resume={cfg.resume}: was trained with {key}={there}, not {asked}; leave {key} out, or begin a new run"
+                f"resume={cfg.resume}: was trained with {key}={trained}, not {requested}; leave {key} out, or start a new run"
             )
 
 
 def field(config: Any, key: str) -> Any:
-    """Of a stranger's configuration, whose text is not resolved."""
+    """Returns a field of the configuration of a checkpoint, without resolving it; None if missing."""
     for name in key.split("."):
         config = config.get(name) if isinstance(config, dict) else None
     return config
 
 
-def check_objective(objective: str, every: int) -> None:
-    """Where the objective would not be measured, which is every so many epochs."""
-    if objective.startswith("quality/") and every < 1:
-        raise InputError(f"objective={objective}: needs callbacks.evaluation.every_n_epochs, at least 1, not {every}")
+def check_objective(objective: str, interval: int) -> None:
+    """Refuses an objective that is not measured."""
+    if objective.startswith("quality/") and interval < 1:
+        raise InputError(f"objective={objective}: needs callbacks.evaluation.every_n_epochs, at least 1, not {interval}")
 
 
 def check_guidance(guidance: DictConfig) -> None:
-    """A guidance that needs what is only now to be trained."""
+    """Refuses guidance by earlier weights of the run, which do not exist yet."""
     if "weaker" in guidance:
         use = f"{command('sample')} and {command('evaluate')}"
-        raise InputError(f"guidance=autoguidance: guides a trained model by an earlier one; give it to {use}")
+        raise InputError(f"guidance=autoguidance: guides a trained model by its earlier weights; use it in {use}")
 
 
 def check_data(data: DictConfig) -> None:
-    """Warn where an experiment on images of patients would be run on the phantom."""
+    """Warns if an experiment for fastMRI would run on the phantom."""
     experiment = HydraConfig.get().runtime.choices.get("experiment") or ""
     if "brain" in experiment and "phantom" in data._target_.lower():
         log.warning("experiment=%s: trains on the phantom; for fastMRI add data=fastmri data.root=DIR", experiment)
 
 
 def check_second_stage(cfg: DictConfig, autoencoder: Checkpoint | None) -> None:
-    """What would otherwise be found out when the first is spent, or all is encoded."""
+    """Checks the second stage of a latent model before the first is trained."""
     demand_trainable(cfg.codec)
     data = instantiate(cfg.data)
-    channels, known = data.spec.shape[0], data.spec.conditioning
+    channels, conditioning = data.spec.shape[0], data.spec.conditioning
     check_clamp(instantiate(cfg.clamp), channels, is_latent=True)
     codec = autoencoder.codec() if autoencoder else instantiate(cfg.codec, image_channels=channels)
     shape = codec.shape(data.spec.shape)
-    fields = {"fields": list(known.fields)} if OmegaConf.is_missing(cfg.net, "fields") else {}
-    net = instantiate(cfg.net, image_channels=shape[0], cond_dim=known.dim, **fields)
+    fields = {"fields": list(conditioning.fields)} if OmegaConf.is_missing(cfg.net, "fields") else {}
+    net = instantiate(cfg.net, image_channels=shape[0], cond_dim=conditioning.dim, **fields)
     try:
         with torch.no_grad():
-            net(torch.zeros(1, *shape), torch.zeros(1), torch.zeros(1, known.dim))
+            net(torch.zeros(1, *shape), torch.zeros(1), torch.zeros(1, conditioning.dim))
     except InputError as reason:
         sides = " x ".join(map(str, data.spec.shape[1:]))
         raise InputError(
-            f"data: images of {sides} have codes of {shape[1]} x {shape[2]}, of which the network says: {reason}; give images of "
+            f"data: images of {sides} have codes of {shape[1]} x {shape[2]}, which the network refuses: {reason}; give images of "
             "other sides (data.downsample, data.matrix, data.phantom.matrix), or a network of fewer levels (net.channels)"
         ) from None
     instantiate(cfg.schedule).steps(cfg.sampler.steps)

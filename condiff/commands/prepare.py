@@ -1,4 +1,4 @@
-"""Make a data set ready, once: python prepare.py data.root=DIR [data.transform=complex] [data.shard=3/16] [verify=true]."""
+"""Prepare the images of a data set: python prepare.py data.root=DIR [data.transform=complex] [data.shard=3/16] [verify=true]."""
 
 import logging
 
@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 @entry("prepare")
 def main(cfg: DictConfig) -> None:
     data = instantiate(cfg.data)
-    wanted = take_shard(data.volumes.split().all, cfg.data.shard)
+    volumes = take_shard(data.volumes.split().all, cfg.data.shard)
     if cfg.verify:
-        for volume in data.volumes.cache.verify(wanted):
-            log.warning("was damaged, is made again: %s", printable(volume.path))
+        for damaged in data.volumes.cache.verify(volumes):
+            log.warning("was damaged, is prepared again: %s", printable(damaged.path))
     data.prepare_data()
-    failed = data.volumes.cache.failures(wanted)
-    print(f"ready       {len(wanted) - len(failed)} of {len(wanted)} volumes in {data.volumes.cache.folder}")
+    failed = data.volumes.cache.failures(volumes)
+    print(f"prepared    {len(volumes) - len(failed)} of {len(volumes)} volumes in {data.volumes.cache.folder}")
     print(f"skipped     {len(data.volumes.index.skipped)} files, with the reasons in {data.volumes.index.report}")

@@ -1,4 +1,4 @@
-"""What results follow from, as it is kept beside them: the checkpoint and the options that change them."""
+"""Provenance of results, stored beside them: the checkpoint, and the options that change them."""
 
 import json
 from collections.abc import Collection
@@ -13,12 +13,12 @@ from condiff.files import results
 
 
 def settings_of(cfg: DictConfig, checkpoint: Checkpoint, without: Collection[str]) -> dict[str, Any]:
-    """All options but those that results do not follow from, and the checkpoint's digest."""
+    """Returns all options except ``without``, and the digest of the checkpoint."""
     return {key: value for key, value in plain(cfg).items() if key not in without} | {"checkpoint": checkpoint.sha256}
 
 
 def settings_of_samples(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What the samples of an evaluation follow from, as JSON reads it."""
+    """Returns the settings that determine the samples of an evaluation, as JSON reads them."""
     settings = {key: plain(cfg[key]) for key in ("num_samples", "seed", "steps", "sampler", "guidance", "clamp")}
     if OmegaConf.select(cfg, "guidance.weaker.ckpt"):
         settings["guided by"] = results.digest(cfg.guidance.weaker.ckpt)
@@ -27,6 +27,6 @@ def settings_of_samples(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, An
 
 
 def attributes_of(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What samples follow from besides their requests, as attributes of the file that holds them."""
-    how = {key: json.dumps(plain(cfg[key])) for key in SAMPLING}
-    return {"checkpoint": str(checkpoint.path), **how, "steps": cfg.steps}
+    """Returns the settings that determine samples besides their requests, as attributes of their file."""
+    sampling = {key: json.dumps(plain(cfg[key])) for key in SAMPLING}
+    return {"checkpoint": str(checkpoint.path), **sampling, "steps": cfg.steps}

@@ -25,7 +25,7 @@ from condiff.reconstruction.report import write_report
 from condiff.reconstruction.run import gather, reasons_file, reconstruct_all
 from condiff.reconstruction.select_files import select_files, select_slices
 
-ELSEWHERE = ("out", "ckpt", "accelerator", "devices", "batch_size", "volumes")  # options that a volume does not follow from
+NEUTRAL_OPTIONS = ("out", "ckpt", "accelerator", "devices", "batch_size", "volumes")  # options that do not change a volume
 
 
 @entry("reconstruct")
@@ -40,13 +40,13 @@ def main(cfg: DictConfig) -> None:
         prior = Prior(model.to(fabric.device), spec, instantiate(cfg.guided), cfg.batch_size)
     solve = instantiate(cfg.method).solver(prior, cfg.steps, cfg.samples, cfg.seed)
     grid = ImageGrid.of(spec.transform)
-    own_maps = partial(of_valid_slices, read_maps(Path(cfg.maps))) if cfg.maps else None
+    given_maps = partial(of_valid_slices, read_maps(Path(cfg.maps))) if cfg.maps else None
     scan_settings = cfg.coils, instantiate(cfg.mask), cfg.acceleration, cfg.simulate, cfg.seed
-    scan = AcquisitionModel(grid, instantiate(cfg.estimate_maps), *scan_settings, own_maps)
+    scan = AcquisitionModel(grid, instantiate(cfg.estimate_maps), *scan_settings, given_maps)
     files, root = files_of(cfg, checkpoint, print if fabric.is_global_zero else lambda line: None)
     out = results_folder_of(cfg, checkpoint, "reconstruction")
     if fabric.is_global_zero:
-        settings = settings_of(cfg, checkpoint, ELSEWHERE)
+        settings = settings_of(cfg, checkpoint, NEUTRAL_OPTIONS)
         results.check_folder(out, settings)
         results.keep(out, settings)
         print(f"checkpoint  {checkpoint.path}\nprior       {prior.kind} images of {grid.size} x {grid.size}, {grid.fov_mm:g} mm")
@@ -55,7 +55,7 @@ def main(cfg: DictConfig) -> None:
     provenance = {"method": plain(cfg.method.fn), "steps": cfg.steps, "seed": cfg.seed}
     provenance |= {"checkpoint": str(checkpoint.path), "condition": cfg.contrast}
 
-    def one(path: Path, target: Path, tick: Callable[[float], None]) -> None:
+    def reconstruct_file(path: Path, target: Path, tick: Callable[[float], None]) -> None:
         raw = read_raw_scan(path)
         slices = select_slices(raw, cfg.slices)
         contrast, cond = prior.condition(raw, cfg.contrast, slices)
@@ -63,16 +63,16 @@ def main(cfg: DictConfig) -> None:
         reconstruct(raw, scan, solve, cond, typical, slices, fabric.device, target, cfg.keep_samples, provenance, tick)
 
     targets = {path: out / path.relative_to(root) for path in files}
-    failed = reconstruct_all(fabric, targets, one)
+    failed = reconstruct_all(fabric, targets, reconstruct_file)
     if fabric.world_size > 1:
         failed = gather(out, fabric.global_rank, fabric.world_size, failed)
     if fabric.is_global_zero:
         write_report(out, [*targets.values()], failed)
 
 
-def files_of(cfg: DictConfig, checkpoint: Checkpoint, say: Callable[[str], None]) -> tuple[list[Path], Path]:
-    """The files to reconstruct and the folder that they are in; by default the data that the checkpoint was trained on."""
+def files_of(cfg: DictConfig, checkpoint: Checkpoint, print_line: Callable[[str], None]) -> tuple[list[Path], Path]:
+    """Returns the files to reconstruct and their folder, by default the data folder of the checkpoint."""
     root = Path(cfg.data.root).expanduser() if cfg.data.root else checkpoint.data().folder()
     guide = guide_of(cfg)
     trained_on = checkpoint.training_patients + (guide.training_patients if guide else [])
-    return select_files(root, [] if cfg.seen else trained_on, cfg.volumes, say), root
+    return select_files(root, [] if cfg.seen else trained_on, cfg.volumes, print_line), root

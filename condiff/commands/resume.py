@@ -1,7 +1,7 @@
-"""The words of its command line that a resumed run takes from its checkpoint: model, data selection, training mathematics.
+"""The overrides that a resumed run takes from its checkpoint: model, data selection, training mathematics.
 
-Never a path that is written, a device count, a logger or a callback's folder. Those come from the command line of the run
-that resumes; where its data lie, from the run's folder.
+Paths, devices, loggers and folders of callbacks are never taken. They come from the command line of the resuming run; the data
+folder comes from the folder of the run.
 """
 
 import logging
@@ -16,14 +16,14 @@ from hydra.errors import HydraException
 
 from condiff.checkpoint import Checkpoint
 from condiff.checkpoint.checkpoint import LOCAL
-from condiff.checkpoint.registry import LARGEST, WORD
+from condiff.checkpoint.registry import MAX_INTEGER, WORD
 from condiff.checkpoint.run import data_root
 from condiff.errors import InputError, printable
 
-PARTS = {"data", "net", "schedule", "parameterization", "sampler", "guidance", "clamp", "averaging", "codec", "model"}
-CHOICES = PARTS | {"experiment", "data/transform", "data/conditioning", "data/maps"}  # groups of conf/
-ALONE = {"seed", "name"}
-TRAINER = {
+GROUPS = {"data", "net", "schedule", "parameterization", "sampler", "guidance", "clamp", "averaging", "codec", "model"}
+CHOICES = GROUPS | {"experiment", "data/transform", "data/conditioning", "data/maps"}  # groups of conf/
+SINGLE_OPTIONS = {"seed", "name"}
+TRAINER_OPTIONS = {
     f"trainer.{name}"
     for name in (
         "max_epochs", "max_steps", "min_epochs", "min_steps", "precision", "accumulate_grad_batches", "gradient_clip_val",
@@ -31,58 +31,59 @@ TRAINER = {
         "log_every_n_steps",
     )
 }  # fmt: skip
-ELSEWHERE = {*LOCAL, "autoencoder", "weaker"}  # fields of those parts that belong to a machine, or are paths
-MOST, LONGEST = 100, 300  # words, and characters of one
+MACHINE_FIELDS = {*LOCAL, "autoencoder", "weaker"}  # fields of these groups that belong to a machine, or are paths
+MAX_WORDS, MAX_WORD_LENGTH = 100, 300
 log = logging.getLogger(__name__)
 
 
 def command_line(arguments: Sequence[str]) -> list[str]:
-    """The command line; before it, where it resumes a run, what that run takes from its checkpoint.
+    """Returns the command line, after the overrides that a resumed run takes from its checkpoint.
 
     Raises:
-        InputError: no checkpoint, or stored words that no run of ``train.py`` stores.
+        InputError: an invalid checkpoint, or stored words that ``train.py`` would not store.
     """
     path = next((word.partition("=")[2].strip("'\"") for word in arguments if word.startswith("resume=")), None)
     if path is None:
         return list(arguments)
     config = Checkpoint.read(path).config
-    taken = overrides(config["overrides"], path)
+    stored = overrides(config["overrides"], path)
     root = data_root(path)
     if root and not any(word.startswith(("data.root=", "+data.root=")) for word in arguments):
-        taken.append(f"data.root={QuotedString(root, Quote.single).with_quotes()}")
-    if config.get("init"):  # the network is the checkpoint's own, whatever its run began with
-        taken.append(next(word.replace("resume=", "init=", 1) for word in arguments if word.startswith("resume=")))
-    return list({word.split("=")[0].lstrip("+"): word for word in [*taken, *arguments]}.values())
+        stored.append(f"data.root={QuotedString(root, Quote.single).with_quotes()}")
+    if config.get("init"):  # the network is that of the checkpoint, whatever init= was
+        stored.append(next(word.replace("resume=", "init=", 1) for word in arguments if word.startswith("resume=")))
+    return list({word.split("=")[0].lstrip("+"): word for word in [*stored, *arguments]}.values())
 
 
 def overrides(words: Iterable[Any], path: str | Path) -> list[str]:
-    """Those of a checkpoint's words that a resumed run takes; the others are named in a warning.
+    """Returns the words of a checkpoint that a resumed run takes; a warning names the others.
 
     Raises:
-        InputError: a word that could name code, leave conf/ or reach Hydra itself.
+        InputError: a word that could name code, leave conf/ or set options of Hydra itself.
     """
     words, parser = list(words), OverridesParser.create()
-    taken: list[str] = []
-    left: list[str] = []
-    if len(words) > MOST:
-        raise InputError(f"{path}: was made with {len(words)} words; at most {MOST} are read")
+    accepted: list[str] = []
+    ignored: list[str] = []
+    if len(words) > MAX_WORDS:
+        raise InputError(f"{path}: was made with {len(words)} words; at most {MAX_WORDS} are read")
     for word in words:
         try:
-            parsed = parser.parse_override(word) if type(word) is str and len(word) <= LONGEST else None
+            parsed = parser.parse_override(word) if type(word) is str and len(word) <= MAX_WORD_LENGTH else None
         except (HydraException, ValueError, RecursionError):
             parsed = None
         if parsed is None or _hostile(parsed):
             raise InputError(
                 f"{path}: was made with {str(word)[:200]}, which may name code; refused, give it on the command line instead"
             )
-        (taken if _allowed(parsed) else left).append(word)
-    if left:
-        log.warning("resume: not taken from the checkpoint; give again what is wanted of it: %s", printable(" ".join(left)[:500]))
-    return taken
+        (accepted if _allowed(parsed) else ignored).append(word)
+    if ignored:
+        words_ignored = printable(" ".join(ignored)[:500])
+        log.warning("resume: not taken from the checkpoint; give again if needed: %s", words_ignored)
+    return accepted
 
 
 def _hostile(parsed: Override) -> bool:
-    """Whether a word could reach code: Hydra's own settings, a package, a target, an interpolation, a file outside of conf/."""
+    """Whether a word could reach code: Hydra's settings, a package, a target, an interpolation, a file outside of conf/."""
     key = str(parsed.key_or_group)
     odd = parsed.package is not None or parsed.is_sweep_override() or "hydra" in key.replace("/", ".").split(".")
     names = key.replace("/", ".").split(".")
@@ -102,7 +103,7 @@ def _harmless(value: Any) -> bool:
 
 
 def _is_choice(parsed: Override) -> bool:
-    """Options of a group, or the fields of a part in braces."""
+    """Whether a value is a choice of a group, or its fields in braces."""
     value = parsed.value()
     return value is None or (isinstance(value, str | list | dict) and _of_words(value))
 
@@ -110,16 +111,16 @@ def _is_choice(parsed: Override) -> bool:
 def _allowed(parsed: Override) -> bool:
     key = str(parsed.key_or_group)
     fields = key.split(".")
-    known = key in CHOICES | ALONE | TRAINER or fields[0] in PARTS
-    how_often = fields[0] == "callbacks" and parsed.type == OverrideType.CHANGE and isinstance(parsed.value(), int | float)
-    kept = parsed.type != OverrideType.DEL and not ELSEWHERE & {*fields}
-    return (known or how_often) and kept and _of_words(parsed.value(), math.inf if key == "seed" else LARGEST)
+    is_known = key in CHOICES | SINGLE_OPTIONS | TRAINER_OPTIONS or fields[0] in GROUPS
+    is_frequency = fields[0] == "callbacks" and parsed.type == OverrideType.CHANGE and isinstance(parsed.value(), int | float)
+    is_portable = parsed.type != OverrideType.DEL and not MACHINE_FIELDS & {*fields}
+    return (is_known or is_frequency) and is_portable and _of_words(parsed.value(), math.inf if key == "seed" else MAX_INTEGER)
 
 
-def _of_words(value: Any, largest: float = LARGEST) -> bool:
-    """Whether all text in it is plain words, and no number is absurd."""
+def _of_words(value: Any, largest: float = MAX_INTEGER) -> bool:
+    """Whether all text in a value is plain words, and all integers are plausible."""
     if isinstance(value, dict):
-        return all(_of_words(item) and key not in ELSEWHERE for key, item in value.items())
+        return all(_of_words(item) and key not in MACHINE_FIELDS for key, item in value.items())
     if isinstance(value, list):
         return all(map(_of_words, value))
     if isinstance(value, int | float):

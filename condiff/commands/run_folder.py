@@ -1,6 +1,6 @@
-"""The folder of a run belongs to one command: two that start in the same second, or are given the same folder, never mix.
+"""Exclusive folders of runs: two commands that start in the same second, or get the same folder, never mix.
 
-Hydra makes the folder before train.py runs; `NewFolder` decides which, and `claimed` keeps it until the command ends.
+Hydra makes the folder before train.py runs; `NewFolder` chooses it, and `claim_folder` locks it until the command ends.
 """
 
 import logging
@@ -21,13 +21,13 @@ from condiff.files.atomic import check_links_stay_inside
 from condiff.progress import is_first_process
 
 LOCK = ".lock"
-TRACES = {LOCK, "train.log", "config.yaml", "splits.csv"}  # what a command leaves that was refused before it trained
-STARTED = time.time() - 60  # of this process, and clocks of file systems differ
+TRACES = {LOCK, "train.log", "config.yaml", "splits.csv"}  # files of a command that was refused before training
+STARTED = time.time() - 60  # of this process, with a margin for the clocks of file systems
 SWEEP = "multirun.yaml"  # Hydra's own, in the folder of a sweep
 
 
 class NewFolder(Callback):
-    """Hydra callback: a run or a sweep whose folder was not given gets one that no other command has taken."""
+    """Hydra callback: gives a run or a sweep an unused folder, unless the command line names one."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         self._renew(config, "run")
@@ -37,19 +37,19 @@ class NewFolder(Callback):
 
     @staticmethod
     def _renew(config: DictConfig, kind: str) -> None:
-        given = any(word.startswith(f"hydra.{kind}.dir=") for word in config.hydra.overrides.hydra)
-        if given or not is_first_process():
+        is_given = any(word.startswith(f"hydra.{kind}.dir=") for word in config.hydra.overrides.hydra)
+        if is_given or not is_first_process():
             return
         folder = f"hydra.{kind}.dir={unused(Path(config.hydra[kind].dir))}"
         with read_write(config), open_dict(config):
             config.hydra[kind].dir = folder.partition("=")[2]
-            if kind == "sweep":  # its jobs, and the processes that Lightning starts, compose their configuration again
+            if kind == "sweep":  # its jobs, and processes started by Lightning, compose their configuration again
                 config.hydra.overrides.hydra.append(folder)
                 sys.argv.append(folder)
 
 
 def unused(folder: Path) -> Path:
-    """``folder``, or ``folder_1``, ``folder_2`` …: the first that no other command has taken; taken by this one now."""
+    """Creates and returns the first unused of ``folder``, ``folder_1``, ``folder_2`` …"""
     number = 0
     while True:
         candidate = folder.with_name(f"{folder.name}_{number}") if number else folder
@@ -62,13 +62,13 @@ def unused(folder: Path) -> Path:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """No other command can claim ``folder`` meanwhile, and none can once this process is gone, however it went.
+def claim_folder(folder: Path) -> Iterator[None]:
+    """Locks ``folder`` against other commands inside the block; the lock ends with the process.
 
-    A command that ends before anything was trained leaves no folder. Other processes of the same run claim nothing.
+    A command that ends before training leaves no folder. Only the first process of a run takes the lock.
 
     Raises:
-        InputError: another process has claimed it, or it holds links out of it.
+        InputError: another process holds the lock, or the folder holds links out of it.
     """
     if not is_first_process():
         yield
@@ -87,8 +87,8 @@ def claimed(folder: Path) -> Iterator[None]:
         remove_traces(folder)
 
 
-def show(folder: Path) -> None:
-    """Print where the files of a run are."""
+def print_run_files(folder: Path) -> None:
+    """Prints the paths of the files of a run."""
     print(f"run         {folder}\ncheckpoint  {folder}/checkpoints/last.ckpt")
     for title, name in (("samples", "samples.png"), ("animation", "denoising.gif")):
         if (folder / "samples" / name).is_file():
@@ -96,9 +96,9 @@ def show(folder: Path) -> None:
 
 
 def remove_traces(folder: Path) -> None:
-    """Remove a run's folder where nothing was trained, and what that leaves empty of the folders above, up to the current.
+    """Removes the folder of a run without training, and empty folders above it up to the current one.
 
-    Not where something in it is older than this process.
+    A folder with files older than this process is kept.
     """
     if all(path.name in TRACES and path.stat().st_mtime >= STARTED for path in folder.rglob("*") if path.is_file()):
         for handler in logging.getLogger().handlers[:]:

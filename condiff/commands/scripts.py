@@ -1,6 +1,6 @@
 """The seven commands as functions without arguments, for the scripts condiff-train … and train.py …
 
-A command is imported when it runs, so that its help does not wait for torch.
+A command is imported when it runs, so that its help does not import torch.
 """
 
 import sys

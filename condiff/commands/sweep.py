@@ -1,4 +1,4 @@
-"""The table of a sweep: ``sweep.csv`` in its folder, a row per job, the best first."""
+"""The table of a sweep: ``sweep.csv`` in its folder, one row per job, the best first."""
 
 import csv
 import io
@@ -28,11 +28,11 @@ Row = dict[str, Any]
 
 
 class JobFailed(Exception):
-    """A job of a sweep had bad input, which it has reported; the others go on."""
+    """A job of a sweep had invalid input, which is already reported; the other jobs continue."""
 
 
 def can_store() -> bool:
-    """Whether Optuna can keep a study in a file; the version that Hydra's sweeper needs cannot with SQLAlchemy 2."""
+    """Whether Optuna can store a study in a file; the version of Hydra's sweeper does not support SQLAlchemy 2."""
     try:
         return int(version("sqlalchemy").partition(".")[0]) < 2
     except PackageNotFoundError:
@@ -40,18 +40,16 @@ def can_store() -> bool:
 
 
 class SweepTable(Callback):
-    """Hydra callback: adds every job to ``sweep.csv`` when it ends, and prints the table when the last has ended.
+    """Hydra callback: adds every job to ``sweep.csv`` when it ends, and prints the table at the end.
 
-    A job that failed counts as infinity; the command then exits with 1, after all others have run.
+    A failed job counts as infinity; the command then exits with 1 after all jobs have run.
     """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         os.environ[EARLIER] = str(len(read(folder)) if (folder / STUDY).is_file() else 0)
         sweeper = config.hydra.sweeper
-        if (
-            "storage" in sweeper and sweeper.storage is None and can_store()
-        ):  # Optuna's: the study is kept, and the same command continues it
+        if "storage" in sweeper and sweeper.storage is None and can_store():  # Optuna: the same command continues the study
             folder.mkdir(parents=True, exist_ok=True)
             with read_write(config), open_dict(config):
                 sweeper.storage = f"sqlite:///{(folder / STUDY).resolve()}"
@@ -85,20 +83,20 @@ class SweepTable(Callback):
 
 
 def rank(row: Row) -> float:
-    """The objective that rows are sorted by: infinity where there is none, or it is not a number."""
+    """Returns the objective to sort rows by; infinity if missing or not a number."""
     value = row["objective"]
     value = math.inf if value is None or value == "" else float(value)
     return math.inf if math.isnan(value) else value
 
 
 def add(folder: Path, row: Row) -> None:
-    """Add a row to the table of a sweep; jobs may end at the same time."""
+    """Adds a row to the table of a sweep, under a lock: jobs may end at the same time."""
     with FileLock(folder / ".sweep.lock"):
-        others = [other for other in read(folder) if other["folder"] != row["folder"]]
-        rows = sorted([*others, row], key=rank)
+        other_rows = [earlier for earlier in read(folder) if earlier["folder"] != row["folder"]]
+        rows = sorted([*other_rows, row], key=rank)
         text = io.StringIO()
         writer = csv.DictWriter(
-            text, list(dict.fromkeys([*COLUMNS, *(name for one in rows for name in one)])), lineterminator="\n"
+            text, list(dict.fromkeys([*COLUMNS, *(name for job in rows for name in job)])), lineterminator="\n"
         )
         writer.writeheader()
         writer.writerows(rows)
@@ -107,7 +105,7 @@ def add(folder: Path, row: Row) -> None:
 
 
 def read(folder: Path) -> list[Row]:
-    """The rows of a sweep's table, the best first; empty where there is none."""
+    """Returns the rows of the table of a sweep, the best first; empty without one."""
     if not (folder / TABLE).is_file():
         return []
     with open(folder / TABLE, newline="") as file:
@@ -115,7 +113,7 @@ def read(folder: Path) -> list[Row]:
 
 
 def show(rows: list[Row]) -> None:
-    """Print job, objective, status, and the overrides that differ between jobs."""
+    """Prints job, objective, status, and the overrides that differ between jobs."""
     differing = [name for name in rows[0] if name not in COLUMNS and len({row[name] for row in rows}) > 1]
     table = Table("job", "objective", "status", *differing, box=None)
     for row in rows:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from condiff.commands import preflight, resume
 from condiff.commands.cli import entry
 from condiff.commands.first_stage import first_stage
-from condiff.commands.run_folder import claimed, show
+from condiff.commands.run_folder import claim_folder, print_run_files
 from condiff.errors import NotANumber, command
 from condiff.progress import is_first_process
 from condiff.training.build import Origin
@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 
 @entry("train", resume.command_line)
 def main(cfg: DictConfig) -> float | None:
-    """The last value of what a sweep minimises; None where none is asked for."""
+    """Returns the last value of ``objective`` in a sweep or if it is given; else None."""
     folder, is_sweep = Path(cfg.run), HydraConfig.get().mode == RunMode.MULTIRUN
-    with claimed(folder):
+    with claim_folder(folder):
         origin = Origin.of(cfg.resume, cfg.init, OmegaConf.select(cfg, "model.autoencoder"), cfg.trust)
         preflight.check(cfg, origin)
         try:
@@ -37,15 +37,16 @@ def main(cfg: DictConfig) -> float | None:
         except NotANumber as diverged:
             if not is_sweep:
                 raise
-            log.error("%s", diverged)  # a sweep goes on
+            log.error("%s", diverged)  # a sweep continues
             return math.inf
         except Stopped as stopped:
             if is_first_process():
-                remedy = f"go on with: {command('train')} {stopped.again}" if stopped.again else "there is no checkpoint yet"
+                arguments = stopped.resume_arguments
+                remedy = f"continue with: {command('train')} {arguments}" if arguments else "there is no checkpoint yet"
                 print(f"{stopped.reason}; {remedy}", file=sys.stderr)
             raise
         if not trainer.is_global_zero:
             return None
-        show(folder)
-        asked = any(word.startswith("objective=") for word in HydraConfig.get().overrides.task)
-        return last_value(trainer, cfg.objective) if asked or is_sweep else None
+        print_run_files(folder)
+        is_requested = any(word.startswith("objective=") for word in HydraConfig.get().overrides.task)
+        return last_value(trainer, cfg.objective) if is_requested or is_sweep else None

@@ -1,4 +1,4 @@
-"""Images of a file made into other contrasts, sample.py init=FILE: translated.h5 and translated.png."""
+"""Translation of the images of a file to other contrasts, sample.py init=FILE: translated.h5 and translated.png."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.model import DiffusionModel
 from condiff.errors import InputError
 from condiff.files import pictures, results, samples_h5
-from condiff.images import SHOWN
+from condiff.images import FIGURE_IMAGES_PER_CONTRAST
 from condiff.progress import progress_bar
 from condiff.sampling import SampleRequest, Sampling
 from condiff.sampling.translation import Source, check_source, steps_of, translate
@@ -23,32 +23,32 @@ def translate_file(
     model: DiffusionModel,
     spec: ImageSpec,
     requests: list[SampleRequest],
-    how: Sampling,
+    sampling: Sampling,
     out: Path,
     settings: dict[str, Any],
 ) -> None:
-    """Translate the images of ``init`` to the contrast of each group of requests, and write them into a folder."""
+    """Translates the images of ``init`` to the contrast of each group of requests, and writes them to ``out``."""
     source = source_of(cfg, spec)
     check_source(model, spec, source, cfg.strength)
     targets = [
         request for request in requests[:: cfg.num_samples] if cfg.contrast is not None or request.contrast != source.contrast
     ]
-    batches = -(-len(source.images) // how.batch_size)
-    with progress_bar("Translating", len(targets) * batches * steps_of(how, cfg.strength)) as tick:
-        seeded = (SampleRequest(target.contrast, cfg.seed, target.known, target.extrapolate) for target in targets)
-        made = {target.label: translate(model, spec, source, target, how, cfg.strength, tick) for target in seeded}
+    batches = -(-len(source.images) // sampling.batch_size)
+    with progress_bar("Translating", len(targets) * batches * steps_of(sampling, cfg.strength)) as tick:
+        seeded = (SampleRequest(target.contrast, cfg.seed, target.parameters, target.extrapolate) for target in targets)
+        translations = {target.label: translate(model, spec, source, target, sampling, cfg.strength, tick) for target in seeded}
     results.keep(out, settings)
-    labels = [label for label, images in made.items() for _ in images]
-    seeds = [cfg.seed + index for images in made.values() for index in range(len(images))]
+    labels = [label for label, images in translations.items() for _ in images]
+    seeds = [cfg.seed + index for images in translations.values() for index in range(len(images))]
     strength = {"strength": cfg.strength} if cfg.strength is not None else {}
-    about = {"checkpoint": str(cfg.ckpt), "init": str(cfg.init), "source": source.contrast or "", "steps": cfg.steps}
-    samples_h5.save_h5(out / "translated.h5", torch.cat([*made.values()]), labels, seeds, **about, **strength)
-    picture(spec, source, made).save(out / "translated.png")
-    print(f"translated  {len(source.images)} images to {', '.join(made)}: {out}/translated.png, {out}/translated.h5")
+    attributes = {"checkpoint": str(cfg.ckpt), "init": str(cfg.init), "source": source.contrast or "", "steps": cfg.steps}
+    samples_h5.save_h5(out / "translated.h5", torch.cat([*translations.values()]), labels, seeds, **attributes, **strength)
+    picture(spec, source, translations).save(out / "translated.png")
+    print(f"translated  {len(source.images)} images to {', '.join(translations)}: {out}/translated.png, {out}/translated.h5")
 
 
 def source_of(cfg: DictConfig, spec: ImageSpec) -> Source:
-    """The images of a file, and their contrast. Raises InputError for slices that are not there."""
+    """Returns the images of a file, and their contrast. Raises InputError for missing slices."""
     images, contrast = image_files.read(Path(cfg.init), spec)
     chosen = list(range(len(images))) if cfg.init_slices is None else list(cfg.init_slices)
     if not all(0 <= index < len(images) for index in chosen):
@@ -56,12 +56,12 @@ def source_of(cfg: DictConfig, spec: ImageSpec) -> Source:
     return Source(images[chosen], cfg.source or contrast)
 
 
-def picture(spec: ImageSpec, source: Source, made: dict[str, Tensor]) -> Any:
-    """Some of the given images, and under them what they were made into."""
+def picture(spec: ImageSpec, source: Source, translations: dict[str, Tensor]) -> Any:
+    """Returns a picture of some of the images, above their translations."""
     bright = spec.transform.magnitude(source.images).mean(dim=(1, 2))
-    visible = (bright > bright.max() / 4).nonzero()[:, 0]  # a volume may begin and end in air
-    indices = visible[torch.linspace(0, len(visible) - 1, min(SHOWN, len(visible))).round().long()]
-    rows = {f"from {source.contrast or 'any'}": source.images} | made
+    visible = (bright > bright.max() / 4).nonzero()[:, 0]  # the first and last slices of a volume may show air
+    indices = visible[torch.linspace(0, len(visible) - 1, min(FIGURE_IMAGES_PER_CONTRAST, len(visible))).round().long()]
+    rows = {f"from {source.contrast or 'any'}": source.images} | translations
     return pictures.grid(
-        {"given, and made of it": {name: spec.transform.magnitude(images[indices]) for name, images in rows.items()}}
+        {"source and translations": {name: spec.transform.magnitude(images[indices]) for name, images in rows.items()}}
     )

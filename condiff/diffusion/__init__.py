@@ -1,4 +1,4 @@
-"""Diffusion, in torch alone. Its parts share one callable, ``denoise(x, sigma, cond) -> x0``."""
+"""Diffusion models in torch. All parts share one function, ``denoise(x, sigma, cond) -> x0``."""
 
 from condiff.diffusion.denoiser import Denoiser
 

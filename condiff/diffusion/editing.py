@@ -4,7 +4,7 @@
 `replace_known` and `condition_on_known` turn any sampler into inpainting by keeping the known part of the image: they are
 functions from a denoiser to a denoiser, as guidance is. `repaint` is a sampler that repeats each part of the grid, so that the
 known and the new part agree.
-A mask [B, 1, H, W], or what broadcasts to it, is 1 where the image is known and 0 where it is to be made.
+A mask [B, 1, H, W], or what broadcasts to it, is 1 where the image is known and 0 where it is generated.
 """
 
 from collections.abc import Iterator
@@ -43,8 +43,8 @@ def sdedit(
 def interpolate(
     denoise: Denoise,
     sampler: Sampler,
-    one: Tensor,
-    other: Tensor,
+    first: Tensor,
+    second: Tensor,
     weight: float,
     sigmas: Tensor,
     strength: float,
@@ -57,18 +57,18 @@ def interpolate(
     that the noise level is that of the grid.
 
     Args:
-        weight: of the other image, from 0 to 1.
+        weight: of the second image, from 0 to 1.
         strength: as in `sdedit`.
 
     Raises:
         InputError: the weight is not in [0, 1], and as `sdedit`.
     """
     if not 0 <= weight <= 1:
-        raise InputError(f"weight={weight}: give the share of the other image, from 0 to 1")
+        raise InputError(f"weight={weight}: give the share of the second image, from 0 to 1")
     grid = _tail(sigmas, strength)
     size = ((1 - weight) ** 2 + weight**2) ** 0.5
-    eps = torch.lerp(noise(one), noise(other), weight) / size
-    yield from sampler(denoise, torch.lerp(one, other, weight) + grid[0] * eps, grid, cond, noise=noise)
+    eps = torch.lerp(noise(first), noise(second), weight) / size
+    yield from sampler(denoise, torch.lerp(first, second, weight) + grid[0] * eps, grid, cond, noise=noise)
 
 
 def translation(
@@ -82,7 +82,7 @@ def translation(
     Args:
         image: [B, C, H, W], taken to be at the smallest level above 0.
         sigmas: the whole grid [N + 1].
-        source, target: conditions [B, D]: what the image is, and what it is to be.
+        source, target: conditions [B, D] of the image and of its translation.
     """
     x = image
     for x in heun(denoise, image, sigmas[:-1].flip(0), source):
@@ -101,10 +101,10 @@ def replace_known(denoise: Denoise, image: Tensor, mask: Tensor) -> Denoise:
 def condition_on_known(denoise: Denoise, image: Tensor, mask: Tensor) -> Denoise:
     """Returns a denoiser whose network gets a known part without noise: Sohl-Dickstein et al. 2015, section 2.5, r(x) a delta."""
 
-    def kept(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+    def inpainting(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
         return torch.where(mask > 0, image, denoise(torch.where(mask > 0, image, x), sigma, cond))
 
-    return kept
+    return inpainting
 
 
 @torch.no_grad()

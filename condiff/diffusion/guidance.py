@@ -47,13 +47,13 @@ def around_models(guidance: Guidance, decorate: Guidance) -> Guidance:
 
     Its own are those that a ``functools.partial`` binds, such as the weaker model of `autoguidance`.
     """
-    own = _around_own(guidance, decorate)
-    return lambda denoise: own(decorate(denoise))
+    decorated = _decorate_bound_models(guidance, decorate)
+    return lambda denoise: decorated(decorate(denoise))
 
 
-def _around_own(guidance: Guidance, decorate: Guidance) -> Guidance:
+def _decorate_bound_models(guidance: Guidance, decorate: Guidance) -> Guidance:
     if isinstance(guidance, Composition):
-        return Composition(tuple(_around_own(one, decorate) for one in guidance.guidances))
+        return Composition(tuple(_decorate_bound_models(part, decorate) for part in guidance.guidances))
     if isinstance(guidance, partial):
         models = {name: value for name, value in guidance.keywords.items() if isinstance(value, Denoiser | DiffusionModel)}
         return partial(guidance, **{name: decorate(model) for name, model in models.items()})
@@ -64,8 +64,8 @@ def classifier_free(denoise: Denoise, scale: float = 1.0, interval: Interval | N
     """D_uncond + scale (D_cond - D_uncond), Ho & Salimans 2022 with scale = 1 + w.
 
     Scale 0 is unconditional, 1 conditional, more is guided. Outside ``interval`` (of sigma, low exclusive; None: everywhere)
-    the conditional denoiser is used alone (Kynkäänniemi et al. 2024). Scales 0 and 1 take one evaluation, for the other one has
-    no weight. Without a condition nothing is guided.
+    the conditional denoiser is used alone (Kynkäänniemi et al. 2024). Scales 0 and 1 take one evaluation, because the other has
+    weight 0. Without a condition there is no guidance.
 
     Raises:
         InputError: a negative scale or an empty interval.
@@ -108,7 +108,7 @@ def autoguidance(denoise: Denoise, weaker: Denoise, scale: float = 1.0, interval
 
 
 def made_for(channels: int) -> Callable[[C], C]:
-    """Decorator: the clamp is made for images of so many channels, and carries their number as its attribute ``channels``."""
+    """Decorator: marks a clamp for images with ``channels`` channels, by its attribute ``channels``."""
 
     def mark(clamp: C) -> C:
         clamp.channels = channels  # type: ignore[attr-defined]
@@ -118,7 +118,7 @@ def made_for(channels: int) -> Callable[[C], C]:
 
 
 def clamped_channels(guidance: Guidance) -> int | None:
-    """Returns the channels of the images that a clamp is made for; None for a guidance that is no clamp, or does not say."""
+    """Returns the channels of the images that a clamp is made for; None for other guidance, or a clamp without that attribute."""
     return getattr(guidance.func if isinstance(guidance, partial) else guidance, "channels", None)
 
 
@@ -192,5 +192,5 @@ def _inside(sigma: Tensor, interval: Interval | None) -> Tensor:
     return (low < sigma) & (sigma <= high)
 
 
-def _where(inside: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    return torch.where(inside.to(one.device).view(-1, 1, 1, 1), one, other)
+def _where(inside: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(inside.to(a.device).view(-1, 1, 1, 1), a, b)

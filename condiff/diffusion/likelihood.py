@@ -70,8 +70,8 @@ def variational_bound(
 
 def _prior(x0: Tensor, sigma: Tensor) -> Tensor:
     """KL(N(sqrt(a) x0, 1 - a) | N(0, 1)) with a = 1 / (1 + sigma^2), pixel by pixel: Ho et al. 2020, L_T."""
-    left = 1 / (1 + sigma**2)
-    return (left * (x0**2 - 1) - torch.log1p(-left)) / 2
+    alpha_bar = 1 / (1 + sigma**2)
+    return (alpha_bar * (x0**2 - 1) - torch.log1p(-alpha_bar)) / 2
 
 
 def _log_probability(z: Tensor, width: Tensor) -> Tensor:

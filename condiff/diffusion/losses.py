@@ -11,7 +11,7 @@ from torch import Tensor
 
 from condiff.diffusion.denoiser import Denoiser
 
-MIN_SIGMA = 1e-4  # used for a level of 0, whose logarithm the network cannot get
+MIN_SIGMA = 1e-4  # replaces 0, which has no logarithm
 
 
 class Loss(Protocol):

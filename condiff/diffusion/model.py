@@ -11,7 +11,7 @@ from condiff.nn.codec import Codec
 
 
 class DiffusionModel(nn.Module):
-    """All that sampling, evaluation and reconstruction need of a trained model. It is itself a ``denoise(x, sigma, cond)``.
+    """A trained model, for sampling, evaluation and reconstruction; itself a function ``denoise(x, sigma, cond) -> x0``.
 
     Args:
         denoiser: the network and its parameterization.
@@ -27,7 +27,7 @@ class DiffusionModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """The device of the weights."""
         return next(chain(self.parameters(), self.buffers())).device
 
     def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:

@@ -7,8 +7,8 @@ from condiff.mri.fourier import center_crop_or_pad
 
 NOISE_SHARE = 0.02  # of the sampled positions, those furthest from the centre of k-space
 OUTER = 1 / 3  # of the sampled columns of readout margins
-QUIET = 1.5  # times the median power of a margin's rows: louder ones hold signal
-LOUDER = 1.1  # times the power of the outermost samples: margins above are not free of signal
+QUIET = 1.5  # times the median power of the rows of a margin: rows above it hold signal
+LOUDER = 1.1  # times the power of the outermost samples: margins above it hold signal
 
 
 def noise_samples(kspace: Tensor, margins: Tensor | None = None) -> Tensor:
@@ -45,7 +45,7 @@ def _air(margins: Tensor) -> Tensor:
 
 
 def _power(noise: Tensor) -> Tensor:
-    """Geometric mean over the coils [K, N]."""
+    """Returns the geometric mean over coils of the noise power, [K, N] -> []."""
     return noise.abs().double().square().mean(dim=1).clamp(min=1e-300).log().mean().exp()
 
 
@@ -69,8 +69,8 @@ def prewhitening_matrix(noise: Tensor) -> Tensor:
 
 def coil_covariance(kspace: Tensor) -> Tensor:
     """Returns the inner products [K, K] of the coils of k-space [S, K, H, W]; slice by slice, to save memory."""
-    rows = (one.flatten(1) for one in kspace)
-    return sum((row @ row.mH for row in rows), start=kspace.new_zeros(kspace.shape[1], kspace.shape[1]))
+    slices = (slice_kspace.flatten(1) for slice_kspace in kspace)
+    return sum((samples @ samples.mH for samples in slices), start=kspace.new_zeros(kspace.shape[1], kspace.shape[1]))
 
 
 def compression_matrix(products: Tensor, coils: int) -> Tensor:

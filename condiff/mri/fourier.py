@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 
 AXES = (-2, -1)
-MARGIN = 1.1, 0.9  # of the field of view, of the readout: between these lie its margins, whose ends receivers damp
-FEWEST_MARGIN, MOST_MARGIN = 8, 64  # rows
+MARGIN = 1.1, 0.9  # margins lie between 1.1 of the field of view and 0.9 of the readout, whose ends receivers damp
+MIN_MARGIN, MAX_MARGIN = 8, 64  # rows
 
 
 def fft2c(image: Tensor) -> Tensor:
-    """Image to k-space over the last two axes of a complex tensor, any size, odd ones too."""
+    """Returns the k-space of a complex image, over the last two axes, of any size, even or odd."""
     return _centred(torch.fft.fft2, image)
 
 
 def ifft2c(kspace: Tensor) -> Tensor:
-    """K-space to image over the last two axes: the inverse and the adjoint of `fft2c`."""
+    """Returns the image of k-space, over the last two axes: the inverse and the adjoint of `fft2c`."""
     return _centred(torch.fft.ifft2, kspace)
 
 
@@ -65,16 +65,16 @@ def readout_margins(kspace: Tensor, inside: float) -> Tensor | None:
     n = kspace.shape[-2]
     position = (2 * (torch.arange(n) - n // 2) / n).abs()
     outside = ((position > MARGIN[0] * inside) & (position < MARGIN[1])).nonzero()[:, 0]
-    if len(outside) < FEWEST_MARGIN:
+    if len(outside) < MIN_MARGIN:
         return None
-    chosen = outside[torch.linspace(0, len(outside) - 1, min(len(outside), MOST_MARGIN)).round().long()].to(kspace.device)
+    chosen = outside[torch.linspace(0, len(outside) - 1, min(len(outside), MAX_MARGIN)).round().long()].to(kspace.device)
     window = torch.hann_window(n, periodic=n % 2 == 0, device=kspace.device)[:, None]  # 1 at n // 2
     window = window / window.square().mean().sqrt()
-    return torch.stack([_along_rows(torch.fft.ifft, window * one)[..., chosen, :] for one in kspace])
+    return torch.stack([_along_rows(torch.fft.ifft, window * slice_kspace)[..., chosen, :] for slice_kspace in kspace])
 
 
 def rss(images: Tensor) -> Tensor:
-    """Root sum of squares over coils: [..., K, H, W] complex -> [..., H, W] real."""
+    """Returns the root sum of squares over coils: [..., K, H, W] complex -> [..., H, W] real."""
     return images.abs().square().sum(dim=-3).sqrt()
 
 

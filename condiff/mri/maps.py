@@ -15,7 +15,7 @@ from condiff.mri.fourier import center_crop_or_pad, ifft2c
 
 CALIBRATION = 24, 24  # rows and columns about the centre of k-space
 KERNEL = 6
-AT_ONCE = 16_384  # matrices: cuSOLVER's batched eigenvalues fail beyond some 30,000
+MAX_BATCH = 16_384  # matrices: cuSOLVER's batched eigenvalues fail beyond some 30,000
 
 
 def espirit(
@@ -33,14 +33,15 @@ def espirit(
         crop: maps are zero where the eigenvalue is below it.
     """
     maps = []
-    for one in kspace:
-        values, vectors = eigenmaps(center_crop_or_pad(one, _inside(calibration, one)), one.shape[-2:], kernel, threshold)
+    for slice_kspace in kspace:
+        acs = center_crop_or_pad(slice_kspace, _inside(calibration, slice_kspace))
+        values, vectors = eigenmaps(acs, slice_kspace.shape[-2:], kernel, threshold)
         maps.append(vectors * (values > crop))
     return normalize_phase(torch.stack(maps))
 
 
 def eigenmaps(centre: Tensor, shape: tuple[int, int], kernel: int = KERNEL, threshold: float = 0.02) -> tuple[Tensor, Tensor]:
-    """Largest eigenvalue [H, W], about 1 where there is signal, and its eigenvector [K, H, W], from k-space [K, h, w].
+    """Returns the largest eigenvalue [H, W], about 1 if there is signal, and its eigenvector [K, H, W], from k-space [K, h, w].
 
     With P the projection onto the row space of the calibration matrix, whose rows are all k x k neighbourhoods
     of the K coils, L[d] = sum over pairs of positions with i' - i = d of P[i, i']; its Fourier sum over d is a
@@ -50,8 +51,8 @@ def eigenmaps(centre: Tensor, shape: tuple[int, int], kernel: int = KERNEL, thre
     coils, k = len(centre), max(2, min(kernel, int(min(centre.shape[-2:]) / 2.5)))
     patches = centre.unfold(1, k, 1).unfold(2, k, 1).permute(0, 3, 4, 1, 2).reshape(coils * k * k, -1)
     size, vectors = torch.linalg.eigh(patches @ patches.mH)
-    kept = vectors[:, size > threshold**2 * size[-1]]
-    projection = (kept @ kept.mH).reshape(coils, k, k, coils, k, k)
+    row_space = vectors[:, size > threshold**2 * size[-1]]
+    projection = (row_space @ row_space.mH).reshape(coils, k, k, coils, k, k)
     lags = centre.new_zeros(coils, coils, 2 * k - 1, 2 * k - 1)
     for i in range(k):
         for j in range(k):
@@ -59,7 +60,7 @@ def eigenmaps(centre: Tensor, shape: tuple[int, int], kernel: int = KERNEL, thre
     lag = torch.arange(1 - k, k, device=centre.device)
     along = [torch.exp(-2j * math.pi * lag * (torch.arange(n, device=centre.device)[:, None] - n // 2) / n) for n in shape]
     gram = torch.einsum("yd,cbde,xe->yxcb", along[0].to(lags), lags, along[1].to(lags)) / k**2
-    parts = [torch.linalg.eigh(part) for part in gram.flatten(0, 1).split(AT_ONCE)]
+    parts = [torch.linalg.eigh(part) for part in gram.flatten(0, 1).split(MAX_BATCH)]
     values, vectors = (torch.cat([part[i][..., -1] for part in parts]) for i in (0, 1))
     return values.view(shape), vectors.T.reshape(coils, *shape)
 

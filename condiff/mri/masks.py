@@ -45,10 +45,10 @@ def equispaced_fraction(
 def gaussian1d(shape: tuple[int, int], acceleration: float, center_fraction: float, generator: torch.Generator) -> Tensor:
     """Columns drawn without replacement, with Gaussian density: its standard deviation is a sixth of the width."""
     cols, middle = shape[1], _center(shape[1], center_fraction, acceleration)
-    wanted = max(round(cols / acceleration) - int(middle.sum()), 1)
+    number = max(round(cols / acceleration) - int(middle.sum()), 1)
     position = (torch.arange(cols) - cols // 2) / (cols / 6)
     density = (-position.square() / 2).exp() * ~middle
-    middle[torch.multinomial(density, wanted, generator=generator)] = True
+    middle[torch.multinomial(density, number, generator=generator)] = True
     return _columns(shape, middle)
 
 
@@ -64,15 +64,15 @@ def poisson(shape: tuple[int, int], acceleration: float, center_fraction: float,
     rate = acceleration**0.5  # along each side
     middle = _center(shape[0], center_fraction, rate)[:, None] & _center(shape[1], center_fraction, rate)
     order = torch.randperm(distance.numel(), generator=generator)
-    wanted = distance.numel() / acceleration
+    target = distance.numel() / acceleration
     low, high = 0.0, float(max(shape))
     best = torch.ones(shape, dtype=torch.bool)
     for _ in range(BISECTIONS):
         slope = (low + high) / 2
-        found = _disc(0.5 + slope * distance, order) | middle
-        low, high = (slope, high) if found.sum() > wanted else (low, slope)
-        if abs(float(found.sum()) - wanted) < abs(float(best.sum()) - wanted):
-            best = found
+        mask = _disc(0.5 + slope * distance, order) | middle
+        low, high = (slope, high) if mask.sum() > target else (low, slope)
+        if abs(float(mask.sum()) - target) < abs(float(best.sum()) - target):
+            best = mask
     return best
 
 
@@ -97,15 +97,15 @@ def _disc(radius: Tensor, order: Tensor) -> Tensor:
     """Returns a mask of the points, in ``order``, that have no earlier one within their ``radius`` [rows, cols]."""
     rows, cols = radius.shape
     free = torch.ones(rows, cols, dtype=torch.bool).numpy()
-    taken = torch.zeros(rows, cols, dtype=torch.bool).numpy()
+    points = torch.zeros(rows, cols, dtype=torch.bool).numpy()
     reach = radius.ceil().int().numpy()
-    near = radius.square().numpy()
+    squared_radius = radius.square().numpy()
     offsets = {}
     for place in order.tolist():
         i, j = divmod(place, cols)
         if not free[i, j]:
             continue
-        taken[i, j] = True
+        points[i, j] = True
         size = int(reach[i, j])
         if size not in offsets:
             axis = torch.arange(-size, size + 1)
@@ -113,8 +113,8 @@ def _disc(radius: Tensor, order: Tensor) -> Tensor:
         top, left = max(i - size, 0), max(j - size, 0)
         bottom, right = min(i + size + 1, rows), min(j + size + 1, cols)
         part = offsets[size][top - i + size : bottom - i + size, left - j + size : right - j + size]
-        free[top:bottom, left:right] &= part >= near[i, j]
-    return torch.from_numpy(taken)
+        free[top:bottom, left:right] &= part >= squared_radius[i, j]
+    return torch.from_numpy(points)
 
 
 def _check(n: int, share: float, acceleration: float) -> None:

@@ -1,4 +1,4 @@
-"""Compressed sensing with wavelets, by sigpy: a reference method, and an extra to install."""
+"""Compressed sensing with wavelets by sigpy, an optional dependency: a reference method."""
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ def l1_wavelet(A: Sense, y: Tensor, sigma_y: float, weight: float = 0.02, iterat
     except ImportError:
         raise InputError('the wavelet reconstruction needs sigpy: pip install -e ".[sigpy]"') from None
     images = []
-    for one, maps in zip(y.cpu().numpy(), A.maps.cpu().numpy(), strict=True):
-        app = L1WaveletRecon(one, maps, weight, weights=A.mask.float().cpu().numpy(), max_iter=iterations, show_pbar=False)
+    for data, maps in zip(y.cpu().numpy(), A.maps.cpu().numpy(), strict=True):
+        app = L1WaveletRecon(data, maps, weight, weights=A.mask.float().cpu().numpy(), max_iter=iterations, show_pbar=False)
         images.append(torch.from_numpy(app.run()))
     return to_channels(center_crop_or_pad(torch.stack(images), A.shape)).to(A.maps.device)

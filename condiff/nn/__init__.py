@@ -1,4 +1,4 @@
-"""Networks. They see ``c_noise = log(sigma) / 4`` and ``cond``, never sigma itself; and codecs."""
+"""Networks, which get ``c_noise = log(sigma) / 4`` and ``cond`` instead of sigma itself; and codecs."""
 
 from condiff.nn.autoencoder import KLAutoencoder
 from condiff.nn.codec import Codec, Pixels

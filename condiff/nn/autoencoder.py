@@ -11,8 +11,8 @@ from condiff.errors import InputError
 from condiff.nn.blocks import ResidualBlock, Upsample2x, norm
 from condiff.nn.codec import Codec
 
-COARSEST = 64  # largest f
-SILENT = 1e-6  # variance of a channel that the KL divergence has collapsed
+MAX_FACTOR = 64  # f
+MIN_VARIANCE = 1e-6  # of a channel; below it the KL divergence has collapsed the channel
 
 
 class KLAutoencoder(Codec):
@@ -43,10 +43,10 @@ class KLAutoencoder(Codec):
         super().__init__()
         self.latent_channels, self.patch = latent_channels, patch
         self.size_multiple = patch * 2 ** (len(channels) - 1)
-        if self.size_multiple > COARSEST:
+        if self.size_multiple > MAX_FACTOR:
             raise InputError(
                 f"channels={channels}, patch={patch}: one code would cover {self.size_multiple} x {self.size_multiple} "
-                f"pixels; at most {COARSEST} x {COARSEST} make sense: give fewer channels or a smaller patch"
+                f"pixels; at most {MAX_FACTOR} x {MAX_FACTOR} make sense: give fewer channels or a smaller patch"
             )
         down: list[nn.Module] = [nn.PixelUnshuffle(patch), nn.Conv2d(image_channels * patch**2, channels[0], 3, padding=1)]
         inside = channels[0]
@@ -96,10 +96,10 @@ class KLAutoencoder(Codec):
         Raises:
             InputError: a dead channel.
         """
-        silent = (variance < SILENT).nonzero()[:, 0].tolist()
-        if silent:
+        dead = (variance < MIN_VARIANCE).nonzero()[:, 0].tolist()
+        if dead:
             raise InputError(
-                f"the autoencoder's code: channels {silent} hardly vary; train it again with a lower weight of the KL divergence "
+                f"the autoencoder's code: channels {dead} hardly vary; train it again with a lower weight of the KL divergence "
                 "or fewer latent_channels"
             )
         self.shift += self.scale * mean.view_as(self.shift).to(self.shift)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 class Codec(nn.Module):
     """Encodes images for the diffusion, and decodes."""
 
-    is_latent = True  # whether codes are anything else than the images
+    is_latent = True  # whether codes differ from the images
 
     def shape(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
         """[C, H, W] of an image -> [c, h, w] of its code."""

@@ -17,7 +17,7 @@ from condiff.nn import Codec
 from condiff.reconstruction.formulations import Formulation, InverseProblem
 from condiff.reconstruction.measurement import Measurement
 from condiff.reconstruction.prior import Prior
-from condiff.sampling.batch import FRAMES
+from condiff.sampling.batch import MAX_FRAMES
 from condiff.sampling.cost import SamplingCost
 from condiff.seeds import derive_seed
 
@@ -159,7 +159,7 @@ class Solver:
     ) -> tuple[Tensor, list[Tensor]] | None:
         """Images [B, H, W] of (slice, sample) pairs, and the trajectory of the middle slice's first sample if it is among them;
         None where memory runs out."""
-        done, tick, interval = 0.0, len(items) / len(self.sigmas), -(-len(self.sigmas) // FRAMES)
+        done, tick, interval = 0.0, len(items) / len(self.sigmas), -(-len(self.sigmas) // MAX_FRAMES)
         recorded = items.index((len(places) // 2, 0)) if (len(places) // 2, 0) in items else None
         states = []
         try:

@@ -1,4 +1,4 @@
-"""A batch of samples, and the states on their way from noise."""
+"""Batches of samples, and their states from noise to image."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,19 +16,19 @@ from condiff.errors import InputError, NotANumber
 from condiff.sampling.cost import SamplingCost, counting_guidance
 from condiff.sampling.requests import SampleRequest
 
-STEPS = 20  # of runs that do not name their number
-FRAMES = 24  # an animation or a strip needs no more of the states of a sample
+DEFAULT_STEPS = 20  # of runs without ``sampler.steps``
+MAX_FRAMES = 24  # states of a sample in an animation or a strip
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How samples are drawn.
+    """Settings of sampling.
 
     Attributes:
         sampler: one of `condiff.diffusion.samplers`.
         guidance: denoiser -> denoiser.
         steps: of the sampler.
-        batch_size: images at once, of each process.
+        batch_size: images per batch and process.
     """
 
     sampler: Sampler
@@ -42,33 +42,33 @@ class Sampling:
 
     @classmethod
     def of_run(cls, checkpoint: Checkpoint) -> "Sampling":
-        """How the run of a checkpoint sampled. Raises InputError for what the registry does not admit."""
+        """Returns the settings of the run of a checkpoint. Raises InputError for objects that the registry does not admit."""
         config, where = checkpoint.config, (checkpoint.path, checkpoint.trust)
         guidance, clamp = (registry.build(key, config[key], *where) for key in ("guidance", "clamp"))
         sampler = registry.build("fn", config["sampler"]["fn"], *where)
-        return cls(sampler, compose(guidance, clamp), config["sampler"].get("steps", STEPS))
+        return cls(sampler, compose(guidance, clamp), config["sampler"].get("steps", DEFAULT_STEPS))
 
     def counting(self, cost: SamplingCost) -> "Sampling":
-        """The same, with the evaluations of networks counted as those of ``cost``."""
+        """Returns these settings with the network evaluations counted in ``cost``."""
         return replace(self, guidance=counting_guidance(self.guidance, cost))
 
     def check(self, model: DiffusionModel) -> None:
-        """Raise InputError, before anything is spent, for steps or guidance that the model cannot be sampled with."""
+        """Raises InputError for steps or guidance that the model does not support."""
         model.schedule.steps(self.steps)
         self.guidance(model)
 
 
 def check_clamp(clamp: Guidance, channels: int, is_latent: bool) -> None:
-    """Raise InputError for a clamp that is not made for images of so many channels, or for codes."""
+    """Raises InputError for a clamp that does not fit images of ``channels`` channels, or codes."""
     made_for = clamped_channels(clamp)
     if is_latent and made_for is not None:
-        raise InputError("clamp: limits images, and this model's are codes; use clamp=none")
+        raise InputError("clamp: limits images, and this model is latent; use clamp=none")
     if channels == 2 and made_for == 1:
         raise InputError(
             "clamp: static and dynamic cut from air at -1, and air is 0 in complex images; use clamp=magnitude or none"
         )
     if channels == 1 and made_for == 2:
-        raise InputError("clamp=magnitude: is for complex images; use clamp=static, dynamic or none")
+        raise InputError("clamp=magnitude: for complex images only; use clamp=static, dynamic or none")
 
 
 @torch.no_grad()
@@ -76,27 +76,28 @@ def sample_batch(
     model: DiffusionModel,
     spec: ImageSpec,
     requests: Sequence[SampleRequest],
-    how: Sampling,
+    sampling: Sampling,
     on_step: Callable[[], None] = lambda: None,
 ) -> list[Tensor]:
-    """A batch of images: of recorded requests the states [F, C, H, W] of `frame_indices`, of others the sample [1, C, H, W].
+    """Returns the states [F, C, H, W] at `frame_indices` of recorded requests, and the sample [1, C, H, W] of others.
 
-    The first state is noise, the last the sample; each is divided by sqrt(1 + sigma^2) for display. No other is decoded.
+    The first state is noise, the last the sample; each is divided by sqrt(1 + sigma^2) for display.
 
     Raises:
         NotANumber: the network's output is not finite.
     """
-    sigmas, size, code = model.schedule.steps(how.steps), (spec.shape[1], spec.shape[2]), model.codec.shape(spec.shape)
-    recorded, kept = [index for index, item in enumerate(requests) if item.record], {*frame_indices(how.steps)[:-1]}
-    known = torch.stack([spec.conditioning.encode(item.contrast, item.known, item.extrapolate) for item in requests])
-    cond = known.to(model.device) if model.conditional and known.any() else None  # None: there is nothing to guide by
-    seeds, frames = [item.seed for item in requests], []
-    walk = generate(how.guidance(raise_on_nan(model)), how.sampler, sigmas, seeds, code, cond, model.device)
+    sigmas, size, code = model.schedule.steps(sampling.steps), (spec.shape[1], spec.shape[2]), model.codec.shape(spec.shape)
+    recorded = [index for index, request in enumerate(requests) if request.record]
+    frame_steps = {*frame_indices(sampling.steps)[:-1]}
+    conds = torch.stack([spec.conditioning.encode(r.contrast, r.parameters, r.extrapolate) for r in requests])
+    cond = conds.to(model.device) if model.conditional and conds.any() else None  # None: no guidance
+    seeds, frames = [request.seed for request in requests], []
+    walk = generate(sampling.guidance(raise_on_nan(model)), sampling.sampler, sigmas, seeds, code, cond, model.device)
     for index, x in enumerate(walk):
-        if recorded and index in kept:
-            frames.append(decoded(model, to_vp(x[recorded], sigmas[index]), size))
+        if recorded and index in frame_steps:
+            frames.append(decode(model, to_vp(x[recorded], sigmas[index]), size))
         on_step()
-    states = [*decoded(model, x, size)[:, None]]
+    states = [*decode(model, x, size)[:, None]]
     for position, index in enumerate(recorded):
         states[index] = torch.cat([torch.stack([frame[position] for frame in frames]), states[index]])
     return states
@@ -106,16 +107,16 @@ def sample(
     model: DiffusionModel,
     spec: ImageSpec,
     requests: Sequence[SampleRequest],
-    how: Sampling,
+    sampling: Sampling,
     on_step: Callable[[], None] = lambda: None,
 ) -> list[Tensor]:
-    """`sample_batch` of any number of requests, batch by batch."""
-    batches = (requests[begin : begin + how.batch_size] for begin in range(0, len(requests), how.batch_size))
-    return [states for batch in batches for states in sample_batch(model, spec, batch, how, on_step)]
+    """Returns the results of `sample_batch` for any number of requests, batch by batch."""
+    batches = (requests[begin : begin + sampling.batch_size] for begin in range(0, len(requests), sampling.batch_size))
+    return [states for batch in batches for states in sample_batch(model, spec, batch, sampling, on_step)]
 
 
-def decoded(model: DiffusionModel, x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images [B, C, H, W] of codes, on the CPU. Raises NotANumber where the codec's output is not finite."""
+def decode(model: DiffusionModel, x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Returns the images [B, C, H, W] of codes, on the CPU. Raises NotANumber if they are not finite."""
     images = model.codec.decode(x, size).float().cpu()
     if not images.isfinite().all():
         raise NotANumber("the decoded images are not finite; give another checkpoint, or a smaller guidance.scale")
@@ -123,5 +124,5 @@ def decoded(model: DiffusionModel, x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def frame_indices(steps: int) -> list[int]:
-    """Which of the ``steps + 1`` states are kept: the last, and before it others evenly spaced from the first."""
-    return sorted(set(torch.linspace(steps, 0, min(FRAMES, steps + 1)).round().long().tolist()))
+    """Returns the indices of the recorded states among ``steps + 1``: at most `MAX_FRAMES`, evenly spaced, with both ends."""
+    return sorted(set(torch.linspace(steps, 0, min(MAX_FRAMES, steps + 1)).round().long().tolist()))

@@ -1,4 +1,4 @@
-"""What samples cost: evaluations of networks, and seconds."""
+"""Cost of sampling: network evaluations and seconds."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -11,21 +11,21 @@ from condiff.diffusion.guidance import Guidance, around_models
 
 @dataclass
 class SamplingCost:
-    """What the images drawn by the first process took.
+    """Cost of the images that the first process has drawn.
 
     Attributes:
-        drawn: images.
-        evaluations: of a network, by one image each; those of guidance are counted.
-        seconds: of the clock.
+        num_images: number of images.
+        evaluations: of networks, for one image each, guidance included.
+        seconds: wall-clock time.
     """
 
-    drawn: int = 0
+    num_images: int = 0
     evaluations: int = 0
     seconds: float = 0.0
 
     def per_image(self) -> dict[str, float]:
-        """Evaluations and seconds per image."""
-        return {"evaluations_per_image": self.evaluations / self.drawn, "seconds_per_image": self.seconds / self.drawn}
+        """Returns evaluations and seconds per image."""
+        return {"evaluations_per_image": self.evaluations / self.num_images, "seconds_per_image": self.seconds / self.num_images}
 
 
 def counting(denoise: Denoise, cost: SamplingCost) -> Denoise:
@@ -39,5 +39,5 @@ def counting(denoise: Denoise, cost: SamplingCost) -> Denoise:
 
 
 def counting_guidance(guidance: Guidance, cost: SamplingCost) -> Guidance:
-    """Returns the guidance with every model that it evaluates `counting`, that of a guiding model too."""
+    """Returns the guidance with `counting` around every model that it evaluates, guiding models included."""
     return around_models(guidance, partial(counting, cost=cost))

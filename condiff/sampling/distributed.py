@@ -1,4 +1,4 @@
-"""Samples drawn by all processes together, a batch each at a time."""
+"""Sampling on several processes, one batch per process at a time."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,18 +14,18 @@ from condiff.sampling.requests import SampleRequest
 
 
 def sample_distributed(
-    fabric: L.Fabric, model: DiffusionModel, spec: ImageSpec, requests: Sequence[SampleRequest], how: Sampling
+    fabric: L.Fabric, model: DiffusionModel, spec: ImageSpec, requests: Sequence[SampleRequest], sampling: Sampling
 ) -> Iterator[list[Tensor]]:
-    """Yield, round by round and to every process, the states [F, C, H, W] of each request in order, the sample last.
+    """Yields, on every process, the states [F, C, H, W] of the requests in their order, one round of batches at a time.
 
     The first process shows the progress.
     """
-    size = how.batch_size * fabric.world_size
+    size = sampling.batch_size * fabric.world_size
     begins = range(0, len(requests), size)
-    with progress_bar("Sampling", len(begins) * (how.steps + 1)) as tick:
+    with progress_bar("Sampling", len(begins) * (sampling.steps + 1)) as tick:
         for begin in begins:
             indices = range(begin, min(begin + size, len(requests)))[fabric.global_rank :: fabric.world_size]
-            states = sample_batch(model, spec, [requests[index] for index in indices], how, tick) if indices else []
+            states = sample_batch(model, spec, [requests[index] for index in indices], sampling, tick) if indices else []
             share = [(index, trajectory.clone()) for index, trajectory in zip(indices, states, strict=True)]
             shares = [share]
             if fabric.world_size > 1:

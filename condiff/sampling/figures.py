@@ -1,4 +1,4 @@
-"""Files and pictures of samples: how they look, how they came about and how they vary."""
+"""Files and pictures of samples: grid, denoising, mean and variance."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ Rows = dict[str, dict[str, Tensor]]
 
 
 def save(out: Path, images: Images, frames: Sequence[Any]) -> None:
-    """Write the samples as values and as a picture, their mean and variance, and an animation of how they came about."""
+    """Writes samples as HDF5 and as a picture, their mean and variance, and an animation of their denoising."""
     images.save(out / "samples.h5")
     images.save(out / "samples.png")
     if len(images) > len({*images.contrasts}):
@@ -30,38 +30,37 @@ def save(out: Path, images: Images, frames: Sequence[Any]) -> None:
 
 
 def save_nifti(folder: Path, images: Images) -> None:
-    """Write a NIfTI file per sample, complex where the images are."""
+    """Writes one NIfTI file per sample; complex images as magnitude and phase."""
     complex_or_magnitude = images.spec.transform.image(images.values)
     nifti.save_nifti(folder, complex_or_magnitude, images.contrasts, images.seeds, images.pixel_mm)
 
 
 def images_of(
-    spec: ImageSpec, requests: Sequence[SampleRequest], states: Sequence[Tensor], about: Mapping[str, Any] = NOTHING
+    spec: ImageSpec, requests: Sequence[SampleRequest], states: Sequence[Tensor], parameters: Mapping[str, Any] = NOTHING
 ) -> Images:
-    """The samples, the last of their states."""
+    """Returns the samples, the last of their states, as `Images`."""
     labels, seeds = (tuple(getattr(request, name) for request in requests) for name in ("label", "seed"))
-    return Images(torch.stack([trajectory[-1] for trajectory in states]), spec, labels, seeds, about)
+    return Images(torch.stack([trajectory[-1] for trajectory in states]), spec, labels, seeds, parameters)
 
 
 def animation(spec: ImageSpec, requests: Sequence[SampleRequest], states: Sequence[Tensor]) -> list[Any]:
-    """A picture of the recorded requests at each of their states."""
+    """Returns one picture per state of the recorded requests."""
     recorded = [(request, trajectory) for request, trajectory in zip(requests, states, strict=True) if request.record]
-    some = [request for request, _ in recorded]
+    shown_requests = [request for request, _ in recorded]
     frames = torch.stack([trajectory for _, trajectory in recorded], dim=1)
-    return [images_of(spec, some, list(frame[:, None])).picture() for frame in frames]
+    return [images_of(spec, shown_requests, list(frame[:, None])).picture() for frame in frames]
 
 
 def statistics(images: Images) -> Rows:
-    """Mean and pixel-wise variance of each contrast's samples, the latter scaled to be seen."""
+    """Returns mean and pixel-wise variance of the samples of each contrast; the variance is divided by its maximum."""
     magnitudes = torch.from_numpy(images.magnitude)
-    groups = {
-        name: magnitudes[torch.tensor([other == name for other in images.contrasts])] for name in dict.fromkeys(images.contrasts)
-    }
+    names = dict.fromkeys(images.contrasts)
+    groups = {name: magnitudes[torch.tensor([contrast == name for contrast in images.contrasts])] for name in names}
     variance = {label: group.var(dim=0, correction=0)[None] for label, group in groups.items()}
-    brightest = max(float(image.max()) for image in variance.values()) or 1.0
+    maximum = max(float(image.max()) for image in variance.values()) or 1.0
     return {
         "mean": {label: group.mean(dim=0)[None] for label, group in groups.items()},
-        f"variance (white {brightest:.2g})": {label: image / brightest for label, image in variance.items()},
+        f"variance (white {maximum:.2g})": {label: image / maximum for label, image in variance.items()},
     }
 
 
@@ -69,18 +68,18 @@ def statistics(images: Images) -> Rows:
 def process(
     model: DiffusionModel, spec: ImageSpec, reverse: Tensor, real: Tensor | None, seed: int, steps: int, kind: str = "real"
 ) -> Rows:
-    """Noise added to a real image [1, C, H, W], and under it, level by level, noise taken away to make a sample.
+    """Returns rows of a picture: a real image [1, C, H, W] with noise added, above the states of a sample at the same levels.
 
     Args:
-        reverse: the sample's states [F, C, H, W].
-        kind: of the image, as the picture calls it.
+        reverse: states [F, C, H, W] of the sample.
+        kind: name of the real image in the picture.
     """
-    kept = frame_indices(steps)
-    chosen = torch.linspace(len(kept) - 1, 0, min(9, len(kept))).round().long()
+    frames = frame_indices(steps)
+    chosen = torch.linspace(len(frames) - 1, 0, min(9, len(frames))).round().long()
     rows = {"sampling <-": spec.transform.magnitude(reverse)[chosen]}
     if real is None:
         return {"noise level, low to high": rows}
-    sigmas = model.schedule.steps(steps)[torch.tensor(kept)[chosen]].view(-1, 1, 1, 1)
+    sigmas = model.schedule.steps(steps)[torch.tensor(frames)[chosen]].view(-1, 1, 1, 1)
     generator = torch.Generator().manual_seed(derive_seed("process", seed))
     code = model.codec.encode(real)
     noised = to_vp(code + sigmas * torch.randn(code.shape, generator=generator), sigmas)

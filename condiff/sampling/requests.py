@@ -1,4 +1,4 @@
-"""What to sample: which contrasts, with which seeds and parameters."""
+"""Requests of samples: contrasts, seeds and acquisition parameters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from condiff.data.conditioning import NOTHING, Known
 from condiff.errors import InputError
 
-ANY = "any"  # asks for no contrast
-ANIMATED = 3  # samples of each contrast in an animation
+ANY = "any"  # no contrast in the condition
+ANIMATED = 3  # samples per contrast in an animation
 
 
 @dataclass(frozen=True)
@@ -15,16 +15,16 @@ class SampleRequest:
     """One image to draw.
 
     Attributes:
-        contrast: None is any.
-        seed: of its noise; the image depends on nothing else of the batch.
-        known: acquisition parameters.
+        contrast: None: any.
+        seed: of the noise; the image does not depend on the rest of the batch.
+        parameters: known acquisition parameters.
         extrapolate: whether these may lie outside the range of the training images.
-        record: whether its states on the way are kept.
+        record: whether to record the states from noise to image.
     """
 
     contrast: str | None
     seed: int
-    known: Known = field(default_factory=dict)
+    parameters: Known = field(default_factory=dict)
     extrapolate: bool = False
     record: bool = False
 
@@ -39,37 +39,37 @@ def make_requests(
     num_samples: int,
     seed: int,
     shared_noise: bool = False,
-    known: Known = NOTHING,
+    parameters: Known = NOTHING,
     extrapolate: bool = False,
     record: int = 0,
 ) -> list[SampleRequest]:
-    """``num_samples`` requests of each contrast with seeds that count up from ``seed``.
+    """Returns ``num_samples`` requests per contrast, with seeds that count up from ``seed``.
 
     Args:
-        shared_noise: whether every contrast has the same seeds: the same noise, seen in all contrasts.
-        record: of how many of each contrast the states are kept, the first ones.
+        shared_noise: whether all contrasts have the same seeds, and so the same noise.
+        record: number of requests per contrast, the first ones, whose states are recorded.
 
     Raises:
-        InputError: fewer than one.
+        InputError: ``num_samples`` is less than one.
     """
     if num_samples < 1:
-        raise InputError(f"num_samples={num_samples}: ask for at least one of each contrast")
+        raise InputError(f"num_samples={num_samples}: give at least 1")
     stride = 0 if shared_noise else num_samples
     return [
-        SampleRequest(contrast, seed + k * stride + i, known, extrapolate, i < record)
+        SampleRequest(contrast, seed + k * stride + i, parameters, extrapolate, i < record)
         for k, contrast in enumerate(contrasts)
         for i in range(num_samples)
     ]
 
 
-def resolve_contrasts(contrast: str | Sequence[str] | None, known: Sequence[str], conditional: bool) -> list[str | None]:
-    """The contrasts to draw; all that are known by default. Raises InputError for what the model cannot do."""
+def resolve_contrasts(contrast: str | Sequence[str] | None, available: Sequence[str], conditional: bool) -> list[str | None]:
+    """Returns the contrasts to draw, by default all available ones. Raises InputError for an unknown contrast."""
     if contrast is None:
-        return list(known) if conditional else [None]
+        return list(available) if conditional else [None]
     names = [contrast] if isinstance(contrast, str) else list(contrast)
     if not conditional:
         raise InputError(f"contrast={contrast}: this checkpoint is unconditional; leave contrast= out")
     for name in names:
-        if name not in (*known, ANY):
-            raise InputError(f"contrast={name}: unknown to this checkpoint, which has {', '.join(known)}")
+        if name not in (*available, ANY):
+            raise InputError(f"contrast={name}: unknown to this checkpoint, which has {', '.join(available)}")
     return [None if name == ANY else name for name in names]

@@ -1,11 +1,10 @@
-"""Many samples, stored on the way, so that an interrupted command goes on where it was."""
+"""Sampling of many images with intermediate files, so that an interrupted command continues."""
 
 import logging
 import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import lightning as L
@@ -26,15 +25,15 @@ log = logging.getLogger(__name__)
 
 
 def sample_resumable(
-    fabric: L.Fabric, model: DiffusionModel, spec: ImageSpec, requests: Sequence[SampleRequest], how: Sampling, path: Path
+    fabric: L.Fabric, model: DiffusionModel, spec: ImageSpec, requests: Sequence[SampleRequest], sampling: Sampling, path: Path
 ) -> tuple[Tensor, SamplingCost]:
-    """All samples [N, C, H, W] and what they cost; those that ``path`` and its parts hold from before are not drawn again.
+    """Returns all samples [N, C, H, W] and their cost; samples already in ``path`` or its parts are not drawn again.
 
-    Each round leaves a part of its own in the folder ``path``.parts, under its name only when it is whole, so an interruption
-    loses one round. At the end they become one file, ``path``.
+    Each round is written atomically to a file in the folder ``path``.parts, so an interruption loses one round. At the end
+    the parts become one file, ``path``.
 
     Raises:
-        InputError: a file is there and cannot be read, or holds other images, or more.
+        InputError: an existing file cannot be read, or holds other images or more of them.
     """
     parts = path.with_suffix(".parts")
     images, cost = _load_partial(path, parts, spec.shape)
@@ -48,10 +47,10 @@ def sample_resumable(
     fabric.barrier()  # all processes have read before one writes
 
     done, begin = before, time.monotonic()
-    for states in sample_distributed(fabric, model, spec, requests[before:], how.counting(cost)):
+    for states in sample_distributed(fabric, model, spec, requests[before:], sampling.counting(cost)):
         images.append(torch.stack([trajectory[-1] for trajectory in states]))
         if fabric.is_global_zero:
-            cost.drawn += len(states[:: fabric.world_size])
+            cost.num_images += len(states[:: fabric.world_size])
             cost.seconds, begin = cost.seconds + time.monotonic() - begin, time.monotonic()
             _save(parts / _part(done), images[-1], requests[done : done + len(states)], cost)
         done += len(states)
@@ -64,11 +63,12 @@ def sample_resumable(
 def _save(path: Path, images: Tensor, requests: Sequence[SampleRequest], cost: SamplingCost) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     labels, seeds = [request.label for request in requests], [request.seed for request in requests]
-    samples_h5.save_h5(path, images, labels, seeds, **asdict(cost))
+    counts = {"drawn": cost.num_images, "evaluations": cost.evaluations, "seconds": cost.seconds}
+    samples_h5.save_h5(path, images, labels, seeds, **counts)
 
 
 def _load_partial(path: Path, parts: Path, shape: Sequence[int]) -> tuple[list[Tensor], SamplingCost]:
-    """What an earlier call drew, in order; a part that does not follow the one before it does not count."""
+    """Returns the samples of an earlier call, in order; a part that does not follow the previous one is ignored."""
     images: list[Tensor] = []
     cost = SamplingCost()
     for file in ([path] if path.is_file() else []) + sorted(parts.glob("*.h5")):
@@ -89,7 +89,7 @@ def _read(path: Path, shape: Sequence[int]) -> tuple[Tensor, SamplingCost]:
             counts = [hdf5.attribute(file, name) for name in ("drawn", "evaluations", "seconds")]
             plausible = all(isinstance(count, int | float) and 0 <= count < math.inf for count in counts) and counts[0]
             if stored is None or list(stored.shape[1:]) != list(shape) or not plausible:
-                raise DataFault(f"lacks images of {list(shape)}, or what they cost")
+                raise DataFault(f"lacks images of {list(shape)}, or their cost")
             hdf5.check_memory(4 * stored.size)
             content = torch.from_numpy(hdf5.array(stored).astype(np.float32))
         if not content.isfinite().all():

@@ -1,4 +1,4 @@
-"""Contrast translation: images of one contrast made into another."""
+"""Contrast translation of images."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,20 +12,20 @@ from condiff.diffusion.guidance import raise_on_nan
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.noise import SeededNoise
 from condiff.errors import InputError
-from condiff.sampling.batch import Sampling, decoded
+from condiff.sampling.batch import Sampling, decode
 from condiff.sampling.requests import SampleRequest
 
 
 class Source(NamedTuple):
-    """Images [N, C, H, W] of a model, and their contrast where it is known."""
+    """Images [N, C, H, W] to translate, and their contrast, None if unknown."""
 
     images: Tensor
     contrast: str | None
 
 
-def steps_of(how: Sampling, strength: float | None) -> int:
-    """How often `translate` calls ``on_step`` for a batch."""
-    return 2 * how.steps - 1 if strength is None else round(strength * how.steps)
+def steps_of(sampling: Sampling, strength: float | None) -> int:
+    """Returns how many times `translate` calls ``on_step`` per batch."""
+    return 2 * sampling.steps - 1 if strength is None else round(strength * sampling.steps)
 
 
 @torch.no_grad()
@@ -34,47 +34,47 @@ def translate(
     spec: ImageSpec,
     source: Source,
     target: SampleRequest,
-    how: Sampling,
+    sampling: Sampling,
     strength: float | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """The images [N, C, H, W] in another contrast.
+    """Returns the images [N, C, H, W] in another contrast.
 
-    Without a strength by dual diffusion bridges, which need the source's contrast (`condiff.diffusion.editing.translation`); with
-    one by SDEdit (`sdedit`).
+    Without ``strength`` by DDIM inversion, that is dual diffusion bridges, which need the contrast of the source
+    (`condiff.diffusion.editing.translation`); with it by SDEdit (`sdedit`).
 
     Args:
-        target: its seed counts up with the images; SDEdit adds noise.
+        target: its seed, counted up per image, is that of the noise of SDEdit.
 
     Raises:
         InputError: as `check_source` does.
     """
     check_source(model, spec, source, strength)
-    sigmas, size = model.schedule.steps(how.steps), (spec.shape[1], spec.shape[2])
-    denoise, encode = how.guidance(raise_on_nan(model)), spec.conditioning.encode
-    conds = encode(source.contrast), encode(target.contrast, target.known, target.extrapolate)
+    sigmas, size = model.schedule.steps(sampling.steps), (spec.shape[1], spec.shape[2])
+    denoise, encode = sampling.guidance(raise_on_nan(model)), spec.conditioning.encode
+    conds = encode(source.contrast), encode(target.contrast, target.parameters, target.extrapolate)
     parts = []
-    for begin in range(0, len(source.images), how.batch_size):
-        batch = source.images[begin : begin + how.batch_size].to(model.device)
+    for begin in range(0, len(source.images), sampling.batch_size):
+        batch = source.images[begin : begin + sampling.batch_size].to(model.device)
         before, after = (cond.expand(len(batch), -1).to(batch) for cond in conds)
         x = model.codec.encode(batch)
         if strength is None:
             walk = translation(denoise, x, sigmas, before, after)
         else:
             noise = SeededNoise([target.seed + begin + index for index in range(len(batch))])
-            walk = sdedit(denoise, how.sampler, x, sigmas, strength, after, noise=noise)
+            walk = sdedit(denoise, sampling.sampler, x, sigmas, strength, after, noise=noise)
         for state in walk:
             x = state
             on_step()
-        parts.append(decoded(model, x, size))
+        parts.append(decode(model, x, size))
     return torch.cat(parts)
 
 
 def check_source(model: DiffusionModel, spec: ImageSpec, source: Source, strength: float | None) -> None:
-    """Raise InputError for an unconditional model, or a source whose contrast is needed or unknown."""
+    """Raises InputError for an unconditional model, or a source whose contrast is missing or unknown to the model."""
     if not model.conditional:
-        raise InputError("ckpt: the model is unconditional, and knows no contrasts to translate between; give another")
+        raise InputError("ckpt: the model is unconditional, so it cannot translate between contrasts; give another")
     if strength is None and source.contrast is None:
-        raise InputError("source: the contrast of the images is not known; give it, source=AXT1, or set strength")
+        raise InputError("source: the contrast of the images is unknown; give it, source=AXT1, or set strength")
     if source.contrast is not None and source.contrast not in spec.contrasts:
         raise InputError(f"source={source.contrast}: unknown to this model, which has {', '.join(spec.contrasts)}")

@@ -1,4 +1,4 @@
-"""Lightning modules: what is trained, with which loss, by which optimizer."""
+"""Lightning modules for training: model, loss and optimizer."""
 
 from condiff.training.autoencoder import AutoencoderSystem
 from condiff.training.diffusion import DiffusionSystem

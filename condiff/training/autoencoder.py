@@ -13,29 +13,28 @@ from torch.optim import Optimizer
 from condiff.data.datasets import Sample
 from condiff.nn import KLAutoencoder
 from condiff.seeds import derive_seed
-from condiff.training.lr_schedules import scheduled
+from condiff.training.lr_schedules import with_lr_schedule
 
-UNIT = 1024  # of gradients, lest those of means underflow in half precision
-MOST = 1e4  # that a critic who says next to nothing is strengthened
+GRAD_SCALE = 1024  # gradients of means would underflow in half precision
+MAX_ADAPTIVE_WEIGHT = 1e4  # of the adversarial loss, as in Esser et al. 2021
 
 
 class AutoencoderSystem(L.LightningModule):
-    """Trains ``codec``: absolute error, distance in features, KL divergence from a standard normal, and a critic's opinion.
+    """Trains ``codec`` by absolute error, perceptual distance, KL divergence from a standard normal, and an adversarial loss.
 
-    The critic learns beside it, both in one step of one optimizer: the gradient of each takes the other's weights for constants
-    (Goodfellow et al. 2014, simultaneously; hinge losses, Lim & Ye 2017).
+    Codec and discriminator take their steps at once, in one optimizer; the gradient of each treats the weights of the other as
+    constants (Goodfellow et al. 2014, simultaneously; hinge losses, Lim & Ye 2017).
 
     Args:
-        codec: what is trained.
+        codec: the autoencoder.
         optimizer: parameters -> optimizer.
         lr_factor: (step, total steps) -> factor on the learning rate.
         perceptual: (images, images) -> distance [B].
-        discriminator: images -> logits; None: no critic.
-        weights: of ``kl`` (per number of the code) and ``perceptual`` beside the absolute error; ``adversarial``: how hard the
-            critic pulls, as a share of how hard error and perceptual distance do.
-        warmup: share of the run before the critic's opinion counts.
-        crop: side of the square, at a random place in each batch, that is trained on, which is cheaper by as much; larger than
-            the images: all of them.
+        discriminator: images -> logits; None: no adversarial loss.
+        weights: of ``kl`` (per number of the code) and ``perceptual`` relative to the absolute error; ``adversarial``: norm of
+            the gradient of the adversarial loss, as a share of that of error and perceptual distance together.
+        warmup: share of the run before the adversarial loss reaches the codec.
+        crop: side of the random square that is trained on; larger than the images: all of the image.
         seed: of the codes' noise.
     """
 
@@ -58,74 +57,81 @@ class AutoencoderSystem(L.LightningModule):
 
     @property
     def is_latent(self) -> bool:
-        """Whether the model is one of codes."""
+        """Returns False: the images are not codes."""
         return False
 
     @property
     def networks(self) -> list[nn.Module]:
-        """What costs the time, and is worth compiling."""
+        """Returns the networks that `torch.compile` makes faster."""
         return [self.codec.encoder, self.codec.decoder]
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] -> their reconstructions from the means of their codes."""
+        """Returns the reconstructions [B, C, H, W] of images [B, C, H, W] from the means of their codes."""
         return self.codec.decode_unscaled(self.codec.moments(images)[0], (images.shape[-2], images.shape[-1]))
 
     def training_step(self, batch: Sample, batch_idx: int) -> dict[str, Tensor]:
-        """The loss; beside it each image's own, ``losses`` [B], with what the critic adds to all."""
+        """Returns the loss, and ``losses`` [B], one per image; the adversarial loss is the same for all."""
         stream = self.trainer.fit_loop.total_batch_idx + 1, self.global_rank
-        images = self._cropped(batch.image, torch.Generator().manual_seed(derive_seed(self.seed, "crop", *stream)))
+        images = self._random_crop(batch.image, torch.Generator().manual_seed(derive_seed(self.seed, "crop", *stream)))
         generator = torch.Generator(self.device).manual_seed(derive_seed(self.seed, "train", *stream))
         mean, log_variance = self.codec.moments(images)
         code = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator, device=self.device)
-        made = self.codec.decode_unscaled(code, (images.shape[-2], images.shape[-1]))
+        reconstructions = self.codec.decode_unscaled(code, (images.shape[-2], images.shape[-1]))
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).mean(dim=1)
-        distances = self._distance(made, images)
+        distances = self._distance(reconstructions, images)
         losses = distances + self.weights["kl"] * divergence
         self.log_dict({"train/loss": losses.mean(), "train/kl": divergence.mean()}, prog_bar=True)
         if self.discriminator is not None:
-            losses = losses + self._adversarial(self.discriminator, images, made, distances.mean())
+            losses = losses + self._adversarial(self.discriminator, images, reconstructions, distances.mean())
         return {"loss": losses.mean(), "losses": losses.detach()}
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
-        """Error and distance in features of the reconstructions, and the mean squared error in decibels, from 2, white."""
-        made, n = self(batch.image), len(batch.image)
-        mse = (made - batch.image).square().flatten(1).mean(dim=1)
-        self.log("val/loss", self._distance(made, batch.image).mean(), prog_bar=True, batch_size=n, sync_dist=True)
+        """Logs error and perceptual distance of the reconstructions, and their PSNR in dB for a peak of 2."""
+        reconstructions, n = self(batch.image), len(batch.image)
+        mse = (reconstructions - batch.image).square().flatten(1).mean(dim=1)
+        self.log("val/loss", self._distance(reconstructions, batch.image).mean(), prog_bar=True, batch_size=n, sync_dist=True)
         self.log("val/psnr", (10 * (4 / mse).log10()).mean(), prog_bar=True, batch_size=n, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return scheduled(self.optimizer(learned), self.lr_factor, int(self.trainer.estimated_stepping_batches))
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return with_lr_schedule(self.optimizer(trainable), self.lr_factor, int(self.trainer.estimated_stepping_batches))
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Each player's gradient has a norm of its own: a critic's is large, and would slow the codec down."""
-        for player in (self.codec, self.discriminator):
-            if gradient_clip_val and player is not None:
-                nn.utils.clip_grad_norm_(player.parameters(), gradient_clip_val)
+        """Clips the gradients of codec and discriminator separately: that of the discriminator is larger."""
+        for network in (self.codec, self.discriminator):
+            if gradient_clip_val and network is not None:
+                nn.utils.clip_grad_norm_(network.parameters(), gradient_clip_val)
 
-    def _cropped(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def _random_crop(self, images: Tensor, generator: torch.Generator) -> Tensor:
         for dim in (-2, -1):
-            first = torch.randint(max(images.shape[dim] - self.crop, 0) + 1, (), generator=generator).item()
-            images = images.narrow(dim, int(first), min(self.crop, images.shape[dim]))
+            start = torch.randint(max(images.shape[dim] - self.crop, 0) + 1, (), generator=generator).item()
+            images = images.narrow(dim, int(start), min(self.crop, images.shape[dim]))
         return images
 
-    def _distance(self, made: Tensor, images: Tensor) -> Tensor:
-        """[B]."""
-        return (made - images).abs().flatten(1).mean(dim=1) + self.weights["perceptual"] * self.perceptual(made, images)
+    def _distance(self, reconstructions: Tensor, images: Tensor) -> Tensor:
+        """Returns the absolute error plus the weighted perceptual distance, [B]."""
+        error = (reconstructions - images).abs().flatten(1).mean(dim=1)
+        return error + self.weights["perceptual"] * self.perceptual(reconstructions, images)
 
-    def _adversarial(self, critic: nn.Module, images: Tensor, made: Tensor, distance: Tensor) -> Tensor:
-        """The critic's own loss, and what it says of the images made once the share `warmup` of the run is over.
+    def _adversarial(self, discriminator: nn.Module, images: Tensor, reconstructions: Tensor, distance: Tensor) -> Tensor:
+        """Returns the hinge loss of the discriminator, plus, after the share `warmup` of the run, the generator's loss.
 
-        It pulls at those images ``weights["adversarial"]`` times as hard as their distance does, however sure of itself it is
+        The gradient of the latter at the reconstructions has ``weights["adversarial"]`` times the norm of that of ``distance``
         (Esser et al. 2021, eq. 7, at the decoder's output).
         """
-        fixed = {name: parameter.detach() for name, parameter in critic.named_parameters()}
-        own = F.relu(1 - critic(images)).mean() + F.relu(1 + critic(made.detach())).mean()
-        self.log("train/critic", own)
+        constants = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
+        loss_d = F.relu(1 - discriminator(images)).mean() + F.relu(1 + discriminator(reconstructions.detach())).mean()
+        self.log("train/critic", loss_d)
         if self.global_step < self.warmup * self.trainer.estimated_stepping_batches:
-            return own
-        said = functional_call(critic, fixed, made).mean()
-        near, its = (torch.autograd.grad(UNIT * one, made, retain_graph=True)[0].float().norm() for one in (distance, said))
-        return own - self.weights["adversarial"] * (near / its).nan_to_num().clamp(max=MOST) * said
+            return loss_d
+        logits_fake = functional_call(discriminator, constants, reconstructions).mean()
+        g_rec, g_adv = (_gradient_norm(loss, reconstructions) for loss in (distance, logits_fake))
+        adaptive_weight = (g_rec / g_adv).nan_to_num().clamp(max=MAX_ADAPTIVE_WEIGHT)
+        return loss_d - self.weights["adversarial"] * adaptive_weight * logits_fake
+
+
+def _gradient_norm(loss: Tensor, images: Tensor) -> Tensor:
+    """Returns the norm of the gradient of `GRAD_SCALE` times the loss."""
+    return torch.autograd.grad(GRAD_SCALE * loss, images, retain_graph=True)[0].float().norm()

@@ -1,7 +1,7 @@
-"""From a composed configuration, its data and the checkpoints it starts from to a system that can be trained.
+"""Builds the system to train from a configuration, its data and the checkpoints that a run starts from.
 
-conf/build chooses from `diffusion`, `latent_diffusion` and `autoencoder`. Each returns the resolved configuration, in which
-nothing depends on the data any more, and the system that it describes; the configuration that it is given stays as it is.
+conf/build chooses from `diffusion`, `latent_diffusion` and `autoencoder`. Each returns the resolved configuration, whose fields
+no longer depend on the data, and the system that it describes. The configuration that is passed in does not change.
 """
 
 import copy
@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from condiff.checkpoint import Checkpoint, registry
-from condiff.checkpoint.weights import fill, parameters_at_most
+from condiff.checkpoint.weights import load_weights, parameters_at_most
 from condiff.data.datamodule import MRIDataModule
 from condiff.data.image_spec import ImageSpec
 from condiff.data.statistics import Statistics
@@ -26,18 +26,24 @@ from condiff.training import first_stage
 from condiff.training.autoencoder import AutoencoderSystem
 from condiff.training.diffusion import DiffusionSystem
 
-SIGNAL_LEFT = 0.05  # the linear chain of 1000 steps has 0.006, one of 200 with its betas unrescaled 0.36
-SPARE = 1000  # parameters that are not stored
-SECOND_STAGE = ("autoencoder", "augmented_copies")  # fields of model= that are of its data, and not the system's
-OTHER = (
-    "resume={ckpt}: is damaged, or of another network, optimizer or data than asked for ({reason}); leave out what differs from "
-    "its run, or begin a new run with its weights, init={ckpt}"
+MAX_TERMINAL_SIGNAL = 0.05  # sqrt(alpha_bar_T): 0.006 for the linear chain of 1000 steps, 0.36 for 200 steps without rescaling
+MAX_UNSTORED_PARAMETERS = 1000  # not in the state dict
+SECOND_STAGE_FIELDS = ("autoencoder", "augmented_copies")  # fields of model= that are no arguments of the system
+MISMATCH = (
+    "resume={ckpt}: is damaged, or of another network, optimizer or data than requested ({reason}); leave out what differs from "
+    "its run, or start a new run with its weights, init={ckpt}"
 )
 log = logging.getLogger(__name__)
 
 
 class Origin(NamedTuple):
-    """The checkpoints that a run starts from, each read once: the run it resumes, the model it begins with, an autoencoder."""
+    """The checkpoints that a run starts from, each read once.
+
+    Attributes:
+        resume: of the run to resume.
+        init: of the model whose weights a new run starts from.
+        autoencoder: of the first stage.
+    """
 
     resume: Checkpoint | None = None
     init: Checkpoint | None = None
@@ -45,46 +51,48 @@ class Origin(NamedTuple):
 
     @classmethod
     def of(cls, resume: str | None, init: str | None, autoencoder: str | None, trust: Sequence[str] = ()) -> "Origin":
-        """Those of these paths. A run that is resumed needs no other. Raises InputError as `Checkpoint.read` does."""
+        """Reads the checkpoints at these paths; with ``resume`` no other. Raises InputError as `Checkpoint.read` does."""
         paths = {"resume": resume} if resume else {"init": init, "autoencoder": autoencoder}
         if all(paths.values()) and not resume:
-            raise InputError(
-                "model.autoencoder, init: a model that a run begins with has an autoencoder of its own; give one of them"
-            )
+            raise InputError("model.autoencoder, init: the model of init= has an autoencoder of its own; give one of them")
         return cls(**{option: Checkpoint.read(path, trust) for option, path in paths.items() if path})
 
     @property
-    def first(self) -> tuple[str, Checkpoint] | tuple[None, None]:
-        """The one that codec and patients are taken from, and its option; None where there is none."""
+    def codec_source(self) -> tuple[str, Checkpoint] | tuple[None, None]:
+        """Returns the option and the checkpoint that codec and patients are taken from; (None, None) without one."""
         options = {"resume": self.resume, "init": self.init, "model.autoencoder": self.autoencoder}
-        return next(((option, one) for option, one in options.items() if one is not None), (None, None))
+        return next(((option, checkpoint) for option, checkpoint in options.items() if checkpoint is not None), (None, None))
 
 
-def with_conditioning(data: DictConfig, origin: Origin) -> DictConfig:
-    """The configuration of the data with the conditioning of the model that is resumed or begun with: its ranges and features."""
+def reuse_conditioning(data: DictConfig, origin: Origin) -> DictConfig:
+    """Returns the configuration of the data with the conditioning (ranges, features) of the model to resume or to start from."""
     source = origin.resume or origin.init
     if source is None:
         return data
-    own = source.config["data"].get("conditioning")
-    registry.check("conditioning", own, source.path, source.trust)
-    if not isinstance(own, dict) or own.get("_target_") != data.conditioning._target_:
+    conditioning = source.config["data"].get("conditioning")
+    registry.check("conditioning", conditioning, source.path, source.trust)
+    if not isinstance(conditioning, dict) or conditioning.get("_target_") != data.conditioning._target_:
         return data
     data = copy.deepcopy(data)
-    data.conditioning = own
+    data.conditioning = conditioning
     return data
 
 
 def diffusion(cfg: DictConfig, origin: Origin, data: MRIDataModule, device: torch.device) -> tuple[DictConfig, DiffusionSystem]:
-    """A diffusion model of images, or of the codes of a model that it begins with."""
-    return _diffusion(cfg, origin, data, device, codec_of(cfg, origin, data, device))
+    """Builds a diffusion model of images, or of codes if the model to start from is latent."""
+    return _diffusion(cfg, origin, data, device, load_or_build_codec(cfg, origin, data, device))
 
 
 def latent_diffusion(
     cfg: DictConfig, origin: Origin, data: MRIDataModule, device: torch.device
 ) -> tuple[DictConfig, DiffusionSystem]:
-    """A diffusion model of an autoencoder's codes, made of the training set beforehand."""
-    codec = codec_of(cfg, origin, data, device)
-    option, source = origin.first
+    """Builds a diffusion model of the codes of an autoencoder, and encodes the training set.
+
+    Raises:
+        InputError: the checkpoint has no autoencoder.
+    """
+    codec = load_or_build_codec(cfg, origin, data, device)
+    option, source = origin.codec_source
     if source is None or not codec.is_latent:
         raise InputError(
             f"{option}={source.path if source else None}: is a model of pixels, and has no autoencoder; give one of "
@@ -100,14 +108,14 @@ def latent_diffusion(
 def autoencoder(
     cfg: DictConfig, origin: Origin, data: MRIDataModule, device: torch.device
 ) -> tuple[DictConfig, AutoencoderSystem]:
-    """The first stage of a latent model."""
+    """Builds the first stage of a latent model."""
     if origin.init and not origin.resume:
         raise InputError(f"init={origin.init.path}: starts a diffusion model; resume an autoencoder with resume=")
     demand_trainable(cfg.codec)
     cfg = copy.deepcopy(cfg)
-    cfg.data = with_conditioning(cfg.data, origin)
+    cfg.data = reuse_conditioning(cfg.data, origin)
     cfg.codec.image_channels = data.spec.shape[0]
-    return cfg, _built(cfg, origin)
+    return cfg, _build_system(cfg, origin)
 
 
 def _diffusion(
@@ -119,17 +127,21 @@ def _diffusion(
         "codes" if codec.is_latent else "images",
         *astuple(statistics),
     )
-    cfg = resolve(cfg, origin, data.spec, codec, statistics)
+    cfg = resolve_data_dependent_fields(cfg, origin, data.spec, codec, statistics)
     source = origin.resume or origin.init
-    system = _with_weights_of(source, cfg) if cfg.init and source else _built(cfg, origin)
-    warn_if_signal_is_left(system.model.schedule)
+    system = _build_from_init(source, cfg) if cfg.init and source else _build_system(cfg, origin)
+    warn_if_terminal_snr_is_high(system.model.schedule)
     system.model.codec.load_state_dict(codec.state_dict())
     return cfg, system
 
 
-def codec_of(cfg: DictConfig, origin: Origin, data: MRIDataModule, device: torch.device) -> Codec:
-    """The codec of the checkpoint that a run starts from, or a new one. Raises InputError where that is of other images."""
-    option, source = origin.first
+def load_or_build_codec(cfg: DictConfig, origin: Origin, data: MRIDataModule, device: torch.device) -> Codec:
+    """Returns the codec of the checkpoint that a run starts from, or a new one.
+
+    Raises:
+        InputError: a codec of other images, or one that has to be trained first.
+    """
+    option, source = origin.codec_source
     if source is None:
         if _has_field(cfg.codec, "image_channels"):
             raise InputError(f"codec: {cfg.codec._target_} has to be trained; use it with model=latent or model=autoencoder")
@@ -140,27 +152,32 @@ def codec_of(cfg: DictConfig, origin: Origin, data: MRIDataModule, device: torch
             "once more with hydra.run.dir, which goes on with it"
         )
     first_stage.record_patients(source, data, resumed=option == "resume")
-    return first_stage.codec_of(source, data, device)
+    return first_stage.first_stage_codec(source, data, device)
 
 
-def resolve(cfg: DictConfig, origin: Origin, spec: ImageSpec, codec: Codec, statistics: Statistics) -> DictConfig:
-    """A configuration of which nothing depends on the data any more; ``cfg`` stays as it is.
+def resolve_data_dependent_fields(
+    cfg: DictConfig, origin: Origin, spec: ImageSpec, codec: Codec, statistics: Statistics
+) -> DictConfig:
+    """Returns a copy of the configuration with the fields filled in that depend on the data.
 
     Raises:
-        InputError: the network that a run begins with is of other images or conditions.
+        InputError: the network of ``init`` is of other images or conditions.
     """
     cfg = copy.deepcopy(cfg)
-    cfg.data = with_conditioning(cfg.data, origin)
+    cfg.data = reuse_conditioning(cfg.data, origin)
     with open_dict(cfg):
-        for name in SECOND_STAGE:
+        for name in SECOND_STAGE_FIELDS:
             cfg[name] = cfg.model.pop(name, None)
-    _, source = origin.first
+    _, source = origin.codec_source
     if source is not None:
         cfg.codec = source.config["model"]["codec"]
-    begun, sizes = origin.resume or origin.init, {"image_channels": codec.shape(spec.shape)[0], "cond_dim": spec.conditioning.dim}
-    if cfg.init and begun:
+    initial, sizes = (
+        origin.resume or origin.init,
+        {"image_channels": codec.shape(spec.shape)[0], "cond_dim": spec.conditioning.dim},
+    )
+    if cfg.init and initial:
         for name in ("net", "parameterization"):
-            cfg[name] = begun.config["model"]["denoiser"].get(name, cfg[name])
+            cfg[name] = initial.config["model"]["denoiser"].get(name, cfg[name])
         for key, value in sizes.items():
             if value != cfg.net[key]:
                 raise InputError(
@@ -178,38 +195,40 @@ def resolve(cfg: DictConfig, origin: Origin, spec: ImageSpec, codec: Codec, stat
     return cfg
 
 
-def _with_weights_of(source: Checkpoint, cfg: DictConfig) -> DiffusionSystem:
-    """The system, with the weights of a checkpoint."""
-    source.model()  # complains before anything is replaced
+def _build_from_init(source: Checkpoint, cfg: DictConfig) -> DiffusionSystem:
+    """Returns the system with the weights of a checkpoint."""
+    source.model()  # raises InputError for an invalid checkpoint
     system = instantiate(cfg.model)
-    fill(system, source.content["state_dict"], source.path)
+    load_weights(system, source.content["state_dict"], source.path)
     return system
 
 
-def _built(cfg: DictConfig, origin: Origin) -> Any:
-    """The system. Raises InputError where that is not the one that is resumed, before it takes any memory."""
-    if origin.resume is None or cfg.trust:  # your own classes need not allow to be built without
+def _build_system(cfg: DictConfig, origin: Origin) -> Any:
+    """Returns the system. Raises InputError, before it takes memory, if its shapes are not those of the run to resume."""
+    if origin.resume is None or cfg.trust:  # classes of the user may not support the meta device
         return instantiate(cfg.model)
     path, state = origin.resume.path, origin.resume.content["state_dict"]
-    with torch.device("meta"), parameters_at_most(len(state) + SPARE, path):
-        described = instantiate(cfg.model).state_dict()
-    for name in described.keys() & state.keys():
-        if described[name].shape != state[name].shape:
-            sizes = f"size mismatch: {name} {list(state[name].shape)}, asked for {list(described[name].shape)}"
-            raise InputError(OTHER.format(ckpt=path, reason=sizes))
+    with torch.device("meta"), parameters_at_most(len(state) + MAX_UNSTORED_PARAMETERS, path):
+        expected = instantiate(cfg.model).state_dict()
+    for name in expected.keys() & state.keys():
+        if expected[name].shape != state[name].shape:
+            sizes = f"size mismatch: {name} {list(state[name].shape)}, requested {list(expected[name].shape)}"
+            raise InputError(MISMATCH.format(ckpt=path, reason=sizes))
     return instantiate(cfg.model)
 
 
 def demand_trainable(codec: DictConfig) -> None:
-    """Raise InputError where the codec is not one that could be trained."""
+    """Raises InputError for a codec without parameters."""
     if not _has_field(codec, "image_channels"):
-        raise InputError("codec=pixels: has nothing to be trained, and no codes; with this model= use codec=kl_f4 or codec=kl_f8")
+        raise InputError(
+            "codec=pixels: has no parameters to train, and no codes; with this model= use codec=kl_f4 or codec=kl_f8"
+        )
 
 
-def warn_if_signal_is_left(schedule: Schedule) -> None:
-    """Log what is left of an image at the last noise level; warn where samples would start without something they need."""
+def warn_if_terminal_snr_is_high(schedule: Schedule) -> None:
+    """Logs the terminal SNR of a schedule; warns if sampling would start without a visible part of the image."""
     log.info("schedule: up to sigma %.4g, terminal SNR %.2g", schedule.terminal_snr**-0.5, schedule.terminal_snr)
-    if schedule.terminal_signal > SIGNAL_LEFT:
+    if schedule.terminal_signal > MAX_TERMINAL_SIGNAL:
         log.warning(
             "schedule: sqrt(alpha_bar_T) = %.2f of the image is left at the last noise level, and sampling starts without it; "
             "rescale the betas (schedule.reference_steps=1000) or raise schedule.beta_max or sigma_max",
@@ -217,14 +236,14 @@ def warn_if_signal_is_left(schedule: Schedule) -> None:
         )
 
 
-def portable(config: Any) -> Any:
-    """A configuration without what names a place on this machine: text with a slash, and ``init`` but for whether it is given."""
+def without_paths(config: Any) -> Any:
+    """Returns a configuration without paths: text with a slash is left out, ``init`` becomes whether it was given."""
     if isinstance(config, list):
-        return [portable(value) for value in config if not _is_path(value)]
+        return [without_paths(value) for value in config if not _is_path(value)]
     if not isinstance(config, dict):
         return config
-    kept = {key: portable(value) for key, value in config.items() if not _is_path(value)}
-    return kept | ({"init": bool(config["init"])} if "init" in config else {})
+    fields = {key: without_paths(value) for key, value in config.items() if not _is_path(value)}
+    return fields | ({"init": bool(config["init"])} if "init" in config else {})
 
 
 def _is_path(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""How checkpoints reach the disk: beside their target, then renamed, so the one before stays whole until the next is."""
+"""Atomic writing of checkpoints: to a temporary file, then renamed, so the previous one stays intact until then."""
 
 import glob
 import os
@@ -25,29 +25,29 @@ class CheckpointIO(TorchCheckpointIO):
         self.read = read
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """What ``read`` makes of the file."""
+        """Returns ``read(path)``."""
         return self.read(path)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None) -> None:
-        """Raises InputError as `store` does."""
+        """Writes a checkpoint. Raises InputError as `store` does."""
         store(checkpoint, Path(path))
 
 
 def store(content: dict[str, Any], path: Path) -> None:
-    """Write a file of torch's that takes its name when it is complete and on the disk. Raises InputError where it cannot be."""
+    """Writes a file of torch, which gets its name once it is complete and on the disk. Raises InputError if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for stray in path.parent.glob(f"{glob.escape(path.name)}.*.part"):  # of a process that was killed while it wrote
-            stray.unlink(missing_ok=True)
+        for leftover in path.parent.glob(f"{glob.escape(path.name)}.*.part"):  # of a process that was killed while writing
+            leftover.unlink(missing_ok=True)
         with atomic_write(path) as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
-        failure = error if isinstance(error, OSError) else error.__context__  # torch replaces the disk's error by its own
+        failure = error if isinstance(error, OSError) else error.__context__  # torch raises its own error instead of the disk's
         if not isinstance(failure, OSError):
             raise
-        kept = "; the one before it is whole" if path.is_file() else ""
+        previous = "; the previous one is intact" if path.is_file() else ""
         raise InputError(
-            f"{path}: cannot be written ({failure.strerror}){kept}. Free some space or make it writable, then resume the run"
+            f"{path}: cannot be written ({failure.strerror}){previous}. Free some space or make it writable, then resume the run"
         ) from None

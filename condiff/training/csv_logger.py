@@ -1,4 +1,4 @@
-"""The metrics of a run as two tables without gaps."""
+"""The metrics of a run as two CSV tables without empty cells."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ Table = list[dict[str, str]]
 
 
 def counted_from_one(metrics: Mapping[str, Any], step: int | None) -> tuple[Row, int | None]:
-    """Metrics and step with the epoch and the step counted from 1; Lightning counts both from 0."""
+    """Returns metrics and step with epoch and step counted from 1; Lightning counts both from 0."""
     row = dict(metrics)
     if "epoch" in row:
         row["epoch"] = int(row["epoch"]) + 1
@@ -24,7 +24,7 @@ def counted_from_one(metrics: Mapping[str, Any], step: int | None) -> tuple[Row,
 
 
 def read(path: str | Path) -> Table:
-    """The rows of a table; empty where there is none."""
+    """Returns the rows of a table; empty if the file does not exist."""
     if not Path(path).is_file():
         return []
     with open(path, newline="") as file:
@@ -66,7 +66,7 @@ class CSVLogger(Logger):
         self._append(table, {"epoch": row.pop("epoch", None), "step": step} | {name: f"{row[name]:.9g}" for name in names})
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """They are in config.yaml."""
+        """Does nothing: config.yaml holds the configuration."""
 
     def _append(self, table: str, row: Row) -> None:
         path = self.folder / f"metrics_{table}.csv"
@@ -76,7 +76,7 @@ class CSVLogger(Logger):
             csv.DictWriter(file, self._columns[table], lineterminator="\n").writerow(row)
 
     def _rewrite(self, path: Path, table: str, row: Row) -> None:
-        """With a column for every metric, and without the rows that an interrupted run logged at this step or later."""
+        """Rewrites a table with a column for every metric, without the rows of an interrupted run from this step on."""
         earlier = [old for old in read(path) if float(old.get("step") or 0) < (row["step"] or 0)]
         self._columns[table] = list(dict.fromkeys([*(earlier[0] if earlier else ()), *row]))
         text = io.StringIO()

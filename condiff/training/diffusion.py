@@ -1,4 +1,4 @@
-"""The training of a diffusion model: its loss, the optimizer and the schedule of the learning rate."""
+"""The Lightning module of a diffusion model: loss, optimizer and learning-rate schedule."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -17,9 +17,9 @@ from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.schedules import Schedule
 from condiff.nn import Codec
 from condiff.seeds import derive_seed
-from condiff.training.lr_schedules import scheduled
+from condiff.training.lr_schedules import with_lr_schedule
 
-VALIDATION_LEVELS = 8
+NUM_VALIDATION_LEVELS = 8
 log = logging.getLogger(__name__)
 
 
@@ -31,12 +31,12 @@ class DiffusionSystem(L.LightningModule):
         schedule: noise levels of training, and the grid of sampling.
         optimizer: parameters -> optimizer.
         lr_factor: (step, total steps) -> factor on the learning rate.
-        codec: where the diffusion happens: `Pixels`, or an autoencoder's latent space.
-        loss: what the denoiser is trained to do.
+        codec: `Pixels`, or an autoencoder for latent diffusion.
+        loss: of `condiff.diffusion.losses`.
         p_uncond: share of training images whose condition is dropped; with 1 the model is unconditional.
-        p_drop_fields: share of training images of which a random subset of the condition's fields is known, of any size alike.
-        fields: how many numbers each field of the condition has.
-        seed: of the noise; each step and process has its own, so a resumed run repeats nothing.
+        p_drop_fields: share of training images with a random subset of the fields of the condition; its size is uniform.
+        fields: number of entries in each field of the condition.
+        seed: of the noise; every step and process derives its own, so a resumed run repeats no noise.
     """
 
     def __init__(
@@ -60,23 +60,23 @@ class DiffusionSystem(L.LightningModule):
 
     @property
     def is_latent(self) -> bool:
-        """Whether the model is one of codes."""
+        """Whether the model is latent."""
         return self.model.codec.is_latent
 
     @property
     def networks(self) -> list[nn.Module]:
-        """What costs the time, and is worth compiling."""
+        """Returns the networks that `torch.compile` makes faster."""
         return [self.model.denoiser.net]
 
     def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
-        """x [B, C, H, W] at noise level sigma [B] or [] -> x0."""
+        """Returns x0 for x [B, C, H, W] at noise level sigma, [B] or []."""
         return self.model(x, sigma, cond)
 
     def training_step(self, batch: Sample | LatentSample, batch_idx: int) -> dict[str, Tensor]:
-        """The loss; beside it each image's own, ``losses`` [B], and its noise level, ``sigma`` [B]."""
+        """Returns the loss, ``losses`` [B], one per image, and their noise levels ``sigma`` [B]."""
         stream = "train", self.trainer.fit_loop.total_batch_idx + 1, self.global_rank
         generator = self._generator(*stream)
-        x0 = batch.z if isinstance(batch, LatentSample) else self._encoded(batch.image)
+        x0 = batch.z if isinstance(batch, LatentSample) else self._encode(batch.image)
         n = len(x0)
         keep = torch.rand(n, 1, generator=generator, device=self.device) >= self.p_uncond
         sigma = self.model.schedule.sample(n, torch.Generator().manual_seed(derive_seed(self.seed, "sigma", *stream))).to(
@@ -84,7 +84,7 @@ class DiffusionSystem(L.LightningModule):
         )
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
         if self.p_drop_fields:
-            keep = keep & self._subset(n, generator)
+            keep = keep & self._field_mask(n, generator)
         progress = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
         losses = self.loss(self.model.denoiser, x0, eps, sigma, batch.cond * keep, progress)
         loss = losses.mean()
@@ -92,44 +92,45 @@ class DiffusionSystem(L.LightningModule):
         return {"loss": loss, "losses": losses.detach(), "sigma": sigma}
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
-        """The loss at eight fixed levels, together and one by one: as at the end of training, with the same noise every time.
+        """Logs the loss at eight fixed levels, their mean and each alone, with the same noise at every validation.
 
         ``val/loss_sigma_1`` is the loss at the lowest level, ``val/loss_sigma_8`` that at the highest.
         """
         generator = self._generator("validate", batch_idx)
-        x0, n = self._encoded(batch.image), len(batch.image)
-        image = torch.arange(n)  # heads have slices in the same order: shift, lest a level always meet the same slice
-        level = (image + image // VALIDATION_LEVELS + 5 * batch_idx) % VALIDATION_LEVELS
+        x0, n = self._encode(batch.image), len(batch.image)
+        image = torch.arange(n)  # volumes have slices in the same order: shifted, so that a level gets different slices
+        level = (image + image // NUM_VALIDATION_LEVELS + 5 * batch_idx) % NUM_VALIDATION_LEVELS
         levels = self._validation_levels()
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
         loss = self.loss(self.model.denoiser, x0, eps, levels[level].to(self.device), batch.cond * self.model.conditional, 1.0)
         self.log("val/loss", loss.mean(), prog_bar=True, batch_size=n, sync_dist=True)
-        for one in level.unique().tolist():
-            mine = loss[(level == one).to(self.device)]
-            self.log(f"val/loss_sigma_{one + 1}", mine.mean(), batch_size=len(mine), sync_dist=True)
+        for index in level.unique().tolist():
+            level_loss = loss[(level == index).to(self.device)]
+            self.log(f"val/loss_sigma_{index + 1}", level_loss.mean(), batch_size=len(level_loss), sync_dist=True)
 
     def on_fit_start(self) -> None:
         levels = ", ".join(f"{sigma:.2g}" for sigma in self._validation_levels().tolist())
-        log.info("val/loss_sigma_1 to val/loss_sigma_%d: validation loss at sigma %s", VALIDATION_LEVELS, levels)
+        log.info("val/loss_sigma_1 to val/loss_sigma_%d: validation loss at sigma %s", NUM_VALIDATION_LEVELS, levels)
 
     def _validation_levels(self) -> Tensor:
-        """Noise levels [8], ascending: the middles of eight equal shares of the training's."""
-        return self.model.schedule.sigma((torch.arange(VALIDATION_LEVELS) + 0.5) / VALIDATION_LEVELS)
+        """Returns noise levels [8], ascending: the midpoints of eight equal shares of the training distribution."""
+        return self.model.schedule.sigma((torch.arange(NUM_VALIDATION_LEVELS) + 0.5) / NUM_VALIDATION_LEVELS)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         steps = int(self.trainer.estimated_stepping_batches)
-        return scheduled(self.optimizer(self.model.denoiser.parameters()), self.lr_factor, steps)
+        return with_lr_schedule(self.optimizer(self.model.denoiser.parameters()), self.lr_factor, steps)
 
-    def _encoded(self, images: Tensor) -> Tensor:
-        """In full precision, as codes that are made beforehand."""
+    def _encode(self, images: Tensor) -> Tensor:
+        """Returns codes, encoded in full precision as those of the cache."""
         with torch.autocast(self.device.type, enabled=False), torch.no_grad():
             return self.model.codec.encode(images.float())
 
-    def _subset(self, n: int, generator: torch.Generator) -> Tensor:
-        """Which numbers [n, D] of the conditions are known."""
+    def _field_mask(self, n: int, generator: torch.Generator) -> Tensor:
+        """Returns a random mask [n, D] of the entries of the conditions that are given to the network."""
         chosen, share = torch.rand(2, n, 1, generator=generator, device=self.device)
-        known = torch.rand(n, len(self.fields), generator=generator, device=self.device) >= share * (chosen < self.p_drop_fields)
-        return known.repeat_interleave(torch.tensor(self.fields, device=self.device), dim=1)
+        share = share * (chosen < self.p_drop_fields)
+        kept_fields = torch.rand(n, len(self.fields), generator=generator, device=self.device) >= share
+        return kept_fields.repeat_interleave(torch.tensor(self.fields, device=self.device), dim=1)
 
     def _generator(self, *stream: int | str) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(derive_seed(self.seed, *stream))

@@ -1,4 +1,4 @@
-"""Latent diffusion: from the checkpoint of an autoencoder and the data to codes that the second stage is trained on."""
+"""First stage of latent diffusion: the codec of a checkpoint, its standardization, and the codes of the training set."""
 
 import json
 from functools import partial
@@ -18,15 +18,15 @@ from condiff.files.atomic import atomic_write, friendly_disk_errors
 from condiff.nn import Codec
 from condiff.seeds import derive_seed
 
-SCALE = ("shift", "scale")  # of a codec's state, what the second stage measures
-STREAM = "codes"  # of the augmentation that they are measured under
+SCALE_BUFFERS = ("shift", "scale")  # of a codec; measured at the beginning of the second stage
+AUGMENT_STREAM = "codes"  # random stream of the augmentation while moments are measured
 
 
-def codec_of(checkpoint: Checkpoint, data: MRIDataModule, device: torch.device) -> Codec:
-    """The codec of a checkpoint; where that is an autoencoder's, standardized over all training images.
+def first_stage_codec(checkpoint: Checkpoint, data: MRIDataModule, device: torch.device) -> Codec:
+    """Returns the codec of a checkpoint; that of an autoencoder is standardized over all training images.
 
     Raises:
-        InputError: a codec of other images.
+        InputError: the codec was trained on images with other channels.
     """
     codec = checkpoint.codec()
     if not codec.is_latent:
@@ -43,9 +43,9 @@ def codec_of(checkpoint: Checkpoint, data: MRIDataModule, device: torch.device) 
 
 
 def record_patients(checkpoint: Checkpoint, data: MRIDataModule, resumed: bool) -> None:
-    """Give the data module the patients that a checkpoint was trained on elsewhere, which the new checkpoint records too.
+    """Passes the training patients of a checkpoint to the data module, which records them in the new checkpoint.
 
-    All of them, or where its run is resumed those of the stages before.
+    If its run is resumed, only those of the earlier stages: the first set is that of the run itself.
 
     Raises:
         InputError: some are held out here, or there are more sets of patients than can be recorded.
@@ -55,8 +55,8 @@ def record_patients(checkpoint: Checkpoint, data: MRIDataModule, resumed: bool) 
     held_out = data.held_out_known_to(elsewhere)
     if held_out:
         raise InputError(
-            f"{checkpoint.path}: was trained on {len(held_out)} patients that are held out here; give it the same data and "
-            "data.seed"
+            f"{checkpoint.path}: was trained on {len(held_out)} patients that are held out here; give the data and data.seed of "
+            "its training"
         )
     if len(elsewhere) > STAGES:
         elsewhere = [patients for patients in elsewhere if not patients.within(data.patients)]
@@ -69,41 +69,45 @@ def record_patients(checkpoint: Checkpoint, data: MRIDataModule, resumed: bool) 
 
 
 def cached_moments(codec: Codec, data: MRIDataModule, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and variance [c] of the codes of all training images, augmented; measured once and kept in the cache."""
-    weights = [weight for name, weight in codec.state_dict().items() if name not in SCALE]
+    """Returns mean and variance [c] of the codes of all augmented training images; measured once, then cached."""
+    weights = [weight for name, weight in codec.state_dict().items() if name not in SCALE_BUFFERS]
     volumes = zip(data.train.stacks, data.train.slice_ranges, strict=True)
     images = sorted(f"{stack.file.stem} {slices}" for stack, slices in volumes)
     name = codes_name(data.volumes.cache.folder.name, images, cache_key(data.augment), data.seed, *weights)
     path = data.cache_folder / f"{name}.json"
-    with friendly_disk_errors(path.parent), FileLock(path.with_suffix(".lock")):  # one process measures, so all have the same
+    with (
+        friendly_disk_errors(path.parent),
+        FileLock(path.with_suffix(".lock")),
+    ):  # measured by one process, so that all get the same values
         if not path.is_file():
-            encode, generator = partial(codes_of, codec, device=device), generator_of(data)
-            passes = -(-STATISTICS_IMAGES // len(data.train))  # few images have few phases
-            measured = moments(data.train, lambda images: encode(data.augment(images, generator)), passes)
+            encode, generator = partial(encode_on, codec, device=device), augmentation_generator(data)
+            passes = -(-STATISTICS_IMAGES // len(data.train))  # a few images are passed several times, for more random phases
+            measurements = moments(data.train, lambda images: encode(data.augment(images, generator)), passes)
             with atomic_write(path) as file:
-                file.write(json.dumps([values.tolist() for values in measured]).encode())
+                file.write(json.dumps([values.tolist() for values in measurements]).encode())
     mean, variance = json.loads(path.read_text())
     return torch.tensor(mean, dtype=torch.float64), torch.tensor(variance, dtype=torch.float64)
 
 
 def statistics(codec: Codec, data: MRIDataModule, device: torch.device) -> Statistics:
-    """Statistics of the codes of training images, augmented; of the images themselves without a codec."""
+    """Returns the statistics of the codes of augmented training images; of the images themselves for `Pixels`."""
     if not codec.is_latent:
         return data.statistics
-    images = data.augment(data.train.spread_examples(None, STATISTICS_IMAGES), generator_of(data))
-    return measure(torch.cat([codes_of(codec, batch, device) for batch in images.split(16)]))
+    images = data.augment(data.train.spread_examples(None, STATISTICS_IMAGES), augmentation_generator(data))
+    return measure(torch.cat([encode_on(codec, batch, device) for batch in images.split(16)]))
 
 
-def generator_of(data: MRIDataModule) -> torch.Generator:
-    return torch.Generator().manual_seed(derive_seed(STREAM, data.seed))
+def augmentation_generator(data: MRIDataModule) -> torch.Generator:
+    """Returns the random generator of the augmentation while moments are measured."""
+    return torch.Generator().manual_seed(derive_seed(AUGMENT_STREAM, data.seed))
 
 
 def encode_training_set(codec: Codec, data: MRIDataModule, copies: int, device: torch.device) -> None:
-    """Make the data module train on codes, made and kept in the cache now where they are not there."""
-    data.encode(lambda images: codes_of(codec, images, device), [*codec.state_dict().values()], copies)
+    """Makes the data module train on codes; those missing from the cache are computed now."""
+    data.encode(lambda images: encode_on(codec, images, device), [*codec.state_dict().values()], copies)
 
 
 @torch.no_grad()
-def codes_of(codec: Codec, images: Tensor, device: torch.device) -> Tensor:
-    """Codes on the CPU."""
+def encode_on(codec: Codec, images: Tensor, device: torch.device) -> Tensor:
+    """Returns codes on the CPU, encoded on ``device``."""
     return codec.encode(images.to(device)).float().cpu()

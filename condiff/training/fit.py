@@ -1,48 +1,48 @@
-"""Training: Lightning's fit, and one line where what is resumed does not fit or a process is lost."""
+"""Runs Lightning's fit; one-line errors for a state that cannot be resumed and for a lost process."""
 
 from typing import Any
 
 import lightning as L
 
 from condiff.errors import InputError, is_memory
-from condiff.training.build import OTHER
-from condiff.training.callbacks.lost_process import LOST, is_lost
+from condiff.training.build import MISMATCH
+from condiff.training.callbacks.lost_process import LOST_PROCESS, is_lost
 
 RESTORING = (TypeError, LookupError, ValueError, RuntimeError, AttributeError, ArithmeticError, AssertionError)
 
 
 class Steps(L.Callback):
-    """Whether the training has begun: until its first step has ended, what fails is the state that it was resumed from."""
+    """Records whether a step was taken: an error before it is caused by the state that was resumed."""
 
-    taken = False
+    has_stepped = False
 
     def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
-        self.begun = trainer.global_step
+        self.first_step = trainer.global_step
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        self.taken = trainer.global_step > self.begun  # gradients may be accumulated
+        self.has_stepped = trainer.global_step > self.first_step  # gradients may be accumulated
 
 
 def fit(trainer: L.Trainer, system: L.LightningModule, data: L.LightningDataModule, ckpt: str | None) -> None:
-    """Train. Raises InputError where a process is lost, or what is to be resumed does not fit."""
+    """Trains the system. Raises InputError if a process is lost, or the checkpoint to resume does not fit."""
     steps = Steps()
     trainer.callbacks.append(steps)  # type: ignore[attr-defined]
     try:
         trainer.fit(system, data, ckpt_path=ckpt, weights_only=True)
     except RESTORING as error:
         if is_lost(error):
-            raise InputError(LOST) from None
+            raise InputError(LOST_PROCESS) from None
         if is_memory(error):
             raise
-        if isinstance(error, InputError) or steps.taken or not ckpt:
+        if isinstance(error, InputError) or steps.has_stepped or not ckpt:
             raise
         reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
-        raise InputError(OTHER.format(ckpt=ckpt, reason=reason)) from error
+        raise InputError(MISMATCH.format(ckpt=ckpt, reason=reason)) from error
 
 
 def last_value(trainer: L.Trainer, objective: str) -> float:
-    """The last value of what a sweep minimises. Raises InputError where nothing of that name was logged."""
+    """Returns the last value of a metric. Raises InputError if it was not logged."""
     if objective not in trainer.callback_metrics:
         names = ", ".join(sorted(trainer.callback_metrics))
-        raise InputError(f"objective={objective}: was not measured; there are {names}. The run is whole, and in its folder")
+        raise InputError(f"objective={objective}: was not measured; there are {names}. The run itself is complete")
     return float(trainer.callback_metrics[objective])

@@ -1,4 +1,4 @@
-"""Learning-rate factors: (step, total steps) -> what the optimizer's own rate is multiplied by."""
+"""Learning-rate factors: (step, total steps) -> factor on the learning rate of the optimizer."""
 
 import math
 from collections.abc import Callable
@@ -9,17 +9,17 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 def constant(step: int, total: int, warmup: int = 0) -> float:
-    """1, after a linear rise over ``warmup`` steps."""
+    """Returns 1, after a linear rise over ``warmup`` steps."""
     return min(1.0, (step + 1) / max(warmup, 1))
 
 
 def cosine(step: int, total: int, warmup: int = 100) -> float:
-    """A linear rise over ``warmup`` steps, then half a cosine down to 0 at the last."""
+    """Returns a linear rise over ``warmup`` steps, then half a cosine down to 0 at the last step."""
     progress = min(max(step - warmup, 0) / max(total - warmup, 1), 1.0)
     return min(1.0, (step + 1) / max(warmup, 1)) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def scheduled(optimizer: Optimizer, factor: Callable[[int, int], float], total: int) -> OptimizerLRScheduler:
-    """The optimizer with its rate multiplied by ``factor(step, total)``, as Lightning takes it."""
+def with_lr_schedule(optimizer: Optimizer, factor: Callable[[int, int], float], total: int) -> OptimizerLRScheduler:
+    """Returns Lightning's description of an optimizer whose learning rate is multiplied by ``factor(step, total)``."""
     scheduler = LambdaLR(optimizer, lambda step: factor(step, total))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -1,4 +1,4 @@
-"""The state of a training as a checkpoint holds it, which a resumed run restores: counts, averages, optimizer, learning rate."""
+"""Validation of the training state in a checkpoint that a resumed run restores: counts, averages, optimizer, scheduler."""
 
 import math
 import re
@@ -10,25 +10,27 @@ from torch import Tensor
 
 from condiff.errors import InputError
 
-STATE = {  # of Lightning's checkpoint, besides ours
+STATE_TYPES = {  # of the keys of Lightning's checkpoints
     "epoch": int, "global_step": int, "pytorch-lightning_version": str, "state_dict": dict, "loops": dict, "callbacks": dict,
     "optimizer_states": list, "lr_schedulers": list, "hyper_parameters": dict, "current_model_state": dict,
     "averaging_state": dict, "MixedPrecision": dict,
 }  # fmt: skip
-OWN: Mapping[str, Mapping[str, type]] = {  # states of callbacks
+CALLBACK_STATE_TYPES: Mapping[str, Mapping[str, type]] = {
     "EMA": {"latest_update_step": int},
     "PostHocEMASnapshots": {"count": int, "averages": list},
     "Throughput": {"seconds": float},
     "Checkpoints": {"best_model_score": Tensor},
 }
-RENAMED = {"StoredAverages": "PostHocEMASnapshots"}  # callbacks of version 0.1
-RATE = {"base_lrs": list, "last_epoch": int, "_step_count": int, "_last_lr": list, "_initial_step": int, "_is_initial": bool}
-PROGRESS = {"ready", "started", "processed", "completed"}  # of a loop
+RENAMED_CALLBACKS = {"StoredAverages": "PostHocEMASnapshots"}  # callbacks of version 0.1
+SCHEDULER_STATE_TYPES = {
+    "base_lrs": list, "last_epoch": int, "_step_count": int, "_last_lr": list, "_initial_step": int, "_is_initial": bool,
+}  # fmt: skip
+PROGRESS_KEYS = {"ready", "started", "processed", "completed"}  # of a loop
 VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,3}((\.?(dev|post)|a|b|rc)\d{0,10})?")
 
 
 def epochs_done(content: Mapping[str, Any]) -> int:
-    """How many epochs a checkpoint's run has finished; one that was stored within an epoch has not finished that."""
+    """Returns the number of epochs that the run of a checkpoint has finished."""
     loops = content.get("loops", {}).get("fit_loop", {})
     epochs = loops.get("epoch_progress", {}).get("current", {"started": 0, "processed": content["epoch"] + 1})
     trained = loops.get("epoch_loop.batch_progress", {}).get("is_last_batch", False) and epochs["started"] > epochs["processed"]
@@ -36,73 +38,76 @@ def epochs_done(content: Mapping[str, Any]) -> int:
 
 
 def read_state(content: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
-    """A checkpoint's content as Lightning restores it: states of known kinds, without the paths of `ModelCheckpoint`.
+    """Returns the content of a checkpoint as Lightning restores it, without the paths of `ModelCheckpoint`.
 
     Raises:
-        InputError: a state of another kind.
+        InputError: a state of an unexpected type.
     """
-    own = {key: value for key, value in content.items() if key.endswith("DataModule") and isinstance(value, dict)}
-    kept = own | {key: content[key] for key in STATE if content.get(key) is not None}
+    datamodules = {key: value for key, value in content.items() if key.endswith("DataModule") and isinstance(value, dict)}
+    state = datamodules | {key: content[key] for key in STATE_TYPES if content.get(key) is not None}
     for key in ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers", "pytorch-lightning_version"):
-        if key not in kept:
+        if key not in state:
             raise InputError(
-                f"{path}: has no {key}, so it cannot be resumed; give RUN/checkpoints/last.ckpt, or begin with it, init="
+                f"{path}: has no {key}, so it cannot be resumed; give RUN/checkpoints/last.ckpt, or start a new run, init="
             )
-    for key, value in kept.items():
-        if type(value) is not STATE.get(key, dict):
+    for key, value in state.items():
+        if type(value) is not STATE_TYPES.get(key, dict):
             raise InputError(f"{path}: its {key} is a {type(value).__name__}; was it edited?")
-    if not VERSION.fullmatch(kept["pytorch-lightning_version"]) or kept["epoch"] < 0 or kept["global_step"] < 0:
+    if not VERSION.fullmatch(state["pytorch-lightning_version"]) or state["epoch"] < 0 or state["global_step"] < 0:
         raise InputError(f"{path}: its epoch, global_step or pytorch-lightning_version is impossible; was it edited?")
-    averaged = [
-        kept.get("averaging_state", {}).get("n_averaged"),
-        *(value.get("latest_update_step") for value in kept["callbacks"].values() if isinstance(value, dict)),
+    counts_of_averages = [
+        state.get("averaging_state", {}).get("n_averaged"),
+        *(value.get("latest_update_step") for value in state["callbacks"].values() if isinstance(value, dict)),
     ]
-    if not all(count is None or 0 <= _number(count) <= kept["global_step"] for count in averaged):
+    if not all(count is None or 0 <= _number(count) <= state["global_step"] for count in counts_of_averages):
         raise InputError(f"{path}: its averages count more steps than the training; was it edited?")
-    callbacks = {RENAMED.get(str(key), key): value for key, value in kept["callbacks"].items()}
-    states = {key: (value, OWN.get(str(key).partition("{")[0])) for key, value in callbacks.items()}
-    kept["callbacks"] = {
-        key: {name: value[name] for name in kinds} for key, (value, kinds) in states.items() if kinds and _is_of(value, kinds)
+    callbacks = {RENAMED_CALLBACKS.get(str(key), key): value for key, value in state["callbacks"].items()}
+    states = {key: (value, CALLBACK_STATE_TYPES.get(str(key).partition("{")[0])) for key, value in callbacks.items()}
+    state["callbacks"] = {
+        key: {name: value[name] for name in kinds} for key, (value, kinds) in states.items() if kinds and _has_types(value, kinds)
     }
     for key in ("optimizer_states", "lr_schedulers"):
-        if not all(isinstance(one, dict) for one in kept[key]) or not _numbers(kept[key]):
+        if not all(isinstance(entry, dict) for entry in state[key]) or not _all_numbers(state[key]):
             raise InputError(f"{path}: its {key} hold more than numbers; was it edited?")
-    kept["lr_schedulers"] = [
-        {name: one[name] for name, kind in RATE.items() if type(one.get(name)) is kind}
-        | {"lr_lambdas": [None] * len(one.get("base_lrs") or ())}
-        for one in kept["lr_schedulers"]
+    state["lr_schedulers"] = [
+        {name: entry[name] for name, kind in SCHEDULER_STATE_TYPES.items() if type(entry.get(name)) is kind}
+        | {"lr_lambdas": [None] * len(entry.get("base_lrs") or ())}
+        for entry in state["lr_schedulers"]
     ]
-    fit = kept["loops"].get("fit_loop")
+    fit = state["loops"].get("fit_loop")
     progress = [fit.get(key) for key in ("epoch_progress", "epoch_loop.batch_progress")] if isinstance(fit, dict) else [None]
-    counts = [one.get("current") if isinstance(one, dict) else None for one in progress]
-    plain = all(isinstance(one, dict) and one.keys() >= PROGRESS and all(map(_is_count, one.values())) for one in counts)
-    if not plain or not _counts(kept["loops"]):
+    counts = [entry.get("current") if isinstance(entry, dict) else None for entry in progress]
+    if not all(map(_is_progress, counts)) or not _all_counts(state["loops"]):
         raise InputError(f"{path}: its loops are not the counts of a training; was it edited?")
-    return kept
+    return state
 
 
 def _number(value: Any) -> float:
-    """NaN for what is no single number."""
+    """Returns a single number as float; NaN for other values."""
     single = isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1)
     return float(value) if single else math.nan
 
 
-def _is_of(value: Any, kinds: Mapping[str, type]) -> bool:
-    single = isinstance(value, dict) and all(one.numel() == 1 for one in value.values() if isinstance(one, Tensor))
+def _has_types(value: Any, kinds: Mapping[str, type]) -> bool:
+    single = isinstance(value, dict) and all(item.numel() == 1 for item in value.values() if isinstance(item, Tensor))
     return single and all(type(value.get(name)) is kind for name, kind in kinds.items())
 
 
-def _counts(value: Any) -> bool:
-    """Whether nested dictionaries hold nothing but counts and switches."""
-    return all(map(_counts, value.values())) if isinstance(value, dict) else _is_count(value)
+def _all_counts(value: Any) -> bool:
+    """Whether nested dictionaries hold only counts and booleans."""
+    return all(map(_all_counts, value.values())) if isinstance(value, dict) else _is_count(value)
+
+
+def _is_progress(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() >= PROGRESS_KEYS and all(map(_is_count, value.values()))
 
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and value >= 0
 
 
-def _numbers(value: Any) -> bool:
-    """Whether nested containers hold nothing but numbers, switches and tensors."""
+def _all_numbers(value: Any) -> bool:
+    """Whether nested containers hold only numbers, booleans, None and tensors."""
     if isinstance(value, dict | list | tuple):
-        return all(map(_numbers, value.values() if isinstance(value, dict) else value))
+        return all(map(_all_numbers, value.values() if isinstance(value, dict) else value))
     return isinstance(value, int | float | Tensor | None)

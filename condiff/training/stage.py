@@ -1,4 +1,4 @@
-"""A training, or one stage of it, from its configuration to its last step: data, trainer, system, the run's files, fit."""
+"""Runs one stage of training from its configuration: data, trainer, system, files of the run, fit."""
 
 from pathlib import Path
 from typing import Any
@@ -9,29 +9,29 @@ from omegaconf import DictConfig, OmegaConf
 
 from condiff.configuration import instantiate_group
 from condiff.sampling.batch import check_clamp
-from condiff.training.build import Origin, portable, with_conditioning
+from condiff.training.build import Origin, reuse_conditioning, without_paths
 from condiff.training.checkpoint_io import CheckpointIO
 from condiff.training.fit import fit
 from condiff.training.resumed_state import read_state
 
 
 def train_stage(cfg: DictConfig, origin: Origin) -> L.Trainer:
-    """Train what a configuration describes. Returns the trainer, when it has ended.
+    """Trains the model of a configuration. Returns the trainer.
 
     Raises:
         InputError: as data, system and `condiff.training.fit.fit` do.
         NotANumber: the training has diverged.
-        Stopped: a signal has ended it.
+        Stopped: a signal has ended the training.
     """
     L.seed_everything(cfg.seed % 2**32, verbose=False)
-    data, clamp = instantiate(with_conditioning(cfg.data, origin)), instantiate(cfg.clamp)
+    data, clamp = instantiate(reuse_conditioning(cfg.data, origin)), instantiate(cfg.clamp)
     check_clamp(clamp, data.spec.shape[0], is_latent=bool(cfg.first))
     data.prepare_data()
     data.setup()
     trainer = make_trainer(cfg.trainer, instantiate_group(cfg.logger), instantiate_group(cfg.callbacks), origin)
     resolved, system = instantiate(cfg.build)(cfg, origin, data, trainer.strategy.root_device)
     check_clamp(clamp, data.spec.shape[0], system.is_latent)
-    system.save_hyperparameters(portable(OmegaConf.to_container(resolved, resolve=True)))
+    system.save_hyperparameters(without_paths(OmegaConf.to_container(resolved, resolve=True)))
     if cfg.compile:
         for network in system.networks:
             network.compile()
@@ -45,7 +45,7 @@ def train_stage(cfg: DictConfig, origin: Origin) -> L.Trainer:
 
 
 def make_trainer(settings: DictConfig, loggers: list[Any], callbacks: list[Any], origin: Origin) -> L.Trainer:
-    """The trainer, whose checkpoints are written and read by `CheckpointIO`."""
+    """Returns the trainer, which writes and reads checkpoints by `CheckpointIO`."""
     state = CheckpointIO(lambda path: read_state(origin.resume.content, path))  # type: ignore[union-attr]
     plugins = [*(instantiate(settings.get("plugins")) or ()), state]
     return instantiate(settings, logger=loggers, callbacks=callbacks, plugins=plugins)

@@ -1,4 +1,4 @@
-"""TensorBoard as a logger, with the pictures of samples."""
+"""TensorBoard logger, with pictures of samples."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,13 +13,13 @@ from condiff.training.csv_logger import counted_from_one
 
 
 class TensorBoard(TensorBoardLogger):
-    """Lightning's TensorBoard logger. It gets pictures of samples, and none of a patient; the configuration is config.yaml's.
+    """Lightning's TensorBoard logger, with pictures of samples. It gets no held-out images and no configuration.
 
     Raises:
         InputError: tensorboard is not installed.
     """
 
-    latest = 0  # step that metrics were logged at, under which pictures stand
+    latest = 0  # step of the latest metrics, also used for pictures
 
     def __init__(self, **settings: Any):
         try:
@@ -34,16 +34,16 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def log_image(self, key: str, images: Sequence[Image.Image], caption: Sequence[str] = ()) -> None:
-        """Grey pictures; each under its caption where there is one."""
+        """Logs greyscale pictures, each under its caption if given."""
         for index, image in enumerate(images):
             name = f"{key}/{caption[index]}" if caption else key
             self.experiment.add_image(name, np.asarray(image), self.latest, dataformats="HW")
 
     @rank_zero_only
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """Nothing: config.yaml in the run's folder holds the configuration."""
+        """Does nothing: config.yaml in the run's folder holds the configuration."""
 
     @rank_zero_only
     def save(self) -> None:
-        """Flush the events; a second copy of the configuration is not written."""
+        """Flushes the events, without a second copy of the configuration."""
         self.experiment.flush()

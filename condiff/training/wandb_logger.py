@@ -1,4 +1,4 @@
-"""Weights & Biases as a logger that never asks and never hangs."""
+"""Weights & Biases logger without prompts."""
 
 import os
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from condiff.training.csv_logger import counted_from_one
 
 
 class Wandb(WandbLogger):
-    """Lightning's W&B logger: offline where nobody is logged in; its run ends with the training.
+    """Lightning's W&B logger: offline if not logged in, unless WANDB_MODE is set. Its run ends with the training.
 
-    A run left open would swallow the next job of a multirun. WANDB_MODE, where set, is obeyed.
+    An open run would receive the metrics of the next job of a multirun.
     """
 
     def __init__(self, **settings):
         offline = "WANDB_MODE" not in os.environ and not _logged_in()
-        # not Lightning's offline=True, which refuses log_model; W&B keeps artifacts offline too
+        # Lightning's offline=True refuses log_model, but W&B stores artifacts offline, too
         super().__init__(**settings | ({"mode": "offline"} if offline else {}))
 
     @rank_zero_only
@@ -35,5 +35,5 @@ class Wandb(WandbLogger):
 def _logged_in() -> bool:
     try:
         return wandb.login(prompt=False)
-    except wandb.errors.Error:  # nobody is, and nobody was asked
+    except wandb.errors.Error:  # not logged in; no prompt was shown
         return False

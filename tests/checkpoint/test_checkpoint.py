@@ -15,7 +15,7 @@ from condiff.data.patients import Fingerprints
 from condiff.errors import InputError
 from condiff.files import torch_archive
 from condiff.files.atomic import check_links_stay_inside
-from condiff.training.build import portable
+from condiff.training.build import without_paths
 from condiff.training.resumed_state import read_state
 
 NET = {
@@ -131,7 +131,7 @@ def test_text_that_is_no_word_is_refused(saved, text):
 
 @pytest.mark.parametrize("p_uncond", ["x", None, True, -0.1, 2])
 def test_a_share_that_is_none_is_refused(saved, p_uncond):
-    with pytest.raises(InputError, match=r"its model has p_uncond=.*; a share expected"):
+    with pytest.raises(InputError, match=r"its model has p_uncond=.*; expected a share"):
         Checkpoint.read(saved(p_uncond=p_uncond)).model()
 
 
@@ -300,8 +300,8 @@ def test_newest(tmp_path):
 
 def test_what_is_stored_has_no_path():
     config = {"data": {"root": "/home/x", "matrix": 3, "shard": "1/1"}, "run": "runs/x", "init": "/a.ckpt", "words": ["a", "b/c"]}
-    assert portable(config) == {"data": {"matrix": 3}, "init": True, "words": ["a"]}
-    assert portable({"init": None})["init"] is False
+    assert without_paths(config) == {"data": {"matrix": 3}, "init": True, "words": ["a"]}
+    assert without_paths({"init": None})["init"] is False
 
 
 def test_root_is_read_from_the_folder_of_the_run(tmp_path):

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from condiff.checkpoint import Checkpoint
 from condiff.commands.cli import job_folder, one_line_errors
-from condiff.commands.command_line import CONF, check_choices, choices, flags_first, reaching, readable
+from condiff.commands.command_line import CONF, allow_checkpoint_fields, check_choices, choices, flags_first, quote_for_hydra
 from condiff.commands.explain import explain, with_option
 from condiff.commands.from_checkpoint import open_checkpoint
 from condiff.commands.options import OPTIONS, check, check_arguments, check_kind
@@ -59,7 +59,7 @@ def command(monkeypatch):
 @pytest.mark.parametrize("path", AWKWARD)
 def test_paths_are_what_was_written(path):
     for word in (f"ckpt={path}", f"out={path}"):
-        (read,) = readable([word])
+        (read,) = quote_for_hydra([word])
         key = word.partition("=")[0]
         assert compose("sample", read)[key] == ("a\\b.ckpt" if "\\" in path else path)
 
@@ -75,29 +75,29 @@ def test_paths_are_what_was_written(path):
     ],
 )
 def test_quotes_and_escapes_of_the_user_stay(word, value):
-    (read,) = readable([word])
+    (read,) = quote_for_hydra([word])
     assert compose("sample", "out=x", read).ckpt == value
-    assert readable([read]) == [read]  # the processes that Lightning starts read it again
+    assert quote_for_hydra([read]) == [read]  # the processes that Lightning starts read it again
 
 
 def test_lists():
-    assert readable(["contrast=AXT1,AXT2", "slices=3", "init_slices=3, 4", "data.contrasts=AXT2", "contrast=AXT1"]) == [
+    assert quote_for_hydra(["contrast=AXT1,AXT2", "slices=3", "init_slices=3, 4", "data.contrasts=AXT2", "contrast=AXT1"]) == [
         "contrast=[AXT1,AXT2]", "slices=[3]", "init_slices=[3, 4]", "data.contrasts=[AXT2]", "contrast=AXT1",
     ]  # fmt: skip
-    assert readable(["trust=package.Net"]) == ["trust=[package.Net]"]
-    assert readable(["data.contrasts=[AXT1,AXT2]", "slices=null"]) == ["data.contrasts=[AXT1,AXT2]", "slices=null"]
+    assert quote_for_hydra(["trust=package.Net"]) == ["trust=[package.Net]"]
+    assert quote_for_hydra(["data.contrasts=[AXT1,AXT2]", "slices=null"]) == ["data.contrasts=[AXT1,AXT2]", "slices=null"]
 
 
 def test_sweeps_stay_sweeps():
     words = ["-m", "contrast=AXT1,AXT2", "slices=3,4", "ckpt=a,b", "ckpt=choice(a,b)", "seed=1,2"]
-    assert readable(words) == ["-m", "contrast=AXT1,AXT2", "slices=[3],[4]", "ckpt=a,b", "ckpt=choice(a,b)", "seed=1,2"]
-    assert readable(["-m", "ckpt=e=1.ckpt,e=2.ckpt"]) == ["-m", "ckpt='e=1.ckpt','e=2.ckpt'"]
+    assert quote_for_hydra(words) == ["-m", "contrast=AXT1,AXT2", "slices=[3],[4]", "ckpt=a,b", "ckpt=choice(a,b)", "seed=1,2"]
+    assert quote_for_hydra(["-m", "ckpt=e=1.ckpt,e=2.ckpt"]) == ["-m", "ckpt='e=1.ckpt','e=2.ckpt'"]
 
 
 def test_groups_and_flags():
-    assert readable(["data.transform=complex", "data.root=a"]) == ["data/transform=complex", "data.root=a"]
+    assert quote_for_hydra(["data.transform=complex", "data.root=a"]) == ["data/transform=complex", "data.root=a"]
     assert flags_first(["a=1", "-m", "b=2", "--cfg", "job"]) == ["-m", "--cfg", "job", "a=1", "b=2"]
-    assert reaching("guidance", "clamp")(["guidance.scale=2", "clamp=none", "clamp.high=1", "seed=1"]) == [
+    assert allow_checkpoint_fields("guidance", "clamp")(["guidance.scale=2", "clamp=none", "clamp.high=1", "seed=1"]) == [
         "++guidance.scale=2", "clamp=none", "clamp.high=1", "seed=1",
     ]  # fmt: skip
 
@@ -105,14 +105,14 @@ def test_groups_and_flags():
 @pytest.mark.parametrize("words", [["--seed=1"], ["--seed", "1"], ["-seed=1"]])
 def test_options_have_no_dashes(words):
     with pytest.raises(InputError, match="options have no dashes; write seed="):
-        readable(words)
+        quote_for_hydra(words)
 
 
 @pytest.mark.parametrize("flags", [["--config-path", "RUN"], ["--config-dir=RUN", "--config-name", "config"], ["-cp", "RUN"]])
 def test_a_run_is_repeated_by_its_command_line(flags, tmp_path):
     OmegaConf.save({"overrides": ["net.channels=[8,8]", "seed=1"]}, tmp_path / "config.yaml")
     with pytest.raises(InputError, match=re.escape("python train.py 'net.channels=[8,8]' seed=1")):
-        readable([word.replace("RUN", str(tmp_path)) for word in flags])
+        quote_for_hydra([word.replace("RUN", str(tmp_path)) for word in flags])
 
 
 def test_hints_name_commands_as_the_running_one_was_called(monkeypatch):
@@ -152,7 +152,7 @@ def trained_so(tmp_path):
 @pytest.mark.parametrize("script", ["sample", "evaluate"])
 def test_the_run_s_own_settings_stay(command, trained_so, script, words, expected):
     """Only a group that is chosen replaces the run's; a field is set within it."""
-    cfg, _ = open_checkpoint(command(script, trained_so, *reaching(*RUN)(words)), *RUN)
+    cfg, _ = open_checkpoint(command(script, trained_so, *allow_checkpoint_fields(*RUN)(words)), *RUN)
     for key, value in expected.items():
         assert OmegaConf.select(cfg, key) == value
 
@@ -172,7 +172,7 @@ def test_the_run_s_own_settings_stay(command, trained_so, script, words, expecte
     ],
 )
 def test_fields_that_the_run_s_objects_lack(command, trained_so, words, message):
-    cfg = command("sample", trained_so, *reaching(*RUN)(words))
+    cfg = command("sample", trained_so, *allow_checkpoint_fields(*RUN)(words))
     with pytest.raises(InputError, match=message):
         open_checkpoint(cfg, *RUN)
 

@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 
 from condiff.checkpoint import Checkpoint
 from condiff.data.conditioning import AcquisitionCondition, piecewise_linear
-from condiff.training.build import Origin, with_conditioning
+from condiff.training.build import Origin, reuse_conditioning
 from tests.conftest import TINY_RUN as TINY
 from tests.conftest import bad, write_raw, write_volume
 from tests.test_conf import compose
@@ -76,7 +76,7 @@ def test_prepare_and_verify(heads, run_entry, tmp_path, capsys):
     run_entry("prepare.py", *asked, "data.shard=1/2")
     run_entry("prepare.py", *asked, "data.shard=2/2")
     out = capsys.readouterr().out
-    made = [tuple(map(int, pair)) for pair in re.findall(r"ready +(\d+) of (\d+) volumes", out)]
+    made = [tuple(map(int, pair)) for pair in re.findall(r"prepared +(\d+) of (\d+) volumes", out)]
     assert sum(one for one, _ in made) == 8 and sum(other for _, other in made) == 9  # of late.h5 there is a reason
     (folder,) = (tmp_path / "cache").glob("images-*")
     stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*.images")}
@@ -132,7 +132,7 @@ def test_clamps_for_air_at_minus_one(run_entry, capsys):
     assert "clamp: static and dynamic cut from air at -1" in bad(capsys, run_entry, "train.py", *complex_run, "clamp=static")
     run_entry("train.py", *complex_run, "clamp=magnitude", "trainer.max_epochs=1")
     other = ["clamp=magnitude", "hydra.run.dir=runs/other"]
-    assert "clamp=magnitude: is for complex images" in bad(capsys, run_entry, "train.py", *TINY, *other)
+    assert "clamp=magnitude: for complex images" in bad(capsys, run_entry, "train.py", *TINY, *other)
 
 
 def test_a_run_that_begins_with_another_keeps_its_ranges(run_entry, tmp_path):
@@ -156,6 +156,6 @@ def test_a_run_keeps_the_features_of_the_checkpoint_it_continues(tmp_path, key):
     cfg = compose("train", "model=acquisition", f"{key}={tmp_path}/old.ckpt")
     new, old = AcquisitionCondition(["AXT2"], own["ranges"], piecewise_linear), AcquisitionCondition(["AXT2"], own["ranges"])
     assert instantiate(cfg.data.conditioning)(contrasts=["AXT2"]).dim == new.dim
-    data = with_conditioning(cfg.data, Origin.of(cfg.resume, cfg.init, None))
+    data = reuse_conditioning(cfg.data, Origin.of(cfg.resume, cfg.init, None))
     found = instantiate(data.conditioning)(contrasts=["AXT2"]).encode("AXT2", {"te": 100})
     assert torch.equal(found, old.encode("AXT2", {"te": 100})) and not torch.equal(found, new.encode("AXT2", {"te": 100}))

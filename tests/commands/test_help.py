@@ -56,7 +56,7 @@ def test_a_page_that_fits_the_terminal(command, monkeypatch):
 
 def test_comments_of_choices():
     text = help_text("train")
-    assert re.search(r"^    smoke +The whole way in under a minute on two cores", text, re.MULTILINE)
+    assert re.search(r"^    smoke +End-to-end smoke test in under a minute on two cores", text, re.MULTILINE)
     assert "@package" not in text
 
 

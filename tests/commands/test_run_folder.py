@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from condiff.commands.options import OPTIONS, SEED
 from condiff.commands.preflight import check_data, check_trainer
-from condiff.commands.run_folder import claimed, remove_traces, unused
+from condiff.commands.run_folder import claim_folder, remove_traces, unused
 from condiff.configuration import CONF
 from condiff.data.index_sampler import StreamSampler
 from condiff.errors import InputError
@@ -60,13 +60,13 @@ def test_sigterm_stores_the_last_weights_and_names_the_command_that_goes_on(run_
     assert stopped.value.code == 128 + signal.SIGTERM and signal.getsignal(signal.SIGTERM) == before
     ckpt = tmp_path / "runs/cut/checkpoints/last.ckpt"
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said == f"stopped by SIGTERM after step 5; go on with: python train.py resume={ckpt}"
+    assert said == f"stopped by SIGTERM after step 5; continue with: python train.py resume={ckpt}"
     assert epochs_done(last("cut")) == 1
     run_entry("train.py", f"resume={ckpt}", "hydra.run.dir=runs/on")
     whole = losses("now")
     assert sorted(whole) == list(range(1, 7)) and losses("on") == {6: whole[6]}
     assert same_weights(last("on"), last("now")) and last("on")["global_step"] == 6
-    assert "has had its 2 epochs" in bad(capsys, run_entry, "train.py", f"resume={tmp_path}/runs/now/checkpoints/last.ckpt")
+    assert "is finished after 2 epochs" in bad(capsys, run_entry, "train.py", f"resume={tmp_path}/runs/now/checkpoints/last.ckpt")
 
 
 @pytest.mark.slow
@@ -123,7 +123,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(tmp_path, size_limit):
     path = tmp_path / "checkpoints/last.ckpt"
     CheckpointIO(read=dict).save_checkpoint({"x": torch.arange(3)}, path)
     (tmp_path / "checkpoints/last.ckpt.killed.part").touch()
-    message = "last.ckpt: cannot be written .*; the one before it is whole. Free some space"
+    message = "last.ckpt: cannot be written .*; the previous one is intact. Free some space"
     with pytest.raises(InputError, match=message), size_limit(100_000):
         CheckpointIO(read=dict).save_checkpoint({"x": torch.zeros(100_000)}, path)
     assert [*path.parent.iterdir()] == [path] and torch.load(path)["x"].tolist() == [0, 1, 2]
@@ -136,10 +136,14 @@ def test_a_folder_belongs_to_one_command(tmp_path, monkeypatch):
     Path("runs/name/sweep").mkdir()
     Path("runs/name/sweep/multirun.yaml").touch()
     assert unused(Path("runs/name/sweep")).name == "sweep_1"
-    with claimed(run), pytest.raises(InputError, match="runs/name/time is in use by a run that has not ended"), claimed(run):
+    with (
+        claim_folder(run),
+        pytest.raises(InputError, match="runs/name/time is in use by a run that has not ended"),
+        claim_folder(run),
+    ):
         pass
     assert not run.exists()  # nothing was trained
-    with claimed(Path("runs/other")):  # a lock that a killed process has left blocks nothing
+    with claim_folder(Path("runs/other")):  # a lock that a killed process has left blocks nothing
         FileLock("runs/other/.lock")
         Path("runs/other/metrics_train.csv").touch()
     assert Path("runs/other/metrics_train.csv").exists()
@@ -161,7 +165,7 @@ def test_resuming_as_another_run_is_one_line(run_entry, capsys, tmp_path):
     run_entry("train.py", *TINY, "trainer.max_epochs=1")
     resume = ["resume=runs/now/checkpoints/last.ckpt", "trainer.max_epochs=2", "hydra.run.dir=runs/other"]
     for wrong, names in (
-        ("net.channels=[8,16]", "of another network, optimizer or data than asked for (size mismatch"),
+        ("net.channels=[8,16]", "of another network, optimizer or data than requested (size mismatch"),
         ("data.contrasts=[AXT1,AXT2]", "was trained with data.contrasts="),
         ("model.optimizer.lr=0.5", "was trained with model.optimizer.lr=0.006, not 0.5; leave model.optimizer.lr out"),
         ("model.optimizer._target_=torch.optim.Adam", "was trained with model.optimizer._target_=torch.optim.AdamW"),

@@ -213,7 +213,7 @@ def test_a_sampler_that_diverges_does_not_stop_training(run_entry, tmp_path, cap
 
 def test_finished_run_has_nothing_to_resume(trained, run_entry, capsys):
     error = bad(capsys, run_entry, "train.py", "resume=runs/now/checkpoints/last.ckpt", "hydra.run.dir=runs/again")
-    assert "has had its 2 epochs; ask for more, trainer.max_epochs=4" in error
+    assert "is finished after 2 epochs; to train longer give trainer.max_epochs=4" in error
 
 
 def check_pictures(folder, magnitudes):
@@ -351,7 +351,7 @@ def test_trains_on_a_fastmri_folder(run_entry, tmp_path, capsys):
         (["schedule=lineer"], r"there are consistency, cosine, flow, .*, lognormal, scaled_linear, sigmoid$"),
         (["resume=."], r"a folder; give the checkpoint in it"),
         (["trainer.accelerator=abacus"], r"trainer: .*abacus"),
-        (["guidance=autoguidance"], r"guidance=autoguidance: .*give it to python sample.py"),
+        (["guidance=autoguidance"], r"guidance=autoguidance: .*use it in python sample.py"),
         (["guidance.scale=-2"], r"guidance.scale=-2: give 0"),
         (["schedule=linear", "schedule.num_steps=2"], r"steps=3: this chain has 2 levels"),
     ],

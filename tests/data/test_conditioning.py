@@ -142,7 +142,7 @@ def test_validation_volumes_outside_or_without_parameters(condition):
 def test_any_subset_is_seen_in_training():
     """Half of the images know everything; of the others every number of fields is as likely as any; fields stay whole."""
     system = DiffusionSystem(nn.Identity(), Karras(), None, None, Pixels(), p_drop_fields=0.5, fields=(3, 1, 2))
-    known = system._subset(20_000, torch.Generator().manual_seed(0))
+    known = system._field_mask(20_000, torch.Generator().manual_seed(0))
     assert known.shape == (20_000, 6)
     first, second, third = known.split((3, 1, 2), dim=1)
     assert (first.all(1) == first.any(1)).all() and (third.all(1) == third.any(1)).all()

@@ -53,7 +53,7 @@ def test_resumes_where_it_was_killed(draw, tmp_path, batches):
     rest = Sampler()
     images, cost = draw(rest, batch_size=3)  # of any size
     assert rest.seeds == list(range(4 * batches, 10))
-    assert images[:, 0, 0, 0].tolist() == list(range(10)) and cost.drawn == 10
+    assert images[:, 0, 0, 0].tolist() == list(range(10)) and cost.num_images == 10
     with h5py.File(tmp_path / "samples.h5") as file:
         assert np.array_equal(file["images"][()], images) and list(file["seed"]) == list(range(10))
         assert list(file["contrast"].asstr())[5:7] == ["AXT1", "AXT2"] and file.attrs["drawn"] == 10
@@ -114,7 +114,7 @@ def _of(shape, value=0.0, **about):
     [
         (_elsewhere, "images is a link"),
         (_virtual, "images is stored in other files"),
-        (_of((10, 1, 4, 4)), r"lacks images of \[1, 2, 2\], or what they cost"),
+        (_of((10, 1, 4, 4)), r"lacks images of \[1, 2, 2\], or their cost"),
         (_of(10), "lacks images"),
         (_of((10, 1, 2, 2), seconds="long"), "lacks images"),
         (_of((10, 1, 2, 2), drawn=0), "lacks images"),

@@ -120,10 +120,10 @@ def test_crops_are_of_the_images_and_everywhere(system):
     system.crop, seen = 5, set()
     place = torch.arange(8 * 12.0).view(1, 1, 8, 12).expand(2, 1, 8, 12)
     for seed in range(200):
-        some = system._cropped(place, torch.Generator().manual_seed(seed))
+        some = system._random_crop(place, torch.Generator().manual_seed(seed))
         assert some.shape == (2, 1, 5, 5) and torch.equal(some[0], some[1])
         assert some[0, 0, 1, 0] - some[0, 0, 0, 0] == 12 and some[0, 0, 0, 1] - some[0, 0, 0, 0] == 1
         seen.add(int(some[0, 0, 0, 0]))
     assert seen == {12 * row + col for row in range(4) for col in range(8)}
     system.crop = 100
-    assert torch.equal(system._cropped(place, torch.Generator()), place)
+    assert torch.equal(system._random_crop(place, torch.Generator()), place)

@@ -116,7 +116,7 @@ def test_statistics_of_batch_norm_are_averaged_afterwards_too(tmp_path):
             yield step
 
     ckpt = stored_run(tmp_path, module, steps())
-    state = posthoc_ema.averaged(ckpt, 0.07)[0]["state_dict"]
+    state = posthoc_ema.reconstruct_ema(ckpt, 0.07)[0]["state_dict"]
     for name, value in averaged.module.state_dict().items():
         torch.testing.assert_close(state[name], value, rtol=0.02, atol=0.02)
     assert not torch.allclose(state["norm.running_mean"], module.norm.running_mean, rtol=0.05)
@@ -132,7 +132,7 @@ def test_variances_stay_positive_where_shares_are_negative(tmp_path):
             yield step
 
     ckpt = stored_run(tmp_path, module, steps())
-    assert posthoc_ema.averaged(ckpt, 0.03)[0]["state_dict"]["running_var"].item() > 1e-4
+    assert posthoc_ema.reconstruct_ema(ckpt, 0.03)[0]["state_dict"]["running_var"].item() > 1e-4
 
 
 def test_a_run_stored_without_statistics_goes_on():
@@ -152,7 +152,7 @@ def test_weights_do_not_depend_on_the_default_device():
     """A guiding model is made with an accelerator as the default device, whose linear algebra may lack what this needs."""
     stored = [(8, ema.gamma(0.05)), (8, ema.gamma(0.1))]
     with torch.device("meta"):
-        shares, left = ema.weights(stored, (8, ema.gamma(0.07)))
+        shares, left = ema.solve_posthoc_weights(stored, (8, ema.gamma(0.07)))
     assert shares.device.type == "cpu" and left < 0.2
 
 
@@ -161,7 +161,7 @@ def test_product_is_the_integral():
     profile = lambda at, g: (g + 1) * t**g / at ** (g + 1) * (t <= at)  # noqa: E731
     for one, other in [((1.0, 6.94), (4.0, 16.97)), ((4.0, 2.0), (4.0, 6.94)), ((3.0, 16.97), (2.0, 6.94))]:
         expected = (profile(*one) * profile(*other)).sum().item() / 100_000
-        assert ema.product(one, other) == pytest.approx(expected, rel=1e-4)
+        assert ema.p_dot_p(one, other) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(("std", "as_of"), [(0.05, 300), (0.07, 300), (0.15, 300), (0.1, 225)])
@@ -170,7 +170,7 @@ def test_any_average_is_made_of_stored_ones(std, as_of):
     averages = {width: list(run(partial(ema.power, std=width))) for width in (0.05, 0.1)}
     steps = [round(300 * k / 8) for k in range(1, 9) if round(300 * k / 8) <= as_of]
     stored = [(step, width) for step in steps for width in averages]
-    shares, left = ema.weights([(step, ema.gamma(width)) for step, width in stored], (as_of, ema.gamma(std)))
+    shares, left = ema.solve_posthoc_weights([(step, ema.gamma(width)) for step, width in stored], (as_of, ema.gamma(std)))
     made = sum(float(share) * averages[width][step - 1] for share, (step, width) in zip(shares, stored, strict=True))
     true = list(run(partial(ema.power, std=std)))[as_of - 1]
     assert left < 0.05 and shares.sum().item() == pytest.approx(1, abs=0.02)

@@ -34,7 +34,7 @@ from condiff.errors import InputError
 from condiff.nn import KLAutoencoder
 from condiff.reconstruction.formulations import InverseProblem, in_latent_space
 from condiff.sampling import Sampling, make_requests, sample_batch
-from condiff.training.first_stage import cached_moments, codes_of, generator_of, record_patients
+from condiff.training.first_stage import augmentation_generator, cached_moments, encode_on, record_patients
 from tests.conftest import ROOT, TINY_RUN, bad
 
 CODEC = ["codec.channels=[8,8]", "codec.blocks=1", "codec.latent_channels=2"]
@@ -219,7 +219,7 @@ def test_one_file_samples(latent, autoencoder, run_entry, capsys):
     data = Checkpoint.read(latent).data()
     data.setup()
     with torch.no_grad():
-        generator, images = generator_of(data), data.train.images()
+        generator, images = augmentation_generator(data), data.train.images()
         z = torch.cat([mine.encode(data.augment(images, generator)) for _ in range(-(-STATISTICS_IMAGES // len(images)))])
     torch.testing.assert_close(z.mean(dim=(0, 2, 3)), torch.zeros(2), rtol=0, atol=1e-3)
     torch.testing.assert_close(z.var(dim=(0, 2, 3), correction=0), torch.ones(2), rtol=1e-3, atol=0)
@@ -279,7 +279,7 @@ def test_both_stages_from_one_command(variants, run_entry, cache, capsys):
         losses = [float(row["train/loss"]) for row in csv.DictReader(file)]
     assert losses and all(math.isfinite(loss) for loss in losses)
     made = (run / "autoencoder/checkpoints/last.ckpt").stat().st_mtime_ns
-    assert f"{run} holds a run; go on with it, resume='{run.resolve()}/" in bad(capsys, run_entry, *command)
+    assert f"{run} holds a run; continue it, resume='{run.resolve()}/" in bad(capsys, run_entry, *command)
     shutil.rmtree(run / "checkpoints")
     (run / "averages/step-0000099.pt").touch()  # another run's
     run_entry(*command)
@@ -382,8 +382,8 @@ def test_codes_of_augmented_images_are_standardised(tmp_path):
     cached_moments(codec, data, device)
     assert kept.stat().st_mtime_ns == before and [*tmp_path.glob("codes-*.json")] == [kept]
     images, generator = part.images(), torch.Generator().manual_seed(9)
-    turned = torch.cat([codes_of(codec, random_global_phase(images, generator), device) for _ in range(100)])
-    for codes, limits in ((turned, (0, 0.25)), (codes_of(codec, images, device), (0.4, 9))):
+    turned = torch.cat([encode_on(codec, random_global_phase(images, generator), device) for _ in range(100)])
+    for codes, limits in ((turned, (0, 0.25)), (encode_on(codec, images, device), (0.4, 9))):
         off = torch.stack([codes.mean(dim=(0, 2, 3)), codes.var(dim=(0, 2, 3)) - 1]).abs().max()
         assert limits[0] <= off < limits[1]
 
@@ -414,8 +414,8 @@ def test_bad_input(latent, autoencoder, run_entry, capsys):
         (["train.py", *settings, "data.transform=complex"], "was trained on images of 1 channels, the data have 2"),
         (["train.py", *settings, "data.seed=1"], "patients that are held out here"),
         (["train.py", *settings[:-1], "model.autoencoder=nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
-        (["train.py", *settings, "clamp=static"], "clamp: limits images, and this model's are codes"),
-        (["train.py", *both, "clamp=static"], "clamp: limits images, and this model's are codes"),
+        (["train.py", *settings, "clamp=static"], "clamp: limits images, and this model is latent"),
+        (["train.py", *both, "clamp=static"], "clamp: limits images, and this model is latent"),
         (["train.py", *both, "first.trainer.max_epochs=0"], "first.trainer.max_epochs=0"),
         (["train.py", *both, "model.augmented_copies=-1"], "model.augmented_copies=-1: give a whole number"),
         (
@@ -432,11 +432,11 @@ def test_bad_input(latent, autoencoder, run_entry, capsys):
         ),
         (["train.py", *settings, f"init={latent}"], "give one of them"),
         (["train.py", *BARE, "codec=kl_f4"], "has to be trained"),
-        (["train.py", *both, "codec=pixels"], "codec=pixels: has nothing to be trained"),
-        (["train.py", *BARE, "model=autoencoder", "codec=pixels"], "codec=pixels: has nothing to be trained"),
+        (["train.py", *both, "codec=pixels"], "codec=pixels: has no parameters to train"),
+        (["train.py", *BARE, "model=autoencoder", "codec=pixels"], "codec=pixels: has no parameters to train"),
         (
             ["train.py", *both, "data.phantom.matrix=50"],
-            "data: images of 50 x 50 have codes of 13 x 13, of which",
+            "data: images of 50 x 50 have codes of 13 x 13, which the network",
         ),
         (["train.py", *BARE, *CODEC, "model=autoencoder", f"init={latent}"], "starts a diffusion model"),
         (
@@ -445,6 +445,6 @@ def test_bad_input(latent, autoencoder, run_entry, capsys):
         ),
         (["sample.py", f"ckpt={latent}", "clamp=static"], "clamp: limits images"),
         (["sample.py", f"ckpt={autoencoder}"], "is an autoencoder; first train a model of its codes"),
-        (["likelihood.py", f"ckpt={latent}"], "is a model of codes"),
+        (["likelihood.py", f"ckpt={latent}"], "is a latent model"),
     ]:
         assert message in bad(capsys, run_entry, *arguments)

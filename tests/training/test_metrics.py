@@ -139,4 +139,4 @@ def test_measures_that_are_no_numbers_are_named(caplog):
     assert finite({"quality/AXT2/kid": 0.5, "quality/AXT2/c2st_auroc": float("nan"), "quality/AXT1/kid": float("inf")}) == {
         "quality/AXT2/kid": 0.5
     }
-    assert caplog.messages == ["not logged, because it is no finite number: quality/AXT2/c2st_auroc, quality/AXT1/kid"]
+    assert caplog.messages == ["not logged, because it is not finite: quality/AXT2/c2st_auroc, quality/AXT1/kid"]

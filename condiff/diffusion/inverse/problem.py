@@ -1,4 +1,4 @@
-"""Two nouns: the problem y = A(x0) + noise, and a method that solves it."""
+"""The inverse problem y = A(x0) + noise, and the interface of methods that solve it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

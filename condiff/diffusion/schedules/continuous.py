@@ -8,12 +8,12 @@ from torch import Tensor
 from condiff.diffusion.schedules.base import Schedule, demand
 from condiff.errors import InputError
 
-LARGEST_SIGMA = 1e6
+MAX_SIGMA = 1e6
 
 
 def _demand_levels(low: float, high: float) -> None:
-    if not 0 < low < high <= LARGEST_SIGMA:
-        raise InputError(f"sigma_min={low}, sigma_max={high}: give two levels above 0, the lower first, up to {LARGEST_SIGMA:g}")
+    if not 0 < low < high <= MAX_SIGMA:
+        raise InputError(f"sigma_min={low}, sigma_max={high}: give two levels above 0, the lower first, up to {MAX_SIGMA:g}")
 
 
 @dataclass(frozen=True)

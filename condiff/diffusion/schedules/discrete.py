@@ -10,8 +10,8 @@ from torch import Tensor
 from condiff.diffusion.schedules.base import Schedule, demand
 from condiff.errors import InputError
 
-LONGEST_CHAIN = 100_000
-LARGEST_BETA = 0.999  # Nichol & Dhariwal 2021: beta = 1 has no inverse
+MAX_CHAIN_STEPS = 100_000
+MAX_BETA = 0.999  # Nichol & Dhariwal 2021: beta = 1 has no inverse
 
 
 class DiscreteVP(Schedule):
@@ -66,16 +66,16 @@ class LinearBeta(DiscreteVP):
     reference_steps: int = 1000
 
     def __post_init__(self) -> None:
-        demand("num_steps", self.num_steps, 1, LONGEST_CHAIN)
+        demand("num_steps", self.num_steps, 1, MAX_CHAIN_STEPS)
         demand("beta_min", self.beta_min, 0, 1)
         demand("beta_max", self.beta_max, max(self.beta_min, 1e-9), 1)
-        demand("reference_steps", self.reference_steps, 1, LONGEST_CHAIN)
+        demand("reference_steps", self.reference_steps, 1, MAX_CHAIN_STEPS)
 
     @property
     def betas(self) -> Tensor:
         scale = self.reference_steps / self.num_steps
         ends = scale * self.beta_min, scale * self.beta_max
-        return torch.linspace(*ends, self.num_steps, dtype=torch.float64).clamp(max=LARGEST_BETA)
+        return torch.linspace(*ends, self.num_steps, dtype=torch.float64).clamp(max=MAX_BETA)
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,15 @@ class ScaledLinearBeta(DiscreteVP):
     reference_steps: int = 1000
 
     def __post_init__(self) -> None:
-        demand("num_steps", self.num_steps, 1, LONGEST_CHAIN)
+        demand("num_steps", self.num_steps, 1, MAX_CHAIN_STEPS)
         demand("beta_min", self.beta_min, 0, 1)
         demand("beta_max", self.beta_max, max(self.beta_min, 1e-9), 1)
-        demand("reference_steps", self.reference_steps, 1, LONGEST_CHAIN)
+        demand("reference_steps", self.reference_steps, 1, MAX_CHAIN_STEPS)
 
     @property
     def betas(self) -> Tensor:
         roots = torch.linspace(self.beta_min**0.5, self.beta_max**0.5, self.num_steps, dtype=torch.float64)
-        return (self.reference_steps / self.num_steps * roots**2).clamp(max=LARGEST_BETA)
+        return (self.reference_steps / self.num_steps * roots**2).clamp(max=MAX_BETA)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class CosineBeta(DiscreteVP):
     offset: float = 0.008
 
     def __post_init__(self) -> None:
-        demand("num_steps", self.num_steps, 1, LONGEST_CHAIN)
+        demand("num_steps", self.num_steps, 1, MAX_CHAIN_STEPS)
         demand("offset", self.offset, 0, 1)
 
     @property
@@ -130,7 +130,7 @@ class SigmoidBeta(DiscreteVP):
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        demand("num_steps", self.num_steps, 1, LONGEST_CHAIN)
+        demand("num_steps", self.num_steps, 1, MAX_CHAIN_STEPS)
         demand("temperature", self.temperature, 1e-3, 1e3)
         demand("start", self.start, -100, 100)
         demand("end", self.end, self.start + 1e-6, 100)
@@ -144,4 +144,4 @@ class SigmoidBeta(DiscreteVP):
 
 def betas_of(alpha_bar: Tensor) -> Tensor:
     """Returns beta_t for t = 1 ... T [T], from alpha_bar at t = 0 ... T."""
-    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=LARGEST_BETA)
+    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=MAX_BETA)

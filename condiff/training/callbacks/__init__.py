@@ -1,4 +1,4 @@
-"""Lightning callbacks: averaged weights, pictures and measurements of what the model can do so far."""
+"""Lightning callbacks: EMA, checkpoints, sample grids, validation metrics, progress, and orderly ends of a training."""
 
 from condiff.training.callbacks.checkpoints import Checkpoints, StopAtSignal, Stopped
 from condiff.training.callbacks.curves import Curves

@@ -1,4 +1,4 @@
-"""When checkpoints are stored: at the end of every epoch, and where a signal stops the training."""
+"""Storing of checkpoints at the end of every epoch and when a signal stops the training."""
 
 import shlex
 import signal
@@ -14,15 +14,15 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
-def within(trainer: L.Trainer) -> Any:
-    """How far the epoch is."""
+def batch_progress(trainer: L.Trainer) -> Any:
+    """Returns Lightning's count of the batches of the current epoch."""
     return trainer.fit_loop.epoch_loop.batch_progress
 
 
 class Checkpoints(ModelCheckpoint):
-    """The best by a metric, and the last: at the end of every epoch, whether it was validated and whether it was better.
+    """Stores the best checkpoint by a metric, and the last one at the end of every epoch, validated or not.
 
-    No path is stored: a run that is resumed in its folder goes on with the ``best`` that lies there, in another with its own.
+    Its state holds no path: a run resumed in its own folder continues with its ``best``, in a new folder without one.
     """
 
     def state_dict(self) -> dict[str, Any]:
@@ -36,7 +36,7 @@ class Checkpoints(ModelCheckpoint):
             self.best_k_models = {str(best): score}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put off a limit of steps: with one, Lightning takes a run that is resumed at an epoch's end for one within it."""
+        """Disables ``max_steps`` until training starts: Lightning would resume an epoch's end as the middle of the epoch."""
         loop = trainer.fit_loop.epoch_loop
         self._max_steps, loop.max_steps = loop.max_steps, -1
 
@@ -44,19 +44,20 @@ class Checkpoints(ModelCheckpoint):
         super().on_train_start(trainer, pl_module)
         trainer.fit_loop.epoch_loop.max_steps = self._max_steps
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *about: Any) -> None:
-        super().on_train_batch_end(trainer, pl_module, *about)
-        if trainer.global_step == trainer.max_steps and not within(trainer).is_last_batch:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        super().on_train_batch_end(trainer, pl_module, *args)
+        if trainer.global_step == trainer.max_steps and not batch_progress(trainer).is_last_batch:
             self.store_last(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         before = self._last_global_step_saved
         super().on_train_epoch_end(trainer, pl_module)
-        if self._last_global_step_saved == before and within(trainer).is_last_batch:  # or stored before the epoch was counted
+        is_stored = self._last_global_step_saved != before
+        if not is_stored and batch_progress(trainer).is_last_batch:  # or stored before the epoch was counted
             self.store_last(trainer)
 
     def store_last(self, trainer: L.Trainer) -> None:
-        """Store ``last`` as things stand."""
+        """Stores ``last.ckpt`` now."""
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
@@ -66,21 +67,21 @@ class Stopped(SystemExit):
 
     Attributes:
         code: 128 + the signal's number.
-        again: arguments of the command that goes on, those that resume the checkpoint ``stored``; empty where there is none.
+        resume_arguments: of the command that resumes the checkpoint ``stored``; empty without one.
     """
 
     def __init__(self, received: signal.Signals, step: int, stored: str | None):
         super().__init__(128 + received)
-        self.again = shlex.quote(f"resume={stored}") if stored else ""
+        self.resume_arguments = shlex.quote(f"resume={stored}") if stored else ""
         self.reason = f"stopped by {received.name} after step {step}"
 
 
 class StopAtSignal(Checkpoint):
-    """SIGINT, SIGTERM and SIGHUP end the training after the step, with ``last`` stored and an exit code of 128 + the signal.
+    """Stops the training after the current step at SIGINT, SIGTERM or SIGHUP, stores ``last`` and exits with 128 + the signal.
 
-    A second signal ends it at once. Any process of several may be signalled: all stop after the same step. It counts as a
-    checkpoint callback to run after the others, whose state is stored. SIGTERM is left to Lightning where that requeues
-    SLURM's jobs.
+    A second signal stops it at once. A signal to any of several processes stops all after the same step. The class is a
+    checkpoint callback, because these run after the others, whose state is stored. If Lightning requeues SLURM jobs, SIGTERM
+    is left to it.
     """
 
     def __init__(self) -> None:
@@ -88,7 +89,7 @@ class StopAtSignal(Checkpoint):
         self._replaced: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Lightning has set its own handlers by now."""
+        """Installs the signal handlers; Lightning has installed its own before."""
         environment = trainer._accelerator_connector.cluster_environment
         requeues = isinstance(environment, SLURMEnvironment) and environment.auto_requeue
         if threading.current_thread() is not threading.main_thread():
@@ -99,7 +100,7 @@ class StopAtSignal(Checkpoint):
                 self._replaced[number] = signal.signal(number, self._receive)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        if not within(trainer).is_last_batch:  # the epoch's end is near, and simpler to resume
+        if not batch_progress(trainer).is_last_batch:  # then `on_train_epoch_end` stops: an epoch's end is simpler to resume
             self._stop_where_received(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -125,7 +126,7 @@ class StopAtSignal(Checkpoint):
             last.store_last(trainer)
         stopped = Stopped(self.received or signal.SIGTERM, trainer.global_step, last.last_model_path if last else None)
         if not trainer.is_global_zero:
-            stopped.code = 0  # where a process fails that it has started, Lightning kills the first
+            stopped.code = 0  # Lightning kills the first process if another fails
         raise stopped
 
     def _restore(self) -> None:

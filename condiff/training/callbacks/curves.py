@@ -1,4 +1,4 @@
-"""The loss over the steps of a training, as a picture."""
+"""Loss curves of a training as a picture."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from condiff.training.callbacks.optional import optional
 
 
 class Curves(L.Callback):
-    """At the end of training draws ``metrics_train.csv`` and ``metrics_validation.csv``: losses and learning rate.
+    """At the end of training, plots losses and learning rate of ``metrics_train.csv`` and ``metrics_validation.csv``.
 
     Args:
         run: folder of the two files.
@@ -32,7 +32,7 @@ class Curves(L.Callback):
 
 
 def draw(train: csv_logger.Table, validation: csv_logger.Table) -> Figure:
-    """Losses above, the learning rate below, over steps."""
+    """Returns a figure with the losses above and the learning rate below, over steps."""
     figure = Figure(figsize=(7, 5), layout="constrained")
     losses, rates = figure.subplots(2, sharex=True, height_ratios=(3, 1))
     for rows, name, style in ((train, "train/loss", {"alpha": 0.7}), (validation, "val/loss", {"marker": "o", "markersize": 3})):
@@ -49,6 +49,6 @@ def draw(train: csv_logger.Table, validation: csv_logger.Table) -> Figure:
 
 
 def curve(rows: csv_logger.Table, name: str) -> tuple[list[float], list[Any]]:
-    """Steps and values of a metric, where it was logged."""
+    """Returns the steps at which a metric was logged, and its values."""
     points = [(float(row["step"]), float(row[name])) for row in rows if row.get(name) and row.get("step")]
     return [step for step, _ in points], [value for _, value in points]

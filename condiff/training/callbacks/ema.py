@@ -1,4 +1,4 @@
-"""Averaged weights: the one that samples, and those stored on the way for later choice."""
+"""EMA of the weights, and snapshots of it for post-hoc EMA."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from condiff.training.checkpoint_io import store
 from condiff.training.ema import power
 
-Decay = Callable[[int], float]  # updates -> the share of itself that the average keeps
+Decay = Callable[[int], float]  # number of updates -> share of the average that is kept
 
 
 class EMA(WeightAveraging):
-    """An average of the weights. Validation, sampling and the checkpoint's ``state_dict`` use it, the raw weights go
-    on in ``current_model_state``. The running statistics of BatchNorm are averaged like the weights; integers are copied.
+    """EMA of the weights, used by validation, sampling and the ``state_dict`` of checkpoints.
+
+    Checkpoints hold the raw weights in ``current_model_state``. Running statistics of BatchNorm are averaged like the weights;
+    integers are copied.
 
     Args:
         decay: `condiff.training.ema.power` or `constant`.
@@ -26,22 +28,22 @@ class EMA(WeightAveraging):
 
     def __init__(self, decay: Decay):
         def update(averages: list[Tensor], currents: list[Tensor], count: Tensor | int) -> None:
-            """Of tensors that are all of one type."""
+            """Updates averages in place; all tensors have one dtype."""
             if averages[0].is_floating_point():
                 torch._foreach_lerp_(averages, currents, 1 - decay(int(count) + 1))
             else:
                 torch._foreach_copy_(averages, currents)
 
         super().__init__(use_buffers=True, multi_avg_fn=torch.no_grad()(update))
-        self._in_place = False  # the averaged weights: while validation runs
+        self._in_place = False  # whether the module has the averaged weights, as during validation
 
     def _swap_models(self, pl_module: L.LightningModule) -> None:
         super()._swap_models(pl_module)
         self._in_place = not self._in_place
 
     @contextmanager
-    def averaged(self, pl_module: L.LightningModule) -> Iterator[None]:
-        """The module has its averaged weights, whether or not validation has put them in place already."""
+    def use_average(self, pl_module: L.LightningModule) -> Iterator[None]:
+        """Gives the module its averaged weights inside the block, whether or not validation has done so already."""
         swap = self._average_model is not None and not self._in_place
         if swap:
             self._swap_models(pl_module)
@@ -52,7 +54,7 @@ class EMA(WeightAveraging):
                 self._swap_models(pl_module)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Lightning copies the model before it moves to its device: let the average follow."""
+        """Moves the average to the device of the model: Lightning copies the model before it is moved."""
         if self._average_model is not None:
             self._average_model.to(pl_module.device)
             self._average_model.n_averaged = self._average_model.n_averaged.cpu()  # it is read at every step
@@ -60,27 +62,27 @@ class EMA(WeightAveraging):
 
 @contextmanager
 def averaged_weights(trainer: L.Trainer, pl_module: L.LightningModule) -> Iterator[None]:
-    """The module has the weights that it is validated with: averaged where the trainer has an `EMA`."""
+    """Gives the module, inside the block, the weights used for validation: the average if the trainer has an `EMA`."""
     averaging = next((callback for callback in trainer.callbacks if isinstance(callback, EMA)), None)  # type: ignore[attr-defined]
-    with averaging.averaged(pl_module) if averaging else nullcontext():
+    with averaging.use_average(pl_module) if averaging else nullcontext():
         yield
 
 
 def batch_statistics(module: nn.Module) -> dict[str, Tensor]:
-    """Running means and variances of batch normalization, by name: part of what is learned, beside the parameters."""
+    """Returns the running means and variances of batch normalization, by name."""
     return {name: buffer for name, buffer in module.named_buffers() if name.endswith(("running_mean", "running_var"))}
 
 
 class PostHocEMASnapshots(L.Callback):
-    """Keeps averages of a few widths and stores them now and then, so that ``ema.py`` can make any other of them.
+    """Stores snapshots of averages of a few widths, from which ``ema.py`` reconstructs any other width (Karras et al. 2024).
 
-    Each file holds ``step``, ``stds``, one float16 state dict per width, of trained weights and `batch_statistics`, and the
-    other buffers as they were.
+    Each file holds ``step``, ``stds``, one float16 state dict of trained weights and `batch_statistics` per width, and the
+    other buffers.
 
     Args:
-        folder: where the files go.
-        stds: relative widths; two are enough to make others of; ``ema.py`` says how nearly.
-        times: how often, evenly over the run; 0 is never.
+        folder: of the files.
+        stds: relative widths; two are enough.
+        times: number of snapshots, evenly over the run; 0: none.
     """
 
     def __init__(self, folder: str | Path, stds: Sequence[float] = (0.05, 0.1), times: int = 8):
@@ -89,13 +91,15 @@ class PostHocEMASnapshots(L.Callback):
         self.averages: list[list[Tensor]] = []
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        if self.times < 1 or not trainer.is_global_zero or trainer.global_step == self.count:  # or gradients are accumulated
+        if (
+            self.times < 1 or not trainer.is_global_zero or trainer.global_step == self.count
+        ):  # no step: gradients are accumulated
             return
         self.count = trainer.global_step
-        learned = {name: parameter.detach() for name, parameter in pl_module.named_parameters() if parameter.requires_grad}
-        learned |= batch_statistics(pl_module)
-        current = list(learned.values())
-        if not self.averages or len(self.averages[0]) < len(current):  # a run resumed from before has no statistics
+        trainable = {name: parameter.detach() for name, parameter in pl_module.named_parameters() if parameter.requires_grad}
+        trainable |= batch_statistics(pl_module)
+        current = list(trainable.values())
+        if not self.averages or len(self.averages[0]) < len(current):  # states of early versions lack the statistics
             averages = self.averages or [[] for _ in self.stds]
             self.averages = [[*average, *(tensor.clone() for tensor in current[len(average) :])] for average in averages]
         for std, average in zip(self.stds, self.averages, strict=True):
@@ -103,13 +107,13 @@ class PostHocEMASnapshots(L.Callback):
         total = int(trainer.estimated_stepping_batches)
         due = self.count * self.times // total > (self.count - 1) * self.times // total
         if due:
-            names, others = list(learned), pl_module.state_dict().keys() - learned
-            buffers = {name: buffer.cpu() for name, buffer in pl_module.named_buffers() if name in others}
+            names, buffer_names = list(trainable), pl_module.state_dict().keys() - trainable
+            buffers = {name: buffer.cpu() for name, buffer in pl_module.named_buffers() if name in buffer_names}
             self._store([dict(zip(names, (p.half().cpu() for p in average), strict=True)) for average in self.averages], buffers)
 
     def _store(self, states: list[dict[str, Tensor]], buffers: dict[str, Tensor]) -> None:
         if not all(weight.isfinite().all() for state in states for weight in state.values()):
-            return  # diverged; it is told elsewhere
+            return  # diverged; `StopAtNaN` reports it
         content = {"step": self.count, "stds": self.stds, "averages": states, "buffers": buffers}
         store(content, self.folder / f"step-{self.count:07d}.pt")
 
@@ -120,7 +124,7 @@ class PostHocEMASnapshots(L.Callback):
         self.count, self.averages = state_dict["count"], state_dict["averages"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """What a resumed run brings along lies on the CPU; what a folder holds of another run goes, or the two would be mixed."""
+        """Moves the averages of a resumed run to the device; deletes snapshots of an earlier run in the folder of a new one."""
         if not trainer.is_global_zero:
             self.averages = []  # the first process stores them
         elif not self.count:

@@ -1,4 +1,4 @@
-"""A training that has lost one of its processes ends within seconds, with one line."""
+"""Ends a training within seconds, with one line, if one of its processes is lost."""
 
 import os
 import re
@@ -10,18 +10,19 @@ import time
 import lightning as L
 from lightning.fabric.plugins.environments import LightningEnvironment
 
-GRACE = 20.0  # seconds for a process to end by itself
-LOST = "a process of this training is gone, perhaps for want of memory; go on from its last checkpoint, resume=PATH"
+GRACE_SECONDS = 20.0  # for a process to end by itself
+LOST_PROCESS = "a process of this training is gone, perhaps for want of memory; resume its last checkpoint, resume=PATH"
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether it is what an exchange with a process that is gone raises; torch has a type of its own for some of them only."""
+    """Whether communication with a lost process raised the error; torch has no single type for these."""
     return isinstance(error, RuntimeError) and re.search(r"gloo|NCCL|Connection (closed|reset)", str(error)) is not None
 
 
 class StopAtLostProcess(L.Callback):
-    """Ends this process where another of the same training is gone, even while it waits for that one: on GPUs it would for
-    half an hour. Processes that Lightning did not start are their cluster's to watch.
+    """Ends this process if another one of the training is lost, also while it waits for it: on GPUs up to half an hour.
+
+    Processes that Lightning did not start are left to the cluster.
     """
 
     def __init__(self) -> None:
@@ -32,7 +33,7 @@ class StopAtLostProcess(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         started = getattr(trainer.strategy.launcher, "procs", [])
         self._started = list(started)
-        started.clear()  # or Lightning would kill this process before it can say why
+        started.clear()  # Lightning would kill this process before it prints the reason
         if trainer.local_rank and isinstance(getattr(trainer.strategy, "cluster_environment", None), LightningEnvironment):
             self._parent = os.getppid()
         if self._started or self._parent:
@@ -43,21 +44,21 @@ class StopAtLostProcess(L.Callback):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         if is_lost(exception) and self._parent and trainer.local_rank == 1:
-            time.sleep(1.0)  # its connections are closed before it is gone
-            if not self._whole():
-                print(f"error: {LOST}", file=sys.stderr, flush=True)  # the first process cannot
+            time.sleep(1.0)  # connections close before the process ends
+            if not self._is_complete():
+                print(f"error: {LOST_PROCESS}", file=sys.stderr, flush=True)  # the first process cannot
         if not isinstance(exception, RuntimeError):
             self._over.set()
 
-    def _whole(self) -> bool:
+    def _is_complete(self) -> bool:
         return all(process.poll() in (None, 0) for process in self._started) and self._parent in (None, os.getppid())
 
     def _watch(self) -> None:
-        while self._whole():
+        while self._is_complete():
             if self._over.wait(1.0):
                 return
-        if not self._over.wait(GRACE):
-            print(f"error: {LOST}", file=sys.stderr, flush=True)
+        if not self._over.wait(GRACE_SECONDS):
+            print(f"error: {LOST_PROCESS}", file=sys.stderr, flush=True)
             for process in self._started:
                 process.kill()
             os._exit(1)

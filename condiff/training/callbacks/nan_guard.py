@@ -1,4 +1,4 @@
-"""A training that has diverged stops, and says where."""
+"""Stops a training that has diverged."""
 
 from pathlib import Path
 from typing import Any
@@ -10,48 +10,48 @@ from condiff.errors import NotANumber
 
 
 class StopAtNaN(L.Callback):
-    """Raises NotANumber where the loss or the weights are not numbers, naming the step and the noise level.
+    """Raises NotANumber, with step and noise level, if the loss or the weights are not finite.
 
-    It looks back over the losses whenever metrics are logged and, at the weights too, before every validation and
-    checkpoint: so none is written of weights that are lost, and most steps do not wait for the device.
+    Losses are checked whenever metrics are logged, losses and weights before every validation and checkpoint: no checkpoint
+    holds diverged weights, and most steps do not wait for the device.
     """
 
     def __init__(self) -> None:
-        self.recent: list[tuple[int, Tensor | None, Tensor]] = []  # step, sigma [B] where there is one, loss [B]
+        self.recent: list[tuple[int, Tensor | None, Tensor]] = []  # step, sigma [B] of a diffusion model, loss [B]
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.recent.append((trainer.global_step, outputs.get("sigma"), outputs["losses"]))
         if (batch_idx + 1) % trainer.log_every_n_steps == 0:
-            self._look_back(trainer)
+            self._check_losses(trainer)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        self._demand_finite(trainer, pl_module)
+        self._check_finite(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        self._demand_finite(trainer, pl_module)
+        self._check_finite(trainer, pl_module)
 
-    def _demand_finite(self, trainer: Any, pl_module: Any) -> None:
-        self._look_back(trainer)
+    def _check_finite(self, trainer: Any, pl_module: Any) -> None:
+        self._check_losses(trainer)
         finite = all(weight.isfinite().all() for weight in pl_module.parameters())
-        self._demand(trainer, finite, f"the weights are not numbers after step {trainer.global_step}")
+        self._raise_unless(trainer, finite, f"the weights are not numbers after step {trainer.global_step}")
 
-    def _look_back(self, trainer: Any) -> None:
+    def _check_losses(self, trainer: Any) -> None:
         bad = [(step, sigma, ~loss.isfinite()) for step, sigma, loss in self.recent if not loss.isfinite().all()]
         self.recent.clear()
         where = "on another process"
         if bad:
             step, sigma, which = bad[0]
             where = f"at step {step}" + ("" if sigma is None else f", sigma {sigma[which][0].item():.3g}")
-        self._demand(trainer, not bad, f"the network's output is not a number {where}")
+        self._raise_unless(trainer, not bad, f"the network's output is not a number {where}")
 
-    def _demand(self, trainer: Any, good: bool, problem: str) -> None:
-        """All processes go on, or none does."""
-        if trainer.strategy.reduce_boolean_decision(bool(good)):
+    def _raise_unless(self, trainer: Any, is_finite: bool, problem: str) -> None:
+        """Raises NotANumber on all processes if ``is_finite`` is false on one."""
+        if trainer.strategy.reduce_boolean_decision(bool(is_finite)):
             return
         candidates = getattr(trainer.checkpoint_callback, "last_model_path", None), trainer.ckpt_path
         last = next((path for path in candidates if path and Path(path).is_file()), None)
-        kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+        checkpoint_note = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
         raise NotANumber(
-            f"{problem}; stopped, {kept}. "
+            f"{problem}; stopped, {checkpoint_note}. "
             "Lower model.optimizer.lr, lengthen model.lr_factor.warmup, or set trainer.precision=32-true"
         )

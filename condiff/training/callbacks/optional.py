@@ -1,4 +1,4 @@
-"""What a training can do without."""
+"""Parts of a training whose failure does not stop it."""
 
 import logging
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def optional(what: str, step: int) -> Iterator[None]:
-    """A warning where a sampler diverges on a young network, memory is short or the disk is full: no reason to stop training."""
+def optional(name: str, step: int) -> Iterator[None]:
+    """Turns a diverged sampler, lack of memory or a full disk inside the block into a warning."""
     try:
         yield
-    except (NotANumber, OSError, MemoryError, torch.OutOfMemoryError) as reason:
-        log.warning("no %s at step %d: %s", what, step, str(reason).splitlines()[0] if str(reason) else type(reason).__name__)
+    except (NotANumber, OSError, MemoryError, torch.OutOfMemoryError) as error:
+        log.warning("no %s at step %d: %s", name, step, str(error).splitlines()[0] if str(error) else type(error).__name__)

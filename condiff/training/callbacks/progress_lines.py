@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def bars_or_lines(refresh_rate: int, interval: float = progress.INTERVAL) -> ProgressBar:
-    """`ProgressBars` where the output is a terminal, `ProgressLines` elsewhere.
+    """Returns `ProgressBars` if the output is a terminal, else `ProgressLines`.
 
     Args:
         refresh_rate: of bars, in steps.
@@ -23,7 +23,7 @@ def bars_or_lines(refresh_rate: int, interval: float = progress.INTERVAL) -> Pro
 
 
 class ProgressBars(RichProgressBar):
-    """Lightning's, with epochs that count from 1."""
+    """Lightning's progress bars, with epochs counted from 1."""
 
     def _get_train_description(self, current_epoch: int) -> str:
         last = self.trainer.max_epochs
@@ -32,9 +32,9 @@ class ProgressBars(RichProgressBar):
 
 
 class ProgressLines(ProgressBar):
-    """A line after every validation, and after every ``interval`` seconds: epoch, step, losses, images per second, time left.
+    """Logs a line after every validation and every ``interval`` seconds: epoch, step, losses, images per second, time left.
 
-    They are logged, so they are in ``train.log``, too.
+    ``train.log`` holds these lines, too.
     """
 
     def __init__(self, interval: float = progress.INTERVAL):
@@ -42,7 +42,7 @@ class ProgressLines(ProgressBar):
         self.interval = interval
 
     def disable(self) -> None:
-        """The first process alone logs; `on_train_batch_end` looks."""
+        """Does nothing: `_log_line` logs on the first process alone."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._begin = self._latest = time.monotonic()
@@ -50,17 +50,17 @@ class ProgressLines(ProgressBar):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         if time.monotonic() - self._latest >= self.interval:
-            self._say(trainer, pl_module)
+            self._log_line(trainer, pl_module)
 
     def on_validation_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         if not trainer.sanity_checking and time.monotonic() - self._latest >= self.interval:
-            self._say(trainer, pl_module)
+            self._log_line(trainer, pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.sanity_checking:
-            self._say(trainer, pl_module)
+            self._log_line(trainer, pl_module)
 
-    def _say(self, trainer: Any, pl_module: L.LightningModule) -> None:
+    def _log_line(self, trainer: Any, pl_module: L.LightningModule) -> None:
         self._latest = time.monotonic()
         if not trainer.is_global_zero:
             return

@@ -1,4 +1,4 @@
-"""Pictures of what an autoencoder keeps of an image."""
+"""Pictures of an autoencoder's reconstructions."""
 
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,17 @@ from condiff.files import pictures
 from condiff.training.callbacks.ema import averaged_weights
 from condiff.training.callbacks.optional import optional
 
-GAIN = 4.0  # of the differences, to be seen
+DIFFERENCE_GAIN = 4.0  # of the differences in the picture
 
 
 class ReconstructionGrid(L.Callback):
-    """At every validation real images, a row each contrast, beside what the autoencoder makes of them and the difference.
+    """At every validation, saves held-out images, their reconstructions by the averaged weights, and the difference.
 
-    They stay on this disk. Averaged weights make the reconstructions.
+    One row per contrast. The pictures stay on this disk.
 
     Args:
-        folder: where the pictures go.
-        num_images: of each contrast.
+        folder: of the pictures.
+        num_images: per contrast.
     """
 
     def __init__(self, folder: str | Path, num_images: int):
@@ -36,15 +36,16 @@ class ReconstructionGrid(L.Callback):
 
     def _save(self, trainer: Any, pl_module: Any) -> None:
         data = trainer.datamodule
-        blocks: dict[str, dict[str, Tensor]] = {data.kind: {}, "by way of its code": {}, f"difference x {GAIN:g}": {}}
+        blocks: dict[str, dict[str, Tensor]] = {data.kind: {}, "reconstruction": {}, f"difference x {DIFFERENCE_GAIN:g}": {}}
         for contrast in data.spec.contrasts:
             images = data.val.spread_examples(contrast, self.num_images)
             if not len(images):
                 continue
-            made = pl_module(images.to(pl_module.device)).cpu()
-            real, again = data.spec.transform.magnitude(images), data.spec.transform.magnitude(made)
-            for title, some in zip(blocks, (real, again, 0.5 + GAIN * (again - real)), strict=True):
-                blocks[title][contrast] = some
+            reconstructions = pl_module(images.to(pl_module.device)).cpu()
+            real, reconstructed = data.spec.transform.magnitude(images), data.spec.transform.magnitude(reconstructions)
+            difference = 0.5 + DIFFERENCE_GAIN * (reconstructed - real)
+            for title, magnitudes in zip(blocks, (real, reconstructed, difference), strict=True):
+                blocks[title][contrast] = magnitudes
         self.folder.mkdir(parents=True, exist_ok=True)
         picture = pictures.grid(blocks)
         picture.save(self.folder / f"step-{trainer.global_step:06d}.png")

@@ -1,4 +1,4 @@
-"""Pictures of what the model can do so far."""
+"""Pictures of samples during training."""
 
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,15 @@ from condiff.training.callbacks.optional import optional
 
 
 class SampleGrid(L.Callback):
-    """At every validation a grid of samples, a row each contrast, real images beside; at the end a GIF too.
+    """At every validation, saves a grid of samples, one row per contrast, beside validation images; at the end also a GIF.
 
-    The same noise every time, so the grids differ by what was learned between them. Averaged weights draw them.
+    The averaged weights draw them, from the same noise every time.
 
     Args:
-        folder: where the pictures go.
-        sampler, guidance, steps: how to sample.
-        num_samples: of each contrast.
-        num_real: real validation images beside them.
+        folder: of the pictures.
+        sampler, guidance, steps: of sampling.
+        num_samples: per contrast.
+        num_real: validation images per contrast.
         batch_size: samples drawn at once.
         seed: of the noise.
     """
@@ -40,40 +40,41 @@ class SampleGrid(L.Callback):
         batch_size: int,
         seed: int = 0,
     ):
-        self.folder, self.how = Path(folder), Sampling(sampler, guidance, steps, batch_size)
+        self.folder, self.sampling = Path(folder), Sampling(sampler, guidance, steps, batch_size)
         self.num_samples, self.num_real, self.seed = num_samples, num_real, seed
-        self._drawn: list[Tensor] | None = None
+        self._trajectories: list[Tensor] | None = None
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Before anything is spent: raises InputError for steps or guidance that are not to be had."""
-        self.how.check(pl_module.model)
+        """Raises InputError, before training, for steps or guidance that the model does not support."""
+        self.sampling.check(pl_module.model)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
         with optional("sample grid", trainer.global_step), averaged_weights(trainer, pl_module):
-            self._drawn = self._assign_patients(pl_module)
-            self._save_grid(pl_module, f"step-{trainer.global_step:06d}", self._drawn)
+            self._trajectories = self._draw(pl_module)
+            self._save_grid(pl_module, f"step-{trainer.global_step:06d}", self._trajectories)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """What the last validation drew, as ``samples.png`` and as a film of how it came about."""
-        if not trainer.is_global_zero or self._drawn is None:
+        """Saves the samples of the last validation as ``samples.png``, and their denoising as a GIF."""
+        if not trainer.is_global_zero or self._trajectories is None:
             return
         with optional("final sample grid", trainer.global_step):
-            self._save_grid(pl_module, "samples", self._drawn)
-            path, ways = self.folder / "denoising.gif", torch.stack([way for way in self._drawn if len(way) > 1], dim=1)
-            pictures.save_gif(path, [pictures.grid(self._blocks(pl_module, frame)) for frame in ways])
-            for logger in _with(trainer, "log_video"):
+            self._save_grid(pl_module, "samples", self._trajectories)
+            path = self.folder / "denoising.gif"
+            frames = torch.stack([trajectory for trajectory in self._trajectories if len(trajectory) > 1], dim=1)
+            pictures.save_gif(path, [pictures.grid(self._blocks(pl_module, frame)) for frame in frames])
+            for logger in _loggers_with(trainer, "log_video"):
                 logger.log_video("denoising", [str(path)])
 
-    def _assign_patients(self, system: Any) -> list[Tensor]:
-        """Of every sample its states [F, C, H, W], the noise first, or where it is none of the film's the sample [1, C, H, W]."""
+    def _draw(self, system: Any) -> list[Tensor]:
+        """Returns, for every sample, its states [F, C, H, W] from noise on; for those not in the GIF the sample [1, C, H, W]."""
         data = system.trainer.datamodule
         requests = make_requests(self._contrasts(system), self.num_samples, self.seed, record=ANIMATED)
-        return sample(system.model, data.spec, requests, self.how)
+        return sample(system.model, data.spec, requests, self.sampling)
 
     def _blocks(self, system: Any, images: Tensor) -> dict[str, dict[str, Tensor]]:
-        """Images of each contrast, as many of one as of another, in every way there is to look at them."""
+        """Returns rows of images by view and contrast, for images with equal numbers per contrast."""
         labels = [contrast or "any" for contrast in self._contrasts(system)]
         views = system.trainer.datamodule.spec.transform.views(images)
         return {
@@ -83,14 +84,15 @@ class SampleGrid(L.Callback):
     def _contrasts(self, system: Any) -> list[str | None]:
         return resolve_contrasts(None, system.trainer.datamodule.spec.contrasts, system.model.conditional)
 
-    def _save_grid(self, system: Any, name: str, drawn: list[Tensor]) -> None:
-        """Samples beside real images to disk; to the loggers samples alone, for a patient's image stays here."""
-        data, blocks = system.trainer.datamodule, self._blocks(system, torch.stack([way[-1] for way in drawn]))
+    def _save_grid(self, system: Any, name: str, trajectories: list[Tensor]) -> None:
+        """Saves samples beside validation images; loggers get the samples alone."""
+        data = system.trainer.datamodule
+        blocks = self._blocks(system, torch.stack([trajectory[-1] for trajectory in trajectories]))
         examples = {contrast: data.val.spread_examples(contrast, self.num_real) for contrast in self._contrasts(system)}
         real = {contrast or "any": data.spec.transform.magnitude(images) for contrast, images in examples.items()}
         self.folder.mkdir(parents=True, exist_ok=True)
         pictures.grid(blocks | {data.kind: real}).save(self.folder / f"{name}.png")
-        for logger in _with(system.trainer, "log_image"):
+        for logger in _loggers_with(system.trainer, "log_image"):
             logger.log_image(
                 "samples",
                 [pictures.grid({title: {label: rows[label]} for title, rows in blocks.items()}) for label in real],
@@ -98,6 +100,6 @@ class SampleGrid(L.Callback):
             )
 
 
-def _with(trainer: L.Trainer, method: str) -> list:
-    """The loggers that can take pictures."""
+def _loggers_with(trainer: L.Trainer, method: str) -> list:
+    """Returns the loggers that have a method."""
     return [logger for logger in trainer.loggers if hasattr(logger, method)]

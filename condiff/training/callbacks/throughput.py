@@ -1,4 +1,4 @@
-"""How fast a training is."""
+"""Throughput of a training."""
 
 import time
 from typing import Any
@@ -8,12 +8,13 @@ from torch.optim import Optimizer
 
 
 class Throughput(L.Callback):
-    """Logs ``train/learning_rate`` of the step, ``train/seconds`` since the training began, in resumed runs too, and
-    ``train/images_per_second`` since it was logged last, without the time that validation took.
+    """Logs ``train/learning_rate``, ``train/seconds`` of training (resumed runs add up), and ``train/images_per_second``.
+
+    The latter is the mean since the last log, without the time of validation.
     """
 
     def __init__(self) -> None:
-        self.seconds = 0.0  # of the runs that were resumed
+        self.seconds = 0.0  # of earlier runs that this one resumes
         self._begin = self._since = time.monotonic()
         self._rate = 0.0
         self._images = self._step = 0
@@ -44,7 +45,7 @@ class Throughput(L.Callback):
 
     @property
     def elapsed(self) -> float:
-        """Seconds of training so far."""
+        """Seconds of training, earlier runs included."""
         return self.seconds + time.monotonic() - self._begin
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The cheap part of the evaluation while training goes on."""
+"""Training-free metrics of the evaluation, during training."""
 
 import logging
 import math
@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 
 
 class ValidationMetrics(L.Callback):
-    """Every few epochs and at the last, samples against the validation patients: random features, spectrum, patches.
+    """Compares samples with validation patients every few epochs and at the last: random features, spectrum, patches.
 
-    Logs ``quality/<contrast or pooled>/<measure>`` of what the averaged weights draw.
+    Logs ``quality/<contrast or pooled>/<measure>`` of samples drawn by the averaged weights.
 
     Args:
-        sampler, guidance, steps: how to sample.
-        num_samples: of each contrast.
-        every_n_epochs: how often; 0 is never.
+        sampler, guidance, steps: of sampling.
+        num_samples: per contrast.
+        every_n_epochs: 0: never.
         batch_size: samples drawn at once.
         seed: of the noise.
     """
@@ -53,7 +53,7 @@ class ValidationMetrics(L.Callback):
         self._real: tuple[Images, Images] | None = None  # of validation and training
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Before anything is spent: raises InputError where validation has too few patients."""
+        """Loads the real images. Raises InputError if validation has too few patients."""
         if self.every_n_epochs > 0 and trainer.is_global_zero:
             data = trainer.datamodule
             self._real = (
@@ -71,7 +71,7 @@ class ValidationMetrics(L.Callback):
                     pl_module.log(name, value, rank_zero_only=True, batch_size=1)
 
     def _measure(self, data: MRIDataModule, model: DiffusionModel) -> dict[str, float]:
-        """By name, those that are `finite`."""
+        """Returns the finite metrics by name."""
         contrasts = data.spec.contrasts
         names = resolve_contrasts(None, contrasts, model.conditional)
         requests = make_requests(names, self.num_samples, self.seed)
@@ -86,8 +86,8 @@ class ValidationMetrics(L.Callback):
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float]:
-    """The values that are finite numbers; the names of the others are logged."""
+    """Returns the values that are finite; logs the names of the others."""
     missing = [name for name, value in values.items() if not math.isfinite(value)]
     if missing:
-        log.warning("not logged, because it is no finite number: %s", ", ".join(missing))
+        log.warning("not logged, because it is not finite: %s", ", ".join(missing))
     return {name: value for name, value in values.items() if name not in missing}
