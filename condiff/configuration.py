@@ -92,3 +92,17 @@ def with_options(method: DictConfig, name: str, options: Mapping[str, Any]) -> D
         if key not in known:
             raise InputError(f"options: method={name} has no {key}; it has {', '.join(known) or 'none'}")
     return OmegaConf.merge(method, {"fn": dict(options)})  # type: ignore[return-value]
+
+
+def without_paths(config: Any) -> Any:
+    """Returns a configuration without paths: text with a slash is left out, ``init`` becomes whether it was given."""
+    if isinstance(config, list):
+        return [without_paths(value) for value in config if not _is_path(value)]
+    if not isinstance(config, dict):
+        return config
+    fields = {key: without_paths(value) for key, value in config.items() if not _is_path(value)}
+    return fields | ({"init": bool(config["init"])} if "init" in config else {})
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and ("/" in value or "\\" in value)

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from condiff.checkpoint import Checkpoint
-from condiff.checkpoint.run import newest
+from condiff.checkpoint.run import checkpoint_file
 from condiff.configuration import chosen, compose, with_options
 from condiff.data import image_files
 from condiff.data.conditioning import NOTHING
@@ -40,13 +40,9 @@ def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[s
     Raises:
         InputError: no such file, damaged, not a checkpoint of condiff, or one that names what the registry does not admit.
     """
-    path = Path(path)
-    last = path / "checkpoints/last.ckpt"
-    if path.is_dir():
-        path = last if last.is_file() else newest(path)
-    checkpoint = Checkpoint.read(path, trust)
-    network = checkpoint.model()
-    return Model(network, checkpoint.spec(), Sampling.of_run(checkpoint), checkpoint.statistics["sigma_data"]).to(device)
+    checkpoint = Checkpoint.read(checkpoint_file(path), trust)
+    parts = checkpoint.model(), checkpoint.spec(), Sampling.of_run(checkpoint), checkpoint.statistics["sigma_data"]
+    return Model(*parts).to(device)
 
 
 @dataclass(frozen=True)
@@ -156,6 +152,8 @@ class Model:
         Raises:
             InputError: a model of codes.
         """
+        if not isinstance(images, Images):
+            raise InputError(f"images: is {type(images).__name__}; give Images, as sample and translate return")
         if self.network.codec.is_latent:
             raise InputError("bits_per_dim: this is a model of codes, which gives no probability of an image")
         bits = np.zeros(len(images), dtype=np.float32)
@@ -188,7 +186,7 @@ class Model:
         """Images of undersampled multicoil k-space.
 
         Args:
-            kspace: complex array [K, H, W], or [S, K, H, W] of several slices; without oversampling of the readout.
+            kspace: complex [K, H, W] or [S, K, H, W]; zero frequency at [H // 2, W // 2]; without readout oversampling.
             mask: [W] or [H, W], true where sampled; by default where the k-space is not zero.
             method: a name in conf/method: dds, posterior, sense …
             samples: of the posterior, for an uncertainty: 8 and more with method="posterior".

@@ -140,6 +140,7 @@ def test_reconstruction_with_a_prior(model, tmp_path):
         (lambda m: m.reconstruct(scan(), batch_size=0), "^batch_size=0: give at least 1"),
         (lambda m: m.reconstruct(scan(), fov_mm=-1), "^fov_mm=-1: give one number or two, from 20 to 1000 mm"),
         (lambda m: m.reconstruct(scan(), options={"foo": 1}), "^options: method=dds has no foo; it has prior_weight, eta"),
+        (lambda m: m.bits_per_dim(np.ones((1, 1, 16, 16))), "^images: is ndarray; give Images"),
         (lambda m: m.sample(batch_size=0), "^batch_size=0: give at least 1"),
         (lambda m: m.translate("nofile.h5", "AXT2"), "^nofile.h5: no such file"),
         (lambda m: condiff.load("nowhere"), "nowhere: no such checkpoint"),

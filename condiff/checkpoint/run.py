@@ -42,3 +42,15 @@ def newest(root: str | Path) -> Path:
     if not checkpoints:
         raise InputError(f"ckpt: no checkpoint under {root}; train one first ({command('train')}) or give ckpt=PATH")
     return checkpoints[-1]
+
+
+def checkpoint_file(path: str | Path) -> Path:
+    """Returns the checkpoint of a path: a file itself, a run's ``last.ckpt``, or the newest under a folder of runs.
+
+    Raises:
+        InputError: a folder without a checkpoint.
+    """
+    last = Path(path) / "checkpoints/last.ckpt"
+    if last.is_file() or not Path(path).is_dir():
+        return last if last.is_file() else Path(path)
+    return newest(path)

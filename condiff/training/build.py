@@ -236,19 +236,5 @@ def warn_if_terminal_snr_is_high(schedule: Schedule) -> None:
         )
 
 
-def without_paths(config: Any) -> Any:
-    """Returns a configuration without paths: text with a slash is left out, ``init`` becomes whether it was given."""
-    if isinstance(config, list):
-        return [without_paths(value) for value in config if not _is_path(value)]
-    if not isinstance(config, dict):
-        return config
-    fields = {key: without_paths(value) for key, value in config.items() if not _is_path(value)}
-    return fields | ({"init": bool(config["init"])} if "init" in config else {})
-
-
-def _is_path(value: Any) -> bool:
-    return isinstance(value, str) and ("/" in value or "\\" in value)
-
-
 def _has_field(node: DictConfig, name: str) -> bool:
     return name in list(node)  # also where its value is missing

@@ -7,9 +7,9 @@ import lightning as L
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from condiff.configuration import instantiate_group
+from condiff.configuration import instantiate_group, without_paths
 from condiff.sampling.batch import check_clamp
-from condiff.training.build import Origin, reuse_conditioning, without_paths
+from condiff.training.build import Origin, reuse_conditioning
 from condiff.training.checkpoint_io import CheckpointIO
 from condiff.training.fit import fit
 from condiff.training.resumed_state import read_state

@@ -11,11 +11,11 @@ import torch
 from condiff.checkpoint import Checkpoint, newest, registry, results_folder
 from condiff.checkpoint.run import data_root
 from condiff.commands import resume
+from condiff.configuration import without_paths
 from condiff.data.patients import Fingerprints
 from condiff.errors import InputError
 from condiff.files import torch_archive
 from condiff.files.atomic import check_links_stay_inside
-from condiff.training.build import without_paths
 from condiff.training.resumed_state import read_state
 
 NET = {
