@@ -48,7 +48,7 @@ def frechet_distance(candidate: Tensor, reference: Tensor) -> float:
 
 
 def kernel_distance(candidate: Tensor, reference: Tensor) -> float:
-    """Return the kernel (inception) distance, KID, of features [N, D] (Bińkowski et al. 2018, sections 3 and 4).
+    """Return the kernel (inception) distance, KID, of features [N, D] (Bińkowski et al. 2018).
 
     The unbiased estimate of the squared maximum mean discrepancy under the kernel (x·y / D + 1)^3.
     """

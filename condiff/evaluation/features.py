@@ -2,7 +2,7 @@
 
 There are two feature spaces, and they fail differently. The penultimate layer of a contrast classifier, trained on the
 training images, sees what separates contrasts and is blind to the rest. A convolutional network with random weights
-sees any texture, but does not know what matters. Naeem et al. 2020 (section 5) recommend random embeddings for data unlike
+sees any texture, but does not know what matters. Naeem et al. 2020 recommend random embeddings for data unlike
 ImageNet.
 """
 
