@@ -126,7 +126,7 @@ def test_reconstruction_with_a_prior(model, tmp_path):
         (lambda m: m.sample(guidance=-1.0), "^scale=-1.0: "),
         (lambda m: m.sample(n=0), "^n=0: give at least one"),
         (lambda m: m.sample("AXT1", n=1, steps=2).save("x.jpg"), r"x.jpg: unknown suffix; there are .png"),
-        (lambda m: m.translate(m.sample(n=1, steps=2), to="AXT1", steps=2), "source: the contrast of the images is not known"),
+        (lambda m: m.translate(m.sample(n=1, steps=2), to="AXT1", steps=2), "source: the contrast of the images is unknown"),
         (lambda m: m.reconstruct(np.zeros((3, 4))), r"kspace: is \[3, 4\] of torch.float64; give complex"),
         (lambda m: m.reconstruct(scan(), np.ones(5)), r"mask: is \[5\]; give \[32\] or \[32, 32\]"),
         (lambda m: m.reconstruct(scan(), maps=np.ones((5, 32, 32))), "maps: of 1 slices and 5 coils, the k-space has 1 and 4"),

@@ -30,5 +30,5 @@ def test_likelihood(run_entry, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run_entry("likelihood.py", *few, one_slice, "out=none")
     printed = capsys.readouterr()
-    assert "skipped     held out, AXT2: a mean and its error take at least 2 images, there are 1" in printed.out
+    assert "skipped     held out, AXT2: a mean with its error needs at least 2 images, there are 1" in printed.out
     assert "data: no contrast has 2 images" in printed.err and not (tmp_path / "none").exists()

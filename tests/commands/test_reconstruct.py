@@ -278,7 +278,7 @@ def test_translation(magnitudes, run_entry, capsys, tmp_path, phantom_root):
     for arguments, names in (
         (["init=nothing.h5"], "no such file"),
         ([f"init={volume}", "init_slices=[9]"], "has 2"),
-        (["source=AXT1"], "give its image, init=FILE"),
+        (["source=AXT1"], "give the image, init=FILE"),
         ([f"init={volume}", "strength=3"], "strength=3"),
     ):
         assert names in bad(capsys, run_entry, "sample.py", f"ckpt={magnitudes}", *arguments, "accelerator=cpu", "out=d")

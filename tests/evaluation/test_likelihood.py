@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import sem
 
-from condiff.evaluation.likelihood import COLUMNS, summary
+from condiff.evaluation.likelihood import COLUMNS, summarize_bits
 
 
 @pytest.mark.parametrize("n", [2, 25, 400])
@@ -12,7 +12,7 @@ def test_standard_error_of_the_mean(n):
     """Against scipy's, of a sample whose mean and deviation depend on the column."""
     generator = torch.Generator().manual_seed(n)
     columns = {name: 3 + index + (1 + index) * torch.randn(n, generator=generator) for index, name in enumerate(COLUMNS)}
-    table, numbers = summary({"held out, AXT2": columns | {"by level": torch.zeros(n, 7)}})
+    table, numbers = summarize_bits({"held out, AXT2": columns | {"by level": torch.zeros(n, 7)}})
     assert list(numbers["held out, AXT2"]) == list(COLUMNS)
     for index, (name, values) in enumerate(columns.items()):
         mean, error = values.double().mean().item(), sem(values.double().numpy())

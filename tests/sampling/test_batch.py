@@ -10,7 +10,7 @@ from condiff.diffusion.guidance import classifier_free
 from condiff.diffusion.samplers import dpmpp_2m
 from condiff.diffusion.schedules import Karras
 from condiff.nn import Pixels
-from condiff.sampling import FRAMES, SampleRequest, Sampling, frame_indices, sample_batch
+from condiff.sampling import MAX_FRAMES, SampleRequest, Sampling, frame_indices, sample_batch
 
 SPEC = SimpleNamespace(conditioning=ContrastCondition(("AXT1", "AXT2")), shape=(1, 4, 4))
 
@@ -40,7 +40,7 @@ def test_recorded_states_are_variance_preserving(steps):
     plain, *recorded = sample_batch(Model(), SPEC, requests, how)
     assert plain.shape == (1, 1, 4, 4) and len(recorded) == 2
     sigmas = Karras(0.01, 10.0).steps(steps)[frame_indices(steps)].view(-1, 1, 1, 1)
-    assert len(sigmas) == min(steps + 1, FRAMES) and sigmas[0] == 10 and sigmas[-1] == 0
+    assert len(sigmas) == min(steps + 1, MAX_FRAMES) and sigmas[0] == 10 and sigmas[-1] == 0
     for states, seed in zip(recorded, (6, 7), strict=True):
         eps = torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(seed))
         torch.testing.assert_close(states, sigmas / (1 + sigmas**2).sqrt() * eps, rtol=1e-4, atol=1e-5)

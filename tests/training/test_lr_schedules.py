@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
-from condiff.training.lr_schedules import constant, cosine, scheduled
+from condiff.training.lr_schedules import constant, cosine, with_lr_schedule
 
 RATE, WARMUP, TOTAL = 0.3, 10, 110
 
@@ -39,7 +39,7 @@ def warmed_up(optimizer, then):
 )
 def test_rates_are_those_of_pytorch(factor, after_warmup):
     optimizer, reference = sgd(), sgd()
-    ours = scheduled(optimizer, partial(factor, warmup=WARMUP), TOTAL)
+    ours = with_lr_schedule(optimizer, partial(factor, warmup=WARMUP), TOTAL)
     assert ours["optimizer"] is optimizer and ours["lr_scheduler"]["interval"] == "step"
     expected = rates(reference, warmed_up(reference, after_warmup))
     assert rates(optimizer, ours["lr_scheduler"]["scheduler"]) == pytest.approx(expected, rel=1e-6, abs=1e-9)
