@@ -69,6 +69,7 @@ KEYS = {  # of the configuration: the key of version 0.1 and the present one; ap
     "model.variants": "model.augmented_copies",
     "model.p_unknown": "model.p_drop_fields",
 }
+CALLBACKS = {"StoredAverages": "PostHocEMASnapshots"}  # under which a checkpoint stores their state
 CHOICES = {"method=csgm_normalised": "method=csgm_normalized"}  # of a group of conf/
 
 

@@ -38,7 +38,7 @@ IGNORED_WARNINGS = (  # of Lightning, about intended settings
     "does not have many workers",
     "Checkpoint directory .* exists",
     "Experiment logs directory",
-    "You're resuming from a checkpoint that ended before the epoch ended",  # index_sampler.IndexStream continues in place
+    "You're resuming from a checkpoint that ended before the epoch ended",  # index_sampler.StreamSampler continues in place
     "The .*srun.* command",
     "isinstance.treespec",
     "smaller than the logging interval",

@@ -19,7 +19,7 @@ class Sample(NamedTuple):
 
 
 class SliceDataset(Dataset[Sample]):
-    """Slices of prepared volumes; an image is read from the disk when it is asked for.
+    """Slices of prepared volumes; each image is read from the disk on access.
 
     Args:
         stacks: the images of each volume.

@@ -148,8 +148,8 @@ def load_or_build_codec(cfg: DictConfig, origin: Origin, data: MRIDataModule, de
         return instantiate(cfg.codec)
     if option != "model.autoencoder" and source.is_autoencoder:
         raise InputError(
-            f"{option}={source.path}: is an autoencoder, the first stage; give it as model.autoencoder, or the whole command "
-            "once more with hydra.run.dir, which goes on with it"
+            f"{option}={source.path}: is an autoencoder, the first stage; give it as model.autoencoder, or repeat the whole "
+            "command with its hydra.run.dir, which continues it"
         )
     first_stage.record_patients(source, data, resumed=option == "resume")
     return first_stage.first_stage_codec(source, data, device)
@@ -171,10 +171,8 @@ def resolve_data_dependent_fields(
     _, source = origin.codec_source
     if source is not None:
         cfg.codec = source.config["model"]["codec"]
-    initial, sizes = (
-        origin.resume or origin.init,
-        {"image_channels": codec.shape(spec.shape)[0], "cond_dim": spec.conditioning.dim},
-    )
+    initial = origin.resume or origin.init
+    sizes = {"image_channels": codec.shape(spec.shape)[0], "cond_dim": spec.conditioning.dim}
     if cfg.init and initial:
         for name in ("net", "parameterization"):
             cfg[name] = initial.config["model"]["denoiser"].get(name, cfg[name])

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from condiff.errors import InputError
+from condiff.renamed import CALLBACKS
 
 STATE_TYPES = {  # of the keys of Lightning's checkpoints
     "epoch": int, "global_step": int, "pytorch-lightning_version": str, "state_dict": dict, "loops": dict, "callbacks": dict,
@@ -21,7 +22,6 @@ CALLBACK_STATE_TYPES: Mapping[str, Mapping[str, type]] = {
     "Throughput": {"seconds": float},
     "Checkpoints": {"best_model_score": Tensor},
 }
-RENAMED_CALLBACKS = {"StoredAverages": "PostHocEMASnapshots"}  # callbacks of version 0.1
 SCHEDULER_STATE_TYPES = {
     "base_lrs": list, "last_epoch": int, "_step_count": int, "_last_lr": list, "_initial_step": int, "_is_initial": bool,
 }  # fmt: skip
@@ -61,7 +61,7 @@ def read_state(content: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
     ]
     if not all(count is None or 0 <= _number(count) <= state["global_step"] for count in counts_of_averages):
         raise InputError(f"{path}: its averages count more steps than the training; was it edited?")
-    callbacks = {RENAMED_CALLBACKS.get(str(key), key): value for key, value in state["callbacks"].items()}
+    callbacks = {CALLBACKS.get(str(key), key): value for key, value in state["callbacks"].items()}
     states = {key: (value, CALLBACK_STATE_TYPES.get(str(key).partition("{")[0])) for key, value in callbacks.items()}
     state["callbacks"] = {
         key: {name: value[name] for name in kinds} for key, (value, kinds) in states.items() if kinds and _has_types(value, kinds)

@@ -200,16 +200,16 @@ def test_images_of_other_types(tmp_path, dtype):
 
 def test_zeros_at_both_edges_are_padding(tmp_path):
     """Without encoding limits (M4Raw) they are what they are with them; zeros within are acceleration."""
-    told, silent, gaps, narrow = (tmp_path / f"{name}.h5" for name in ("told", "silent", "gaps", "narrow"))
-    for path, first in ((told, 4), (silent, 4), (gaps, 4), (narrow, 10)):
+    with_limits, without_limits, gaps, narrow = (tmp_path / f"{name}.h5" for name in ("a", "b", "c", "d"))
+    for path, first in ((with_limits, 4), (without_limits, 4), (gaps, 4), (narrow, 10)):
         with h5py.File(write_raw(path, last=23, center=12), "r+") as file:
             file[KSPACE][..., :first] = file[KSPACE][..., 32 - first :] = 0
             if path == gaps:
                 file[KSPACE][..., 9] = 0
-            if path != told:
+            if path != with_limits:
                 READ["no encoding limits"](file)
-    assert probe(told).header.columns == probe(silent).header.columns == (4, 28)
-    one, other = read_raw_scan(told), read_raw_scan(silent)
+    assert probe(with_limits).header.columns == probe(without_limits).header.columns == (4, 28)
+    one, other = read_raw_scan(with_limits), read_raw_scan(without_limits)
     assert one.full and other.full and other.volume.header.columns == (4, 28)
     for path in (gaps, narrow):
         assert not read_raw_scan(path).full
