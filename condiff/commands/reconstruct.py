@@ -18,12 +18,13 @@ from condiff.data.fastmri.raw_scan import read_raw_scan
 from condiff.data.map_files import of_valid_slices
 from condiff.data.map_files import read as read_maps
 from condiff.files import results
-from condiff.reconstruction.measurement import ImageGrid
-from condiff.reconstruction.pipeline import AcquisitionModel, reconstruct
+from condiff.reconstruction.acquisition import AcquisitionModel
+from condiff.reconstruction.pipeline import results_of, solve_volume
 from condiff.reconstruction.prior import Prior
 from condiff.reconstruction.report import write_report
 from condiff.reconstruction.run import gather, reasons_file, reconstruct_all
 from condiff.reconstruction.select_files import select_files, select_slices
+from condiff.reconstruction.volume_file import write_volume
 
 NEUTRAL_OPTIONS = ("out", "ckpt", "accelerator", "devices", "batch_size", "volumes")  # options that do not change a volume
 
@@ -38,8 +39,8 @@ def main(cfg: DictConfig) -> None:
     fabric.launch()
     with fabric.device:  # a guiding model is loaded there
         prior = Prior(model.to(fabric.device), spec, instantiate(cfg.guided), cfg.batch_size)
-    solve = instantiate(cfg.method).solver(prior, cfg.steps, cfg.samples, cfg.seed)
-    grid = ImageGrid.of(spec.transform)
+    solver = instantiate(cfg.method).solver(prior, cfg.steps, cfg.samples, cfg.seed)
+    grid = prior.grid
     given_maps = partial(of_valid_slices, read_maps(Path(cfg.maps))) if cfg.maps else None
     scan_settings = cfg.coils, instantiate(cfg.mask), cfg.acceleration, cfg.simulate, cfg.seed
     scan = AcquisitionModel(grid, instantiate(cfg.estimate_maps), *scan_settings, given_maps)
@@ -60,7 +61,8 @@ def main(cfg: DictConfig) -> None:
         slices = select_slices(raw, cfg.slices)
         contrast, cond = prior.condition(raw, cfg.contrast, slices)
         typical = prior.typical(contrast) if cfg.method.needs_prior else None
-        reconstruct(raw, scan, solve, cond, typical, slices, fabric.device, target, cfg.keep_samples, provenance, tick)
+        solved = solve_volume(raw, scan(raw, slices, fabric.device, typical), solver, cond, slices, tick)
+        write_volume(target, solved, results_of(solved, provenance), cfg.keep_samples)
 
     targets = {path: out / path.relative_to(root) for path in files}
     failed = reconstruct_all(fabric, targets, reconstruct_file)

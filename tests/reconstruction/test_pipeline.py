@@ -11,9 +11,11 @@ import torch
 from condiff.mri.fourier import center_crop_or_pad, fft2c, ifft2c, rss
 from condiff.mri.maps import espirit, low_resolution
 from condiff.mri.masks import equispaced_fraction, poisson
+from condiff.reconstruction.acquisition import AcquisitionModel
 from condiff.reconstruction.measurement import ImageGrid, measure
 from condiff.reconstruction.numbers import without_nan
-from condiff.reconstruction.pipeline import AcquisitionModel, reconstruct, reduced_chi2
+from condiff.reconstruction.pipeline import reduced_chi2, results_of, solve_volume
+from condiff.reconstruction.volume_file import write_volume
 from condiff.sampling.cost import SamplingCost
 from tests.reconstruction.test_formulations import full_measurement
 from tests.reconstruction.test_measurement import acquired, fails_at
@@ -83,29 +85,27 @@ def written(tmp_path, factors, maps=low_resolution):
 
     The prior's samples are the full scan's magnitude times ``factors``, on a grid half as fine as the file's.
     """
-    raw, scans = acquired(tmp_path, slices=3, noise=1e-6), []
+    raw = acquired(tmp_path, slices=3, noise=1e-6)
     mask = partial(equispaced_fraction, center_fraction=0.2)
-    model = AcquisitionModel(ImageGrid(32, 220.0, 0.99), maps, 4, mask, 2.0, False, 0)
-
-    def scan(*arguments):
-        scans.append(model(*arguments))
-        return scans[0]
+    scan = AcquisitionModel(ImageGrid(32, 220.0, 0.99), maps, 4, mask, 2.0, False, 0)
+    acquisition = scan(raw, [0, 1, 2], torch.device("cpu"))
 
     def solver(measurement, places, streams, cond, on_step):
-        truth = scans[0].reference[0][places].abs().to(torch.complex64)
+        truth = acquisition.reference[0][places].abs().to(torch.complex64)
         samples = torch.stack([factor * truth for factor in factors])
         return samples, samples[:, 0]
 
-    scan.simulate, solver.cost = False, SamplingCost()
-    out = tmp_path / "out" / "one.h5"
-    numbers = reconstruct(raw, scan, solver, None, None, [0, 1, 2], torch.device("cpu"), out, True, {}, lambda share: None)
+    solver.cost, out = SamplingCost(), tmp_path / "out" / "one.h5"
+    solved = solve_volume(raw, acquisition, solver, None, [0, 1, 2], lambda share: None)
+    numbers = results_of(solved, {})
+    write_volume(out, solved, numbers, keep_samples=True)
     with h5py.File(out) as file:
         assert json.loads(file.attrs["metrics"]) == numbers
-        return raw, scans[0], numbers, {name: torch.from_numpy(file[name][()]) for name in file}
+        return raw, acquisition, numbers, {name: torch.from_numpy(file[name][()]) for name in file}
 
 
 def test_a_slice_without_maps_of_the_full_scan_either(tmp_path):
-    """Left out alone: the third call of the maps is the first slice's of the full scan, of which there are then none."""
+    """Left out alone: calls 1 and 4 of the maps are those of slice 1, of the measurement and of the full scan."""
     _, _, numbers, found = written(tmp_path, [1.0], fails_at(1, 4)[0])
     assert numbers["bad_slices"] == [1] and numbers["slices"] == [0, 2] and not found["reconstruction"][1].any()
 
