@@ -27,9 +27,11 @@ TINY = Phantom(patients=3, slices=2, coils=2, matrix=32)
 
 
 @pytest.fixture(autouse=True)
-def few_threads():
-    """Again before each test, for some set another number; sums depend on it."""
+def same_numbers():
+    """The number of threads, on which sums depend, and the random numbers, which else depend on the tests before."""
     torch.set_num_threads(THREADS)
+    torch.manual_seed(0)
+    np.random.seed(0)
 
 
 @pytest.fixture(autouse=True)
