@@ -23,7 +23,7 @@ from condiff.data.transforms import Magnitude
 from condiff.evaluation.anatomy import gaussian_blur, rotate
 from condiff.evaluation.evaluate import copy_spaces
 from condiff.evaluation.memorization import NUM_SPACES, SIGNIFICANCE, copy_test, flag_limit
-from condiff.evaluation.sets import Images, mirror
+from condiff.evaluation.sets import ImageSet, mirror
 from condiff.mri.fourier import center_crop, ifft2c, rss
 from condiff.seeds import derive_seed
 
@@ -52,7 +52,7 @@ def head(seed: int, contrasts: list[str], slices: list[int]) -> Tensor:
     return torch.stack(images)
 
 
-def heads(seed: int, role: str, patients: int, slices: Callable[[int], list[int]]) -> Images:
+def heads(seed: int, role: str, patients: int, slices: Callable[[int], list[int]]) -> ImageSet:
     """Slices of so many patients of every contrast."""
     parts = [
         (head(derive_seed(role, seed, kind, patient), [name], slices(patient))[0], kind, derive_seed(role, kind, patient))
@@ -61,10 +61,10 @@ def heads(seed: int, role: str, patients: int, slices: Callable[[int], list[int]
     ]
     counts = torch.tensor([len(pixels) for pixels, *_ in parts])
     kinds, patient = (torch.tensor(column).repeat_interleave(counts) for column in list(zip(*parts, strict=True))[1:])
-    return Images(torch.cat([pixels for pixels, *_ in parts]), kinds, patient)
+    return ImageSet(torch.cat([pixels for pixels, *_ in parts]), kinds, patient)
 
 
-def planted(seed: int, training: Images) -> dict[str, Tensor]:
+def planted(seed: int, training: ImageSet) -> dict[str, Tensor]:
     """Copies of every kind of the same training images, [4 * COPIES, 64, 64]."""
     places = torch.arange(4 * COPIES)
     chosen = torch.tensor([(int(i) // COPIES * TRAIN + int(i) % COPIES) * SLICES + int(i) * 3 % SLICES for i in places])

@@ -215,9 +215,13 @@ class Checkpoint:
             raise InputError(f"{self.path}: its network does not make images of {list(shape)} ({reason}); was it edited?")
 
     @property
+    def data_key(self) -> str:
+        """The key of the state of the data module in `content`: Lightning stores it under the name of its class."""
+        return str(self.config["data"].get("_target_")).rpartition(".")[2]
+
+    @property
     def _data_state(self) -> dict[str, Any]:
-        """The state of the data module, stored under the name of its class."""
-        state = self.content.get(str(self.config["data"].get("_target_")).rpartition(".")[2])
+        state = self.content.get(self.data_key)
         if not isinstance(state, dict) or "patients" not in state:
             raise InputError(
                 f"{self.path}: does not record its training patients, so none is known to be held out; train it again"

@@ -15,7 +15,7 @@ from condiff.data.datamodule import MRIDataModule
 from condiff.errors import InputError
 from condiff.evaluation.evaluate import MIN_PATIENTS
 from condiff.evaluation.inputs import real_images
-from condiff.evaluation.sets import Images
+from condiff.evaluation.sets import ImageSet
 
 
 def load_evaluation_data(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[MRIDataModule, bool]:
@@ -67,7 +67,7 @@ class HeldOut:
         notes: limitations of the choice.
     """
 
-    images: Images
+    images: ImageSet
     splits: list[str]
     notes: list[str]
 

@@ -46,7 +46,7 @@ def first_stage(cfg: DictConfig) -> Checkpoint:
     if last.is_file():
         before = Checkpoint.read(last)
         _demand_alike(before, first)
-        if epochs_done(read_state(before.content, last)) >= first.trainer.max_epochs:
+        if epochs_done(read_state(before)) >= first.trainer.max_epochs:
             log.info("first stage: already trained, %s", last)
             return before
         first.resume, origin = str(last), Origin(resume=before)

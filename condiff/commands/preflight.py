@@ -63,7 +63,7 @@ def check_resume(cfg: DictConfig, checkpoint: Checkpoint | None) -> None:
     """Refuses to resume a finished run, or one with other optimizer or contrasts."""
     if checkpoint is None:
         return
-    content = read_state(checkpoint.content, checkpoint.path)
+    content = read_state(checkpoint)
     done, step, limit = epochs_done(content), content["global_step"], cfg.trainer.get("max_steps", -1)
     if done >= cfg.trainer.max_epochs:
         raise InputError(

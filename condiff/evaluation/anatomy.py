@@ -20,7 +20,7 @@ from torch import Tensor
 
 from condiff.evaluation.features import MAX_SIDE, downsample_to
 from condiff.evaluation.memorization import Neighbors
-from condiff.evaluation.sets import FLIPS, Images, mirror
+from condiff.evaluation.sets import FLIPS, ImageSet, mirror
 
 SHORTLIST = 8  # training images per contrast that enter the second stage
 COARSE_ANGLES, FINE_ANGLES = (-6, 0, 6), (-8, -4, 0, 4, 8)  # degrees
@@ -40,7 +40,7 @@ class AnatomySearch:
         training: images to search. With fewer than `SHORTLIST` images in any contrast all contrasts are searched as one.
     """
 
-    def __init__(self, training: Images):
+    def __init__(self, training: ImageSet):
         self.pixels = downsample_to(training.pixels, MAX_SIDE)
         contrasts = training.contrast.unique()
         too_few = any((training.contrast == contrast).sum() < SHORTLIST for contrast in contrasts)

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
 
-from condiff.evaluation.sets import Images
+from condiff.evaluation.sets import ImageSet
 
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, finest first
 WINDOW = 11
 
 
-def draw_pairs(images: Images, eligible: Callable[[Tensor, Tensor], Tensor], number: int) -> Tensor:
+def draw_pairs(images: ImageSet, eligible: Callable[[Tensor, Tensor], Tensor], number: int) -> Tensor:
     """Return at most ``number`` random pairs [P, 2] of images of different patients whose contrasts [P], [P] are ``eligible``."""
     generator = torch.Generator().manual_seed(0)
     candidates = torch.randint(max(len(images), 1), (40 * number, 2), generator=generator).sort(1).values

@@ -34,7 +34,7 @@ from condiff.evaluation.metrics import (
     with_contrast_ceiling,
 )
 from condiff.evaluation.resampling import Metric, Scores, estimate_scores, half_splits
-from condiff.evaluation.sets import Images, ImageSets
+from condiff.evaluation.sets import ImageSet, ImageSets
 from condiff.progress import track
 
 NUM_SPLITS = 40
@@ -97,7 +97,7 @@ def check_sets(sets: ImageSets) -> None:
             raise InputError(f"num_samples: {num_samples} of {name}; give at least 2, better 64")
 
 
-def check_patients(held_out: Images, contrasts: Sequence[str]) -> None:
+def check_patients(held_out: ImageSet, contrasts: Sequence[str]) -> None:
     """Raise InputError if fewer than `MIN_PATIENTS` patients are held out, of all contrasts or of one in ``contrasts``."""
     for name, contrast in {"all contrasts": None, **{name: index for index, name in enumerate(contrasts)}}.items():
         patients = len(held_out.patient[held_out.of_contrast(contrast)].unique())
@@ -149,7 +149,7 @@ def score_contrast(
     return estimate_scores(metrics, splits), len(splits[0].reference)
 
 
-def copy_spaces(training: Images) -> Iterator[tuple[str, Callable[[Tensor], Neighbors]]]:
+def copy_spaces(training: ImageSet) -> Iterator[tuple[str, Callable[[Tensor], Neighbors]]]:
     """Yield the name of each space and the function from images [N, H, W] to their nearest training images in it."""
     yield "pixels", search_by_features(lambda pixels: downsample_to(pixels, MAX_SIDE).flatten(1), training.pixels)
     yield "random", search_by_features(standardized_features(RandomFeatures(), training), training.pixels)

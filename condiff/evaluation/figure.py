@@ -18,7 +18,7 @@ from condiff.evaluation.distances import log_spectrum
 from condiff.evaluation.evaluate import EvaluationResult
 from condiff.evaluation.features import in_batches
 from condiff.evaluation.memorization import Neighbors
-from condiff.evaluation.sets import Images, ImageSets, Rows, mirror
+from condiff.evaluation.sets import ImageSet, ImageSets, Rows, mirror
 from condiff.evaluation.table import METRIC_ROWS, SPACE_TITLES
 
 IMAGES_PER_ROW = 8
@@ -85,7 +85,7 @@ def _title(result: EvaluationResult, heading: str) -> str:
     return "\n".join([*textwrap.wrap(heading, 150), *textwrap.wrap(copy_summary(result), 150)])
 
 
-def _draw_images(figure, rows: Rows, columns: Mapping[str, Images]) -> None:
+def _draw_images(figure, rows: Rows, columns: Mapping[str, ImageSet]) -> None:
     axes = figure.subplots(len(rows), len(columns), squeeze=False)
     for panel, title in zip(axes[0], columns, strict=True):
         panel.set_title(title, fontsize=10)

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from condiff.data.datasets import SliceDataset
 from condiff.data.image_spec import ImageSpec
-from condiff.evaluation.sets import Images
+from condiff.evaluation.sets import ImageSet
 from condiff.sampling import SampleRequest
 from condiff.seeds import derive_seed
 
 MAX_IMAGES = 5000  # real images per split, to bound the memory
 
 
-def real_images(spec: ImageSpec, *datasets: SliceDataset, max_images: int = MAX_IMAGES) -> Images:
+def real_images(spec: ImageSpec, *datasets: SliceDataset, max_images: int = MAX_IMAGES) -> ImageSet:
     """Return the slices of splits, say ``data.val, data.test``: at most ``max_images`` of each, evenly spread."""
     contrasts = spec.contrasts
     values, contrast, patient = [spec.transform.image(torch.empty(0, *spec.shape))], [], []
@@ -27,7 +27,7 @@ def real_images(spec: ImageSpec, *datasets: SliceDataset, max_images: int = MAX_
         volumes = [dataset.volumes[index] for index in dataset.volume_index[indices]]
         contrast += [contrasts.index(volume.contrast) for volume in volumes]
         patient += [derive_seed(volume.patient) for volume in volumes]
-    return Images(torch.cat(values), torch.tensor(contrast, dtype=torch.long), torch.tensor(patient, dtype=torch.long))
+    return ImageSet(torch.cat(values), torch.tensor(contrast, dtype=torch.long), torch.tensor(patient, dtype=torch.long))
 
 
 def image_sources(dataset: SliceDataset, max_images: int = MAX_IMAGES) -> list[tuple[Path, int]]:
@@ -41,8 +41,8 @@ def _evenly_spread(dataset: SliceDataset, max_images: int) -> Tensor:
     return torch.linspace(0, len(dataset) - 1, min(max_images, len(dataset))).round().long()
 
 
-def generated_images(spec: ImageSpec, images: Tensor, requests: Sequence[SampleRequest]) -> Images:
+def generated_images(spec: ImageSpec, images: Tensor, requests: Sequence[SampleRequest]) -> ImageSet:
     """Return samples [N, C, H, W] as images; each counts as a patient, and has contrast -1 if its request has none."""
     contrasts = spec.contrasts
     contrast = [-1 if request.contrast is None else contrasts.index(request.contrast) for request in requests]
-    return Images(spec.transform.image(images), torch.tensor(contrast), torch.arange(len(requests)))
+    return ImageSet(spec.transform.image(images), torch.tensor(contrast), torch.arange(len(requests)))

@@ -13,7 +13,7 @@ from condiff.evaluation.distances import DistanceFunction
 from condiff.evaluation.diversity import draw_pairs, pairwise_ms_ssim
 from condiff.evaluation.features import in_batches, train_classifier, train_classifier_cached
 from condiff.evaluation.resampling import HalfSplit, Metric, Triple
-from condiff.evaluation.sets import Images, ImageSets
+from condiff.evaluation.sets import ImageSet, ImageSets
 
 PAIRS = 256  # per contrast, for MS-SSIM
 
@@ -23,7 +23,7 @@ def distance_metric(
     features: Callable[[Tensor], Tensor],
     distances: DistanceFunction,
     sets: ImageSets,
-    select: Callable[[Images], Tensor] = attrgetter("pixels"),
+    select: Callable[[ImageSet], Tensor] = attrgetter("pixels"),
 ) -> Metric:
     """Return a metric of distances to the reference, named ``<name>_<distance>``.
 
@@ -54,7 +54,7 @@ def mean_metric(name: str, summarize: Callable[[Tensor], Tensor], sets: ImageSet
     return metric
 
 
-def standardized_features(network: nn.Module | Callable[[Tensor], Tensor], training: Images) -> Callable[[Tensor], Tensor]:
+def standardized_features(network: nn.Module | Callable[[Tensor], Tensor], training: ImageSet) -> Callable[[Tensor], Tensor]:
     """Return ``network`` with features in double precision, of mean 0 and variance 1 over the training images.
 
     Standard deviations are at least a tenth of their mean, so that a nearly constant feature is not amplified.
@@ -172,7 +172,7 @@ def ms_ssim_diversity(sets: ImageSets) -> Metric:
     return metric
 
 
-def half_of_patients(images: Images) -> Tensor:
+def half_of_patients(images: ImageSet) -> Tensor:
     """Return half of the patients of every contrast; a patient counts for the contrast of its first image."""
     first: dict[int, int] = {}
     for patient, contrast in zip(images.patient.tolist(), images.contrast.tolist(), strict=True):

@@ -15,7 +15,7 @@ Rows = Mapping[str, int | None]  # title -> index of the contrast; None: all
 
 
 @dataclass(frozen=True)
-class Images:
+class ImageSet:
     """Images with the contrast and the patient of each.
 
     Attributes:
@@ -36,13 +36,13 @@ class Images:
         """Magnitudes [N, H, W]."""
         return self.values.abs() if self.values.is_complex() else self.values
 
-    def __getitem__(self, index: Tensor | slice) -> Images:
+    def __getitem__(self, index: Tensor | slice) -> ImageSet:
         """Return the images at indices, of a mask or of a slice."""
-        return Images(self.values[index], self.contrast[index], self.patient[index])
+        return ImageSet(self.values[index], self.contrast[index], self.patient[index])
 
-    def __add__(self, other: Images) -> Images:
+    def __add__(self, other: ImageSet) -> ImageSet:
         pairs = (self.values, other.values), (self.contrast, other.contrast), (self.patient, other.patient)
-        return Images(*map(torch.cat, pairs))
+        return ImageSet(*map(torch.cat, pairs))
 
     def of_contrast(self, contrast: int | None) -> Tensor:
         """Return the mask [N] of the images of a contrast (None: of all)."""
@@ -61,14 +61,14 @@ class ImageSets:
         conditional: whether the samples were drawn by contrast.
     """
 
-    samples: Images
-    held_out: Images
-    training: Images
+    samples: ImageSet
+    held_out: ImageSet
+    training: ImageSet
     contrasts: Sequence[str]
     conditional: bool
 
     @cached_property
-    def real(self) -> Images:
+    def real(self) -> ImageSet:
         """Held-out images, then training images."""
         return self.held_out + self.training
 

@@ -34,7 +34,8 @@ def reconstruct_ema(ckpt: str | Path, std: float, step: int | None = None) -> tu
         InputError: no snapshots beside the checkpoint, none as early as ``step``, or an invalid width.
     """
     exponent = gamma(std)
-    content, files = Checkpoint.read(ckpt).content, snapshot_files(ckpt)
+    checkpoint, files = Checkpoint.read(ckpt), snapshot_files(ckpt)
+    content = checkpoint.content
     step = max(files) if step is None else step
     earlier_steps = [t for t in files if t <= step]
     if not earlier_steps:
@@ -57,7 +58,7 @@ def reconstruct_ema(ckpt: str | Path, std: float, step: int | None = None) -> tu
             min_variances |= {name: tensor.minimum(min_variances.get(name, tensor)) for name, tensor in variances.items()}
     sums |= {name: sums[name].maximum(tensor.float()) for name, tensor in min_variances.items()}  # weights may be negative
     state = content["state_dict"] | sums | snapshot["buffers"]
-    fields = {key: value for key, value in content.items() if key in CHECKPOINT_KEYS or key.endswith("DataModule")}
+    fields = {key: value for key, value in content.items() if key in {*CHECKPOINT_KEYS, checkpoint.data_key}}
     return fields | {"state_dict": state, "global_step": step}, step, error
 
 

@@ -3,11 +3,11 @@
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from condiff.checkpoint import Checkpoint
 from condiff.errors import InputError
 from condiff.renamed import CALLBACKS
 
@@ -37,14 +37,14 @@ def epochs_done(content: Mapping[str, Any]) -> int:
     return int(epochs["processed"]) + trained
 
 
-def read_state(content: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
+def read_state(checkpoint: Checkpoint) -> dict[str, Any]:
     """Returns the content of a checkpoint as Lightning restores it, without the paths of `ModelCheckpoint`.
 
     Raises:
         InputError: a state of an unexpected type.
     """
-    datamodules = {key: value for key, value in content.items() if key.endswith("DataModule") and isinstance(value, dict)}
-    state = datamodules | {key: content[key] for key in STATE_TYPES if content.get(key) is not None}
+    content, path = checkpoint.content, checkpoint.path
+    state = {key: content[key] for key in (*STATE_TYPES, checkpoint.data_key) if content.get(key) is not None}
     for key in ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers", "pytorch-lightning_version"):
         if key not in state:
             raise InputError(

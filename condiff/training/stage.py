@@ -46,6 +46,6 @@ def train_stage(cfg: DictConfig, origin: Origin) -> L.Trainer:
 
 def make_trainer(settings: DictConfig, loggers: list[Any], callbacks: list[Any], origin: Origin) -> L.Trainer:
     """Returns the trainer, which writes and reads checkpoints by `CheckpointIO`."""
-    state = CheckpointIO(lambda path: read_state(origin.resume.content, path))  # type: ignore[union-attr]
+    state = CheckpointIO(lambda path: read_state(origin.resume))  # type: ignore[arg-type]
     plugins = [*(instantiate(settings.get("plugins")) or ()), state]
     return instantiate(settings, logger=loggers, callbacks=callbacks, plugins=plugins)

@@ -34,7 +34,7 @@ def everything(path, good):
     """All that entry points do with a checkpoint before they act on it; with parts that are a good one's, nothing."""
     checkpoint = Checkpoint.read(path)
     resume.overrides(checkpoint.config["overrides"], path)
-    read_state(checkpoint.content, path)
+    read_state(checkpoint)
     _ = checkpoint.training_patients
     if not same(checkpoint.config, good["hyper_parameters"]) or not same(checkpoint.content["state_dict"], good["state_dict"]):
         checkpoint.codec()

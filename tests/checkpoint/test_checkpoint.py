@@ -424,7 +424,7 @@ def test_resumed_command_line_names_the_data_of_the_run(saved, content, tmp_path
 
 
 def state_of(path):
-    return read_state(Checkpoint.read(path).content, path)
+    return read_state(Checkpoint.read(path))
 
 
 def test_state_for_lightning(saved, content):

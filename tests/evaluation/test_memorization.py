@@ -15,7 +15,7 @@ from condiff.evaluation.memorization import (
     nearest_training,
     search_by_features,
 )
-from condiff.evaluation.sets import FLIPS, Images, ImageSets, mirror
+from condiff.evaluation.sets import FLIPS, ImageSet, ImageSets, mirror
 
 
 def noise(n, seed, size=16):
@@ -55,9 +55,9 @@ def test_the_margin_is_half_of_the_gap_to_the_median():
 
 def test_a_single_copy_is_flagged_without_significance():
     """One of 200 samples is a training image: it alone is flagged, and p is not significant."""
-    training, held_out = (Images(noise(n, n), torch.zeros(n, dtype=torch.long), torch.arange(n)) for n in (40, 50))
+    training, held_out = (ImageSet(noise(n, n), torch.zeros(n, dtype=torch.long), torch.arange(n)) for n in (40, 50))
     fresh = torch.cat([noise(199, 7), training.pixels[3:4]])
-    samples = Images(fresh, torch.zeros(200, dtype=torch.long), torch.arange(200))
+    samples = ImageSet(fresh, torch.zeros(200, dtype=torch.long), torch.arange(200))
     result = find_copies(search_by_features(flatten, training.pixels), ImageSets(samples, held_out, training, ["a"], True))
     assert result.tests["a"].p > 0.05 and result.flagged.nonzero().tolist() == [[199]] and result.samples.training_index[199] == 3
 
@@ -115,9 +115,9 @@ def test_the_smallest_detectable_share_is_just_significant():
 
 def test_a_patient_under_two_names_does_not_hide_copies():
     """A training image among the held-out ones has distance 0: the tests leave it out, and it is counted."""
-    training = Images(noise(40, 0), torch.zeros(40, dtype=torch.long), torch.arange(40))
-    held_out = Images(torch.cat([noise(30, 1), training.pixels[:1]]), torch.zeros(31, dtype=torch.long), torch.arange(100, 131))
-    samples = Images(training.pixels[:20], torch.zeros(20, dtype=torch.long), torch.arange(20))
+    training = ImageSet(noise(40, 0), torch.zeros(40, dtype=torch.long), torch.arange(40))
+    held_out = ImageSet(torch.cat([noise(30, 1), training.pixels[:1]]), torch.zeros(31, dtype=torch.long), torch.arange(100, 131))
+    samples = ImageSet(training.pixels[:20], torch.zeros(20, dtype=torch.long), torch.arange(20))
     result = find_copies(search_by_features(flatten, training.pixels), ImageSets(samples, held_out, training, ["a"], True))
     assert result.duplicates == 1 and result.tests["a"].share == 1 and result.tests["a"].p < 1e-6
 
@@ -134,12 +134,12 @@ def test_design_effect():
 @pytest.mark.parametrize("space", [flatten, lambda images: torch.fft.fft2(images).abs().flatten(1)])
 def test_all_planted_copies_are_found(space):
     """Training images among the samples, slightly noisy and mirrored in all ways: exactly these are flagged."""
-    training = Images(noise(40, 0), torch.zeros(40, dtype=torch.long), torch.arange(100, 140))
-    held_out = Images(noise(60, 1), torch.zeros(60, dtype=torch.long), torch.arange(60))
+    training = ImageSet(noise(40, 0), torch.zeros(40, dtype=torch.long), torch.arange(100, 140))
+    held_out = ImageSet(noise(60, 1), torch.zeros(60, dtype=torch.long), torch.arange(60))
     fresh = noise(30, 2)
     for index in range(10):
         fresh[2 * index] = mirror(training.pixels[3 * index], index % 4) + 0.01 * noise(1, index)[0]
-    samples = Images(fresh, torch.zeros(30, dtype=torch.long), torch.arange(30))
+    samples = ImageSet(fresh, torch.zeros(30, dtype=torch.long), torch.arange(30))
     result = find_copies(search_by_features(space, training.pixels), ImageSets(samples, held_out, training, ["AXT1"], True))
     planted = torch.arange(30).lt(20) & (torch.arange(30) % 2 == 0)
     assert torch.equal(result.flagged, planted) and result.tests["AXT1"].p < 1e-3
@@ -169,7 +169,7 @@ def anatomy():
     tissue, fresh = cells(16, 0), cells(24, 1)
     training = torch.cat([in_contrast(tissue[:8], T1), in_contrast(tissue[8:], T2)])
     held_out = torch.cat([in_contrast(fresh[:12], T1), in_contrast(fresh[12:], T2)])
-    space = AnatomySearch(Images(training, torch.arange(16) // 8, torch.arange(16)))
+    space = AnatomySearch(ImageSet(training, torch.arange(16) // 8, torch.arange(16)))
     return space, training, tissue, flag_limit(space(held_out).distance)
 
 
@@ -214,8 +214,8 @@ def test_an_empty_image_has_no_anatomy(anatomy):
 def test_contrasts_are_tested_separately():
     """Copies in one contrast only."""
     contrast = torch.arange(40) % 2
-    training, held_out = (Images(noise(40, seed), contrast, torch.arange(40) + 100 * seed) for seed in (0, 1))
-    samples = Images(torch.where(contrast[:, None, None] == 1, training.pixels, noise(40, 2)), contrast, torch.arange(40))
+    training, held_out = (ImageSet(noise(40, seed), contrast, torch.arange(40) + 100 * seed) for seed in (0, 1))
+    samples = ImageSet(torch.where(contrast[:, None, None] == 1, training.pixels, noise(40, 2)), contrast, torch.arange(40))
     tests = find_copies(
         search_by_features(flatten, training.pixels), ImageSets(samples, held_out, training, ["a", "b"], True)
     ).tests

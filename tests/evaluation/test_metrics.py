@@ -12,7 +12,7 @@ from condiff.evaluation.evaluate import evaluate, score_contrast, training_free_
 from condiff.evaluation.figure import full_page, shareable_page, to_image
 from condiff.evaluation.resampling import Estimate, Scores
 from condiff.evaluation.serialization import to_dict, to_flat_dict
-from condiff.evaluation.sets import Images, ImageSets
+from condiff.evaluation.sets import ImageSet, ImageSets
 from condiff.evaluation.table import MetricRow, grade, result_table
 
 NAMES = ["AXT1", "AXT2"]
@@ -33,7 +33,7 @@ def heads(patients, seed, offset=0, slices=6, size=32):
                 pixels.append(inside * (0.35 + 0.35 * kind + texture))
                 contrast.append(kind)
                 patient.append(offset + person)
-    return Images(torch.stack(pixels).clamp(min=0), torch.tensor(contrast), torch.tensor(patient))
+    return ImageSet(torch.stack(pixels).clamp(min=0), torch.tensor(contrast), torch.tensor(patient))
 
 
 def eyes(patients, seed, offset=0, size=32):
@@ -46,7 +46,7 @@ def eyes(patients, seed, offset=0, size=32):
         head = (x / (0.7 + 0.2 * a)) ** 2 + (y / (0.8 + 0.1 * b)) ** 2 < 1
         eye = (x.abs() - 0.3 - 0.15 * apart) ** 2 + (y - 0.45 - 0.2 * height) ** 2 < 0.02
         pixels.append(0.6 * head + 0.4 * eye + 0.02 * torch.rand(size, size, generator=generator))
-    return Images(torch.stack(pixels), torch.arange(2 * patients) % 2, offset + torch.arange(2 * patients))
+    return ImageSet(torch.stack(pixels), torch.arange(2 * patients) % 2, offset + torch.arange(2 * patients))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def short_training(monkeypatch):
 
 def as_samples(images):
     """Return images as samples, where each counts as a patient."""
-    return Images(images.pixels, images.contrast, torch.arange(len(images)))
+    return ImageSet(images.pixels, images.contrast, torch.arange(len(images)))
 
 
 def evaluate_samples(samples, real, cache, names=NAMES, conditional=True):
@@ -82,7 +82,7 @@ def test_new_patients_reach_the_floor_and_are_no_copies(real, tmp_path):
 
 def test_a_wrong_contrast_reaches_the_ceiling(real, tmp_path):
     fresh = heads(6, 2)
-    result = evaluate_samples(as_samples(Images(fresh.pixels, 1 - fresh.contrast, fresh.patient)), real, tmp_path)
+    result = evaluate_samples(as_samples(ImageSet(fresh.pixels, 1 - fresh.contrast, fresh.patient)), real, tmp_path)
     scores = result.scores["AXT1"]
     for name in ("learned_frechet", "spectrum_decibels"):
         assert scores[name].samples.value == pytest.approx(scores[name].ceiling.value, rel=0.35), name
@@ -114,7 +114,7 @@ def test_one_copy_is_flagged_shown_and_counted(real, tmp_path):
     assert may_hold_copies(result)
     shown = np.asarray(to_image(full_page(result, sets)))
     other = ImageSets(
-        fresh, real[0], Images(0 * real[1].pixels, *[getattr(real[1], n) for n in ("contrast", "patient")]), NAMES, True
+        fresh, real[0], ImageSet(0 * real[1].pixels, *[getattr(real[1], n) for n in ("contrast", "patient")]), NAMES, True
     )
     below = int(0.9 * len(shown))  # the last panel shows the training image
     assert not np.array_equal(shown[below:], np.asarray(to_image(full_page(result, other)))[below:])
@@ -124,10 +124,10 @@ def test_orientation_and_symmetry_are_measured(real, tmp_path):
     """Upside-down heads exceed the floor in layout, stitched halves in symmetry, new patients in neither."""
     fresh = eyes(24, 2)
     training, held_out = eyes(6, 0), eyes(12, 1, offset=100)
-    upside_down = Images(fresh.pixels.flip(-2), fresh.contrast, fresh.patient)
+    upside_down = ImageSet(fresh.pixels.flip(-2), fresh.contrast, fresh.patient)
     halves = torch.cat([fresh.pixels[..., :16], fresh.pixels.roll(8, 0)[..., 16:]], -1)
     for pixels, layout, symmetry in ((fresh.pixels, False, False), (upside_down.pixels, True, False), (halves, False, True)):
-        sets = ImageSets(as_samples(Images(pixels, fresh.contrast, fresh.patient)), held_out, training, NAMES, True)
+        sets = ImageSets(as_samples(ImageSet(pixels, fresh.contrast, fresh.patient)), held_out, training, NAMES, True)
         scores, _ = score_contrast(training_free_metrics(sets), sets, None, 10)
         result = [scores[f"{name}_wasserstein"] for name in ("layout", "symmetry")]
         assert [one.samples.value > 1.2 * one.floor.high for one in result] == [layout, symmetry]
@@ -135,7 +135,7 @@ def test_orientation_and_symmetry_are_measured(real, tmp_path):
 
 def test_an_unconditional_model_has_one_row(real, tmp_path):
     fresh = heads(6, 2)
-    samples = Images(fresh.pixels, torch.full((len(fresh),), -1), torch.arange(len(fresh)))
+    samples = ImageSet(fresh.pixels, torch.full((len(fresh),), -1), torch.arange(len(fresh)))
     sets = ImageSets(samples, *real, NAMES, False)
     result = evaluate(sets, tmp_path)
     assert list(result.scores) == ["pooled"] and "accuracy" not in result.scores["pooled"]
@@ -170,7 +170,7 @@ def test_c2st_sees_noise(real, tmp_path, monkeypatch):
     monkeypatch.setattr("condiff.evaluation.features.STEPS", 120)
     fresh, generator = heads(24, 2, slices=1), torch.Generator().manual_seed(1)
     noise = 0.3 * torch.rand(fresh.pixels.shape, generator=generator)
-    noisy = Images(fresh.pixels + noise, fresh.contrast, fresh.patient)
+    noisy = ImageSet(fresh.pixels + noise, fresh.contrast, fresh.patient)
     auroc = evaluate_samples(as_samples(noisy), real, tmp_path).scores["pooled"]["c2st_auroc"]
     assert auroc.samples.value > 0.95 and 0.2 < auroc.floor.value < 0.8
 
@@ -179,7 +179,7 @@ def test_a_model_of_one_contrast(real, tmp_path):
     """Without a second contrast there are no ceilings and no learned features; all else is computed."""
     alone = tuple(images[images.contrast == 0] for images in (heads(12, 2, slices=1), *real))
     for conditional, row in ((True, "AXT1"), (False, "pooled")):
-        samples = as_samples(alone[0]) if conditional else Images(alone[0].pixels, alone[0].contrast - 1, torch.arange(12))
+        samples = as_samples(alone[0]) if conditional else ImageSet(alone[0].pixels, alone[0].contrast - 1, torch.arange(12))
         result = evaluate_samples(samples, alone[1:], tmp_path, ["AXT1"], conditional)
         assert list(result.scores) == [row] and "learned_frechet" not in result.scores[row]
         for name in ("random_frechet", "c2st_auroc", "ms_ssim"):
@@ -216,7 +216,7 @@ def test_the_page_and_what_may_be_shared(real, tmp_path):
     sets = ImageSets(samples, *real, NAMES, True)
     result = evaluate(sets, tmp_path)
     blank_patients = ImageSets(
-        samples, *(Images(0 * images.pixels, images.contrast, images.patient) for images in real), NAMES, True
+        samples, *(ImageSet(0 * images.pixels, images.contrast, images.patient) for images in real), NAMES, True
     )
     pages = [np.asarray(to_image(shareable_page(result, image_sets))) for image_sets in (sets, blank_patients)]
     assert np.array_equal(*pages) and min(pages[0].shape[:2]) > 300
@@ -227,7 +227,7 @@ def test_without_a_search_no_samples_are_shared(real, tmp_path):
     """Without the training images samples may be copies, so the shareable page has none."""
     sets = ImageSets(as_samples(real[1]), *real, NAMES, True)
     result = evaluate(sets, tmp_path, search_copies=False)
-    blank = Images(0 * real[1].pixels, real[1].contrast, torch.arange(len(real[1])))
+    blank = ImageSet(0 * real[1].pixels, real[1].contrast, torch.arange(len(real[1])))
     assert np.array_equal(
         *[np.asarray(to_image(shareable_page(result, image_sets))) for image_sets in (sets, ImageSets(blank, *real, NAMES, True))]
     )

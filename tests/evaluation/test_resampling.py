@@ -7,7 +7,7 @@ import torch
 
 from condiff.evaluation.metrics import _auroc, distance_metric, half_of_patients, ms_ssim_diversity
 from condiff.evaluation.resampling import HalfSplit, Triple, estimate_scores, half_splits
-from condiff.evaluation.sets import Images, ImageSets
+from condiff.evaluation.sets import ImageSet, ImageSets
 
 
 def images(contrasts, patients, slices=3, seed=0, offset=0):
@@ -16,7 +16,7 @@ def images(contrasts, patients, slices=3, seed=0, offset=0):
     contrast = torch.arange(contrasts).repeat_interleave(patients * slices)
     patient = torch.arange(offset, offset + patients).repeat_interleave(slices).repeat(contrasts)
     pixels = contrast[:, None, None] + 0.01 * torch.randn(len(contrast), 16, 16, generator=generator)
-    return Images(pixels, contrast, patient)
+    return ImageSet(pixels, contrast, patient)
 
 
 def sets(samples, held_out, training):
@@ -43,7 +43,7 @@ def test_half_splits_are_by_patient_and_of_equal_size(contrast, patients):
 def test_halves_have_the_same_mix_of_contrasts():
     """Eight patients of one contrast each: without stratification a half could be of one contrast only."""
     contrast = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
-    held_out = Images(torch.zeros(8, 4, 4), contrast, torch.arange(8))
+    held_out = ImageSet(torch.zeros(8, 4, 4), contrast, torch.arange(8))
     for split in half_splits(sets(held_out, held_out, held_out[:0]), None, 20):
         for part in (split.floor, split.reference):
             assert contrast[part].tolist().count(0) == 2 == len(part) // 2
@@ -51,7 +51,7 @@ def test_halves_have_the_same_mix_of_contrasts():
 
 def test_odd_patients_alternate_between_halves():
     """One patient per contrast: one of them is in each half, and no half is empty."""
-    held_out = Images(torch.zeros(2, 4, 4), torch.tensor([0, 1]), torch.arange(2))
+    held_out = ImageSet(torch.zeros(2, 4, 4), torch.tensor([0, 1]), torch.arange(2))
     assert all(
         len(split.reference) == len(split.floor) == 1 for split in half_splits(sets(held_out, held_out, held_out[:0]), None, 4)
     )
@@ -74,7 +74,7 @@ def test_real_samples_score_like_the_floor_and_wrong_ones_like_the_ceiling():
         return {"difference": (a.mean() - b.mean()).abs().item()}
 
     fresh = images(3, 6, seed=2)
-    wrong = Images(fresh.pixels, (fresh.contrast + 1) % 3, fresh.patient)  # contrast 2 labelled 0
+    wrong = ImageSet(fresh.pixels, (fresh.contrast + 1) % 3, fresh.patient)  # contrast 2 labelled 0
     for samples, expected in ((fresh, 0.0), (wrong, 2.0)):
         image_sets = sets(samples, held_out, training)
         metric = distance_metric("mean", mean, between, image_sets)
@@ -103,7 +103,7 @@ def test_one_contrast_has_no_other():
 def test_half_of_the_patients_of_every_contrast():
     patients = images(3, 4)
     assert len(half_of_patients(patients)) == 2  # every patient has an image in contrast 0 first
-    alone = Images(torch.zeros(9, 4, 4), torch.arange(9) // 3, torch.arange(9))
+    alone = ImageSet(torch.zeros(9, 4, 4), torch.arange(9) // 3, torch.arange(9))
     assert half_of_patients(alone).tolist() == [1, 3, 5, 7]  # in the order of contrasts
 
 
@@ -117,8 +117,8 @@ def test_diversity_sees_a_collapsed_model():
     """Identical images have MS-SSIM 1, noise has almost 0."""
     held_out, training = images(2, 6), images(2, 4, offset=100)
     noise = torch.rand(len(held_out), 16, 16, generator=torch.Generator().manual_seed(0))
-    held_out = Images(noise, held_out.contrast, held_out.patient)
-    samples = Images(held_out.pixels[:1].expand(12, -1, -1), torch.arange(12) % 2, torch.arange(12))
+    held_out = ImageSet(noise, held_out.contrast, held_out.patient)
+    samples = ImageSet(held_out.pixels[:1].expand(12, -1, -1), torch.arange(12) % 2, torch.arange(12))
     image_sets = sets(samples, held_out, training)
     scores = estimate_scores([ms_ssim_diversity(image_sets)], list(half_splits(image_sets, 0, 10)))["ms_ssim"]
     assert scores.samples.value == pytest.approx(1, abs=1e-4) and scores.floor.value < 0.2

@@ -14,7 +14,7 @@ from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import Sampler
 from condiff.evaluation import inputs
 from condiff.evaluation.evaluate import check_patients, score_contrast, training_free_metrics
-from condiff.evaluation.sets import Images, ImageSets
+from condiff.evaluation.sets import ImageSet, ImageSets
 from condiff.sampling import Sampling, make_requests, resolve_contrasts, sample
 from condiff.training.callbacks.ema import averaged_weights
 from condiff.training.callbacks.optional import optional
@@ -50,7 +50,7 @@ class ValidationMetrics(L.Callback):
     ):
         self.how = Sampling(sampler, guidance, steps, batch_size)
         self.num_samples, self.every_n_epochs, self.seed = num_samples, every_n_epochs, seed
-        self._real: tuple[Images, Images] | None = None  # of validation and training
+        self._real: tuple[ImageSet, ImageSet] | None = None  # of validation and training
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Loads the real images. Raises InputError if validation has too few patients."""
