@@ -40,7 +40,37 @@ def test_every_option_with_its_comment(command):
     keys = set(OmegaConf.load(CONF / f"{command}.yaml"))
     for key in keys - {"defaults", "hydra"} - groups(command).keys():
         line = next(line for line in source.splitlines() if line.startswith(f"{key}:"))
-        assert f"\n  {key}=" in text and line.partition(" # ")[2] in " ".join(text.split())
+        comment = line.partition(" # ")[2]
+        if comment.startswith("internal"):
+            assert not re.search(rf"^  {key}[=.]", text, re.MULTILINE)
+        else:
+            assert re.search(rf"^  {key}[=.]", text, re.MULTILINE) and comment in " ".join(text.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_raw_values(command):
+    text = help_text(command)
+    assert "${" not in text and "{_target_" not in text and "???" not in text
+
+
+def test_the_fields_that_a_beginner_needs_come_first(monkeypatch):
+    """With the values that Hydra composes, and before the groups."""
+    monkeypatch.setenv("COLUMNS", "130")
+    options = help_text("train").partition("Groups,")[0]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = hydra.compose("train")
+    for key in ("data.batch_size", "data.volumes_per_contrast", "trainer.max_epochs", "trainer.devices", "model.optimizer.lr"):
+        value = re.search(rf"^  {key}=(\S+)", options, re.MULTILINE)[1]
+        assert float(value) == OmegaConf.select(cfg, key)
+    assert re.search("^  data.root=DIR +with data=fastmri: folder with fastMRI's", options, re.MULTILINE)
+    assert re.search("^  model.optimizer.lr=.* learning rate$", options, re.MULTILINE)
+    assert "data.root=DIR           folder with" in help_text("prepare")  # its own choice of data is fastmri
+
+
+def test_defaults_that_are_other_options(monkeypatch):
+    monkeypatch.setenv("CONDIFF_CACHE", "/c")
+    assert "\n  cache=/c  " in help_text("evaluate") and "\n  steps=sampler.steps  " in help_text("evaluate")
+    assert "\n  out=samples/TIME  " in help_text("sample") and "\n  data.root=null  " in help_text("reconstruct")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
