@@ -1,18 +1,14 @@
 """One-line messages, with the remedy, for errors of Hydra and OmegaConf."""
 
-import difflib
 import re
-import sys
 from collections.abc import Iterator
 from typing import Any
 
-import hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import InstantiationException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
-from condiff.commands.command_line import choices, group_folder
+from condiff.commands.hints import missing_choice, misspelt_option
 from condiff.configuration import CONF
 from condiff.errors import InputError, is_memory
 from condiff.files.atomic import FULL
@@ -42,7 +38,7 @@ def explain(error: Exception, config_name: str, cfg: DictConfig | None = None) -
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override)
     if first.startswith("Could not override"):
-        return _misspelt(first.split("'")[1], config_name)
+        return misspelt_option(first.split("'")[1], config_name)
     if first.startswith("Ambiguous value for argument"):
         word = first.split("'", 1)[1].rstrip("'")
         key, _, value = word.partition("=")
@@ -52,7 +48,7 @@ def explain(error: Exception, config_name: str, cfg: DictConfig | None = None) -
         begin = next(i for i, line in enumerate(lines) if line.startswith("Available options")) + 1
         end = next((i for i, line in enumerate(lines) if line.startswith("Config search path")), len(lines))
         group, _, choice = re.findall("'([^']*)'", first)[-1].rpartition("/")
-        return f"{group.replace('/', '.')}={choice}: no such choice; there are {', '.join(lines[begin:end])}"
+        return missing_choice(group.replace("/", "."), choice, lines[begin:end])
     return with_option(" ".join(lines), cfg) if isinstance(error, InputError) else first
 
 
@@ -93,24 +89,3 @@ def _unreadable(word: str) -> str:
     if not equals:
         return f"cannot read '{word}' on the command line; options look like key=value"
     return f"cannot read '{word}' on the command line; close its brackets, or put the value in quotes, \"{key}='{value}'\""
-
-
-def _misspelt(key: str, config_name: str) -> str:
-    group, _, field = key.partition(".")
-    groups = [word for word in sys.argv[1:] if "=" in word and group_folder(word).is_dir()]
-    GlobalHydra.instance().clear()  # the program ends after this
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        keys = list(_keys(hydra.compose(config_name, groups)))
-    if group in keys and (owners := choices(group, field)):
-        choice = owners[0] if len(owners) == 1 else "..."
-        return f"{key} belongs to {group}={' or '.join(owners)}; write {group}={choice} {key}=..."
-    suggestions = difflib.get_close_matches(key, keys, n=3)
-    hint = f"did you mean {' or '.join(suggestions)}?" if suggestions else f"see conf/{config_name}.yaml for what there is"
-    return f"{key}: no such option; {hint}"
-
-
-def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in map(str, config):
-        yield f"{prefix}{key}"
-        if OmegaConf.is_dict(config._get_node(key)) and not OmegaConf.is_missing(config, key) and config[key] is not None:
-            yield from _keys(config[key], f"{prefix}{key}.")
