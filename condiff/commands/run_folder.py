@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
+from condiff.commands.sweep import TABLE
 from condiff.errors import InputError
 from condiff.files.atomic import check_links_stay_inside
 from condiff.progress import is_first_process
@@ -54,7 +55,7 @@ def unused(folder: Path) -> Path:
     while True:
         candidate = folder.with_name(f"{folder.name}_{number}") if number else folder
         candidate.mkdir(parents=True, exist_ok=True)  # another task of the same job may have made it
-        if not (candidate / SWEEP).exists():
+        if not any((candidate / name).exists() for name in (SWEEP, TABLE)):
             with suppress(FileExistsError):
                 (candidate / LOCK).touch(exist_ok=False)
                 return candidate

@@ -77,7 +77,9 @@ class SweepTable(Callback):
         if not rows or not is_first_process():
             return
         show(rows)
-        print(f"best        {rows[0]['folder']}\ntable       {folder / TABLE}")
+        if math.isfinite(rank(rows[0])):
+            print(f"best        {rows[0]['folder']}")
+        print(f"table       {folder / TABLE}")
         if any(row["status"] == "failed" for row in rows):
             sys.exit(1)
 
@@ -118,5 +120,13 @@ def show(rows: list[Row]) -> None:
     table = Table("job", "objective", "status", *differing, box=None)
     for row in rows:
         objective = f"{float(row['objective']):.5g}" if row["objective"] else ""
-        table.add_row(row["job"], objective, row["status"], *(row[name] for name in differing))
+        table.add_row(row["job"], objective, row["status"], *(_short(row[name]) for name in differing))
     Console(soft_wrap=True).print(table)
+
+
+def _short(value: str) -> str:
+    """Returns a value of a sweep, numbers with at most five digits."""
+    try:
+        return f"{float(value):.5g}" if len(value) > 7 else value
+    except ValueError:
+        return value

@@ -136,6 +136,9 @@ def test_a_folder_belongs_to_one_command(tmp_path, monkeypatch):
     Path("runs/name/sweep").mkdir()
     Path("runs/name/sweep/multirun.yaml").touch()
     assert unused(Path("runs/name/sweep")).name == "sweep_1"
+    Path("runs/name/failed").mkdir()
+    Path("runs/name/failed/sweep.csv").touch()  # every job was refused: its folder was removed, then the table written
+    assert unused(Path("runs/name/failed")).name == "failed_1"
     with (
         claim_folder(run),
         pytest.raises(InputError, match="runs/name/time is in use by a run that has not ended"),

@@ -52,3 +52,12 @@ def test_a_single_run_has_no_table(tmp_path):
     one.hydra.mode = RunMode.RUN
     SweepTable().on_job_end(one, ended(0.1))
     assert read(tmp_path) == []
+
+
+def test_a_sweep_without_result_names_no_best(tmp_path, capsys):
+    for number, value in enumerate([math.inf, math.nan]):
+        SweepTable().on_job_end(config(tmp_path, number), ended(value, [f"lr=0.00334772690593{number}", "net=unet_large"]))
+    SweepTable().on_multirun_end(config(tmp_path))
+    printed = capsys.readouterr().out
+    assert "best" not in printed and f"table       {tmp_path}/sweep.csv" in printed
+    assert "0.0033477 " in printed and "0.00334772690593" not in printed
