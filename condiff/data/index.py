@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock
 
 from condiff.data.header import Header
+from condiff.data.no_volumes import no_files, no_volumes
 from condiff.data.volume import Volume
 from condiff.data.workers import worker_pool
 from condiff.errors import DataFault, InputError, printable
@@ -109,11 +110,7 @@ def _log_summary(result: Index, root: Path, files: int) -> None:
     if result.skipped:
         log.warning("skipped %d of %d files in %s; the reasons are in %s", len(result.skipped), files, root, result.report)
     if not result.volumes:
-        example = next((f", the first being {path}: {reason}" for path, reason in result.skipped.items()), "")
-        raise InputError(
-            f"data.root: {root} holds no readable fastMRI volume ({files} .h5 files{example}); "
-            "give the folder with the multicoil brain files, data.root=DIR"
-        )
+        raise no_volumes(root, result.skipped, files) if files else no_files(root)
 
 
 def _update_table(root: Path, stamps: Mapping[str, Stamp], path: Path, probe: Probe, workers: int) -> dict[str, Row]:

@@ -7,6 +7,7 @@ import torch
 
 from condiff.data.fastmri.raw_scan import RawScan
 from condiff.data.fastmri.reader import read_identity
+from condiff.data.no_volumes import no_files
 from condiff.data.patients import Fingerprints
 from condiff.errors import InputError
 
@@ -25,7 +26,7 @@ def select_files(root: Path, trained_on: Sequence[Fingerprints], volumes: int | 
         raise InputError(f"data.root: no folder {root}; give the one that holds fastMRI's .h5 files")
     files = sorted(root.rglob("*.h5"))
     if not files:
-        raise InputError(f"data.root: {root} holds no .h5 file; give the folder with fastMRI's multicoil files")
+        raise no_files(root)
     if trained_on:
         files = held_out(files, trained_on, log)
     if not files:

@@ -15,6 +15,7 @@ from condiff.data.index import index
 from condiff.data.phantom.volumes import CONTRASTS
 from condiff.data.transforms import Magnitude, overlap
 from condiff.errors import InputError
+from condiff.reconstruction.select_files import select_files
 from tests.conftest import TINY, write_raw, write_volume
 
 
@@ -145,11 +146,19 @@ def test_unusual_files_are_good(tmp_path, settings):
 def test_no_folder_and_nothing_in_it(tmp_path):
     with pytest.raises(InputError, match="data.root: no folder .*nowhere"):
         index(tmp_path / "nowhere", tmp_path / "cache", probe)
-    with pytest.raises(InputError, match="no readable fastMRI volume .0 .h5 files"):
-        index(tmp_path, tmp_path / "cache", probe)
-    (tmp_path / "x.h5").write_text("x")
-    with pytest.raises(InputError, match="x.h5: cannot be read as HDF5"):
-        index(tmp_path, tmp_path / "cache", probe)
+    root = tmp_path / "data"
+    (root / "sub").mkdir(parents=True)
+    remedy = "; give the folder with fastMRI's .*data.root=DIR, or convert .*docs/data.md, How do I train on my own images"
+    with pytest.raises(InputError, match=f"data.root: {root} holds no .h5 file .no files found.{remedy}"):
+        index(root, tmp_path / "cache", probe)
+    for name in ("sub/a.nii.gz", "sub/b.NII.gz", "c.png"):
+        (root / name).touch()
+    for find in (lambda: index(root, tmp_path / "cache", probe), lambda: select_files(root, [], None, print)):
+        with pytest.raises(InputError, match=f"holds no .h5 file .2 .nii.gz and 1 .png files found.{remedy}"):
+            find()
+    (root / "x.h5").write_text("x")
+    with pytest.raises(InputError, match=rf"fastMRI volume \(1 .h5 file; the first: .*x.h5: cannot be read as HDF5.*\){remedy}"):
+        index(root, tmp_path / "cache", probe)
 
 
 def test_file_that_breaks_after_it_was_found(tmp_path):
