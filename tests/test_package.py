@@ -21,13 +21,17 @@ ELSEWHERE = {key: value for key, value in os.environ.items() if key != "PYTHONPA
 COMMANDS = {path.stem for path in (ROOT / "conf").glob("*.yaml")}
 
 
+def copy_sources(folder):
+    for name in SOURCES:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """A wheel and an archive of the sources, built from a copy of the repository."""
     source = tmp_path_factory.mktemp("source")
-    for name in SOURCES:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, source / name)
+    copy_sources(source)
     build = "from setuptools import build_meta as b; print(b.build_wheel('dist')); print(b.build_sdist('dist'))"
     subprocess.run([sys.executable, "-c", build], check=True, cwd=source, capture_output=True)
     return source / "dist"
@@ -50,6 +54,22 @@ def test_archive_of_the_sources(built):
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert names > YAMLS | {"setup.py", "NOTICE", "condiff/data/phantom/mni152.npz"}
+
+
+def test_editable_install_beside_a_folder_of_its_name(tmp_path):
+    """In the folder that holds the clone the package is imported, not the clone as a package without __init__.py."""
+    clone = tmp_path / "condiff"
+    clone.mkdir()
+    copy_sources(clone)
+    build = "from setuptools import build_meta as b; b.build_editable('dist')"
+    subprocess.run([sys.executable, "-c", build], check=True, cwd=clone, capture_output=True)
+    with zipfile.ZipFile(next(clone.glob("dist/*.whl"))) as wheel:
+        wheel.extractall(tmp_path / "site")
+    code = (
+        "import site; site.addsitedir('site'); import condiff.configuration; print(condiff.__file__, condiff.configuration.CONF)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=ELSEWHERE).stdout
+    assert found.split() == [str(clone / "condiff/__init__.py"), str(clone / "conf")]
 
 
 def test_import_loads_no_torch():
