@@ -28,7 +28,7 @@ def help_text(name: str) -> str:
     purpose, _, body = (CONF / f"{name}.yaml").read_text().partition("defaults:\n")
     groups = [match.groups("") for line in body.partition("\n\n")[0].splitlines() if (match := GROUP.match(line))]
     lines = [_comment(purpose).replace(f"python {name}.py", command(name)), "", "Options, KEY=VALUE; the default is shown"]
-    lines += [_field(field, dict(group[:2] for group in groups)) for field in FIRST.get(name, ())]
+    lines += [_field(field, {group: choice for group, choice, _ in groups}) for field in FIRST.get(name, ())]
     lines += [_option(*option) for option in own_options(name)]
     if groups:
         lines += ["", "Groups, GROUP=CHOICE; the default in brackets"]

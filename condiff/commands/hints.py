@@ -3,6 +3,7 @@
 import difflib
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -83,7 +84,7 @@ def _ratio(a: str, b: str) -> float:
 def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
     """Yields the full names of all options; those that are copied from others, and Hydra's ``_target_``, are left out."""
     for key in map(str, config):
-        node = config._get_node(key)
+        node: Any = config._get_node(key)
         if not key.startswith("_"):
             yield f"{prefix}{key}"
         if OmegaConf.is_dict(node) and not (node._is_none() or node._is_missing() or node._is_interpolation()):
