@@ -348,7 +348,7 @@ def test_trains_on_a_fastmri_folder(run_entry, tmp_path, capsys):
         (["net.channels=[8,8,8]", "net.blocks=[1,1,1]", "net.attention=[false,false,false]", "net.patch=8"], r"multiples of 32"),
         (["data.batch_size=0"], r"data.batch_size=0: give a whole number"),
         (["trainer.max_epochs=abc"], r"trainer.max_epochs=abc: give a whole number"),
-        (["schedule=lineer"], r"there are consistency, cosine, flow, .*, lognormal, scaled_linear, sigmoid$"),
+        (["schedule=lineer"], r"did you mean linear[?] There are consistency, cosine, .*, lognormal, scaled_linear, sigmoid$"),
         (["resume=."], r"a folder; give the checkpoint in it"),
         (["trainer.accelerator=abacus"], r"trainer: .*abacus"),
         (["guidance=autoguidance"], r"guidance=autoguidance: .*use it in python sample.py"),
