@@ -45,7 +45,7 @@ def main(cfg: DictConfig) -> None:
     if not fabric.is_global_zero:
         return
     generated = inputs.generated_images(data.spec, images, requests)
-    sets = ImageSets(generated, held_out.images, training, contrasts, model.conditional)
+    sets = ImageSets(generated, held_out.images, training, contrasts, model.conditional, data.kind)
     print(f"comparing   {len(images)} samples with {len(held_out.images)} images of {held_out.patients} held-out patients")
     evaluation = evaluate(sets, Path(cfg.cache).expanduser() / "evaluation", search_copies)
     evaluation.notes.extend(held_out.notes)

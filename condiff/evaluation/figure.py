@@ -10,6 +10,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from PIL import Image
 from torch import Tensor
 
@@ -25,7 +27,7 @@ IMAGES_PER_ROW = 8
 MAX_PAIRS = 32  # flagged samples shown, the most similar first
 CHART_METRICS = (
     "c2st_auroc",
-    "layout_wasserstein",
+    "patches_wasserstein",
     "learned_frechet",
     "random_kid",
     "random_coverage",
@@ -37,7 +39,7 @@ SAMPLE_COLOR, REAL_COLOR, CEILING_COLOR = "tab:blue", "0.35", "tab:orange"
 
 
 def full_page(result: EvaluationResult, sets: ImageSets, heading: str = "") -> Figure:
-    """Return the whole page. It contains real images, so it must stay on this disk.
+    """Return the whole page. It contains held-out and training images, so it must stay on this disk.
 
     Args:
         heading: first line of the title.
@@ -48,8 +50,8 @@ def full_page(result: EvaluationResult, sets: ImageSets, heading: str = "") -> F
     figure = Figure(figsize=(15, 0.5 + sum(heights)), layout="constrained")
     panels: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
     panels[0].suptitle(_title(result, heading), fontsize=11)
-    _draw_images(panels[0], sets.contrast_rows, {"generated": sets.samples, "real, held out": sets.held_out})
-    _draw_charts(panels[1], result)
+    _draw_images(panels[0], sets.contrast_rows, {"generated": sets.samples, f"{sets.kind}, held out": sets.held_out})
+    _draw_charts(panels[1], result, sets.kind)
     left, right = panels[2].subfigures(1, 2, width_ratios=[1.3, 1])
     _draw_spectra(left, sets)
     if result.copies:
@@ -70,7 +72,7 @@ def shareable_page(result: EvaluationResult, sets: ImageSets, heading: str = "")
         panels[0].text(0.5, 0.5, "samples not shown: there was no search for copies of training images", ha="center")
     else:
         _draw_images(panels[0], sets.contrast_rows, {"generated": sets.samples})
-    _draw_charts(panels[1], result)
+    _draw_charts(panels[1], result, sets.kind)
     return figure
 
 
@@ -104,33 +106,22 @@ def _show(axes: Axes, images: Tensor) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _draw_charts(figure, result: EvaluationResult) -> None:
-    """Plot each score with its 95 % interval, the floor as a band and the ceiling as a mark."""
+def _draw_charts(figure, result: EvaluationResult, kind: str) -> None:
+    """Plot each score with its 95 % interval, the floor as a band and the ceiling as a mark; the legend is above all charts."""
     names = list(result.scores)
     for axes, key in zip(figure.subplots(2, len(CHART_METRICS) // 2).flat, CHART_METRICS, strict=True):
-        better = {1: " ↑", -1: " ↓", 0: " (as real)"}[METRIC_ROWS[key].better]
+        better = {1: " ↑", -1: " ↓", 0: " (as held-out)"}[METRIC_ROWS[key].better]
         axes.set_title(METRIC_ROWS[key].title + better, fontsize=9)
         for x, name in enumerate(names):
             if key not in result.scores[name]:
                 continue
             samples, floor, ceiling = result.scores[name][key]
             axes.fill_between([x - 0.35, x + 0.35], floor.low, floor.high, color=REAL_COLOR, alpha=0.25, lw=0)
-            axes.hlines(
-                floor.value, x - 0.35, x + 0.35, color=REAL_COLOR, lw=1, label="real vs real, 95 % band" if x == 0 else None
-            )
-            axes.plot(x, ceiling.value, "_", color=CEILING_COLOR, ms=14, mew=2, label="wrong contrast" if x == 0 else None)
+            axes.hlines(floor.value, x - 0.35, x + 0.35, color=REAL_COLOR, lw=1)
+            axes.plot(x, ceiling.value, "_", color=CEILING_COLOR, ms=14, mew=2)
             bar = [[max(samples.value - samples.low, 0)], [max(samples.high - samples.value, 0)]]
             if math.isfinite(samples.value):
-                axes.errorbar(
-                    x,
-                    samples.value,
-                    bar,
-                    fmt="o",
-                    color=SAMPLE_COLOR,
-                    capsize=3,
-                    ms=5,
-                    label="samples, 95 % interval" if x == 0 else None,
-                )
+                axes.errorbar(x, samples.value, bar, fmt="o", color=SAMPLE_COLOR, capsize=3, ms=5)
         axes.set_xticks(range(len(names)), [name.removeprefix("AX") for name in names], fontsize=8)
         axes.tick_params(axis="y", labelsize=8)
         axes.set_xlim(-0.6, len(names) - 0.4)
@@ -138,7 +129,12 @@ def _draw_charts(figure, result: EvaluationResult) -> None:
             axes.set_yscale("symlog", linthresh=1)
         if key.endswith("frechet"):
             axes.set_ylim(bottom=0)
-    figure.axes[0].legend(fontsize=7)
+    marks = {
+        "samples, 95 % interval": Line2D([], [], color=SAMPLE_COLOR, marker="o", ms=5),
+        f"{kind} vs {kind}, 95 % band": Patch(facecolor=REAL_COLOR, alpha=0.25),
+        "wrong contrast": Line2D([], [], color=CEILING_COLOR, marker="_", ms=14, mew=2, lw=0),
+    }
+    figure.legend(marks.values(), marks.keys(), loc="outside upper center", ncols=len(marks), fontsize=9, frameon=False)
 
 
 def _draw_spectra(figure, sets: ImageSets) -> None:

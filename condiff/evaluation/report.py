@@ -50,9 +50,11 @@ class Report:
 
     @property
     def heading(self) -> str:
-        """Checkpoint, sampler and steps in one line."""
+        """Run, checkpoint, sampler and steps in one line, without the place of the run on this disk."""
         settings = self.metadata["settings"]
-        return f"{settings['checkpoint']} · {settings['sampler']['fn']['_target_'].split('.')[-1]}, {settings['steps']} steps"
+        path, sampler = Path(settings["checkpoint"]), settings["sampler"]["fn"]["_target_"].split(".")[-1]
+        run = path.parts[-4:-2] if path.parent.name == "checkpoints" else ()
+        return f"{'/'.join([*run, path.name])} · {sampler}, {settings['steps']} steps"
 
     def save(self, out: Path) -> None:
         """Write evaluation.json, evaluation.png and, if samples are flagged, copies.csv into a folder."""
@@ -83,7 +85,7 @@ class Report:
         print(BLIND_SPOTS, self.numbers["summary"], *(f"note: {note}" for note in self.evaluation.notes), sep="\n")
         if self.numbers["named"]:
             print(f"copies      {out}/copies.csv (samples and the training files they resemble)")
-        print(f"scores      {out}/evaluation.json\npage        {out}/evaluation.png (contains real images)")
+        print(f"scores      {out}/evaluation.json\npage        {out}/evaluation.png (contains held-out and training images)")
 
     def _write_copies(self, path: Path) -> None:
         """Write one row per flagged sample and space: file and slice of the nearest training image."""

@@ -59,6 +59,7 @@ class ImageSets:
         training: real images of training patients.
         contrasts: names, in the order of their indices.
         conditional: whether the samples were drawn by contrast.
+        kind: of the held-out and training images, as pictures call them: "real", or "simulated" for the phantom.
     """
 
     samples: ImageSet
@@ -66,6 +67,7 @@ class ImageSets:
     training: ImageSet
     contrasts: Sequence[str]
     conditional: bool
+    kind: str = "real"
 
     @cached_property
     def real(self) -> ImageSet:

@@ -27,7 +27,7 @@ class MetricRow:
 
 
 METRIC_ROWS = {
-    "c2st_auroc": MetricRow("real vs generated, C2ST AUROC", 0),
+    "c2st_auroc": MetricRow("C2ST AUROC, samples vs held-out", 0),
     "layout_wasserstein": MetricRow("layout, sliced Wasserstein", -1, 3),
     "symmetry_wasserstein": MetricRow("symmetry, Wasserstein", -1, 3),
     **{
@@ -46,8 +46,8 @@ METRIC_ROWS = {
     "kspace_decibels": MetricRow("k-space energy, difference in dB", -1),
     "coherence": MetricRow("phase coherence of neighbouring pixels", 0, 3),
     "patches_wasserstein": MetricRow("patches, sliced Wasserstein", -1, 3),
-    "accuracy": MetricRow("contrast accuracy, trained on real", 1),
-    "cas": MetricRow("CAS: accuracy on real, trained on samples", 1),
+    "accuracy": MetricRow("contrast accuracy", 1),
+    "cas": MetricRow("CAS: trained on samples, held-out accuracy", 1),
     "ms_ssim": MetricRow("similarity of two images, MS-SSIM", 0),
 }
 SPACE_TITLES = {"pixels": "copies · pixels", "random": "copies · random features", "anatomy": "copies · anatomy"}

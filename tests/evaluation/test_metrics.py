@@ -1,15 +1,18 @@
 """The evaluation of image sets of known quality."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 
 from condiff.errors import InputError
 from condiff.evaluation.copy_summary import copy_summary, may_hold_copies
 from condiff.evaluation.evaluate import evaluate, score_contrast, training_free_metrics
 from condiff.evaluation.figure import full_page, shareable_page, to_image
+from condiff.evaluation.report import Report
 from condiff.evaluation.resampling import Estimate, Scores
 from condiff.evaluation.serialization import to_dict, to_flat_dict
 from condiff.evaluation.sets import ImageSet, ImageSets
@@ -221,6 +224,29 @@ def test_the_page_and_what_may_be_shared(real, tmp_path):
     pages = [np.asarray(to_image(shareable_page(result, image_sets))) for image_sets in (sets, blank_patients)]
     assert np.array_equal(*pages) and min(pages[0].shape[:2]) > 300
     assert not np.array_equal(*[np.asarray(to_image(full_page(result, image_sets))) for image_sets in (sets, blank_patients)])
+
+
+def test_pages_call_images_by_their_kind(real, tmp_path):
+    """Images of the phantom are not called real; the legend is above the charts, not in one of them."""
+    sets = ImageSets(as_samples(heads(12, 2, slices=1)), *real, NAMES, True, "simulated")
+    result = evaluate(sets, tmp_path)
+    for page in (full_page(result, sets), shareable_page(result, sets)):
+        words = " ".join(text.get_text() for text in page.findobj(Text))
+        assert "simulated vs simulated" in words and not re.search(r"\breal\b", words)
+        assert not any(axes.get_legend() for axes in page.subfigs[1].axes) and page.subfigs[1].legends
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "heading"),
+    [
+        ("/home/me/runs/condiff/now/checkpoints/last.ckpt", "condiff/now/last.ckpt · ddim, 20 steps"),
+        ("/home/me/last.ckpt", "last.ckpt · ddim, 20 steps"),
+    ],
+)
+def test_the_heading_has_no_path_of_a_machine(checkpoint, heading):
+    sampler = {"fn": {"_target_": "condiff.diffusion.samplers.ddim"}}
+    metadata = {"settings": {"checkpoint": checkpoint, "sampler": sampler, "steps": 20}}
+    assert Report(metadata, None, None, [], []).heading == heading
 
 
 def test_without_a_search_no_samples_are_shared(real, tmp_path):
