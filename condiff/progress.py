@@ -1,9 +1,10 @@
-"""Progress of long work: a bar in a terminal; in a file, such as the log of a SLURM job, one line per minute.
+"""Progress of long work: a bar in a terminal; in a notebook or a file, such as a SLURM log, a line per minute.
 
 Only the first of several processes shows it.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -26,8 +27,12 @@ def is_first_process() -> bool:
 
 
 def is_terminal() -> bool:
-    """Whether the output is a terminal; in a notebook rich's bars would need a widget."""
-    return get_console().is_terminal and not get_console().is_jupyter
+    """Whether the output is a terminal that can redraw a line.
+
+    In a notebook rich's bars would need a widget. A command that a notebook starts (``!condiff-evaluate``) does write to a
+    terminal, but the notebook keeps every state of a bar as a line of its own; Jupyter sets JPY_PARENT_PID for its kernels.
+    """
+    return get_console().is_terminal and not get_console().is_jupyter and "JPY_PARENT_PID" not in os.environ
 
 
 def time_left(seconds: float, done: float, total: float) -> str:

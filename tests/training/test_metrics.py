@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from rich.console import Console
 
 from condiff import progress
 from condiff.training import csv_logger, stage
@@ -94,6 +95,15 @@ def test_lines_of_a_training(monkeypatch, caplog):
         "epoch 2/3  step 32/60  train/loss 0.5123  12.3 images/s  0:04:40 left",
         "epoch 2/3  step 32/60  train/loss 0.5123  val/loss 0.25  12.3 images/s  0:04:40 left",
     ]
+
+
+def test_a_command_of_a_notebook_writes_lines(monkeypatch):
+    """A notebook runs `!command` in a pseudo-terminal and keeps all that it redraws."""
+    monkeypatch.setattr("condiff.progress.get_console", lambda: Console(force_terminal=True))
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    assert progress.is_terminal()
+    monkeypatch.setenv("JPY_PARENT_PID", "7")
+    assert not progress.is_terminal()
 
 
 def test_lines_of_other_work(monkeypatch, caplog):
