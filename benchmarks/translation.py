@@ -5,7 +5,7 @@
 
 Heads of the phantom that nobody was trained on are made in every contrast with the same anatomy. The NIfTI files, co-registered
 and named ..._T1.nii.gz, ..._T1POST.nii.gz, ..._T2.nii.gz, ..._FLAIR.nii.gz behind the same patient's name, are paired with each
-other. Each T1 is translated into the other contrasts by the ODE's inversion and by SDEdit of several strengths; PSNR and SSIM
+other. Each T1 is translated into the other contrasts by DDIM inversion and by SDEdit of several strengths; PSNR and SSIM
 are those of magnitudes, of volume's maximum. OUT/translation.json has the numbers, OUT/*.png the images.
 """
 
@@ -74,7 +74,7 @@ def main(ckpt: str, out: str, *nifti: str) -> None:
         for target in (name for name in images if name != SOURCE):
             truth = spec.transform.magnitude(images[target])
             run = partial(translate, model, spec, Source(images[SOURCE], SOURCE), SampleRequest(target, 0), how)
-            made = {"source as it is": images[SOURCE], "inversion": run()}
+            made = {"source as it is": images[SOURCE], "DDIM inversion": run()}
             made |= {f"strength {strength}": run(strength) for strength in STRENGTHS}
             for name, image in made.items():
                 found = spec.transform.magnitude(image)

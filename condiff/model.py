@@ -129,7 +129,7 @@ class Model:
         Args:
             images: of this model; or a file: a fastMRI volume, samples of sample.py, or a NIfTI volume.
             source: their contrast, if it is not known, or if they have several.
-            strength: of SDEdit, from 0 to 1; None: dual diffusion bridges, which need the source's contrast.
+            strength: of SDEdit, from 0 to 1; None: DDIM inversion, which needs the source's contrast.
 
         Raises:
             InputError: an unconditional model, or contrasts that it does not know.

@@ -74,7 +74,7 @@ def interpolate(
 def translation(
     denoise: Denoise, image: Tensor, sigmas: Tensor, source: Tensor | None, target: Tensor | None
 ) -> Iterator[Tensor]:
-    """Dual diffusion bridges, Su et al. 2023: the ODE up to noise under one condition, and down again under another.
+    """DDIM inversion, Su et al. 2023: the ODE up to noise under one condition, and down again under another.
 
     No noise is drawn; with ``source`` equal to ``target`` the image is recovered up to the error of the steps. 4N - 3
     evaluations; yields the N - 1 steps up and the N down.

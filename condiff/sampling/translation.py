@@ -40,8 +40,8 @@ def translate(
 ) -> Tensor:
     """Returns the images [N, C, H, W] in another contrast.
 
-    Without ``strength`` by DDIM inversion, that is dual diffusion bridges, which need the contrast of the source
-    (`condiff.diffusion.editing.translation`); with it by SDEdit (`sdedit`).
+    Without ``strength`` by DDIM inversion (`condiff.diffusion.editing.translation`), which needs the contrast of the source; with
+    it by SDEdit (`sdedit`).
 
     Args:
         target: its seed, counted up per image, is that of the noise of SDEdit.
