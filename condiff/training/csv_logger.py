@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,34 @@ def read(path: str | Path) -> Table:
         return list(csv.DictReader(file))
 
 
+def copy_earlier_rows(source: Path, folder: Path, step: int) -> None:
+    """Begins the tables of a folder with the rows of another run up to a step; not where a table exists or one is no table."""
+    for name in ("metrics_train.csv", "metrics_validation.csv"):
+        try:
+            rows = [row for row in read(source / name) if all(float(cell or 0) < inf for cell in row.values())]
+            rows = [row for row in rows if float(row["step"]) <= step]
+        except (OSError, ValueError, TypeError, LookupError, csv.Error):
+            continue
+        if rows and not (folder / name).exists():
+            _write(folder / name, list(rows[0]), rows)
+
+
+def _write(path: Path, columns: list[str], rows: Sequence[Row]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode())
+
+
 class CSVLogger(Logger):
     """Writes ``metrics_train.csv``, a row every ``trainer.log_every_n_steps`` steps, and ``metrics_validation.csv``, a row per
     validation.
 
-    A resumed run continues the tables of its folder: rows of its first step and later are replaced.
+    A resumed run continues the tables of its folder, which begin with those of the run that it resumes (`copy_earlier_rows`):
+    rows of its first step and later are replaced.
 
     Args:
         save_dir: folder of the two files.
@@ -79,10 +103,4 @@ class CSVLogger(Logger):
         """Rewrites a table with a column for every metric, without the rows of an interrupted run from this step on."""
         earlier = [old for old in read(path) if float(old.get("step") or 0) < (row["step"] or 0)]
         self._columns[table] = list(dict.fromkeys([*(earlier[0] if earlier else ()), *row]))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self._columns[table], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(earlier)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            file.write(text.getvalue().encode())
+        _write(path, self._columns[table], earlier)

@@ -7,10 +7,12 @@ import lightning as L
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from condiff.checkpoint.run import run_folder
 from condiff.configuration import instantiate_group, without_paths
 from condiff.sampling.batch import check_clamp
 from condiff.training.build import Origin, reuse_conditioning
 from condiff.training.checkpoint_io import CheckpointIO
+from condiff.training.csv_logger import copy_earlier_rows
 from condiff.training.fit import fit
 from condiff.training.resumed_state import read_state
 
@@ -40,6 +42,8 @@ def train_stage(cfg: DictConfig, origin: Origin) -> L.Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(resolved, folder / "config.yaml", resolve=True)
         data.volumes.split().save(folder / "splits.csv")
+        if origin.resume and isinstance(step := origin.resume.content.get("global_step"), int):
+            copy_earlier_rows(run_folder(origin.resume.path), folder, step)
     fit(trainer, system, data, cfg.resume)
     return trainer
 

@@ -116,6 +116,22 @@ def test_lines_of_other_work(monkeypatch, caplog):
     assert caplog.messages == ["Preparing volumes  3/8  0:02:05 left", "Preparing volumes  6/8  0:00:50 left"]
 
 
+def test_a_resumed_run_begins_with_the_earlier_rows(tmp_path):
+    earlier, folder = tmp_path / "earlier", tmp_path / "resumed"
+    logger = CSVLogger(earlier)
+    for step in range(4):
+        logger.log_metrics({"train/loss": 1.0 / (step + 1), "epoch": 0}, step)
+    (earlier / "metrics_validation.csv").write_text("step,val/loss\n2,no number\n")
+    csv_logger.copy_earlier_rows(earlier, folder, 2)
+    logger = CSVLogger(folder)
+    logger.log_metrics({"train/loss": 0.2, "epoch": 1}, 2)
+    logger.log_metrics({"val/loss": 0.3, "epoch": 1}, 2)
+    assert [(row["step"], row["train/loss"]) for row in rows(folder, "train")] == [("1", "1"), ("2", "0.5"), ("3", "0.2")]
+    assert len(rows(folder, "validation")) == 1  # that of the earlier run was no table
+    csv_logger.copy_earlier_rows(earlier, folder, 1)
+    assert len(rows(folder, "train")) == 3
+
+
 def test_curves(tmp_path):
     train = [{"step": str(step), "train/loss": str(1 / step), "train/learning_rate": "0.1"} for step in (10, 20)]
     validation = [{"step": "20", "val/loss": "0.25"}, {"step": "30", "val/loss": ""}]
