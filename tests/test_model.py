@@ -113,7 +113,8 @@ def test_reconstruction_with_a_prior(model, tmp_path):
     one = nib.load(result.save(tmp_path / "r.nii.gz"))
     assert np.allclose(one.get_fdata(), result.magnitude.transpose(2, 1, 0))
     with h5py.File(result.save(tmp_path / "r.h5")) as file:
-        assert {*file} == {"mean", "std", "samples", "zero_filled"}
+        assert {*file} == {"reconstruction", "combined", "standard_deviation", "samples", "zero_filled"}
+        assert np.array_equal(file["reconstruction"], result.magnitude) and np.array_equal(file["standard_deviation"], result.std)
     assert Image.open(result.save(tmp_path / "r.gif")).n_frames == 3 and result.save(tmp_path / "r.png").is_file()
 
 

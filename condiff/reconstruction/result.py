@@ -62,8 +62,9 @@ class Reconstruction:
     def save(self, path: str | Path) -> Path:
         """Write a file by the suffix of its name.
 
-        ``.png``: `picture`. ``.gif``: the samples one after another. ``.h5``: ``mean``, ``std``, ``samples`` and ``zero_filled``.
-        ``.nii.gz`` or ``.nii``: the magnitude of the mean as one volume.
+        ``.png``: `picture`. ``.gif``: the samples one after another. ``.nii.gz`` or ``.nii``: the magnitude of the mean as one
+        volume. ``.h5``: ``reconstruction`` (`magnitude`), ``combined`` (`mean`), ``standard_deviation`` (`std`, with several
+        samples), ``samples`` and ``zero_filled``, named as by ``reconstruct.py``.
 
         Raises:
             InputError: another suffix.
@@ -91,8 +92,10 @@ def _save_gif(result: Reconstruction, path: Path) -> None:
 
 def _save_h5(result: Reconstruction, path: Path) -> None:
     with atomic_write_hdf5(path) as file:
-        for name in ("mean", "std", "samples", "zero_filled"):
-            file[name] = getattr(result, name)
+        file["reconstruction"], file["combined"] = result.magnitude, result.mean
+        if len(result.samples) > 1:
+            file["standard_deviation"] = result.std
+        file["samples"], file["zero_filled"] = result.samples, result.zero_filled
         file.attrs["pixel_mm"] = result.pixel_mm
 
 
