@@ -8,10 +8,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 project = "condiff"
 copyright = "the condiff authors, MIT"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "condiff"
+nb_execution_mode = "off"  # the tour shows its committed outputs
 myst_heading_anchors = 3  # links to headings: page.md#heading-in-lower-case
 napoleon_use_ivar = True  # attributes of a dataclass once, not twice
 autodoc_member_order = "bysource"

@@ -149,17 +149,18 @@ def test_prose_is_short(page):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not all(map(find_spec, ("sphinx", "myst_parser", "furo"))), reason='pip install -e ".[docs]"')
+@pytest.mark.skipif(not all(map(find_spec, ("sphinx", "myst_nb", "furo"))), reason='pip install -e ".[docs]"')
 def test_site_builds_without_a_warning(tmp_path):
     build = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(ROOT / "docs"), str(tmp_path)]
     done = subprocess.run(build, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "get_started.html").is_file()
+    assert (tmp_path / "get_started.html").is_file() and "mean error: zero-filled" in (tmp_path / "tour.html").read_text()
 
 
 def test_every_page_is_on_the_site():
     index = (ROOT / "docs/index.md").read_text()
-    assert all(re.search(rf"^{page.stem}$", index, re.MULTILINE) for page in ROOT.glob("docs/*.md") if page.stem != "index")
+    pages = [*ROOT.glob("docs/*.md"), *ROOT.glob("docs/*.ipynb")]
+    assert all(re.search(rf"^{page.stem}$", index, re.MULTILINE) for page in pages if page.stem != "index")
 
 
 def test_files_that_are_named_exist():
