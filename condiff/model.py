@@ -145,8 +145,10 @@ class Model:
     def bits_per_dim(self, images: Images, *, steps: int = 80, width: float = 2 / 255, seed: int = 0) -> np.ndarray:
         """Upper bounds [N] on the bits per dimension of images, by the variational bound (Ho et al. 2020, eq. 5).
 
+        Seconds of CPU time for 16 images of 64 x 64 and the default network; proportional to images and steps.
+
         Args:
-            steps: noise levels.
+            steps: noise levels, one evaluation of the network each.
             width: of the quantization bins of the images.
 
         Raises:
@@ -160,7 +162,7 @@ class Model:
         for label in dict.fromkeys(images.contrasts):
             of_label = np.array([contrast == label for contrast in images.contrasts])
             values, contrast = images.values[torch.from_numpy(of_label)], None if label == ANY else label
-            columns = bits_per_dimension(self.network, self.spec, values, contrast, steps, width, seed)
+            columns = bits_per_dimension(self.network, self.spec, values, contrast, steps, width, seed, with_flow=False)
             bits[of_label] = columns["bound"].numpy()
         return bits
 

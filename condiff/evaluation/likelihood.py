@@ -27,6 +27,7 @@ def bits_per_dimension(
     seed: int = 0,
     batch_size: int = 32,
     on_batch: Callable[[], None] = lambda: None,
+    with_flow: bool = True,
 ) -> dict[str, Tensor]:
     """Return the bits per dimension [N] of images [N, C, H, W] of a contrast, by column.
 
@@ -39,6 +40,7 @@ def bits_per_dimension(
         width: bin width of the assumed quantization, in units of the image.
         seed: of the noise; each image has its own, by its index.
         on_batch: called after each batch.
+        with_flow: whether to compute "flow", which takes most of the time.
     """
     sigmas, bounds, flows = model.schedule.steps(steps), [], []
     contrast_cond = spec.conditioning.encode(contrast if model.conditional else None)
@@ -47,11 +49,12 @@ def bits_per_dimension(
         cond = contrast_cond.to(model.device).expand(len(x0), -1)
         noise = SeededNoise([derive_seed("likelihood", seed, start + i) for i in range(len(x0))])
         bounds.append(variational_bound(model, x0, sigmas, cond, width, noise))
-        flows.append(flow_bits(model, x0, sigmas, cond, width, noise))
+        if with_flow:
+            flows.append(flow_bits(model, x0, sigmas, cond, width, noise))
         on_batch()
     bound = Bound(*(torch.cat(column).cpu() for column in zip(*bounds, strict=True)))
     parts = {"bound": bound.total, "prior": bound.prior, "terms": bound.terms.sum(1), "reconstruction": bound.reconstruction}
-    return parts | {"flow": torch.cat(flows).cpu(), "by level": bound.terms}
+    return parts | ({"flow": torch.cat(flows).cpu()} if flows else {}) | {"by level": bound.terms}
 
 
 def summarize_bits(bits: Bits) -> tuple[Table, dict[str, dict[str, list[float]]]]:
