@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from condiff.configuration import compose
-from condiff.training.precision import fastest
+from condiff.training.precision import candidates
 
 BATCH, EVALUATIONS = 8, 26
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -40,7 +40,7 @@ class Kind:
         self.rest = torch.zeros(BATCH, device=DEVICE), torch.zeros(BATCH, 4, device=DEVICE)
 
     def step(self) -> None:
-        with torch.autocast(DEVICE, torch.bfloat16, enabled="bf16" in fastest()):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled="bf16-mixed" in candidates(torch.device(DEVICE))):
             loss = self.net(self.x, *self.rest).square().mean()
         loss.backward()
         self.optimizer.step()

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.side_by_side import interleaved, peak_memory, ratio
 from condiff.nn import ContextUNet, UNet
-from condiff.training.precision import fastest
+from condiff.training.precision import candidates
 
 CLASSES = 4
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -144,7 +144,7 @@ def size_of(name: str, size: int, channels: int) -> tuple[float, float]:
 def main(size: int = 160, channels: int = 1, rounds: int = 7, batch: int = 4) -> None:
     shape = (batch, channels, size, size)
     names = [*(name for name in PEERS if installed(name)), *OURS]
-    native = "bf16" in fastest()
+    native = "bf16-mixed" in candidates(torch.device(DEVICE))
     ways = {f"{name} {'bf16' if low else 'float32'}": (name, low, False) for low in {False, native} for name in names}
     ways["default compiled"] = ("default", native, True)
     table = Table("network", "M parameters", "GFLOP", "train ms/image", "×", "sample ms/image", "×", "MiB, train step")

@@ -34,7 +34,7 @@ from condiff.data.datamodule import MRIDataModule
 from condiff.sampling import SampleRequest, Sampling, make_requests, sample
 from condiff.training import DiffusionSystem
 from condiff.training.build import Origin, diffusion
-from condiff.training.precision import fastest
+from condiff.training.precision import candidates
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BATCH = 32  # of samples
@@ -96,7 +96,7 @@ def train_diffusers(net: nn.Module, data: MRIDataModule, seconds: float) -> tupl
         flip = torch.rand(16, 1, 1, 1) < 0.5
         x0 = torch.where(flip, images[chosen].flip(-1), images[chosen]).to(DEVICE)
         eps, t = torch.randn_like(x0), torch.randint(1000, (16,), device=DEVICE)
-        with torch.autocast(DEVICE, torch.bfloat16, enabled="bf16" in fastest()):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled="bf16-mixed" in candidates(torch.device(DEVICE))):
             loss = (net(chain.add_noise(x0, eps, t), t, labels[chosen].to(DEVICE)).sample - eps).square().mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -119,7 +119,7 @@ def draw_diffusers(net: nn.Module, data: MRIDataModule, requests: list[SampleReq
     noise = [torch.randn(data.spec.shape, generator=torch.Generator().manual_seed(one.seed)) for one in requests]
     x = torch.stack(noise).to(DEVICE)
     for t in walk.timesteps:
-        with torch.autocast(DEVICE, torch.bfloat16, enabled="bf16" in fastest()):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled="bf16-mixed" in candidates(torch.device(DEVICE))):
             eps = net(x, t, kind).sample.float()
         x = walk.step(eps, t, x).prev_sample
     return x.cpu()

@@ -1,13 +1,17 @@
 """Every yaml composes, and what it describes can be built."""
 
+from types import SimpleNamespace
+
 import hydra
 import pytest
+import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf, open_dict
 
 from condiff.commands.options import check_arguments
 from condiff.configuration import CONF, folder_name
 from condiff.training import DiffusionSystem, posthoc_ema
+from condiff.training.stage import decide
 
 GROUPS = {
     path.relative_to(CONF): str(path.relative_to(CONF).parent) for path in sorted(CONF.rglob("*.yaml")) if path.parent != CONF
@@ -56,8 +60,11 @@ def test_every_choice_is_built(path, monkeypatch, tmp_path):
     if isinstance(system, DiffusionSystem):
         assert callable(instantiate(cfg.sampler.fn)) and callable(instantiate(cfg.guided)(system.model))
         assert all(size % system.model.denoiser.net.size_multiple == 0 for size in system.model.codec.shape(data.spec.shape)[1:])
-    trainer = instantiate(cfg.trainer, logger=[instantiate(part) for part in cfg.logger.values()], accelerator="cpu")
-    assert trainer.max_epochs == cfg.trainer.max_epochs
+    timer = SimpleNamespace(device=torch.device("cpu"), processes=2)  # whose run is not shortened
+    monkeypatch.setattr("condiff.training.precision.candidates", lambda device: ("32-true",))
+    decided = decide(cfg.trainer, None, timer, steps_per_epoch=400)
+    trainer = instantiate(decided, logger=[instantiate(part) for part in cfg.logger.values()], accelerator="cpu")
+    assert trainer.max_epochs == decided.max_epochs >= 1
 
 
 @pytest.mark.parametrize("path", [path for path, group in GROUPS.items() if group in RECONSTRUCT], ids=str)

@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from benchmarks.gpu.models import Program, Training
 from benchmarks.gpu.report import Add, Bench, seconds_per_call, synchronize
 from benchmarks.networks import DEVICE
-from condiff.training.precision import fastest
+from condiff.training.precision import candidates
 
 CONTRASTS = ("AXT1", "AXT1POST", "AXT2", "AXFLAIR")
 FEW = ("data.volumes_per_contrast=1", "data.held_out_per_contrast=1", "callbacks.averages.times=1")
@@ -52,7 +52,7 @@ def one(bench: Bench, add: Add, name: str, words: tuple[str, ...], folder: Path)
     program = program_of(words, folder, bench.toy)
     program.data.prepare_data()
     program.data.setup()
-    size, low = program.data.batch_size, "bf16" in fastest()
+    size, low = program.data.batch_size, "bf16-mixed" in candidates(torch.device(DEVICE))
     step = Training(program_of(words, folder, bench.toy), size, low)
     seconds = seconds_per_call({"step": step}, bench.rounds)["step"]
     alone = size / seconds

@@ -9,7 +9,7 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint
-from condiff.commands.preflight import field
+from condiff.commands.preflight import epochs_of, field
 from condiff.commands.run_folder import print_run_files
 from condiff.configuration import plain
 from condiff.errors import InputError
@@ -46,7 +46,7 @@ def first_stage(cfg: DictConfig) -> Checkpoint:
     if last.is_file():
         before = Checkpoint.read(last)
         _demand_alike(before, first)
-        if epochs_done(read_state(before)) >= first.trainer.max_epochs:
+        if epochs_done(read_state(before)) >= epochs_of(first.trainer, before.config):
             log.info("first stage: already trained, %s", last)
             return before
         first.resume, origin = str(last), Origin(resume=before)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from condiff.checkpoint.signatures import misfit
 from condiff.errors import InputError
 
-ANY_KIND = {"devices", "trainer.devices", "acceleration", "trainer.precision"}  # of several types
+ANY_KIND = {"devices", "trainer.devices", "acceleration", "trainer.precision", "trainer.max_epochs"}  # of several types
 MAY_BE_NULL = {"data.volumes_per_contrast", "guidance.interval", "trainer.gradient_clip_val"}  # with a default that is not null
 
 
@@ -51,6 +51,11 @@ def one_of(*choices: Any) -> Rule:
 
 def maybe(rule: Rule) -> Rule:
     return Rule(f"{rule.expected}, or null", lambda value: value is None or rule.holds(value))
+
+
+def or_function(rule: Rule) -> Rule:
+    """Returns the rule of a value that a function of conf/ may decide."""
+    return Rule(rule.expected, lambda value: (isinstance(value, dict) and "_target_" in value) or rule.holds(value))
 
 
 def several(rule: Rule, example: str) -> Rule:
@@ -100,9 +105,9 @@ OPTIONS: dict[str, dict[str, Rule]] = {
     "train": DATA
     | SAMPLING
     | {
-        "trainer.max_epochs": whole(),
+        "trainer.max_epochs": or_function(whole()),
         "trainer.devices": DEVICES,
-        "first.trainer.max_epochs": whole(),
+        "first.trainer.max_epochs": or_function(whole()),
         "first.data.batch_size": whole(),
         "model.augmented_copies": whole(0),
         "model.crop": whole(),

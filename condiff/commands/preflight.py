@@ -1,6 +1,7 @@
 """Pre-flight checks of train.py: each raises InputError if the command is bound to fail."""
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def check_resume(cfg: DictConfig, checkpoint: Checkpoint | None) -> None:
         return
     content = read_state(checkpoint)
     done, step, limit = epochs_done(content), content["global_step"], cfg.trainer.get("max_steps", -1)
-    if done >= cfg.trainer.max_epochs:
+    if done >= epochs_of(cfg.trainer, content["hyper_parameters"]):
         raise InputError(
             f"resume={cfg.resume}: is finished after {done} epochs; to train longer give trainer.max_epochs={2 * done}{RATE_NOTE}"
         )
@@ -80,6 +81,12 @@ def check_resume(cfg: DictConfig, checkpoint: Checkpoint | None) -> None:
             raise InputError(
                 f"resume={cfg.resume}: was trained with {key}={trained}, not {requested}; leave {key} out, or start a new run"
             )
+
+
+def epochs_of(trainer: DictConfig, trained: Any) -> float:
+    """Returns the number of epochs of a run; where it is left open that of its checkpoint, infinity if there is none."""
+    epochs = field(trained, "trainer.max_epochs") if OmegaConf.is_dict(trainer.max_epochs) else trainer.max_epochs
+    return epochs if isinstance(epochs, int) else math.inf
 
 
 def field(config: Any, key: str) -> Any:

@@ -130,6 +130,11 @@ class MRIDataModule(L.LightningDataModule):
         """The statistics of the training images, or of 512 spread over them; after `setup`."""
         return measure(self.train.spread_examples(None, STATISTICS_IMAGES))
 
+    def trial_batch(self) -> Sample:
+        """A batch of training images, to time a step; after `setup`."""
+        images = self.train.spread_examples(None, self.batch_size)
+        return Sample(images, self.train.cond[: len(images)])
+
     @cached_property
     def fingerprints(self) -> Fingerprints:
         """The fingerprints of the training patients; after `setup`."""

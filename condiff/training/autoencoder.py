@@ -71,19 +71,27 @@ class AutoencoderSystem(L.LightningModule):
 
     def training_step(self, batch: Sample, batch_idx: int) -> dict[str, Tensor]:
         """Returns the loss, and ``losses`` [B], one per image; the adversarial loss is the same for all."""
-        stream = self.trainer.fit_loop.total_batch_idx + 1, self.global_rank
-        images = self._random_crop(batch.image, torch.Generator().manual_seed(derive_seed(self.seed, "crop", *stream)))
-        generator = torch.Generator(self.device).manual_seed(derive_seed(self.seed, "train", *stream))
-        mean, log_variance = self.codec.moments(images)
-        code = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator, device=self.device)
-        reconstructions = self.codec.decode_unscaled(code, (images.shape[-2], images.shape[-1]))
-        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).mean(dim=1)
+        images, reconstructions, divergence = self._coded(batch, self.trainer.fit_loop.total_batch_idx + 1, self.global_rank)
         distances = self._distance(reconstructions, images)
         losses = distances + self.weights["kl"] * divergence
         self.log_dict({"train/loss": losses.mean(), "train/kl": divergence.mean()}, prog_bar=True)
         if self.discriminator is not None:
             losses = losses + self._adversarial(self.discriminator, images, reconstructions, distances.mean())
         return {"loss": losses.mean(), "losses": losses.detach()}
+
+    def trial_loss(self, batch: Sample) -> Tensor:
+        """Returns the loss of a batch without a trainer, and without the adversarial loss, to time a step."""
+        images, reconstructions, divergence = self._coded(batch, 0)
+        return (self._distance(reconstructions, images) + self.weights["kl"] * divergence).mean()
+
+    def _coded(self, batch: Sample, *stream: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns random crops of the images, their reconstructions from noisy codes, and the divergence of each code."""
+        images = self._random_crop(batch.image, torch.Generator().manual_seed(derive_seed(self.seed, "crop", *stream)))
+        generator = torch.Generator(self.device).manual_seed(derive_seed(self.seed, "train", *stream))
+        mean, log_variance = self.codec.moments(images)
+        code = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator, device=self.device)
+        reconstructions = self.codec.decode_unscaled(code, (images.shape[-2], images.shape[-1]))
+        return images, reconstructions, 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).mean(dim=1)
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
         """Logs error and perceptual distance of the reconstructions, and their PSNR in dB for a peak of 2."""

@@ -74,7 +74,18 @@ class DiffusionSystem(L.LightningModule):
 
     def training_step(self, batch: Sample | LatentSample, batch_idx: int) -> dict[str, Tensor]:
         """Returns the loss, ``losses`` [B], one per image, and their noise levels ``sigma`` [B]."""
-        stream = "train", self.trainer.fit_loop.total_batch_idx + 1, self.global_rank
+        progress = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
+        losses, sigma = self._losses(batch, progress, "train", self.trainer.fit_loop.total_batch_idx + 1, self.global_rank)
+        loss = losses.mean()
+        self.log("train/loss", loss, prog_bar=True)
+        return {"loss": loss, "losses": losses.detach(), "sigma": sigma}
+
+    def trial_loss(self, batch: Sample | LatentSample) -> Tensor:
+        """Returns the loss of a batch without a trainer: its backward pass takes as long as that of a training step."""
+        return self._losses(batch, 0.0, "trial")[0].mean()
+
+    def _losses(self, batch: Sample | LatentSample, progress: float, *stream: int | str) -> tuple[Tensor, Tensor]:
+        """Returns the loss of each image and its noise level, with random numbers of the stream."""
         generator = self._generator(*stream)
         x0 = batch.z if isinstance(batch, LatentSample) else self._encode(batch.image)
         n = len(x0)
@@ -85,11 +96,7 @@ class DiffusionSystem(L.LightningModule):
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
         if self.p_drop_fields:
             keep = keep & self._field_mask(n, generator)
-        progress = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
-        losses = self.loss(self.model.denoiser, x0, eps, sigma, batch.cond * keep, progress)
-        loss = losses.mean()
-        self.log("train/loss", loss, prog_bar=True)
-        return {"loss": loss, "losses": losses.detach(), "sigma": sigma}
+        return self.loss(self.model.denoiser, x0, eps, sigma, batch.cond * keep, progress), sigma
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
         """Logs the loss at eight fixed levels, their mean and each alone, with the same noise at every validation.

@@ -1,5 +1,6 @@
 """Runs one stage of training from its configuration: data, trainer, system, files of the run, fit."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import lightning as L
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from condiff.checkpoint import Checkpoint
 from condiff.checkpoint.run import run_folder
 from condiff.configuration import instantiate_group, without_paths
 from condiff.sampling.batch import check_clamp
@@ -14,7 +16,9 @@ from condiff.training.build import Origin, reuse_conditioning
 from condiff.training.checkpoint_io import CheckpointIO
 from condiff.training.csv_logger import copy_earlier_rows
 from condiff.training.fit import fit
+from condiff.training.precision import candidates
 from condiff.training.resumed_state import read_state
+from condiff.training.step_time import StepTimer
 
 
 def train_stage(cfg: DictConfig, origin: Origin) -> L.Trainer:
@@ -30,9 +34,12 @@ def train_stage(cfg: DictConfig, origin: Origin) -> L.Trainer:
     check_clamp(clamp, data.spec.shape[0], is_latent=bool(cfg.first))
     data.prepare_data()
     data.setup()
-    trainer = make_trainer(cfg.trainer, instantiate_group(cfg.logger), instantiate_group(cfg.callbacks), origin)
-    resolved, system = instantiate(cfg.build)(cfg, origin, data, trainer.strategy.root_device)
+    fabric = L.Fabric(accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices, num_nodes=cfg.trainer.get("num_nodes", 1))
+    resolved, system = instantiate(cfg.build)(cfg, origin, data, fabric.device)
     check_clamp(clamp, data.spec.shape[0], system.is_latent)
+    timer = StepTimer(system, data.trial_batch(), fabric.device, fabric.world_size)
+    resolved.trainer = decide(cfg.trainer, origin.resume, timer, data.steps_per_epoch)
+    trainer = make_trainer(resolved.trainer, instantiate_group(cfg.logger), instantiate_group(cfg.callbacks), origin)
     system.save_hyperparameters(without_paths(OmegaConf.to_container(resolved, resolve=True)))
     if cfg.compile:
         for network in system.networks:
@@ -46,6 +53,22 @@ def train_stage(cfg: DictConfig, origin: Origin) -> L.Trainer:
             copy_earlier_rows(run_folder(origin.resume.path), folder, step)
     fit(trainer, system, data, cfg.resume)
     return trainer
+
+
+def decide(settings: DictConfig, resumed: Checkpoint | None, timer: StepTimer, steps_per_epoch: int) -> DictConfig:
+    """Returns the settings of the trainer with the precision and the number of epochs that they leave open decided.
+
+    A resumed run keeps those of its checkpoint, so that it ends as the uninterrupted one; the precision only on a CPU.
+    """
+    settings, stored = copy.deepcopy(settings), resumed.config.get("trainer", {}) if resumed else {}
+    if OmegaConf.is_dict(settings.precision):
+        kept = stored.get("precision") if timer.device.type == "cpu" else None
+        settings.precision = kept if kept in candidates(timer.device) else instantiate(settings.precision)(timer)
+    if OmegaConf.is_dict(settings.max_epochs):
+        kept = stored.get("max_epochs")
+        choose = instantiate(settings.max_epochs)
+        settings.max_epochs = kept if isinstance(kept, int) else choose(timer, settings.precision, steps_per_epoch)
+    return settings
 
 
 def make_trainer(settings: DictConfig, loggers: list[Any], callbacks: list[Any], origin: Origin) -> L.Trainer:
