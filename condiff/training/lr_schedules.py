@@ -21,5 +21,7 @@ def cosine(step: int, total: int, warmup: int = 100) -> float:
 
 def with_lr_schedule(optimizer: Optimizer, factor: Callable[[int, int], float], total: int) -> OptimizerLRScheduler:
     """Returns Lightning's description of an optimizer whose learning rate is multiplied by ``factor(step, total)``."""
+    # a fused step could unscale the gradients of 16-mixed itself, but then they cannot be clipped before
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
     scheduler = LambdaLR(optimizer, lambda step: factor(step, total))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

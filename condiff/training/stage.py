@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from condiff.checkpoint import Checkpoint
 from condiff.checkpoint.run import run_folder
 from condiff.configuration import instantiate_group, without_paths
+from condiff.errors import InputError
 from condiff.sampling.batch import check_clamp
 from condiff.training.build import Origin, reuse_conditioning
 from condiff.training.checkpoint_io import CheckpointIO
@@ -34,7 +35,7 @@ def train_stage(cfg: DictConfig, origin: Origin) -> L.Trainer:
     check_clamp(clamp, data.spec.shape[0], is_latent=bool(cfg.first))
     data.prepare_data()
     data.setup()
-    fabric = L.Fabric(accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices, num_nodes=cfg.trainer.get("num_nodes", 1))
+    fabric = fabric_of(cfg.trainer)
     resolved, system = instantiate(cfg.build)(cfg, origin, data, fabric.device)
     check_clamp(clamp, data.spec.shape[0], system.is_latent)
     timer = StepTimer(system, data.trial_batch(), fabric.device, fabric.world_size)
@@ -53,6 +54,14 @@ def train_stage(cfg: DictConfig, origin: Origin) -> L.Trainer:
             copy_earlier_rows(run_folder(origin.resume.path), folder, step)
     fit(trainer, system, data, cfg.resume)
     return trainer
+
+
+def fabric_of(settings: DictConfig) -> L.Fabric:
+    """Returns the devices that a trainer of these settings will use. Raises InputError if there are none such."""
+    try:
+        return L.Fabric(accelerator=settings.accelerator, devices=settings.devices, num_nodes=settings.get("num_nodes", 1))
+    except ValueError as error:
+        raise InputError(f"trainer: {error}") from None
 
 
 def decide(settings: DictConfig, resumed: Checkpoint | None, timer: StepTimer, steps_per_epoch: int) -> DictConfig:

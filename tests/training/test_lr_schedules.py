@@ -4,11 +4,19 @@ from functools import partial
 
 import pytest
 import torch
+from lightning.fabric.plugins.precision.amp import _optimizer_handles_unscaling
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 from condiff.training.lr_schedules import constant, cosine, with_lr_schedule
 
 RATE, WARMUP, TOTAL = 0.3, 10, 110
+
+
+def test_fused_steps_leave_unscaling_to_lightning():
+    """Lightning refuses to clip gradients for optimizers that unscale them."""
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], fused=True)
+    assert _optimizer_handles_unscaling(optimizer)
+    assert not _optimizer_handles_unscaling(with_lr_schedule(optimizer, constant, TOTAL)["optimizer"])
 
 
 def sgd():
