@@ -31,18 +31,19 @@ from condiff.sampling import ANY, SampleRequest, Sampling, make_requests, resolv
 from condiff.sampling.translation import Source, steps_of, translate
 
 
-def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()) -> "Model":
+def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = (), precision: str = "32-true") -> "Model":
     """A trained model, from a checkpoint, a run's folder or a folder of runs, of which the newest is taken.
 
     Args:
         trust: names of your own classes and functions that the checkpoint may construct.
+        precision: of the network's computations: 32-true; bf16-mixed or 16-mixed, faster on GPUs.
 
     Raises:
         InputError: no such file, damaged, not a checkpoint of condiff, or one that names what the registry does not admit.
     """
     checkpoint = Checkpoint.read(checkpoint_file(path), trust)
-    parts = checkpoint.model(), checkpoint.spec(), Sampling.of_run(checkpoint), checkpoint.statistics["sigma_data"]
-    return Model(*parts).to(device)
+    network, sigma_data = checkpoint.model().in_precision(precision), checkpoint.statistics["sigma_data"]
+    return Model(network, checkpoint.spec(), Sampling.of_run(checkpoint), sigma_data).to(device)
 
 
 @dataclass(frozen=True)

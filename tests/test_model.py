@@ -52,6 +52,22 @@ def test_a_sample_is_that_of_the_command(model, trained_once, run_entry, tmp_pat
     assert torch.allclose(again.values[again.seeds.index(6)], images.values[1], atol=1e-5)  # its seed and contrast alone
 
 
+def test_half_precision_and_a_compiled_network(model, trained_once, run_entry, tmp_path):
+    """Both change the images by rounding alone; without compiling, the command and the notebook draw the same."""
+    words = [f"ckpt={trained_once}/checkpoints/last.ckpt", "contrast=AXT2", "num_samples=2", "steps=3", "accelerator=cpu"]
+    drawn = {}
+    for name, more in {"half": [], "compiled": ["compile=true"]}.items():
+        run_entry("sample.py", *words, "precision=bf16-mixed", *more, f"out={name}")
+        with h5py.File(tmp_path / name / "samples.h5") as file:
+            drawn[name] = file["images"][()]
+    half = condiff.load(trained_once, precision="bf16-mixed").sample("AXT2", n=2, steps=3)
+    assert np.array_equal(half.values, drawn["half"])
+    full = model.sample("AXT2", n=2, steps=3)
+    assert not np.array_equal(full.values, drawn["half"])
+    for images in drawn.values():
+        assert images == pytest.approx(full.values.numpy(), abs=5e-2)
+
+
 def test_a_checkpoint_and_the_folder_of_its_run_are_the_same_model(model, trained_once):
     other = condiff.load(trained_once / "checkpoints/last.ckpt")
     assert all(torch.equal(a, b) for a, b in zip(model.network.parameters(), other.network.parameters(), strict=True))

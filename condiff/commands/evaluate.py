@@ -12,7 +12,7 @@ from condiff.checkpoint.checkpoint import SAMPLING
 from condiff.commands.cli import entry
 from condiff.commands.command_line import allow_checkpoint_fields
 from condiff.commands.evaluation_data import HeldOut, load_evaluation_data
-from condiff.commands.from_checkpoint import open_checkpoint, results_folder_of, sampling_of
+from condiff.commands.from_checkpoint import open_checkpoint, ready, results_folder_of, sampling_of
 from condiff.commands.provenance import settings_of_samples
 from condiff.configuration import instantiate_group
 from condiff.evaluation import inputs
@@ -39,7 +39,8 @@ def main(cfg: DictConfig) -> None:
     requests = make_requests(resolve_contrasts(None, contrasts, model.conditional), cfg.num_samples, cfg.seed)
     settings, out = settings_of_samples(cfg, checkpoint), results_folder_of(cfg, checkpoint, "evaluation")
     sampling = sampling_of(cfg, fabric.device)
-    sampling.check(model.to(fabric.device))
+    model = ready(model, cfg, fabric.device)
+    sampling.check(model)
     path = out / f"samples-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]}.h5"
     images, cost = sample_resumable(fabric, model, data.spec, requests, sampling, path)
     if not fabric.is_global_zero:

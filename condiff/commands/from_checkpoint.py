@@ -15,6 +15,8 @@ from condiff.commands.command_line import choices
 from condiff.commands.options import OPTIONS, check, check_kind
 from condiff.configuration import folder_name, plain
 from condiff.data.datamodule import MRIDataModule
+from condiff.diffusion.guidance import Guidance, decorate_bound_models
+from condiff.diffusion.model import DiffusionModel
 from condiff.errors import InputError
 from condiff.files import results
 from condiff.sampling import Sampling
@@ -43,10 +45,24 @@ def open_checkpoint(cfg: DictConfig, *keys: str) -> tuple[DictConfig, Checkpoint
     return cfg, checkpoint
 
 
+def ready(model: DiffusionModel, cfg: DictConfig, device: torch.device) -> DiffusionModel:
+    """Returns the model on the device, in the precision of a command, compiled if it says so."""
+    model = model.to(device).in_precision(cfg.precision)
+    if cfg.compile:
+        model.denoiser.net.compile()
+    return model
+
+
+def guidance_of(cfg: DictConfig, device: torch.device) -> Guidance:
+    """Returns the guidance of a command; a guiding model is loaded to the device."""
+    with device:
+        guidance = instantiate(cfg.guided)
+    return decorate_bound_models(guidance, lambda model: ready(model, cfg, device))
+
+
 def sampling_of(cfg: DictConfig, device: torch.device) -> Sampling:
     """Returns the settings of sampling of a command."""
-    with device:  # a guiding model is loaded there
-        return Sampling(instantiate(cfg.sampler.fn), instantiate(cfg.guided), cfg.steps, cfg.batch_size)
+    return Sampling(instantiate(cfg.sampler.fn), guidance_of(cfg, device), cfg.steps, cfg.batch_size)
 
 
 def guide_of(cfg: DictConfig) -> Checkpoint | None:

@@ -11,7 +11,7 @@ from condiff.checkpoint import results_folder
 from condiff.commands.cli import entry, job_folder
 from condiff.commands.command_line import allow_checkpoint_fields
 from condiff.commands.evaluation_data import load_evaluation_data
-from condiff.commands.from_checkpoint import open_checkpoint
+from condiff.commands.from_checkpoint import open_checkpoint, ready
 from condiff.errors import InputError
 from condiff.evaluation.likelihood import Bits, bits_per_dimension, plot_bits, summarize_bits
 from condiff.files import results
@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> None:
         raise InputError(f"ckpt={ckpt}: is a latent model, which has no likelihood of images; give a model of pixels")
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=1)
     data, _ = load_evaluation_data(cfg, checkpoint)
-    model = model.to(fabric.device)
+    model = ready(model, cfg, fabric.device)
     bits: Bits = {}
     settings = cfg.steps, cfg.width, cfg.seed, cfg.batch_size
     for name, part in (("held out", data.val), ("trained on", data.train)):

@@ -13,9 +13,10 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint.signatures import misfit
+from condiff.diffusion.model import AUTOCAST
 from condiff.errors import InputError
 
-ANY_KIND = {"devices", "trainer.devices", "acceleration", "trainer.precision", "trainer.max_epochs"}  # of several types
+ANY_KIND = {"devices", "trainer.devices", "acceleration", "trainer.precision"}  # of several types
 MAY_BE_NULL = {"data.volumes_per_contrast", "guidance.interval", "trainer.gradient_clip_val"}  # with a default that is not null
 
 
@@ -76,12 +77,14 @@ DEVICES = Rule(
     "a whole number of devices, a list of their numbers, or auto",
     lambda value: value == "auto" or whole().holds(value) or (isinstance(value, list) and all(map(whole(0).holds, value))),
 )
+PRECISION = one_of(*AUTOCAST)
 ACCELERATOR = one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 STEPS = whole(1, 10_000)
 BATCH = whole(1, 10_000)
 SEED = whole(0, 2**62)  # counted up per sample; torch takes 63 bits
 SAMPLING = {"sampler.steps": STEPS, "guidance.interval": LEVELS}
-DRAWING = SAMPLING | {"seed": SEED, "steps": STEPS, "batch_size": BATCH, "accelerator": ACCELERATOR, "devices": DEVICES}
+COMPUTING = {"batch_size": BATCH, "accelerator": ACCELERATOR, "precision": PRECISION}
+DRAWING = SAMPLING | COMPUTING | {"seed": SEED, "steps": STEPS, "devices": DEVICES}
 PARAMETER = maybe(number(0))
 DATA = {
     "seed": SEED,
@@ -101,13 +104,13 @@ DATA = {
     "data.phantom.coils": whole(1, 128),
     "data.phantom.matrix": whole(1, 4096),
 }
+OPEN = {key: or_function(whole()) for key in ("trainer.max_epochs", "first.trainer.max_epochs")}  # a function may decide
 OPTIONS: dict[str, dict[str, Rule]] = {
     "train": DATA
     | SAMPLING
+    | OPEN
     | {
-        "trainer.max_epochs": or_function(whole()),
         "trainer.devices": DEVICES,
-        "first.trainer.max_epochs": or_function(whole()),
         "first.data.batch_size": whole(),
         "model.augmented_copies": whole(0),
         "model.crop": whole(),
@@ -130,14 +133,7 @@ OPTIONS: dict[str, dict[str, Rule]] = {
         "format": one_of("h5", "nifti"),
     },
     "evaluate": DRAWING | {"num_samples": whole(2, 100_000), "real_images": whole(2)},
-    "likelihood": {
-        "seed": SEED,
-        "num_images": whole(2),
-        "steps": whole(2, 10_000),
-        "batch_size": BATCH,
-        "width": above(0),
-        "accelerator": ACCELERATOR,
-    },
+    "likelihood": COMPUTING | {"seed": SEED, "num_images": whole(2), "steps": whole(2, 10_000), "width": above(0)},
     "ema": {"std": above(0), "step": maybe(whole(0))},
     "reconstruct": DRAWING
     | {
@@ -210,7 +206,7 @@ def check_kind(key: str, default: Any, value: Any) -> None:
     if isinstance(default, dict) and isinstance(value, dict):
         for name in default.keys() & value.keys():
             check_kind(f"{key}.{name}", default[name], value[name])
-    elif (rule := _kind(default)) and not rule.holds(value):
+    elif (rule := OPEN.get(key) or _kind(default)) and not rule.holds(value):
         raise InputError(f"{key}={format_value(value)}: give {rule.expected}")
 
 

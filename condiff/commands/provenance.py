@@ -19,7 +19,7 @@ def settings_of(cfg: DictConfig, checkpoint: Checkpoint, without: Collection[str
 
 def settings_of_samples(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, Any]:
     """Returns the settings that determine the samples of an evaluation, as JSON reads them."""
-    settings = {key: plain(cfg[key]) for key in ("num_samples", "seed", "steps", "sampler", "guidance", "clamp")}
+    settings = {key: plain(cfg[key]) for key in ("num_samples", "seed", "steps", "sampler", "guidance", "clamp", "precision")}
     if OmegaConf.select(cfg, "guidance.weaker.ckpt"):
         settings["guided by"] = results.digest(cfg.guidance.weaker.ckpt)
     settings = {"checkpoint": str(checkpoint.path), "sha256": checkpoint.sha256, **settings}

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint
 from condiff.commands.cli import entry
-from condiff.commands.from_checkpoint import guide_of, open_checkpoint, results_folder_of
+from condiff.commands.from_checkpoint import guidance_of, guide_of, open_checkpoint, ready, results_folder_of
 from condiff.commands.provenance import settings_of
 from condiff.configuration import plain
 from condiff.data.fastmri.raw_scan import read_raw_scan
@@ -26,7 +26,15 @@ from condiff.reconstruction.run import gather, reasons_file, reconstruct_all
 from condiff.reconstruction.select_files import select_files, select_slices
 from condiff.reconstruction.volume_file import write_volume
 
-NEUTRAL_OPTIONS = ("out", "ckpt", "accelerator", "devices", "batch_size", "volumes")  # options that do not change a volume
+NEUTRAL_OPTIONS = (
+    "out",
+    "ckpt",
+    "accelerator",
+    "devices",
+    "batch_size",
+    "compile",
+    "volumes",
+)  # options that do not change a volume
 
 
 @entry("reconstruct")
@@ -37,8 +45,7 @@ def main(cfg: DictConfig) -> None:
         cfg = cast(DictConfig, OmegaConf.merge(cfg, {"sigma_data": checkpoint.statistics["sigma_data"]}))
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
     fabric.launch()
-    with fabric.device:  # a guiding model is loaded there
-        prior = Prior(model.to(fabric.device), spec, instantiate(cfg.guided), cfg.batch_size)
+    prior = Prior(ready(model, cfg, fabric.device), spec, guidance_of(cfg, fabric.device), cfg.batch_size)
     solver = instantiate(cfg.method).solver(prior, cfg.steps, cfg.samples, cfg.seed)
     grid = prior.grid
     given_maps = partial(of_valid_slices, read_maps(Path(cfg.maps))) if cfg.maps else None

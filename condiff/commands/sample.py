@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from condiff.checkpoint.checkpoint import SAMPLING
 from condiff.commands.cli import entry, job_folder
 from condiff.commands.command_line import allow_checkpoint_fields
-from condiff.commands.from_checkpoint import open_checkpoint, sampling_of
+from condiff.commands.from_checkpoint import open_checkpoint, ready, sampling_of
 from condiff.commands.provenance import attributes_of, settings_of
 from condiff.commands.translate import translate_file
 from condiff.data.conditioning import NAMES
@@ -24,7 +24,7 @@ from condiff.sampling.distributed import sample_distributed
 from condiff.sampling.figures import animation, images_of, process, save, save_nifti
 
 RESULTS = ("samples.h5", "translated.h5", "nifti")
-NEUTRAL_OPTIONS = ("ckpt", "out", "accelerator", "devices", "batch_size")  # options that do not change the images
+NEUTRAL_OPTIONS = ("ckpt", "out", "accelerator", "devices", "batch_size", "compile")  # options that do not change the images
 log = logging.getLogger(__name__)
 
 
@@ -41,7 +41,8 @@ def main(cfg: DictConfig) -> None:
     if fabric.is_global_zero:
         print(f"checkpoint  {checkpoint.path}")
     sampling = sampling_of(cfg, fabric.device)
-    sampling.check(model.to(fabric.device))
+    model = ready(model, cfg, fabric.device)
+    sampling.check(model)
     if cfg.init is not None:
         if fabric.is_global_zero:
             translate_file(cfg, model, spec, requests, sampling, out, settings)

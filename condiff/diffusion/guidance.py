@@ -43,17 +43,15 @@ def compose(*guidances: Guidance) -> Composition:
 
 
 def around_models(guidance: Guidance, decorate: Guidance) -> Guidance:
-    """Returns the guidance with ``decorate`` around each model that it evaluates: the one that it is given, and its own.
-
-    Its own are those that a ``functools.partial`` binds, such as the weaker model of `autoguidance`.
-    """
-    decorated = _decorate_bound_models(guidance, decorate)
+    """Returns the guidance with ``decorate`` around each model that it evaluates: the one that it is given, and its own."""
+    decorated = decorate_bound_models(guidance, decorate)
     return lambda denoise: decorated(decorate(denoise))
 
 
-def _decorate_bound_models(guidance: Guidance, decorate: Guidance) -> Guidance:
+def decorate_bound_models(guidance: Guidance, decorate: Callable[..., Denoise]) -> Guidance:
+    """Returns the guidance with ``decorate`` around each model that a partial binds: the weaker one of `autoguidance`."""
     if isinstance(guidance, Composition):
-        return Composition(tuple(_decorate_bound_models(part, decorate) for part in guidance.guidances))
+        return Composition(tuple(decorate_bound_models(part, decorate) for part in guidance.guidances))
     if isinstance(guidance, partial):
         models = {name: value for name, value in guidance.keywords.items() if isinstance(value, Denoiser | DiffusionModel)}
         return partial(guidance, **{name: decorate(model) for name, model in models.items()})

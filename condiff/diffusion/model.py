@@ -1,5 +1,7 @@
 """A diffusion model: a denoiser, its noise levels and the codec of its images."""
 
+import copy
+from contextlib import nullcontext
 from itertools import chain
 
 import torch
@@ -7,7 +9,10 @@ from torch import Tensor, nn
 
 from condiff.diffusion.denoiser import Denoiser
 from condiff.diffusion.schedules import Schedule
+from condiff.errors import InputError
 from condiff.nn.codec import Codec
+
+AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # Lightning's names
 
 
 class DiffusionModel(nn.Module):
@@ -24,6 +29,7 @@ class DiffusionModel(nn.Module):
         super().__init__()
         self.denoiser, self.schedule, self.conditional = denoiser, schedule, conditional
         self.codec: Codec = codec.requires_grad_(False)
+        self.autocast: torch.dtype | None = None
 
     @property
     def device(self) -> torch.device:
@@ -32,4 +38,13 @@ class DiffusionModel(nn.Module):
 
     def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
         """x [B, C, H, W] at noise level sigma [B] or [] -> x0."""
-        return self.denoiser(x, sigma, cond)
+        with torch.autocast(x.device.type, self.autocast) if self.autocast else nullcontext():
+            return self.denoiser(x, sigma, cond)
+
+    def in_precision(self, precision: str) -> "DiffusionModel":
+        """The model, with the same float32 weights, whose network computes in 32-true, bf16-mixed or 16-mixed."""
+        if precision not in AUTOCAST:
+            raise InputError(f"precision={precision}: give {', '.join(AUTOCAST)}")
+        model = copy.copy(self)
+        model.autocast = AUTOCAST[precision]
+        return model

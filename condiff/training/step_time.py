@@ -12,8 +12,8 @@ import torch
 from torch.optim import Optimizer
 
 from condiff.data.datasets import Sample
+from condiff.diffusion.model import AUTOCAST
 
-AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # of other precisions: none
 TRIAL_SECONDS = 1.0  # for each precision, after a first step that does not count
 MAX_STEPS = 10
 
@@ -58,7 +58,7 @@ class StepTimer:
 def _step(system: Any, optimizer: Optimizer, batch: Sample, precision: str) -> float:
     """Returns the seconds of a step."""
     begin = time.perf_counter()
-    with torch.autocast(system.device.type, AUTOCAST.get(precision), enabled=precision in AUTOCAST):
+    with torch.autocast(system.device.type, AUTOCAST.get(precision), enabled=AUTOCAST.get(precision) is not None):
         loss = system.trial_loss(batch)
     loss.backward()
     optimizer.step()

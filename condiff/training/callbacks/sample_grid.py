@@ -52,7 +52,8 @@ class SampleGrid(L.Callback):
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
         with optional("sample grid", trainer.global_step), averaged_weights(trainer, pl_module):
-            self._trajectories = self._draw(pl_module)
+            with trainer.precision_plugin.forward_context():
+                self._trajectories = self._draw(pl_module)
             self._save_grid(pl_module, f"step-{trainer.global_step:06d}", self._trajectories)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -75,7 +75,8 @@ class ValidationMetrics(L.Callback):
         contrasts = data.spec.contrasts
         names = resolve_contrasts(None, contrasts, model.conditional)
         requests = make_requests(names, self.num_samples, self.seed)
-        drawn = torch.cat(sample(model, data.spec, requests, self.how))
+        with data.trainer.precision_plugin.forward_context():  # type: ignore[union-attr]
+            drawn = torch.cat(sample(model, data.spec, requests, self.how))
         assert self._real is not None, "read when training begins"
         sets = ImageSets(inputs.generated_images(data.spec, drawn, requests), *self._real, contrasts, model.conditional)
         metrics = training_free_metrics(sets)
