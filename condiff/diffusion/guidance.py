@@ -76,7 +76,7 @@ def classifier_free(denoise: Denoise, scale: float = 1.0, interval: Interval | N
             return denoise(x, sigma, cond)
         if scale == 0 and inside.all():
             return denoise(x, sigma, torch.zeros_like(cond))
-        twice = sigma.expand(len(x)).repeat(2)
+        twice = sigma.repeat(2) if sigma.dim() else sigma
         both = denoise(x.repeat(2, 1, 1, 1), twice, torch.cat([torch.zeros_like(cond), cond]))
         unconditional, conditional = both.chunk(2)
         return _where(inside, unconditional.lerp(conditional, scale), conditional)
@@ -158,22 +158,33 @@ def dynamic_clamp(denoise: Denoise, quantile: float = 0.995, high: float = 1.0, 
     return clamped
 
 
-def raise_on_nan(denoise: Denoise) -> Denoise:
-    """Returns a denoiser that raises NotANumber at the first output that is not finite."""
-    step = 0
+class FiniteWatch:
+    """A denoiser that remembers the first output of another that is not finite; `check` raises it after a trajectory.
 
-    def checked(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
-        nonlocal step
-        step += 1
-        x0 = denoise(x, sigma, cond)
-        if not x0.isfinite().all():
-            raise NotANumber(
-                f"the network's output is not a number at evaluation {step}, sigma {sigma.max().item():.3g}; the training "
-                "diverged or the sampler did: give an earlier checkpoint, another sampler, a clamp, or more steps"
-            )
+    Looking at every output at once would make the program wait for the device at every step.
+    """
+
+    def __init__(self, denoise: Denoise):
+        self.denoise, self._sigmas = denoise, list[Tensor]()
+        self._finite: Tensor | None = None  # number of finite outputs before the first that is not
+
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
+        x0 = self.denoise(x, sigma, cond)
+        is_finite = x0.detach().isfinite().all()
+        so_far = len(self._sigmas) if self._finite is None else self._finite
+        self._finite = so_far + (is_finite & (so_far == len(self._sigmas))).long()
+        self._sigmas.append(sigma.detach())
         return x0
 
-    return checked
+    def check(self) -> None:
+        """Forgets the outputs. Raises NotANumber if one of them was not finite."""
+        sigmas, finite = self._sigmas, len(self._sigmas) if self._finite is None else int(self._finite)
+        self._sigmas, self._finite = [], None
+        if finite < len(sigmas):
+            raise NotANumber(
+                f"the network's output is not a number at evaluation {finite + 1}, sigma {sigmas[finite].max().item():.3g}; the "
+                "training diverged or the sampler did: give an earlier checkpoint, another sampler, a clamp, or more steps"
+            )
 
 
 def check(scale: float, interval: Interval | None) -> None:
@@ -191,4 +202,7 @@ def _inside(sigma: Tensor, interval: Interval | None) -> Tensor:
 
 
 def _where(inside: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Returns a for images inside of the interval, b for others; they have one level each, or all the same."""
+    if not inside.dim():
+        return a if inside else b
     return torch.where(inside.to(a.device).view(-1, 1, 1, 1), a, b)

@@ -75,7 +75,9 @@ class ReconstructionMethod:
             raise InputError("steps=1: this method goes from noise to an image in several; give at least 2")
         fn = self.fn if self.needs_prior else without_prior(self.fn)
         sigmas = self.levels.steps(steps)
-        return Solver(prior.denoise, fn, self._formulation(prior), sigmas, samples, prior.batch_size, seed, prior.cost)
+        return Solver(
+            prior.denoise, fn, self._formulation(prior), sigmas, samples, prior.batch_size, seed, prior.cost, prior.watch.check
+        )
 
     def _formulation(self, prior: Prior) -> Formulation:
         formulation, codec = {"complex": self.complex, "magnitude": self.magnitude}[prior.kind], prior.model.codec
@@ -102,6 +104,7 @@ class Solver:
         batch_size: images at once; halved, for this and later volumes, when memory runs out.
         seed: of the noise.
         cost: of ``denoise`` so far.
+        check: raises NotANumber if an output of ``denoise`` was not finite since the last call.
     """
 
     denoise: Denoise
@@ -112,6 +115,7 @@ class Solver:
     batch_size: int
     seed: int
     cost: SamplingCost = field(default_factory=SamplingCost)
+    check: Callable[[], None] = lambda: None
 
     def __call__(
         self,
@@ -169,6 +173,7 @@ class Solver:
                     states.append(problem.assemble(state)[recorded].cpu())
                 done += tick
                 on_step(tick)
+            self.check()
             images = problem.assemble(state).cpu()
         except torch.OutOfMemoryError:
             if len(items) == 1:

@@ -9,7 +9,7 @@ from torch import Tensor
 from condiff.checkpoint import Checkpoint, registry
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.generate import generate, to_vp
-from condiff.diffusion.guidance import Guidance, clamped_channels, compose, raise_on_nan
+from condiff.diffusion.guidance import FiniteWatch, Guidance, clamped_channels, compose
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import Sampler
 from condiff.errors import InputError, NotANumber
@@ -92,11 +92,13 @@ def sample_batch(
     conds = torch.stack([spec.conditioning.encode(r.contrast, r.parameters, r.extrapolate) for r in requests])
     cond = conds.to(model.device) if model.conditional and conds.any() else None  # None: no guidance
     seeds, frames = [request.seed for request in requests], []
-    walk = generate(sampling.guidance(raise_on_nan(model)), sampling.sampler, sigmas, seeds, code, cond, model.device)
+    watch = FiniteWatch(model)
+    walk = generate(sampling.guidance(watch), sampling.sampler, sigmas, seeds, code, cond, model.device)
     for index, x in enumerate(walk):
         if recorded and index in frame_steps:
             frames.append(decode(model, to_vp(x[recorded], sigmas[index]), size))
         on_step()
+    watch.check()
     states = [*decode(model, x, size)[:, None]]
     for position, index in enumerate(recorded):
         states[index] = torch.cat([torch.stack([frame[position] for frame in frames]), states[index]])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.editing import sdedit, translation
-from condiff.diffusion.guidance import raise_on_nan
+from condiff.diffusion.guidance import FiniteWatch
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.noise import SeededNoise
 from condiff.errors import InputError
@@ -51,7 +51,8 @@ def translate(
     """
     check_source(model, spec, source, strength)
     sigmas, size = model.schedule.steps(sampling.steps), (spec.shape[1], spec.shape[2])
-    denoise, encode = sampling.guidance(raise_on_nan(model)), spec.conditioning.encode
+    watch = FiniteWatch(model)
+    denoise, encode = sampling.guidance(watch), spec.conditioning.encode
     conds = encode(source.contrast), encode(target.contrast, target.parameters, target.extrapolate)
     parts = []
     for begin in range(0, len(source.images), sampling.batch_size):
@@ -66,6 +67,7 @@ def translate(
         for state in walk:
             x = state
             on_step()
+        watch.check()
         parts.append(decode(model, x, size))
     return torch.cat(parts)
 

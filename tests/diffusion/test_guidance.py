@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from condiff.diffusion.guidance import (
+    FiniteWatch,
     autoguidance,
     clamped_channels,
     classifier_free,
@@ -13,7 +14,6 @@ from condiff.diffusion.guidance import (
     dynamic_clamp,
     identity,
     magnitude_clamp,
-    raise_on_nan,
     static_clamp,
 )
 from condiff.errors import InputError
@@ -112,12 +112,15 @@ def test_dynamic_clamp_leaves_its_centre():
 
 
 def test_not_a_number_is_named():
-    outputs = iter([X, X, X / 0])
-    guided = raise_on_nan(lambda *_: next(outputs))
-    for sigma in (3.0, 2.0):
-        guided(X, torch.tensor(sigma), None)
+    outputs = iter([X, X, X / 0, X, X])
+    watch = FiniteWatch(lambda *_: next(outputs))
+    for sigma in (3.0, 2.0, 0.5, 0.1):
+        watch(X, torch.tensor(sigma), None)
     with pytest.raises(InputError, match="not a number at evaluation 3, sigma 0.5"):
-        guided(X, torch.tensor(0.5), None)
+        watch.check()
+    watch.check()  # of the next trajectory
+    watch(X, torch.tensor(3.0), None)
+    watch.check()
 
 
 @pytest.mark.parametrize(
