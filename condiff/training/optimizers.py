@@ -42,18 +42,18 @@ class MuonAdamW(torch.optim.AdamW):
         for group in self.param_groups:
             for parameter in group["params"] if "momentum" in group else ():
                 if parameter.grad is not None:
-                    self._muon_step(parameter, group["lr"], group["momentum"])
+                    self._muon_step(parameter, parameter.grad, group["lr"], group["momentum"])
                     parameter.grad = None  # AdamW passes over it
         super().step()
         return loss
 
-    def _muon_step(self, parameter: Tensor, lr: float, momentum: float) -> None:
+    def _muon_step(self, parameter: Tensor, gradient: Tensor, lr: float, momentum: float) -> None:
         state = self.state[parameter]
         if not state:
             state["step"], state["average"] = torch.zeros(()), torch.zeros_like(parameter)  # AdamW expects the first
         state["step"] += 1
-        state["average"].lerp_(parameter.grad, 1 - momentum)
-        update = orthogonalize(parameter.grad.lerp(state["average"], momentum).flatten(1))
+        state["average"].lerp_(gradient, 1 - momentum)
+        update = orthogonalize(gradient.lerp(state["average"], momentum).flatten(1))
         rows, columns = update.shape
         parameter.add_(update.view_as(parameter), alpha=-lr * max(1.0, rows / columns) ** 0.5)
 
