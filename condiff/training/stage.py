@@ -21,6 +21,8 @@ from condiff.training.precision import candidates
 from condiff.training.resumed_state import read_state
 from condiff.training.step_time import StepTimer
 
+MAX_EPOCHS = 10**6  # that are believed of a checkpoint
+
 
 def train_stage(cfg: DictConfig, origin: Origin) -> L.Trainer:
     """Trains the model of a configuration. Returns the trainer.
@@ -69,14 +71,15 @@ def decide(settings: DictConfig, resumed: Checkpoint | None, timer: StepTimer, s
 
     A resumed run keeps those of its checkpoint, so that it ends as the uninterrupted one; the precision only on a CPU.
     """
-    settings, stored = copy.deepcopy(settings), resumed.config.get("trainer", {}) if resumed else {}
+    settings, stored = copy.deepcopy(settings), resumed.config.get("trainer") if resumed else None
+    stored = stored if isinstance(stored, dict) else {}
     if OmegaConf.is_dict(settings.precision):
         kept = stored.get("precision") if timer.device.type == "cpu" else None
         settings.precision = kept if kept in candidates(timer.device) else instantiate(settings.precision)(timer)
     if OmegaConf.is_dict(settings.max_epochs):
         kept = stored.get("max_epochs")
         choose = instantiate(settings.max_epochs)
-        settings.max_epochs = kept if isinstance(kept, int) else choose(timer, settings.precision, steps_per_epoch)
+        settings.max_epochs = kept if isinstance(kept, int) and 1 <= kept <= MAX_EPOCHS else choose(timer, settings.precision, steps_per_epoch)
     return settings
 
 

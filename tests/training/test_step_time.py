@@ -125,9 +125,10 @@ def test_a_resumed_run_keeps_precision_and_length(monkeypatch):
     resumed = SimpleNamespace(config={"trainer": {"max_epochs": 4, "precision": "bf16-mixed"}})
     assert decide(OmegaConf.create(OPEN), resumed, timer, 5) == {"max_epochs": 4, "precision": "bf16-mixed"}
     assert timer.calls == 0
-    stranger = SimpleNamespace(config={"trainer": {"max_epochs": "x", "precision": "64-true"}})
     monkeypatch.setattr("condiff.training.precision.candidates", lambda device: BOTH[:1])
-    assert decide(OmegaConf.create(OPEN), stranger, timer, 5) == {"max_epochs": 2, "precision": "32-true"}
+    for odd in ({"max_epochs": "x", "precision": "64-true"}, {"max_epochs": -1, "precision": []}, "text", None):
+        stranger = SimpleNamespace(config={"trainer": odd})
+        assert decide(OmegaConf.create(OPEN), stranger, timer, 5) == {"max_epochs": 2, "precision": "32-true"}
 
 
 def test_a_slow_machine_trains_for_fewer_epochs(run_entry, capsys, tmp_path):
