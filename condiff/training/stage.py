@@ -77,9 +77,9 @@ def decide(settings: DictConfig, resumed: Checkpoint | None, timer: StepTimer, s
         kept = stored.get("precision") if timer.device.type == "cpu" else None
         settings.precision = kept if kept in candidates(timer.device) else instantiate(settings.precision)(timer)
     if OmegaConf.is_dict(settings.max_epochs):
-        kept = stored.get("max_epochs")
-        choose = instantiate(settings.max_epochs)
-        settings.max_epochs = kept if isinstance(kept, int) and 1 <= kept <= MAX_EPOCHS else choose(timer, settings.precision, steps_per_epoch)
+        kept, choose = stored.get("max_epochs"), instantiate(settings.max_epochs)
+        is_kept = isinstance(kept, int) and 1 <= kept <= MAX_EPOCHS
+        settings.max_epochs = kept if is_kept else choose(timer, settings.precision, steps_per_epoch)
     return settings
 
 
