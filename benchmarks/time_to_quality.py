@@ -35,6 +35,8 @@ from condiff.sampling import SampleRequest, Sampling, make_requests, sample
 from condiff.training import DiffusionSystem
 from condiff.training.build import Origin, diffusion
 from condiff.training.precision import candidates
+from condiff.training.stage import decide
+from condiff.training.step_time import StepTimer
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BATCH = 32  # of samples
@@ -60,7 +62,8 @@ def fit(cfg: DictConfig, data: MRIDataModule, steps: int) -> tuple[DiffusionSyst
     data.steps_per_epoch, system, timer = steps, instantiate(cfg.model), Timer()
     settings = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0, "max_epochs": 1}
     callbacks = [instantiate(cfg.callbacks.ema), timer]
-    instantiate(cfg.trainer, callbacks=callbacks, default_root_dir=".", **settings).fit(system, data)
+    decided = decide(cfg.trainer, None, StepTimer(system, data.trial_batch(), torch.device(DEVICE)), steps)
+    instantiate(decided, callbacks=callbacks, default_root_dir=".", **settings).fit(system, data)
     return system, timer.time_elapsed("train")
 
 

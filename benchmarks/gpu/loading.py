@@ -15,6 +15,8 @@ from benchmarks.gpu.models import Program, Training
 from benchmarks.gpu.report import Add, Bench, seconds_per_call, synchronize
 from benchmarks.networks import DEVICE
 from condiff.training.precision import candidates
+from condiff.training.stage import decide
+from condiff.training.step_time import StepTimer
 
 CONTRASTS = ("AXT1", "AXT1POST", "AXT2", "AXFLAIR")
 FEW = ("data.volumes_per_contrast=1", "data.held_out_per_contrast=1", "callbacks.averages.times=1")
@@ -112,6 +114,10 @@ def fitted(program: Program, steps: int, warm: int) -> float:
     callbacks = [clock, *(instantiate(program.cfg.callbacks[name]) for name in ("divergence", "ema", "averages"))]
     program.data.steps_per_epoch = steps
     off: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "limit_val_batches": 0}
-    trainer: L.Trainer = instantiate(program.cfg.trainer, callbacks=callbacks, max_steps=steps, **off)
+    program.data.prepare_data()
+    program.data.setup()
+    timer = StepTimer(program.system, program.data.trial_batch(), torch.device(DEVICE))
+    settings = decide(program.cfg.trainer, None, timer, steps)
+    trainer: L.Trainer = instantiate(settings, callbacks=callbacks, max_steps=steps, **off)
     trainer.fit(program.system, program.data)
     return (steps - warm) * program.data.batch_size / (clock.end - clock.begin)

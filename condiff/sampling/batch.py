@@ -96,7 +96,7 @@ def sample_batch(
     walk = generate(sampling.guidance(watch), sampling.sampler, sigmas, seeds, code, cond, model.device)
     for index, x in enumerate(walk):
         if recorded and index in frame_steps:
-            frames.append(decode(model, to_vp(x[recorded], sigmas[index]), size))
+            frames.append(model.codec.decode(to_vp(x[recorded], sigmas[index]), size).float().cpu())
         on_step()
     watch.check()
     states = [*decode(model, x, size)[:, None]]

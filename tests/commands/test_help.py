@@ -59,10 +59,11 @@ def test_the_fields_that_a_beginner_needs_come_first(monkeypatch):
     options = help_text("train").partition("Groups,")[0]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = hydra.compose("train")
-    for key in ("data.batch_size", "data.volumes_per_contrast", "trainer.max_epochs", "trainer.devices", "model.optimizer.lr"):
+    for key in ("data.batch_size", "data.volumes_per_contrast", "trainer.devices", "model.optimizer.lr"):
         value = re.search(rf"^  {key}=(\S+)", options, re.MULTILINE)[1]
         assert float(value) == OmegaConf.select(cfg, key)
     assert re.search("^  data.root=DIR +with data=fastmri: folder with fastMRI's", options, re.MULTILINE)
+    assert re.search("^  trainer.max_epochs= +a number; here 5, or", options, re.MULTILINE)
     assert re.search("^  model.optimizer.lr=.* learning rate$", options, re.MULTILINE)
     assert "data.root=DIR           folder with" in help_text("prepare")  # its own choice of data is fastmri
 
