@@ -65,10 +65,13 @@ def test_editable_install_beside_a_folder_of_its_name(tmp_path):
     subprocess.run([sys.executable, "-c", build], check=True, cwd=clone, capture_output=True)
     with zipfile.ZipFile(next(clone.glob("dist/*.whl"))) as wheel:
         wheel.extractall(tmp_path / "site")
+    libraries = [path for path in sys.path if "site-packages" in path]  # without the .pth files there: one may name this clone
     code = (
-        "import site; site.addsitedir('site'); import condiff.configuration; print(condiff.__file__, condiff.configuration.CONF)"
+        f"import site, sys; site.addsitedir('site'); sys.path += {libraries}; import condiff.configuration; "
+        "print(condiff.__file__, condiff.configuration.CONF)"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=ELSEWHERE).stdout
+    isolated = [sys.executable, "-S", "-c", code]
+    found = subprocess.run(isolated, capture_output=True, text=True, cwd=tmp_path, env=ELSEWHERE).stdout
     assert found.split() == [str(clone / "condiff/__init__.py"), str(clone / "conf")]
 
 
