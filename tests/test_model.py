@@ -52,14 +52,23 @@ def test_a_sample_is_that_of_the_command(model, trained_once, run_entry, tmp_pat
     assert torch.allclose(again.values[again.seeds.index(6)], images.values[1], atol=1e-5)  # its seed and contrast alone
 
 
-def test_half_precision_and_a_compiled_network(model, trained_once, run_entry, tmp_path):
+def test_half_precision_and_a_compiled_network(model, trained_once, run_entry, tmp_path, monkeypatch):
     """Both change the images by rounding alone; without compiling, the command and the notebook draw the same."""
+    compile_network, compiled = torch.nn.Module.compile, []
+
+    def traced(network):
+        """As `compile`, without the minute that generating code takes."""
+        compiled.append(type(network).__name__)
+        compile_network(network, backend="aot_eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", traced)
     words = [f"ckpt={trained_once}/checkpoints/last.ckpt", "contrast=AXT2", "num_samples=2", "steps=3", "accelerator=cpu"]
     drawn = {}
     for name, more in {"half": [], "compiled": ["compile=true"]}.items():
         run_entry("sample.py", *words, "precision=bf16-mixed", *more, f"out={name}")
         with h5py.File(tmp_path / name / "samples.h5") as file:
             drawn[name] = file["images"][()]
+    assert compiled == ["UNet"]
     half = condiff.load(trained_once, precision="bf16-mixed").sample("AXT2", n=2, steps=3)
     assert np.array_equal(half.values, drawn["half"])
     full = model.sample("AXT2", n=2, steps=3)
