@@ -57,6 +57,12 @@ def real():
     return heads(6, 0), heads(10, 1, offset=100)
 
 
+@pytest.fixture(scope="module")
+def classifiers(tmp_path_factory):
+    """The cache of classifiers of real images, which are the same in most tests."""
+    return tmp_path_factory.mktemp("classifiers")
+
+
 @pytest.fixture(autouse=True)
 def short_training(monkeypatch):
     monkeypatch.setattr("condiff.evaluation.features.STEPS", 50)
@@ -72,8 +78,8 @@ def evaluate_samples(samples, real, cache, names=NAMES, conditional=True):
     return evaluate(ImageSets(samples, *real, names, conditional), cache)
 
 
-def test_new_patients_reach_the_floor_and_are_no_copies(real, tmp_path):
-    result = evaluate_samples(as_samples(heads(36, 2, slices=1)), real, tmp_path)
+def test_new_patients_reach_the_floor_and_are_no_copies(real, classifiers):
+    result = evaluate_samples(as_samples(heads(36, 2, slices=1)), real, classifiers)
     scores = result.scores["AXT1"]
     for name in ("learned_frechet", "random_frechet", "spectrum_decibels", "patches_wasserstein"):
         assert scores[name].samples.value < 2 * scores[name].floor.value < scores[name].ceiling.value, name
@@ -83,9 +89,9 @@ def test_new_patients_reach_the_floor_and_are_no_copies(real, tmp_path):
     assert result_table(result, COST).row_count > 10
 
 
-def test_a_wrong_contrast_reaches_the_ceiling(real, tmp_path):
+def test_a_wrong_contrast_reaches_the_ceiling(real, classifiers):
     fresh = heads(6, 2)
-    result = evaluate_samples(as_samples(ImageSet(fresh.pixels, 1 - fresh.contrast, fresh.patient)), real, tmp_path)
+    result = evaluate_samples(as_samples(ImageSet(fresh.pixels, 1 - fresh.contrast, fresh.patient)), real, classifiers)
     scores = result.scores["AXT1"]
     for name in ("learned_frechet", "spectrum_decibels"):
         assert scores[name].samples.value == pytest.approx(scores[name].ceiling.value, rel=0.35), name
@@ -94,21 +100,21 @@ def test_a_wrong_contrast_reaches_the_ceiling(real, tmp_path):
     assert scores["accuracy"].ceiling.value < 0.1 < 0.9 < scores["accuracy"].floor.value
 
 
-def test_copies_of_the_training_set_score_well_and_are_flagged(real, tmp_path):
+def test_copies_of_the_training_set_score_well_and_are_flagged(real, classifiers):
     """Distances are low, and the search finds every copy."""
-    result = evaluate_samples(as_samples(real[1]), real, tmp_path)
+    result = evaluate_samples(as_samples(real[1]), real, classifiers)
     assert result.scores["AXT1"]["random_frechet"].samples.value < 2 * result.scores["AXT1"]["random_frechet"].floor.value
     assert all(test.share == 1 for copies in result.copies.values() for test in copies.tests.values())
     assert "YES, 120 of 120 samples" in copy_summary(result) and may_hold_copies(result)
     assert "in pixels AXT1 100 %, AXT2 100 %, pooled 100 %; in random" in copy_summary(result)
 
 
-def test_one_copy_is_flagged_shown_and_counted(real, tmp_path):
+def test_one_copy_is_flagged_shown_and_counted(real, classifiers):
     """One copy is not significant; summary, dictionary and page report it all the same."""
     fresh = as_samples(heads(36, 2, slices=1))
     fresh.pixels[5] = real[1].pixels[17].flip(-2)
     sets = ImageSets(fresh, *real, NAMES, True)
-    result = evaluate(sets, tmp_path)
+    result = evaluate(sets, classifiers)
     assert min(test.p for copies in result.copies.values() for test in copies.tests.values()) > 0.05
     assert "YES, 1 of 72 samples" in copy_summary(result) and "undecided" in copy_summary(result)
     (flagged,) = to_dict(result)["named"]
@@ -136,11 +142,11 @@ def test_orientation_and_symmetry_are_measured(real, tmp_path):
         assert [one.samples.value > 1.2 * one.floor.high for one in result] == [layout, symmetry]
 
 
-def test_an_unconditional_model_has_one_row(real, tmp_path):
+def test_an_unconditional_model_has_one_row(real, classifiers):
     fresh = heads(6, 2)
     samples = ImageSet(fresh.pixels, torch.full((len(fresh),), -1), torch.arange(len(fresh)))
     sets = ImageSets(samples, *real, NAMES, False)
-    result = evaluate(sets, tmp_path)
+    result = evaluate(sets, classifiers)
     assert list(result.scores) == ["pooled"] and "accuracy" not in result.scores["pooled"]
     assert result.scores["pooled"]["random_frechet"].samples.value < result.scores["pooled"]["random_frechet"].ceiling.value
     assert set(result.copies["pixels"].tests) == {"pooled"}
@@ -148,10 +154,10 @@ def test_an_unconditional_model_has_one_row(real, tmp_path):
     result_table(result, COST)
 
 
-def test_few_images_give_numbers_or_a_note(real, tmp_path):
+def test_few_images_give_numbers_or_a_note(real, classifiers):
     """Four samples per contrast, two per set: metrics that need more neighbours are NaN, not 0."""
     fresh = as_samples(heads(1, 2, slices=4))
-    result = evaluate_samples(fresh, real, tmp_path)
+    result = evaluate_samples(fresh, real, classifiers)
     values = result.scores["AXT1"]
     assert math.isnan(values["random_precision"].samples.value) and math.isfinite(values["random_frechet"].samples.value)
     assert any("AXT1" in note and "too few images" in note and "random_precision" in note for note in result.notes)
@@ -160,30 +166,30 @@ def test_few_images_give_numbers_or_a_note(real, tmp_path):
     assert to_flat_dict(to_dict(result) | {"cost": COST}).keys().isdisjoint({"evaluation/AXT1/random_precision"})
 
 
-def test_too_few_images_are_an_error(real, tmp_path):
+def test_too_few_images_are_an_error(real, classifiers):
     held_out, training = real
     with pytest.raises(InputError, match="1 held-out patients of all contrasts; at least 2"):
-        evaluate_samples(as_samples(training), (held_out[held_out.patient == 0], training), tmp_path)
+        evaluate_samples(as_samples(training), (held_out[held_out.patient == 0], training), classifiers)
     with pytest.raises(InputError, match="num_samples: 1 of AXT1"):
-        evaluate_samples(training[torch.tensor([0, 6])], real, tmp_path)
+        evaluate_samples(training[torch.tensor([0, 6])], real, classifiers)
 
 
-def test_c2st_sees_noise(real, tmp_path, monkeypatch):
+def test_c2st_sees_noise(real, classifiers, monkeypatch):
     """New patients with noise in air: the C2ST separates them from real images, and its floor stays near 0.5."""
     monkeypatch.setattr("condiff.evaluation.features.STEPS", 120)
     fresh, generator = heads(24, 2, slices=1), torch.Generator().manual_seed(1)
     noise = 0.3 * torch.rand(fresh.pixels.shape, generator=generator)
     noisy = ImageSet(fresh.pixels + noise, fresh.contrast, fresh.patient)
-    auroc = evaluate_samples(as_samples(noisy), real, tmp_path).scores["pooled"]["c2st_auroc"]
+    auroc = evaluate_samples(as_samples(noisy), real, classifiers).scores["pooled"]["c2st_auroc"]
     assert auroc.samples.value > 0.95 and 0.2 < auroc.floor.value < 0.8
 
 
-def test_a_model_of_one_contrast(real, tmp_path):
+def test_a_model_of_one_contrast(real, classifiers):
     """Without a second contrast there are no ceilings and no learned features; all else is computed."""
     alone = tuple(images[images.contrast == 0] for images in (heads(12, 2, slices=1), *real))
     for conditional, row in ((True, "AXT1"), (False, "pooled")):
         samples = as_samples(alone[0]) if conditional else ImageSet(alone[0].pixels, alone[0].contrast - 1, torch.arange(12))
-        result = evaluate_samples(samples, alone[1:], tmp_path, ["AXT1"], conditional)
+        result = evaluate_samples(samples, alone[1:], classifiers, ["AXT1"], conditional)
         assert list(result.scores) == [row] and "learned_frechet" not in result.scores[row]
         for name in ("random_frechet", "c2st_auroc", "ms_ssim"):
             values = result.scores[row][name]
@@ -213,11 +219,11 @@ def test_colours_where_more_is_better():
         assert grade(scores, MetricRow("", 1)) == expected
 
 
-def test_the_page_and_what_may_be_shared(real, tmp_path):
+def test_the_page_and_what_may_be_shared(real, classifiers):
     """The shareable page depends on samples, not on real images: other patients give the same page."""
     samples = as_samples(heads(12, 2, slices=1))
     sets = ImageSets(samples, *real, NAMES, True)
-    result = evaluate(sets, tmp_path)
+    result = evaluate(sets, classifiers)
     blank_patients = ImageSets(
         samples, *(ImageSet(0 * images.pixels, images.contrast, images.patient) for images in real), NAMES, True
     )
@@ -226,10 +232,10 @@ def test_the_page_and_what_may_be_shared(real, tmp_path):
     assert not np.array_equal(*[np.asarray(to_image(full_page(result, image_sets))) for image_sets in (sets, blank_patients)])
 
 
-def test_pages_call_images_by_their_kind(real, tmp_path):
+def test_pages_call_images_by_their_kind(real, classifiers):
     """Images of the phantom are not called real; the legend is above the charts, not in one of them."""
     sets = ImageSets(as_samples(heads(12, 2, slices=1)), *real, NAMES, True, "simulated")
-    result = evaluate(sets, tmp_path)
+    result = evaluate(sets, classifiers)
     for page in (full_page(result, sets), shareable_page(result, sets)):
         words = " ".join(text.get_text() for text in page.findobj(Text))
         assert "simulated vs simulated" in words and not re.search(r"\breal\b", words)
@@ -249,10 +255,10 @@ def test_the_heading_has_no_path_of_a_machine(checkpoint, heading):
     assert Report(metadata, None, None, [], []).heading == heading
 
 
-def test_without_a_search_no_samples_are_shared(real, tmp_path):
+def test_without_a_search_no_samples_are_shared(real, classifiers):
     """Without the training images samples may be copies, so the shareable page has none."""
     sets = ImageSets(as_samples(real[1]), *real, NAMES, True)
-    result = evaluate(sets, tmp_path, search_copies=False)
+    result = evaluate(sets, classifiers, search_copies=False)
     blank = ImageSet(0 * real[1].pixels, real[1].contrast, torch.arange(len(real[1])))
     assert np.array_equal(
         *[np.asarray(to_image(shareable_page(result, image_sets))) for image_sets in (sets, ImageSets(blank, *real, NAMES, True))]
