@@ -75,6 +75,7 @@ SLOTS: Mapping[str, Table] = {
 DESCRIBED = {  # slots of objects of the training, which are checked but never built from a checkpoint
     "model": ("condiff.training.DiffusionSystem", "condiff.training.AutoencoderSystem"),
     "lr_factor": ("condiff.training.lr_schedules.constant", "condiff.training.lr_schedules.cosine"),
+    "optimizer": ("condiff.training.optimizers.MuonAdamW",),
 }
 
 

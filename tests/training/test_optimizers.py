@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from condiff.checkpoint import Checkpoint
 from condiff.nn import UNet
 from condiff.training.optimizers import COEFFICIENTS, ITERATIONS, MuonAdamW, is_matrix, orthogonalize
+from tests.conftest import TINY_RUN
 
 
 def plain_iteration(matrix):
@@ -88,3 +90,14 @@ def test_a_run_is_continued_from_its_state(fused):
     rest.load_state_dict(half.state_dict())
     steps(second, rest, 2)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))
+
+
+def test_train_with_muon(run_entry, tmp_path):
+    """The checkpoint loads, and the run is resumed with the state of both optimizers."""
+    run_entry("train.py", *TINY_RUN, "net.channels=[16,16]", "trainer.max_epochs=1", "experiment=muon")
+    ckpt = tmp_path / "runs/now/checkpoints/last.ckpt"
+    groups = Checkpoint.read(ckpt).content["optimizer_states"][0]["param_groups"]
+    assert [group["initial_lr"] for group in groups] == [pytest.approx(0.003), 0.02]
+    run_entry("train.py", f"resume={ckpt}", "trainer.max_epochs=2", "hydra.run.dir=runs/on")
+    assert Checkpoint.read(tmp_path / "runs/on/checkpoints/last.ckpt").content["global_step"] == 6
+    assert Checkpoint.read(ckpt).model()
