@@ -166,20 +166,18 @@ class FiniteWatch:
 
     def __init__(self, denoise: Denoise):
         self.denoise, self._sigmas = denoise, list[Tensor]()
-        self._finite: Tensor | None = None  # number of finite outputs before the first that is not
+        self._finite: Tensor | int = 0  # number of outputs before the first that is not finite, on their device
 
     def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
         x0 = self.denoise(x, sigma, cond)
         is_finite = x0.detach().isfinite().all()
-        so_far = len(self._sigmas) if self._finite is None else self._finite
-        self._finite = so_far + (is_finite & (so_far == len(self._sigmas))).long()
+        self._finite = self._finite + (is_finite & (self._finite == len(self._sigmas)))
         self._sigmas.append(sigma.detach())
         return x0
 
     def check(self) -> None:
-        """Forgets the outputs. Raises NotANumber if one of them was not finite."""
-        sigmas, finite = self._sigmas, len(self._sigmas) if self._finite is None else int(self._finite)
-        self._sigmas, self._finite = [], None
+        """Raises NotANumber if an output was not finite."""
+        sigmas, finite = self._sigmas, int(self._finite)
         if finite < len(sigmas):
             raise NotANumber(
                 f"the network's output is not a number at evaluation {finite + 1}, sigma {sigmas[finite].max().item():.3g}; the "

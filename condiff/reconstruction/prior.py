@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from condiff.data.fastmri.raw_scan import RawScan
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.denoiser import Denoise
-from condiff.diffusion.guidance import FiniteWatch, Guidance, identity
+from condiff.diffusion.guidance import Guidance, identity
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import dpmpp_2m
 from condiff.errors import InputError
@@ -45,13 +44,8 @@ class Prior:
 
     @property
     def denoise(self) -> Denoise:
-        """The guided denoiser, `counting` its evaluations, with its outputs under `watch`."""
-        return counting_guidance(self.guidance, self.cost)(self.watch)
-
-    @cached_property
-    def watch(self) -> FiniteWatch:
-        """Raises NotANumber, when it is asked to, where an output of the network was not finite."""
-        return FiniteWatch(self.model)
+        """The guided denoiser, `counting` its evaluations."""
+        return counting_guidance(self.guidance, self.cost)(self.model)
 
     @property
     def kind(self) -> str:

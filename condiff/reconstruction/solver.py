@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from condiff.diffusion.denoiser import Denoise
+from condiff.diffusion.guidance import FiniteWatch
 from condiff.diffusion.inverse import Method, Problem
 from condiff.diffusion.noise import Noise, SeededNoise
 from condiff.diffusion.schedules import Schedule
@@ -75,9 +76,7 @@ class ReconstructionMethod:
             raise InputError("steps=1: this method goes from noise to an image in several; give at least 2")
         fn = self.fn if self.needs_prior else without_prior(self.fn)
         sigmas = self.levels.steps(steps)
-        return Solver(
-            prior.denoise, fn, self._formulation(prior), sigmas, samples, prior.batch_size, seed, prior.cost, prior.watch.check
-        )
+        return Solver(prior.denoise, fn, self._formulation(prior), sigmas, samples, prior.batch_size, seed, prior.cost)
 
     def _formulation(self, prior: Prior) -> Formulation:
         formulation, codec = {"complex": self.complex, "magnitude": self.magnitude}[prior.kind], prior.model.codec
@@ -104,7 +103,6 @@ class Solver:
         batch_size: images at once; halved, for this and later volumes, when memory runs out.
         seed: of the noise.
         cost: of ``denoise`` so far.
-        check: raises NotANumber if an output of ``denoise`` was not finite since the last call.
     """
 
     denoise: Denoise
@@ -115,7 +113,6 @@ class Solver:
     batch_size: int
     seed: int
     cost: SamplingCost = field(default_factory=SamplingCost)
-    check: Callable[[], None] = lambda: None
 
     def __call__(
         self,
@@ -134,6 +131,7 @@ class Solver:
             on_step: receives the share of the volume's work that was done; negative when it must be repeated.
 
         Raises:
+            NotANumber: an output of the network is not finite.
             torch.OutOfMemoryError: one image alone does not fit.
         """
         items = [(index, k) for index in range(len(places)) for k in range(self.samples)]
@@ -165,15 +163,15 @@ class Solver:
         None where memory runs out."""
         done, tick, interval = 0.0, len(items) / len(self.sigmas), -(-len(self.sigmas) // MAX_FRAMES)
         recorded = items.index((len(places) // 2, 0)) if (len(places) // 2, 0) in items else None
-        states = []
+        states, watch = [], FiniteWatch(self.denoise)
         try:
             problem = self.formulation(measurement, [places[index] for index, _ in items])
-            for step, state in enumerate(self._states(problem, streams, items, cond)):
+            for step, state in enumerate(self._states(watch, problem, streams, items, cond)):
                 if recorded is not None and step % interval == 0:
                     states.append(problem.assemble(state)[recorded].cpu())
                 done += tick
                 on_step(tick)
-            self.check()
+            watch.check()
             images = problem.assemble(state).cpu()
         except torch.OutOfMemoryError:
             if len(items) == 1:
@@ -184,6 +182,7 @@ class Solver:
 
     def _states(
         self,
+        denoise: Denoise,
         problem: InverseProblem,
         streams: Sequence[tuple[str | int, ...]],
         items: Sequence[tuple[int, int]],
@@ -197,5 +196,4 @@ class Solver:
         x = self.sigmas[0] * noise.draw(problem.shape).to(problem.y.device)
         indices = [index for index, _ in items]
         batch_cond = None if cond is None else cond[indices].repeat_interleave(problem.per_slice, dim=0).to(x)
-        denoise = problem.prior(self.denoise)
-        yield from self.method(denoise, x, self.sigmas, problem, batch_cond, noise=noise)
+        yield from self.method(problem.prior(denoise), x, self.sigmas, problem, batch_cond, noise=noise)

@@ -51,14 +51,14 @@ def translate(
     """
     check_source(model, spec, source, strength)
     sigmas, size = model.schedule.steps(sampling.steps), (spec.shape[1], spec.shape[2])
-    watch = FiniteWatch(model)
-    denoise, encode = sampling.guidance(watch), spec.conditioning.encode
+    encode = spec.conditioning.encode
     conds = encode(source.contrast), encode(target.contrast, target.parameters, target.extrapolate)
     parts = []
     for begin in range(0, len(source.images), sampling.batch_size):
         batch = source.images[begin : begin + sampling.batch_size].to(model.device)
         before, after = (cond.expand(len(batch), -1).to(batch) for cond in conds)
-        x = model.codec.encode(batch)
+        x, watch = model.codec.encode(batch), FiniteWatch(model)
+        denoise = sampling.guidance(watch)
         if strength is None:
             walk = translation(denoise, x, sigmas, before, after)
         else:

@@ -1,10 +1,12 @@
 """The solver's batches: noise by name, memory that runs out, progress."""
 
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
 
+from condiff.errors import NotANumber
 from condiff.reconstruction.formulations import sense_problem
 from condiff.reconstruction.measurement import ImageGrid, Measurement
 from condiff.reconstruction.solver import Solver
@@ -37,6 +39,21 @@ def test_a_bad_slice_leaves_the_noise_of_the_others():
     elsewhere, _ = solver()(measurement(), [0], [("b.h5", 0)], None)
     assert not torch.equal(elsewhere[:, 0], every[:, 0]) and not torch.equal(every[:, 0], every[:, 1])
     assert not torch.equal(every[0], every[1])
+
+
+def test_an_output_that_is_not_a_number_ends_its_volume_alone():
+    """Also where the method fails afterwards, as a Cholesky decomposition would: the next volume knows nothing of it."""
+    outputs, failures = iter([torch.nan, torch.nan, 1.0, torch.nan]), iter([True, False, False, False])
+
+    def method(denoise, x, sigmas, problem, cond, noise):
+        yield denoise(x, sigmas[0], cond)
+        if next(failures):
+            raise torch.linalg.LinAlgError
+
+    solve = Solver(lambda x, sigma, cond: next(outputs) * x, method, sense_problem, SIGMAS, samples=1, batch_size=2, seed=0)
+    for error in (torch.linalg.LinAlgError, NotANumber, None, NotANumber):
+        with pytest.raises(error) if error else nullcontext():
+            solve(measurement(1), [0], [("a.h5", 0)], None)
 
 
 def test_out_of_memory_halves_the_batch_for_good(monkeypatch):

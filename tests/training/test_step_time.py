@@ -82,7 +82,7 @@ def test_precision_is_measured_and_kept(monkeypatch, tmp_path, caplog):
     opposite = Timer(**{"32_true": 0.2, "bf16_mixed": 0.1})
     assert precision.fastest(opposite, cache) == "32-true" and opposite.calls == 0  # a run is repeated in the same precision
     opposite.system = torch.nn.Linear(3, 3)
-    assert precision.fastest(opposite, cache) == "bf16-mixed"  # another network is measured anew
+    assert precision.fastest(opposite, cache) == "bf16-mixed"  # another network has its own
 
 
 @pytest.mark.parametrize(
