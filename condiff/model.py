@@ -21,7 +21,7 @@ from condiff.diffusion.guidance import Guidance, classifier_free, identity
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import Sampler
 from condiff.errors import InputError
-from condiff.evaluation.likelihood import bits_per_dimension
+from condiff.evaluation.likelihood import bound_bits
 from condiff.images import Images
 from condiff.progress import progress_bar
 from condiff.reconstruction.arrays import Arrays
@@ -163,8 +163,7 @@ class Model:
         for label in dict.fromkeys(images.contrasts):
             of_label = np.array([contrast == label for contrast in images.contrasts])
             values, contrast = images.values[torch.from_numpy(of_label)], None if label == ANY else label
-            columns = bits_per_dimension(self.network, self.spec, values, contrast, steps, width, seed, with_flow=False)
-            bits[of_label] = columns["bound"].numpy()
+            bits[of_label] = bound_bits(self.network, self.spec, values, contrast, steps, width, seed).numpy()
         return bits
 
     def reconstruct(

@@ -9,6 +9,7 @@ from PIL import Image
 
 import condiff
 from condiff.errors import InputError
+from condiff.evaluation.likelihood import bits_per_dimension
 from condiff.mri.fourier import center_crop, fft2c, ifft2c
 from condiff.mri.masks import equispaced
 
@@ -114,6 +115,8 @@ def test_bits_of_each_image_depend_on_it_alone(model):
     bits = model.bits_per_dim(images, steps=6)
     assert bits.shape == (4,) and np.isfinite(bits).all()
     assert bits[:2] == pytest.approx(model.bits_per_dim(images[:2], steps=6), rel=1e-5)
+    columns = bits_per_dimension(model.network, model.spec, images.values[:2], "AXT1", steps=6, width=2 / 255)
+    assert bits[:2] == pytest.approx(columns["bound"].numpy(), rel=1e-5)  # those of likelihood.py
 
 
 def test_own_maps_and_all_samples_give_the_image(model):

@@ -1,6 +1,6 @@
 """Likelihood of images under a model, in bits per dimension, as a table and as a figure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from matplotlib.figure import Figure
@@ -27,12 +27,11 @@ def bits_per_dimension(
     seed: int = 0,
     batch_size: int = 32,
     on_batch: Callable[[], None] = lambda: None,
-    with_flow: bool = True,
 ) -> dict[str, Tensor]:
     """Return the bits per dimension [N] of images [N, C, H, W] of a contrast, by column.
 
     "bound" = "prior" + "terms" + "reconstruction" (Ho et al. 2020, eq. 5); "by level" [N, steps - 1] are the single terms;
-    "flow" is the density of the probability-flow ODE (Song et al. 2021, eq. 39).
+    "flow" is the density of the probability-flow ODE (Song et al. 2021, eq. 39), which takes most of the time.
 
     Args:
         contrast: None for an unconditional model.
@@ -40,21 +39,35 @@ def bits_per_dimension(
         width: bin width of the assumed quantization, in units of the image.
         seed: of the noise; each image has its own, by its index.
         on_batch: called after each batch.
-        with_flow: whether to compute "flow", which takes most of the time.
     """
     sigmas, bounds, flows = model.schedule.steps(steps), [], []
-    contrast_cond = spec.conditioning.encode(contrast if model.conditional else None)
-    for start in range(0, len(images), batch_size):
-        x0 = model.codec.encode(images[start : start + batch_size].to(model.device))
-        cond = contrast_cond.to(model.device).expand(len(x0), -1)
-        noise = SeededNoise([derive_seed("likelihood", seed, start + i) for i in range(len(x0))])
+    for x0, cond, noise in _batches(model, spec, images, contrast, seed, batch_size):
         bounds.append(variational_bound(model, x0, sigmas, cond, width, noise))
-        if with_flow:
-            flows.append(flow_bits(model, x0, sigmas, cond, width, noise))
+        flows.append(flow_bits(model, x0, sigmas, cond, width, noise))
         on_batch()
     bound = Bound(*(torch.cat(column).cpu() for column in zip(*bounds, strict=True)))
     parts = {"bound": bound.total, "prior": bound.prior, "terms": bound.terms.sum(1), "reconstruction": bound.reconstruction}
-    return parts | ({"flow": torch.cat(flows).cpu()} if flows else {}) | {"by level": bound.terms}
+    return parts | {"flow": torch.cat(flows).cpu(), "by level": bound.terms}
+
+
+def bound_bits(
+    model: DiffusionModel, spec: ImageSpec, images: Tensor, contrast: str | None, steps: int, width: float, seed: int = 0
+) -> Tensor:
+    """Return the column "bound" of `bits_per_dimension` alone, [N]."""
+    sigmas = model.schedule.steps(steps)
+    batches = _batches(model, spec, images, contrast, seed, batch_size=32)
+    return torch.cat([variational_bound(model, x0, sigmas, cond, width, noise).total.cpu() for x0, cond, noise in batches])
+
+
+def _batches(
+    model: DiffusionModel, spec: ImageSpec, images: Tensor, contrast: str | None, seed: int, batch_size: int
+) -> Iterator[tuple[Tensor, Tensor, SeededNoise]]:
+    """Yield batches of codes with their condition and their noise."""
+    contrast_cond = spec.conditioning.encode(contrast if model.conditional else None)
+    for start in range(0, len(images), batch_size):
+        x0 = model.codec.encode(images[start : start + batch_size].to(model.device))
+        noise = SeededNoise([derive_seed("likelihood", seed, start + i) for i in range(len(x0))])
+        yield x0, contrast_cond.to(model.device).expand(len(x0), -1), noise
 
 
 def summarize_bits(bits: Bits) -> tuple[Table, dict[str, dict[str, list[float]]]]:
