@@ -4,12 +4,13 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from condiff.errors import InputError
+from condiff.errors import InputError, check_number
 
 _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"  # installed; in a checkout
@@ -86,11 +87,19 @@ def chosen(group: str, name: str, command: str, *words: str) -> DictConfig:
 
 
 def with_options(method: DictConfig, name: str, options: Mapping[str, Any]) -> DictConfig:
-    """The configuration of a method with other values of its function's options. Raises InputError for unknown options."""
+    """The configuration of a method with other values of its function's options.
+
+    Raises:
+        InputError: unknown options, or text for a number.
+    """
+    if not isinstance(options, Mapping):
+        raise InputError(f"options={options!r}: give a dictionary, as {{'prior_weight': 2.0}}")
     known = [key for key in method.fn if not key.startswith("_")]
     for key in options:
         if key not in known:
             raise InputError(f"options: method={name} has no {key}; it has {', '.join(known) or 'none'}")
+        if isinstance(method.fn[key], Real):
+            check_number(f"options: {key}", options[key])
     return OmegaConf.merge(method, {"fn": dict(options)})  # type: ignore[return-value]
 
 

@@ -1,7 +1,10 @@
 """Errors of the input: one line that names what was found, what was expected and the remedy."""
 
+import math
 import sys
+from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 
 class InputError(ValueError):
@@ -27,6 +30,22 @@ class DataFault(InputError):
 
 class NotANumber(InputError):
     """A training or a sampler has diverged: NaN or infinity."""
+
+
+def check_whole(name: str, value: Any, at_least: int | None = 1) -> None:
+    """Raises InputError unless an argument is a whole number, and not less than ``at_least``."""
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or (at_least is not None and value < at_least):
+        limit = "" if at_least is None else f" of at least {at_least}"
+        raise InputError(f"{name}={value!r}: give a whole number{limit}")
+
+
+def check_number(name: str, value: Any, at_least: float = -math.inf) -> None:
+    """Raises InputError unless an argument is a finite number, and not less than ``at_least``."""
+    is_finite = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_finite or value < at_least:
+        limit = "" if at_least == -math.inf else f" of at least {at_least:g}"
+        raise InputError(f"{name}={value!r}: give a number{limit}")
 
 
 def printable(text: object) -> str:

@@ -12,15 +12,13 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from condiff.checkpoint import Checkpoint
-from condiff.checkpoint.run import checkpoint_file
 from condiff.configuration import chosen, compose, with_options
-from condiff.data import image_files
 from condiff.data.conditioning import NOTHING
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.guidance import Guidance, classifier_free, identity
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import Sampler
-from condiff.errors import InputError
+from condiff.errors import InputError, check_number, check_whole
 from condiff.evaluation.likelihood import bound_bits
 from condiff.images import Images
 from condiff.progress import progress_bar
@@ -41,7 +39,7 @@ def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[s
     Raises:
         InputError: no such file, damaged, not a checkpoint of condiff, or one that names what the registry does not admit.
     """
-    checkpoint = Checkpoint.read(checkpoint_file(path), trust)
+    checkpoint = Checkpoint.read(path, trust)
     network, sigma_data = checkpoint.model().in_precision(precision), checkpoint.statistics["sigma_data"]
     return Model(network, checkpoint.spec(), Sampling.of_run(checkpoint), sigma_data).to(device)
 
@@ -69,8 +67,11 @@ class Model:
         return self.spec.contrasts if self.network.conditional else ()
 
     def to(self, device: str | torch.device) -> "Model":
-        """The model on a device."""
-        return replace(self, network=self.network.to(torch.device(device)))
+        """The model on a device. Raises InputError for one that is not here."""
+        try:
+            return replace(self, network=self.network.to(torch.device(device)))
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"device={device}: {str(error).splitlines()[0]}") from None
 
     def sample(
         self,
@@ -100,8 +101,7 @@ class Model:
         Raises:
             InputError: an argument that the model does not know, by name.
         """
-        if n < 1:
-            raise InputError(f"n={n}: give at least one image of each contrast")
+        check_whole("n", n)
         how = self._how(sampler, steps, guidance, batch_size)
         names = resolve_contrasts(contrast, self.spec.contrasts, self.network.conditional)
         requests = make_requests(names, n, seed, shared_noise, parameters, extrapolate)
@@ -129,15 +129,16 @@ class Model:
 
         Args:
             images: of this model; or a file: a fastMRI volume, samples of sample.py, or a NIfTI volume.
-            source: their contrast, if it is not known, or if they have several.
+            source: their contrast, where the images or the file do not give one.
             strength: of SDEdit, from 0 to 1; None: DDIM inversion, which needs the source's contrast.
 
         Raises:
             InputError: an unconditional model, or contrasts that it does not know.
         """
-        source_images = self._source(images, source)
-        resolve_contrasts(to, self.spec.contrasts, self.network.conditional)
-        how, target = self._how(sampler, steps, guidance, batch_size), SampleRequest(to, seed, parameters, extrapolate)
+        source_images = Source.of(images, self.spec).named(source)
+        check_whole("seed", seed, at_least=None)
+        [contrast] = resolve_contrasts([to], self.spec.contrasts, self.network.conditional, "to")
+        how, target = self._how(sampler, steps, guidance, batch_size), SampleRequest(contrast, seed, parameters, extrapolate)
         with progress_bar("Translating", -(-len(source_images.images) // batch_size) * steps_of(how, strength)) as tick:
             values = translate(self.network, self.spec, source_images, target, how, strength, tick)
         n = len(values)
@@ -224,8 +225,10 @@ class Model:
         if isinstance(sampler, str):
             cfg = chosen("sampler", sampler, "sample").sampler
             how = replace(how, sampler=instantiate(cfg.fn), steps=cfg.steps)
-        elif sampler is not None:
+        elif callable(sampler):
             how = replace(how, sampler=sampler)
+        elif sampler is not None:
+            raise InputError(f"sampler={sampler!r}: give one of condiff.diffusion.samplers, or a name in conf/sampler")
         if guidance is not None:
             how = replace(how, guidance=self._guidance(guidance))
         how = how if steps is None else replace(how, steps=steps)
@@ -235,16 +238,10 @@ class Model:
     @staticmethod
     def _guidance(guidance: float | Guidance) -> Guidance:
         """Classifier-free guidance of a scale, in the interval of conf/guidance; or the given guidance."""
-        if not isinstance(guidance, int | float):
+        if callable(guidance):
             return guidance
+        check_number("guidance", guidance, at_least=0)
         return partial(classifier_free, scale=guidance, interval=tuple(compose("sample", []).guidance.interval))
-
-    def _source(self, images: Images | str | Path, contrast: str | None) -> Source:
-        if isinstance(images, Images):
-            contrasts = {*images.contrasts}
-            return Source(images.values, contrast or (contrasts.pop() if len(contrasts) == 1 and contrasts != {ANY} else None))
-        values, contrast_of_file = image_files.read(Path(images), self.spec)
-        return Source(values, contrast or contrast_of_file)
 
     def __repr__(self) -> str:
         channels, rows, columns = self.spec.shape

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from condiff.checkpoint import registry
-from condiff.checkpoint.run import data_root
+from condiff.checkpoint.run import checkpoint_file, data_root
 from condiff.checkpoint.weights import BUILD_ERRORS, build_filled, submodule_weights
 from condiff.configuration import cache_folder
 from condiff.data.datamodule import MRIDataModule
@@ -52,10 +52,12 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: str | Path, trust: Sequence[str] = ()) -> "Checkpoint":
-        """Reads a checkpoint. Raises InputError if it is missing, damaged, or not a checkpoint of condiff."""
-        path = Path(path)
-        if path.is_dir():
-            raise InputError(f"{path}: a folder; give the checkpoint in it, RUN/checkpoints/last.ckpt")
+        """Reads a checkpoint: a file, or of a folder that of `checkpoint_file`.
+
+        Raises:
+            InputError: missing, damaged, or not a checkpoint of condiff.
+        """
+        path = checkpoint_file(path)
         if not path.is_file():
             raise InputError(f"{path}: no such checkpoint; train one ({command('train')}) or give another path")
         content = torch_archive.read(path)

@@ -40,7 +40,7 @@ def newest(root: str | Path) -> Path:
     """Returns the newest ``last.ckpt`` under a folder of runs. Raises InputError if there is none."""
     checkpoints = sorted(Path(root).glob("**/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
     if not checkpoints:
-        raise InputError(f"ckpt: no checkpoint under {root}; train one first ({command('train')}) or give ckpt=PATH")
+        raise InputError(f"{root}: no run in this folder has a checkpoint; train one ({command('train')}), or give a path to one")
     return checkpoints[-1]
 
 

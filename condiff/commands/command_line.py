@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from condiff.commands.options import is_number
 from condiff.configuration import CONF
 from condiff.errors import InputError, command
 from condiff.files.atomic import check_links_stay_inside
@@ -64,7 +65,9 @@ def check_choices(words: Sequence[str]) -> None:
         for choice in value.list if isinstance(value, ChoiceSweep) else [value]:
             if not isinstance(choice, str | list | QuotedString):
                 names = ", ".join(path.stem for path in sorted(group.glob("*.yaml")))
-                raise InputError(f"{word}: no such choice; there are {names}, or leave it out")
+                fields = [f"{group.name}.{field}" for field in _number_fields(group)] if is_number(choice) else []
+                hint = f"; a number is for {' or '.join(fields)}" if 0 < len(fields) <= 2 else ""
+                raise InputError(f"{word}: no such choice; there are {names}, or leave it out{hint}")
 
 
 def check_folders(words: Sequence[str]) -> None:
@@ -94,6 +97,12 @@ def group_folder(word: str) -> Path:
 def choices(group: str, field: str) -> list[str]:
     """Returns the choices of a group that have a field: of ``data`` fastmri has ``root``."""
     return [path.stem for path in sorted((CONF / group).glob("*.yaml")) if _has(OmegaConf.load(path), field.split("."))]
+
+
+def _number_fields(group: Path) -> list[str]:
+    """Returns the names of the fields of a group's files that are numbers."""
+    files: list[Any] = [OmegaConf.to_container(OmegaConf.load(path)) for path in sorted(group.glob("*.yaml"))]
+    return sorted({str(name) for fields in files for name, value in fields.items() if is_number(value)})
 
 
 def _has(config: Any, names: list[str]) -> bool:

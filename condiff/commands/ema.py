@@ -6,7 +6,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from condiff.checkpoint import newest
+from condiff.checkpoint.run import checkpoint_file, newest
 from condiff.commands.cli import entry
 from condiff.errors import InputError
 from condiff.training.checkpoint_io import store
@@ -15,7 +15,7 @@ from condiff.training.posthoc_ema import reconstruct_ema
 
 @entry("ema")
 def main(cfg: DictConfig) -> None:
-    ckpt = Path(cfg.ckpt) if cfg.ckpt else newest("runs")
+    ckpt = checkpoint_file(cfg.ckpt) if cfg.ckpt else newest("runs")
     if cfg.out and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise InputError(f"out={cfg.out}: all jobs of a sweep would write this file; leave it out, and each job has its own")
     if cfg.out and Path(cfg.out).is_dir():

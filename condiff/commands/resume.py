@@ -42,16 +42,20 @@ def command_line(arguments: Sequence[str]) -> list[str]:
     Raises:
         InputError: an invalid checkpoint, or stored words that ``train.py`` would not store.
     """
-    path = next((word.partition("=")[2].strip("'\"") for word in arguments if word.startswith("resume=")), None)
-    if path is None:
+    option = next((word for word in arguments if word.startswith("resume=")), None)
+    if option is None:
         return list(arguments)
-    config = Checkpoint.read(path).config
+    given = option.partition("=")[2].strip("'\"")
+    checkpoint = Checkpoint.read(given)
+    path, config = checkpoint.path, checkpoint.config
+    file = option if Path(given) == path else f"resume={QuotedString(str(path), Quote.single).with_quotes()}"  # of a folder
     stored = overrides(config["overrides"], path)
     root = data_root(path)
     if root and not any(word.startswith(("data.root=", "+data.root=")) for word in arguments):
         stored.append(f"data.root={QuotedString(root, Quote.single).with_quotes()}")
     if config.get("init"):  # the network is that of the checkpoint, whatever init= was
-        stored.append(next(word.replace("resume=", "init=", 1) for word in arguments if word.startswith("resume=")))
+        stored.append(file.replace("resume=", "init=", 1))
+    arguments = [file if word.startswith("resume=") else word for word in arguments]
     return list({word.split("=")[0].lstrip("+"): word for word in [*stored, *arguments]}.values())
 
 

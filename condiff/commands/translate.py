@@ -7,7 +7,6 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from condiff.data import image_files
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.model import DiffusionModel
 from condiff.errors import InputError
@@ -49,11 +48,12 @@ def translate_file(
 
 def source_of(cfg: DictConfig, spec: ImageSpec) -> Source:
     """Returns the images of a file, and their contrast. Raises InputError for missing slices."""
-    images, contrast = image_files.read(Path(cfg.init), spec)
+    source = Source.of(cfg.init, spec).named(cfg.source)
+    images = source.images
     chosen = list(range(len(images))) if cfg.init_slices is None else list(cfg.init_slices)
     if not all(0 <= index < len(images) for index in chosen):
         raise InputError(f"init_slices={chosen}: {cfg.init} has {len(images)}, counted from 0")
-    return Source(images[chosen], cfg.source or contrast)
+    return Source(images[chosen], source.contrast)
 
 
 def picture(spec: ImageSpec, source: Source, translations: dict[str, Tensor]) -> Any:

@@ -5,6 +5,7 @@ It consists of fields, one after the other. An unknown field is zero, so the zer
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf, log, pi
+from numbers import Real
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -69,6 +70,7 @@ class ContrastCondition:
 
     def encode(self, contrast: str | None, known: Known = NOTHING, extrapolate: bool = False) -> Tensor:
         """The condition [D]; unconditional for None. Raises InputError for an unknown contrast, or for parameters."""
+        check_names(known)
         if known:
             raise InputError(f"{next(iter(known))}: this model knows contrasts alone; train one with model=acquisition")
         return one_hot("contrast", contrast, self.contrasts)
@@ -156,9 +158,7 @@ class AcquisitionCondition:
             InputError: an unknown contrast, parameter, sequence or agent, or a value outside the range seen in training
                 (of that contrast, where one is given) without ``extrapolate``.
         """
-        for name in known:
-            if name not in NAMES:
-                raise InputError(f"{name}: no parameter of this model; it knows {', '.join(NAMES)}")
+        check_names(known)
         for name in PARAMETERS:
             if known.get(name) is not None:
                 self._check(name, known[name], contrast, extrapolate)
@@ -179,7 +179,7 @@ class AcquisitionCondition:
         return torch.cat(parts)
 
     def _check(self, name: str, value: Any, contrast: str | None, extrapolate: bool) -> None:
-        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < inf
+        number = isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < inf
         if not number or (value == 0 and PARAMETERS[name] is log):
             raise InputError(f"{name}={value}: give a number, in ms, degrees, T or, of the slice, from 0 to 1")
         lowest, highest = self._range(name, contrast)
@@ -206,6 +206,13 @@ class AcquisitionCondition:
         assert self.ranges is not None, "with_ranges_of() comes first"
         spans = [ranges[name] for owner, ranges in self.ranges.items() if name in ranges and contrast in (None, owner)]
         return min((low for low, _ in spans), default=1.0), max((high for _, high in spans), default=0.0)
+
+
+def check_names(known: Known) -> None:
+    """Raises InputError for a name that is not in `NAMES`."""
+    for name in known:
+        if name not in NAMES:
+            raise InputError(f"{name}: is no argument, and no parameter of the acquisition: those are {', '.join(NAMES)}")
 
 
 def one_hot(label: str, name: str | None, names: Sequence[str]) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from condiff.diffusion.denoiser import Denoise
 from condiff.diffusion.noise import Noise
+from condiff.errors import check_number
 
 
 class Bound(NamedTuple):
@@ -53,6 +54,7 @@ def variational_bound(
     Args:
         sigmas: decreasing levels [T + 1], the last 0, as ``schedule.steps(T)`` gives them.
     """
+    check_number("width", width, at_least=1e-6)
     bits = math.log(2) * x0[0].numel()
     terms = []
     for sigma, lower in pairwise(sigmas[:-1]):

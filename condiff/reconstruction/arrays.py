@@ -1,7 +1,8 @@
 """Reconstruction of arrays: a caller's k-space, mask and maps, checked, measured, and turned into a result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -38,19 +39,14 @@ class Arrays:
         Raises:
             InputError: other shapes or types, or a field of view that no head has.
         """
-        y = torch.as_tensor(np.asarray(kspace))
-        if y.ndim not in (3, 4) or not y.is_complex():
-            raise InputError(f"kspace: is {list(y.shape)} of {y.dtype}; give complex numbers [K, H, W] or [S, K, H, W]")
-        y = (y if y.ndim == 4 else y[None]).to(torch.complex64)
+        y = _per_slice("kspace", kspace, "c")
         rows, columns = y.shape[-2:]
-        sampled = y.abs().sum(dim=(0, 1)) > 0 if mask is None else torch.as_tensor(np.asarray(mask)) > 0
+        sampled = y.abs().sum(dim=(0, 1)) > 0 if mask is None else torch.from_numpy(_numbers("mask", mask, "biuf") > 0)
         if sampled.shape not in ((columns,), (rows, columns)):
             raise InputError(f"mask: is {list(sampled.shape)}; give [{columns}] or [{rows}, {columns}], as the k-space")
-        coil_maps = None if maps is None else torch.as_tensor(np.asarray(maps)).to(torch.complex64)
-        if coil_maps is not None and coil_maps.ndim not in (3, 4):
-            raise InputError(f"maps: is {list(coil_maps.shape)}; give [K, H, W] or [S, K, H, W]")
-        if coil_maps is not None and coil_maps.ndim == 3:
-            coil_maps = coil_maps.expand(len(y), *coil_maps.shape)
+        coil_maps = None if maps is None else _per_slice("maps", maps, "cf")
+        if coil_maps is not None and np.ndim(maps) == 3:
+            coil_maps = coil_maps.expand(len(y), -1, -1, -1)
         return cls(y, sampled.expand(rows, columns), coil_maps, _checked_fov(fov_mm))
 
     def measure(
@@ -80,8 +76,26 @@ class Arrays:
         return Reconstruction((images * unit).numpy(), (zero_filled * unit).numpy(), grid.fov_mm / grid.size)
 
 
-def _checked_fov(fov_mm: float | tuple[float, float]) -> tuple[float, float]:
-    rows, columns = (fov_mm, fov_mm) if isinstance(fov_mm, int | float) else fov_mm
-    if not all(FOV_MM[0] <= side <= FOV_MM[1] for side in (rows, columns)):
-        raise InputError(f"fov_mm={fov_mm}: give one number or two, from {FOV_MM[0]:g} to {FOV_MM[1]:g} mm")
-    return rows, columns
+def _per_slice(name: str, values: Any, kinds: str) -> Tensor:
+    """Complex64 [S, K, H, W] of an argument that may lack S. Raises InputError as `_numbers`, or for other dimensions."""
+    array = _numbers(name, values, kinds)
+    if array.ndim not in (3, 4) or 0 in array.shape:
+        raise InputError(f"{name}: is {list(array.shape)}; give [K, H, W] or [S, K, H, W]")
+    return torch.from_numpy(array.astype(np.complex64).reshape(-1, *array.shape[-3:]))
+
+
+def _numbers(name: str, values: Any, kinds: str) -> np.ndarray:
+    """An argument as an array. Raises InputError unless it is of one of numpy's ``kinds`` (c: complex …), and finite."""
+    array = values.detach().cpu().resolve_conj().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.dtype.kind not in kinds:
+        raise InputError(f"{name}: is of {array.dtype}; give {'complex numbers' if kinds == 'c' else 'numbers'}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name}: {np.count_nonzero(~np.isfinite(array))} of its numbers are not finite; give others")
+    return array
+
+
+def _checked_fov(fov_mm: float | Sequence[float]) -> tuple[float, float]:
+    sides = tuple(fov_mm) if isinstance(fov_mm, Sequence) else (fov_mm, fov_mm)
+    if len(sides) != 2 or not all(isinstance(side, Real) and FOV_MM[0] <= side <= FOV_MM[1] for side in sides):
+        raise InputError(f"fov_mm={fov_mm!r}: give one number or two, from {FOV_MM[0]:g} to {FOV_MM[1]:g} mm")
+    return float(sides[0]), float(sides[1])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from condiff.data.transforms import Transform
-from condiff.errors import InputError
+from condiff.errors import InputError, check_whole
 from condiff.mri.coils import apply_coil_matrix, sense_combine, virtual_coils
 from condiff.mri.fourier import center_crop_or_pad, fft2c, ifft2c, rss
 from condiff.mri.maps import normalize_phase
@@ -145,10 +145,9 @@ def measure(
             f"maps: of {own_maps.shape[0]} slices and {own_maps.shape[1]} coils, the k-space has {kspace.shape[0]} and "
             f"{kspace.shape[1]}; give maps [S, K, H, W] of the same scan"
         )
-    if coils < 1:
-        raise InputError(f"coils={coils}: give at least 1")
+    check_whole("coils", coils)
     if not mask.any():
-        raise InputError("mask: samples nothing; set a smaller acceleration, or give a file that holds samples")
+        raise InputError("mask: samples nothing; give k-space that holds samples, or a smaller acceleration")
     kspace = kspace * mask
     shape = grid.matrix(fov_mm)
     grid_mask = center_crop_or_pad(mask, shape)
@@ -156,7 +155,7 @@ def measure(
     if min(rows, cols) < MIN_ACS:
         raise InputError(
             f"mask: {rows} x {cols} fully sampled points at the center of k-space (ACS); coil maps need {MIN_ACS} x {MIN_ACS}: "
-            "sample more of the center, mask.center_fraction"
+            "sample more of the center (center_fraction)"
         )
     whole_readouts = torch.equal(mask.any(dim=0), mask.all(dim=0))
     margins = margins * mask[0] if margins is not None and whole_readouts else None

@@ -13,7 +13,7 @@ from condiff.diffusion.denoiser import Denoise
 from condiff.diffusion.guidance import Guidance, identity
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import dpmpp_2m
-from condiff.errors import InputError
+from condiff.errors import InputError, check_whole
 from condiff.reconstruction.measurement import ImageGrid
 from condiff.sampling import ANY, Sampling, make_requests, sample
 from condiff.sampling.cost import SamplingCost, counting_guidance
@@ -39,8 +39,7 @@ class Prior:
     typical_images: dict[str | None, Tensor] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise InputError(f"batch_size={self.batch_size}: give at least 1")
+        check_whole("batch_size", self.batch_size)
 
     @property
     def denoise(self) -> Denoise:

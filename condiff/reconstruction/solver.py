@@ -12,7 +12,7 @@ from condiff.diffusion.guidance import FiniteWatch
 from condiff.diffusion.inverse import Method, Problem
 from condiff.diffusion.noise import Noise, SeededNoise
 from condiff.diffusion.schedules import Schedule
-from condiff.errors import InputError
+from condiff.errors import InputError, check_whole
 from condiff.linear import LinearOperator
 from condiff.nn import Codec
 from condiff.reconstruction.formulations import Formulation, InverseProblem
@@ -68,8 +68,8 @@ class ReconstructionMethod:
             InputError: samples or steps given to a method without a prior, or a method that is not valid for models of codes.
         """
         for name, value in (("samples", samples), ("steps", steps)):
-            if value < 1:
-                raise InputError(f"{name}={value}: give at least 1")
+            check_whole(name, value)
+        check_whole("seed", seed, at_least=None)
         if not self.needs_prior and (samples, steps) != (1, 1):
             raise InputError(f"samples={samples} steps={steps}: this method has no prior and one result; leave them out")
         if self.needs_prior and steps == 1:

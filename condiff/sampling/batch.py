@@ -12,7 +12,7 @@ from condiff.diffusion.generate import generate, to_vp
 from condiff.diffusion.guidance import FiniteWatch, Guidance, clamped_channels, compose
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import Sampler
-from condiff.errors import InputError, NotANumber
+from condiff.errors import InputError, NotANumber, check_whole
 from condiff.sampling.cost import SamplingCost, counting_guidance
 from condiff.sampling.requests import SampleRequest
 
@@ -37,8 +37,7 @@ class Sampling:
     batch_size: int = 32
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise InputError(f"batch_size={self.batch_size}: give at least 1")
+        check_whole("batch_size", self.batch_size)
 
     @classmethod
     def of_run(cls, checkpoint: Checkpoint) -> "Sampling":

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from condiff.data.conditioning import NOTHING, Known
-from condiff.errors import InputError
+from condiff.errors import InputError, check_whole
 
 ANY = "any"  # no contrast in the condition
 ANIMATED = 3  # samples per contrast in an animation
@@ -52,8 +52,8 @@ def make_requests(
     Raises:
         InputError: ``num_samples`` is less than one.
     """
-    if num_samples < 1:
-        raise InputError(f"num_samples={num_samples}: give at least 1")
+    check_whole("num_samples", num_samples)
+    check_whole("seed", seed, at_least=None)
     stride = 0 if shared_noise else num_samples
     return [
         SampleRequest(contrast, seed + k * stride + i, parameters, extrapolate, i < record)
@@ -62,14 +62,20 @@ def make_requests(
     ]
 
 
-def resolve_contrasts(contrast: str | Sequence[str] | None, available: Sequence[str], conditional: bool) -> list[str | None]:
-    """Returns the contrasts to draw, by default all available ones. Raises InputError for an unknown contrast."""
+def resolve_contrasts(
+    contrast: str | Sequence[str] | None, available: Sequence[str], conditional: bool, argument: str = "contrast"
+) -> list[str | None]:
+    """Returns the contrasts to draw, by default all available ones.
+
+    Raises:
+        InputError: an unknown contrast; the message names the ``argument``.
+    """
     if contrast is None:
         return list(available) if conditional else [None]
-    names = [contrast] if isinstance(contrast, str) else list(contrast)
+    names = list(contrast) if isinstance(contrast, Sequence) and not isinstance(contrast, str) else [contrast]
     if not conditional:
-        raise InputError(f"contrast={contrast}: this checkpoint is unconditional; leave contrast= out")
+        raise InputError(f"{argument}={contrast}: this model is unconditional; leave {argument} out")
     for name in names:
         if name not in (*available, ANY):
-            raise InputError(f"contrast={name}: unknown to this checkpoint, which has {', '.join(available)}")
+            raise InputError(f"{argument}={name}: unknown to this model, which has {', '.join(available)}")
     return [None if name == ANY else name for name in names]

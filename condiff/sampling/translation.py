@@ -1,19 +1,22 @@
 """Contrast translation of images."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from condiff.data import image_files
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.editing import sdedit, translation
 from condiff.diffusion.guidance import FiniteWatch
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.noise import SeededNoise
-from condiff.errors import InputError
+from condiff.errors import InputError, check_number
+from condiff.images import Images
 from condiff.sampling.batch import Sampling, decode
-from condiff.sampling.requests import SampleRequest
+from condiff.sampling.requests import ANY, SampleRequest
 
 
 class Source(NamedTuple):
@@ -22,9 +25,27 @@ class Source(NamedTuple):
     images: Tensor
     contrast: str | None
 
+    @classmethod
+    def of(cls, images: Images | str | Path, spec: ImageSpec) -> "Source":
+        """Images, or those of a file (`image_files.read`). Raises InputError for something else, or a file without images."""
+        if isinstance(images, Images):
+            contrasts = {*images.contrasts} - {ANY}
+            return cls(images.values, contrasts.pop() if len(contrasts) == len({*images.contrasts}) == 1 else None)
+        if not isinstance(images, str | Path):
+            raise InputError(f"images: is {type(images).__name__}; give Images, as sample and translate return, or a file")
+        return cls(*image_files.read(Path(images), spec))
+
+    def named(self, contrast: str | None) -> "Source":
+        """The images with a given contrast. Raises InputError if theirs is known to be another."""
+        if contrast and self.contrast and contrast != self.contrast:
+            raise InputError(f"source={contrast}: the images are {self.contrast}; leave source out")
+        return Source(self.images, contrast or self.contrast)
+
 
 def steps_of(sampling: Sampling, strength: float | None) -> int:
-    """Returns how many times `translate` calls ``on_step`` per batch."""
+    """Returns how many times `translate` calls ``on_step`` per batch. Raises InputError for a strength that is not a number."""
+    if strength is not None:
+        check_number("strength", strength)
     return 2 * sampling.steps - 1 if strength is None else round(strength * sampling.steps)
 
 

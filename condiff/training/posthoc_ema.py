@@ -16,6 +16,7 @@ from condiff.training.ema import MAX_STD, gamma, solve_posthoc_weights
 
 MAX_SNAPSHOT_DISTANCE = 0.1  # between the requested step and that of a snapshot, as a share of the run
 SNAPSHOT_NAME = re.compile(r"step-0*[1-9]\d{0,11}")  # name of a file
+MAX_ERROR = 0.1  # of the weights, relative
 MAX_FILES = 200
 MAX_WIDTHS = 16  # per file
 CHECKPOINT_KEYS = {
@@ -31,11 +32,11 @@ def reconstruct_ema(ckpt: str | Path, std: float, step: int | None = None) -> tu
     Also returns the step, and the relative error of the reconstructed profile (`solve_posthoc_weights`).
 
     Raises:
-        InputError: no snapshots beside the checkpoint, none as early as ``step``, or an invalid width.
+        InputError: no snapshots beside the checkpoint, none as early as ``step``, an invalid width, or one that the snapshots
+            reproduce with an error above `MAX_ERROR`.
     """
-    exponent = gamma(std)
-    checkpoint, files = Checkpoint.read(ckpt), snapshot_files(ckpt)
-    content = checkpoint.content
+    exponent, checkpoint = gamma(std), Checkpoint.read(ckpt)
+    ckpt, content, files = checkpoint.path, checkpoint.content, snapshot_files(checkpoint.path)
     step = max(files) if step is None else step
     earlier_steps = [t for t in files if t <= step]
     if not earlier_steps:
@@ -46,6 +47,11 @@ def reconstruct_ema(ckpt: str | Path, std: float, step: int | None = None) -> tu
         )
     profiles = [(t, gamma(width)) for t in earlier_steps for width in _read_snapshot(files[t])["stds"]]
     weights, error = solve_posthoc_weights(profiles, (step, exponent))
+    if error > MAX_ERROR:
+        raise InputError(
+            f"std={std:g} step={step}: the stored averages reproduce it with an error of {error:.0%} in the weights, more than "
+            f"{MAX_ERROR:.0%}; give a width near a stored one, and one of the steps {', '.join(map(str, files))}"
+        )
     sums: dict[str, Tensor] = {}
     min_variances: dict[str, Tensor] = {}
     for t in earlier_steps:  # one file at a time, to save memory
@@ -72,9 +78,10 @@ def earlier_snapshot(ckpt: str | Path, share: float, std: float, trust: Sequence
     """
     if not 0 < share <= 1:
         raise InputError(f"guidance.weaker.share={share}: give a share of the run, more than 0, at most 1")
+    checkpoint = Checkpoint.read(ckpt, trust)
     if share == 1:
-        return Checkpoint.read(ckpt, trust).model()
-    total_steps = Checkpoint.read(ckpt).content.get("global_step")
+        return checkpoint.model()
+    ckpt, total_steps = checkpoint.path, checkpoint.content.get("global_step")
     if not isinstance(total_steps, int):
         raise InputError(f"{ckpt}: does not record its number of steps; give RUN/checkpoints/last.ckpt")
     nearest = min(snapshot_files(ckpt), key=lambda step: abs(step - share * total_steps))
@@ -83,7 +90,7 @@ def earlier_snapshot(ckpt: str | Path, share: float, std: float, trust: Sequence
             f"guidance.weaker.share={share}: of the {total_steps} steps of {ckpt} no average was stored near step "
             f"{share * total_steps:.0f}, the nearest is of step {nearest}; give another share"
         )
-    return Checkpoint(Path(ckpt), reconstruct_ema(ckpt, std, nearest)[0], tuple(trust)).model()
+    return Checkpoint(ckpt, reconstruct_ema(ckpt, std, nearest)[0], tuple(trust)).model()
 
 
 def snapshot_files(ckpt: str | Path) -> dict[int, Path]:

@@ -288,7 +288,7 @@ def test_absent_truncated_not_ours_and_edited(tmp_path, saved, content):
 
 
 def test_newest(tmp_path):
-    with pytest.raises(InputError, match=r"no checkpoint under"):
+    with pytest.raises(InputError, match=r"no run in this folder has a checkpoint"):
         newest(tmp_path)
     for age, name in enumerate(("new", "old")):
         folder = tmp_path / name / "checkpoints"

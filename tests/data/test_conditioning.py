@@ -121,7 +121,7 @@ def test_outside_the_range_is_named_and_refused(condition):
 @pytest.mark.parametrize(
     ("known", "message"),
     [
-        ({"te": -1}, "te=-1: give a number"), ({"te": "long"}, "te=long: give a number"), ({"echo": 3}, "echo: no parameter"),
+        ({"te": -1}, "te=-1: give a number"), ({"te": "long"}, "te=long: give a number"), ({"echo": 3}, "echo: is no argument"),
         ({"agent": "gd"}, "agent=gd: unknown to this model; it has without, with"), ({"sequence": "EPI"}, "sequence=EPI"),
         ({"slice": 1.5}, "slice=1.5: .*0 to 1"), ({"te": float("nan")}, "te=nan: give a number"),
     ],

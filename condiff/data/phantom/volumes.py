@@ -22,7 +22,7 @@ from torch import Tensor
 from condiff.data.fastmri import ismrmrd
 from condiff.data.phantom.anatomy import draw_subject, smooth_field
 from condiff.data.phantom.scanner import acquire, background_phase, coil_maps
-from condiff.errors import InputError
+from condiff.errors import InputError, check_whole
 from condiff.files.atomic import atomic_write_hdf5
 from condiff.mri.fourier import center_crop, ifft2c, rss
 from condiff.mri.signal import Protocol, Tissue, inversion_recovery, spin_echo
@@ -91,9 +91,7 @@ class Phantom:
 
     def __post_init__(self) -> None:
         for name in ("patients", "slices", "coils", "matrix"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"data.phantom.{name}={value}: give a whole number, at least 1")
+            check_whole(f"data.phantom.{name}", getattr(self, name))
         volume = self._bytes() / (self.patients * len(CONTRASTS))
         if volume > LARGEST or self._bytes() > ALL:
             raise InputError(

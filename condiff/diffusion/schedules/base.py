@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from condiff.errors import InputError
+from condiff.errors import InputError, check_whole
 
 
 def demand(name: str, value: float, low: float, high: float) -> None:
@@ -26,8 +26,7 @@ class Schedule:
 
     def steps(self, n: int) -> Tensor:
         """Returns the noise levels of an ``n``-step sampler [n + 1], from the largest down to exactly 0."""
-        if n < 1:
-            raise InputError(f"steps={n}: a sampler takes at least one step")
+        check_whole("steps", n)
         return torch.cat([self.sigma(torch.linspace(1, 0, n, dtype=torch.float64)).float(), torch.zeros(1)])
 
     @property

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from condiff.diffusion.schedules.base import Schedule, demand
-from condiff.errors import InputError
+from condiff.errors import InputError, check_whole
 
 MAX_SIGMA = 1e6
 
@@ -62,7 +62,8 @@ class ConsistencyLevels(LogNormal):
     """Levels of a consistency model: each step ends in a clean image, so n steps start at the upper n of n + 1 levels."""
 
     def steps(self, n: int) -> Tensor:
-        return torch.cat([super().steps(n + 1)[:n] if n > 0 else super().steps(n), torch.zeros(1)])
+        check_whole("steps", n)
+        return torch.cat([super().steps(n + 1)[:n], torch.zeros(1)])
 
 
 @dataclass(frozen=True)

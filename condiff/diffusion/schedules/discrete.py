@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from condiff.diffusion.schedules.base import Schedule, demand
-from condiff.errors import InputError
+from condiff.errors import InputError, check_whole
 
 MAX_CHAIN_STEPS = 100_000
 MAX_BETA = 0.999  # Nichol & Dhariwal 2021: beta = 1 has no inverse
@@ -40,8 +40,9 @@ class DiscreteVP(Schedule):
         Raises:
             InputError: n is less than 1 or more than the number of levels.
         """
-        if not 1 <= n <= self.num_steps:
-            raise InputError(f"steps={n}: this chain has {self.num_steps} levels; ask for 1 to {self.num_steps} steps")
+        check_whole("steps", n)
+        if n > self.num_steps:
+            raise InputError(f"steps={n}: this chain has {self.num_steps} levels; give 1 to {self.num_steps} steps")
         index = torch.linspace(self.num_steps - 1, 0, n, dtype=torch.float64).round().long()
         return torch.cat([self.sigmas[index].float(), torch.zeros(1)])
 
