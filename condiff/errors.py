@@ -53,6 +53,11 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
+def counted(n: int, noun: str) -> str:
+    """Returns a number with its noun, "1 slice" or "2 slices"."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def command(name: str) -> str:
     """Returns a command in the style of the running one: condiff-train if installed, python train.py in a checkout."""
     return f"condiff-{name}" if Path(sys.argv[0]).stem.startswith("condiff-") else f"python {name}.py"

@@ -15,7 +15,7 @@ from condiff.commands.translate import translate_file
 from condiff.data.conditioning import NAMES
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.model import DiffusionModel
-from condiff.errors import InputError
+from condiff.errors import InputError, counted
 from condiff.files import nifti, pictures, results
 from condiff.images import FIGURE_IMAGES_PER_CONTRAST
 from condiff.sampling import ANIMATED, ANY, SampleRequest, check_clamp, make_requests, resolve_contrasts
@@ -62,7 +62,7 @@ def main(cfg: DictConfig) -> None:
             log.info("process.png shows no forward process: the cache holds no validation image of the checkpoint's data")
         pictures.grid(process(model.cpu(), spec, states[0], real, cfg.seed, cfg.steps, data.kind)).save(out / "process.png")
         evaluations = cost.evaluations / len(requests[:: fabric.world_size])
-        print(f"samples     {out}/samples.h5 ({len(requests)} images)")
+        print(f"samples     {out}/samples.h5 ({counted(len(requests), 'image')})")
         print(f"picture     {out}/samples.png (at most {FIGURE_IMAGES_PER_CONTRAST} of each contrast)\nall files   {out}/")
         print(f"cost        {evaluations:g} network evaluations per image (guidance included)")
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.model import DiffusionModel
-from condiff.errors import InputError
+from condiff.errors import InputError, counted
 from condiff.files import pictures, results, samples_h5
 from condiff.images import FIGURE_IMAGES_PER_CONTRAST
 from condiff.progress import progress_bar
@@ -43,7 +43,8 @@ def translate_file(
     attributes = {"checkpoint": str(cfg.ckpt), "init": str(cfg.init), "source": source.contrast or "", "steps": cfg.steps}
     samples_h5.save_h5(out / "translated.h5", torch.cat([*translations.values()]), labels, seeds, **attributes, **strength)
     picture(spec, source, translations).save(out / "translated.png")
-    print(f"translated  {len(source.images)} images to {', '.join(translations)}: {out}/translated.png, {out}/translated.h5")
+    images = counted(len(source.images), "image")
+    print(f"translated  {images} to {', '.join(translations)}: {out}/translated.png, {out}/translated.h5")
 
 
 def source_of(cfg: DictConfig, spec: ImageSpec) -> Source:

@@ -27,7 +27,7 @@ from condiff.data.statistics import Statistics, measure
 from condiff.data.transforms import Transform
 from condiff.data.volume_folder import VolumeFolder
 from condiff.data.workers import available_cpus
-from condiff.errors import InputError
+from condiff.errors import InputError, counted
 from condiff.seeds import derive_seed
 
 STATISTICS_IMAGES = 512  # at most; the distances between them are as many squared
@@ -121,7 +121,8 @@ class MRIDataModule(L.LightningDataModule):
         for verb in ("train", "validate"):
             if not len(datasets[verb]):
                 raise InputError(f"data.root: no volume of {self.root} to {verb} on could be read; see the files named above")
-        log.info("; ".join(f"{verb} on {len(part.volumes)} volumes, {len(part)} slices" for verb, part in datasets.items()))
+        counts = {verb: (counted(len(part.volumes), "volume"), counted(len(part), "slice")) for verb, part in datasets.items()}
+        log.info("; ".join(f"{verb} on {volumes}, {slices}" for verb, (volumes, slices) in counts.items()))
         if not split.test:
             log.warning("the test split is empty: data.root has too few patients for one")
 

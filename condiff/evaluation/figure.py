@@ -127,8 +127,8 @@ def _draw_charts(figure, result: EvaluationResult, kind: str) -> None:
         axes.set_xlim(-0.6, len(names) - 0.4)
         if key.endswith(("frechet", "kid")):
             axes.set_yscale("symlog", linthresh=1)
-        if key.endswith("frechet"):
-            axes.set_ylim(bottom=0)
+            low, high = axes.get_ylim()
+            axes.set_ylim(0 if key.endswith("frechet") else low, 1.5 * high)  # else the highest marks are cut
     marks = {
         "samples, 95 % interval": Line2D([], [], color=SAMPLE_COLOR, marker="o", ms=5),
         f"{kind} vs {kind}, 95 % band": Patch(facecolor=REAL_COLOR, alpha=0.25),

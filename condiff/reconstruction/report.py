@@ -21,6 +21,7 @@ COLUMNS = (
     "sigma_y",
 )  # of the table, besides the metrics
 WIDTH = 130  # characters of the table, also in narrower terminals
+MIN_COVERAGE = 0.88  # of two standard deviations
 MEASURES = {"psnr": "PSNR, dB", "ssim": "SSIM", "nmse": "NMSE"}
 ESTIMATES = {"zero_filled": "zero-filled", "one": "one sample", "mean": "mean of the samples"}
 UNITS = {"combined": "", "rss": ", root sum of squares"}  # of images
@@ -51,6 +52,7 @@ def write_report(out: Path, files: Sequence[Path], failed: Mapping[Path, str]) -
     table = Table("", *(f"{name} ({len(group)})" for name, group in groups.items()))
     for name, means in summary.items():
         warn_if_worse_than_zero_filling(name, means)
+    warn_if_overconfident(summary["all"])
     for key in summary["all"]:
         table.add_row(title(key), *(f"{summary[name][key]:.4g}" if key in summary[name] else "" for name in groups))
     Console(width=WIDTH).print(table)
@@ -69,6 +71,17 @@ def warn_if_worse_than_zero_filling(name: str, means: Mapping[str, float]) -> No
             name,
             after,
             before,
+        )
+
+
+def warn_if_overconfident(means: Mapping[str, float]) -> None:
+    """Log a warning where two standard deviations hold much less than 95 % of the errors."""
+    covered = means.get("uncertainty.coverage_2", 1.0)
+    if covered < MIN_COVERAGE:
+        log.warning(
+            "the uncertainty is too small: two standard deviations hold %.0f %% of the errors, not 95 %%; priors of complex "
+            "images of the same kind of heads do better (experiment=phantom_prior)",
+            100 * covered,
         )
 
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from condiff.errors import counted
 from condiff.files import nifti, pictures, suffix
 from condiff.files.atomic import atomic_write_hdf5
 
@@ -80,7 +81,7 @@ class Reconstruction:
 
     def __repr__(self) -> str:
         samples, slices, rows, columns = self.samples.shape
-        return f"Reconstruction({slices} slices of {rows} x {columns}, {samples} sample{'s' if samples > 1 else ''})"
+        return f"Reconstruction({counted(slices, 'slice')} of {rows} x {columns}, {counted(samples, 'sample')})"
 
 
 def _save_gif(result: Reconstruction, path: Path) -> None:

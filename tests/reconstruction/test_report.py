@@ -2,7 +2,7 @@
 
 import pytest
 
-from condiff.reconstruction.report import title, warn_if_worse_than_zero_filling
+from condiff.reconstruction.report import title, warn_if_overconfident, warn_if_worse_than_zero_filling
 
 
 @pytest.mark.parametrize(
@@ -27,4 +27,13 @@ def test_a_prior_that_does_harm_is_named(caplog):
     better = {"combined.zero_filled.psnr": 25.0, "combined.one.psnr": 20.0, "combined.mean.psnr": 26.0}
     warn_if_worse_than_zero_filling("AXT2", better)
     warn_if_worse_than_zero_filling("AXT2", {"chi2.one": 1.0})
+    assert not caplog.messages
+
+
+def test_an_uncertainty_that_is_too_small_is_named(caplog):
+    warn_if_overconfident({"uncertainty.coverage_2": 0.854})
+    assert "two standard deviations hold 85 % of the errors, not 95 %" in caplog.messages[0]
+    caplog.clear()
+    warn_if_overconfident({"uncertainty.coverage_2": 0.9})
+    warn_if_overconfident({"combined.one.psnr": 25.0})
     assert not caplog.messages
