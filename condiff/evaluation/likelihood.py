@@ -84,9 +84,11 @@ def plot_bits(bits: Bits, sigmas: Tensor) -> Figure:
     """Return a plot of the bits of each step between levels, per unit of log sigma, so that areas are bits."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis, upper, lower = figure.subplots(), sigmas[:-2], sigmas[1:-1]
+    contrasts = list(dict.fromkeys(title.split()[-1] for title in bits))
     for title, columns in bits.items():
         density = columns["by level"].mean(0) / (upper / lower).log()
-        axis.plot((upper * lower).sqrt(), density, "-" if title.startswith("held") else "--", linewidth=1, label=title)
+        style, color = "-" if title.startswith("held") else "--", f"C{contrasts.index(title.split()[-1])}"
+        axis.plot((upper * lower).sqrt(), density, style, color=color, linewidth=1, label=title)
     axis.set(xscale="log", xlabel="sigma", ylabel="bits per dimension and unit of ln sigma")
     axis.legend(fontsize=7)
     return figure
