@@ -22,7 +22,7 @@ from torch import Tensor
 from condiff.data.fastmri import ismrmrd
 from condiff.data.phantom.anatomy import draw_subject, smooth_field
 from condiff.data.phantom.scanner import acquire, background_phase, coil_maps
-from condiff.errors import InputError, check_whole
+from condiff.errors import InputError, check_number, check_whole
 from condiff.files.atomic import atomic_write_hdf5
 from condiff.mri.fourier import center_crop, ifft2c, rss
 from condiff.mri.signal import Protocol, Tissue, inversion_recovery, spin_echo
@@ -33,6 +33,7 @@ VERSION = 3  # part of the cache key: raise it when the files change
 FOV_MM = 220.0
 LARGEST, ALL = 1 << 30, 1 << 35  # bytes of a volume and of all
 THICKNESS_MM = 5.0
+SPACING_MM = 9.0
 FIELD_T = 2.8936
 KSPACE_SCALE = 1e-4  # fastMRI's k-space is of this order
 
@@ -78,6 +79,7 @@ class Phantom:
         slices, coils: of each volume.
         matrix: pixels along the 220 mm field of view; the readout is oversampled twice.
         seed: of everything random.
+        spacing_mm: between the centers of neighbouring slices; up to a sixth more, another in each volume.
         tr_factors, te_factors: TR and TE of every volume are those of its contrast times one of these.
     """
 
@@ -86,12 +88,14 @@ class Phantom:
     coils: int = 4
     matrix: int = 128
     seed: int = 0
+    spacing_mm: float = SPACING_MM
     tr_factors: Sequence[float] = (1.0,)
     te_factors: Sequence[float] = (1.0,)
 
     def __post_init__(self) -> None:
         for name in ("patients", "slices", "coils", "matrix"):
             check_whole(f"data.phantom.{name}", getattr(self, name))
+        check_number("data.phantom.spacing_mm", self.spacing_mm, at_least=1)
         volume = self._bytes() / (self.patients * len(CONTRASTS))
         if volume > LARGEST or self._bytes() > ALL:
             raise InputError(
@@ -101,13 +105,11 @@ class Phantom:
 
     @property
     def key(self) -> str:
-        """Name of the folder: all that shapes the files, hashed."""
-        return (
-            "phantom-"
-            + hashlib.sha256(
-                repr((VERSION, asdict(replace(self, tr_factors=[*self.tr_factors], te_factors=[*self.te_factors])))).encode()
-            ).hexdigest()[:12]
-        )
+        """Name of the folder: all that shapes the files, hashed. The default spacing is left out, as in files made before it."""
+        fields = asdict(replace(self, tr_factors=[*self.tr_factors], te_factors=[*self.te_factors]))
+        if self.spacing_mm == SPACING_MM:
+            del fields["spacing_mm"]
+        return f"phantom-{hashlib.sha256(repr((VERSION, fields)).encode()).hexdigest()[:12]}"
 
     def build(self, cache: Path) -> Path:
         """The folder with the volumes inside ``cache``, made first where it is not there yet.
@@ -174,7 +176,7 @@ class Phantom:
         texture = smooth_field(generator, 1, 25.0)
         shift = 4 * torch.randn(2, generator=generator)
         lowest = -22 + 8 * torch.rand((), generator=generator)
-        gap = 9 + 1.5 * torch.rand((), generator=generator)
+        gap = self.spacing_mm + self.spacing_mm / 6 * torch.rand((), generator=generator)
         phase, maps = background_phase(generator, 2 * self.matrix), coil_maps(generator, self.coils, 2 * self.matrix)
         volume, tissue = [], []
         for index in range(self.slices):
