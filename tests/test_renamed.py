@@ -20,6 +20,7 @@ from condiff.data.phantom.volumes import Phantom
 from condiff.data.transforms import Magnitude
 from condiff.data.volume import Volume
 from condiff.diffusion.guidance import classifier_free
+from condiff.diffusion.noise import SeededNoise
 from condiff.diffusion.samplers import dpmpp_2m_sde
 from condiff.renamed import KEYS, RENAMED, first_name, upgraded, upgraded_word
 from condiff.sampling import Sampling, make_requests, sample
@@ -34,8 +35,19 @@ AUGMENT = {  # as named in 0.1; codes are kept by it
 OLD = FIXTURES / "version-0.1.ckpt"  # experiment=smoke model=acquisition net.channels=[8] …, 8 steps, at commit abe7237
 
 
-def test_a_checkpoint_of_version_0_1_samples_the_same_images():
-    """Those of `python sample.py ckpt=OLD num_samples=1 seed=3 steps=4` of that version."""
+class NoiseOfVersion01(SeededNoise):
+    """Drawn by a generator of torch per image."""
+
+    def __init__(self, seeds):
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def draw(self, shape, device="cpu"):
+        return torch.stack([torch.randn(shape, generator=generator) for generator in self.generators])
+
+
+def test_a_checkpoint_of_version_0_1_samples_the_same_images(monkeypatch):
+    """Those of `python sample.py ckpt=OLD num_samples=1 seed=3 steps=4` of that version, from its noise."""
+    monkeypatch.setattr("condiff.diffusion.generate.SeededNoise", NoiseOfVersion01)
     checkpoint = Checkpoint.read(OLD)
     spec = checkpoint.spec()
     requests = make_requests(spec.contrasts, 1, seed=3)

@@ -21,11 +21,11 @@ def generate(
 ) -> Iterator[Tensor]:
     """Yields x [B, *shape] at ``sigmas[0]``, ..., ``sigmas[-1] = 0``: the first is noise, the last the samples.
 
-    Sample i depends on ``seeds[i]`` and ``cond[i]`` alone, not on the device. It starts from N(0, sigmas[0]^2), which
+    Sample i depends on ``seeds[i]`` and ``cond[i]`` alone. It starts from N(0, sigmas[0]^2), which
     neglects the part of the image that is left at that level (`Schedule.terminal_signal`).
     """
     noise = SeededNoise(seeds)
-    x = sigmas[0] * noise.draw(shape).to(device)
+    x = sigmas[0] * noise.draw(shape, device)
     yield x
     yield from sampler(denoise, x, sigmas, cond, noise=noise)
 

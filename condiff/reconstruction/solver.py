@@ -193,7 +193,7 @@ class Solver:
             derive_seed("reconstruct", self.seed, *streams[i], k, coil) for i, k in items for coil in range(problem.per_slice)
         ]
         noise = SeededNoise(seeds)
-        x = self.sigmas[0] * noise.draw(problem.shape).to(problem.y.device)
+        x = self.sigmas[0] * noise.draw(problem.shape, problem.y.device)
         indices = [index for index, _ in items]
         batch_cond = None if cond is None else cond[indices].repeat_interleave(problem.per_slice, dim=0).to(x)
         yield from self.method(problem.prior(denoise), x, self.sigmas, problem, batch_cond, noise=noise)

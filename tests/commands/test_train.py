@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from PIL import Image, ImageSequence
 
 from condiff.checkpoint import Checkpoint
+from condiff.diffusion.noise import SeededNoise
 from condiff.files import pictures
 from condiff.nn import ContextUNet, UNet
 from condiff.nn.blocks import CrossAttention
@@ -221,7 +222,7 @@ def check_pictures(folder, magnitudes):
     (samples,), (statistics,), (process,), film = (
         shown(folder / name) for name in ("samples.png", "statistics.png", "process.png", "denoising.gif")
     )
-    noise = torch.cat([torch.randn(1, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in range(8)])
+    noise = SeededNoise(range(8)).draw((16, 16))
     mean, variance = magnitudes.mean(dim=1), magnitudes.var(dim=1, correction=0)
     beside = pictures.TILE + pictures.GAP
     for row in range(4):

@@ -13,7 +13,6 @@ import torch
 
 from condiff.diffusion import samplers
 from condiff.diffusion.generate import generate
-from condiff.diffusion.noise import SeededNoise
 from condiff.diffusion.schedules import Karras, LinearBeta
 
 MU, STD = 0.7, 0.5
@@ -201,9 +200,3 @@ def test_a_sample_depends_on_its_own_seed_alone(name):
     alone = last(generate(mixture, ALL[name], sigmas, [4], (1, 4, 4)))
     assert torch.equal(together[1], alone[0])
     assert not torch.equal(together[0], together[1])
-
-
-def test_seeded_noise_goes_on():
-    noise = SeededNoise([1])
-    x = torch.zeros(1, 2, 3, 3)
-    assert not torch.equal(noise(x), noise(x))
