@@ -4,6 +4,8 @@ import h5py
 import pytest
 import torch
 
+from benchmarks.gpu.models import CASES, Program, Training
+from benchmarks.gpu.profiling import recorded, sampler
 from tests.commands.test_train import TINY
 from tests.training.test_first_stage import BARE, CODEC, SMALL
 
@@ -42,3 +44,21 @@ def test_both_stages_of_a_latent_model(run_entry, precision):
         "mask.center_fraction=0.3",
         "out=r",
     )
+
+
+def waits_of(step):
+    """How often the host waits for the device in a step, after one that warms up, and the lines that wait."""
+    step()
+    torch.cuda.synchronize()
+    with recorded() as lines:
+        step()
+    return lines.total(), lines
+
+
+def test_the_host_does_not_wait_in_a_step():
+    """Not in a training step; in sampling a few times a batch, before and after all of its steps."""
+    program = Program(CASES["default, 64"].words, toy=True)
+    waits, lines = waits_of(Training(program, 4, True))
+    assert waits == 0, lines
+    (few, _), (more, lines) = (waits_of(sampler(program, 4, steps)) for steps in (4, 12))
+    assert few == more, lines

@@ -45,10 +45,10 @@ def measure(bench: Bench, add: Add) -> None:
         profiled(name, "sample", evaluation(program, size, True), size, add)
 
 
-def sampler(program: Program, batch: int) -> Callable[[], object]:
+def sampler(program: Program, batch: int, steps: int = SAMPLED) -> Callable[[], object]:
     """A function that draws a batch as ``sample.py`` does after ``train.py``."""
     cfg = program.cfg
-    how = Sampling(instantiate(cfg.sampler.fn), instantiate(cfg.guided), SAMPLED, batch)
+    how = Sampling(instantiate(cfg.sampler.fn), instantiate(cfg.guided), steps, batch)
     requests = make_requests(program.spec.contrasts[:1], batch, seed=0)
     return lambda: sample(program.system.model.eval(), program.spec, requests, how)
 

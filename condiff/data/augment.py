@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from condiff.data.transfer import to_device
 from condiff.mri.fourier import to_channels, to_complex
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -19,11 +20,11 @@ def compose(images: Tensor, generator: torch.Generator, steps: Sequence[Augment]
 
 def random_flip(images: Tensor, generator: torch.Generator, probability: float) -> Tensor:
     """Flips left and right with a probability. Heads are nearly symmetric, so this enlarges a small data set."""
-    flipped = torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device) < probability
+    flipped = to_device(torch.rand(len(images), 1, 1, 1, generator=generator) < probability, images.device)
     return torch.where(flipped, images.flip(-1), images)
 
 
 def random_global_phase(images: Tensor, generator: torch.Generator) -> Tensor:
     """Multiplies each complex image [B, 2, H, W] by one random phase, because the global phase does not depend on the head."""
     angle = 2 * torch.pi * torch.rand(len(images), 1, 1, generator=generator)
-    return to_channels(to_complex(images) * torch.polar(torch.ones_like(angle), angle).to(images.device))
+    return to_channels(to_complex(images) * to_device(torch.polar(torch.ones_like(angle), angle), images.device))

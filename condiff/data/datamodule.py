@@ -24,6 +24,7 @@ from condiff.data.latents import Encode, LatentDataset, LatentSample, codes_name
 from condiff.data.patients import Fingerprints, PatientRecord
 from condiff.data.selection import Selection
 from condiff.data.statistics import Statistics, measure
+from condiff.data.transfer import to_device
 from condiff.data.transforms import Transform
 from condiff.data.volume_folder import VolumeFolder
 from condiff.data.workers import available_cpus
@@ -222,6 +223,6 @@ class MRIDataModule(L.LightningDataModule):
         generator = torch.Generator().manual_seed(seed)
         if isinstance(batch, LatentSample):
             n, copies = batch.z.shape[:2]
-            copy = torch.randint(copies, (n,), generator=generator).to(batch.z.device)
+            copy = to_device(torch.randint(copies, (n,), generator=generator), batch.z.device)
             return LatentSample(batch.z[torch.arange(n, device=batch.z.device), copy], batch.cond)
         return Sample(self.augment(batch.image, generator), batch.cond)

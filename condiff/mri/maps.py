@@ -15,7 +15,7 @@ from condiff.mri.fourier import center_crop_or_pad, ifft2c
 
 CALIBRATION = 24, 24  # rows and columns about the centre of k-space
 KERNEL = 6
-MAX_BATCH = 16_384  # matrices: cuSOLVER's batched eigenvalues fail beyond some 30,000
+SQUARINGS = 3  # of the matrices whose leading eigenvectors are sought
 
 
 def espirit(
@@ -60,9 +60,26 @@ def eigenmaps(centre: Tensor, shape: tuple[int, int], kernel: int = KERNEL, thre
     lag = torch.arange(1 - k, k, device=centre.device)
     along = [torch.exp(-2j * math.pi * lag * (torch.arange(n, device=centre.device)[:, None] - n // 2) / n) for n in shape]
     gram = torch.einsum("yd,cbde,xe->yxcb", along[0].to(lags), lags, along[1].to(lags)) / k**2
-    parts = [torch.linalg.eigh(part) for part in gram.flatten(0, 1).split(MAX_BATCH)]
-    values, vectors = (torch.cat([part[i][..., -1] for part in parts]) for i in (0, 1))
+    values, vectors = leading_eigenvectors(gram.flatten(0, 1))
     return values.view(shape), vectors.T.reshape(coils, *shape)
+
+
+def leading_eigenvectors(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the largest eigenvalue [N] and its unit eigenvector [N, K] of positive semidefinite matrices [N, K, K].
+
+    By 24 power iterations, 8 at a time with the matrices' 8th power: faster than all eigenvectors of each matrix. Where other
+    eigenvalues are as large, which is outside of the head, the vector is a mixture of theirs.
+    """
+    diagonal = matrices.diagonal(dim1=-2, dim2=-1).real
+    power = matrices * (1 / diagonal.sum(dim=-1).clamp(min=1e-30))[:, None, None]  # so that its powers are neither huge nor 0
+    for _ in range(SQUARINGS):
+        power = power @ power
+    largest = diagonal.argmax(dim=-1)
+    vectors = power[torch.arange(len(power), device=power.device), :, largest, None]  # the power applied to a unit vector
+    for _ in range(2):
+        vectors = power @ vectors
+    vectors = vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-37)
+    return (matrices @ vectors).norm(dim=1)[:, 0], vectors[..., 0]
 
 
 def walsh(kspace: Tensor, calibration: tuple[int, int] = CALIBRATION, window: int = 5, iterations: int = 10) -> Tensor:

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from condiff.data.datasets import Sample
 from condiff.data.latents import LatentSample
+from condiff.data.transfer import to_device
 from condiff.diffusion.denoiser import Denoiser
 from condiff.diffusion.losses import Loss, denoising
 from condiff.diffusion.model import DiffusionModel
@@ -56,7 +57,9 @@ class DiffusionSystem(L.LightningModule):
         self.model = DiffusionModel(denoiser, schedule, codec, conditional=p_uncond < 1)
         self.loss = loss
         self.optimizer, self.lr_factor, self.seed = optimizer, lr_factor, seed
-        self.p_uncond, self.p_drop_fields, self.fields = p_uncond, p_drop_fields, tuple(fields or ())
+        self.p_uncond, self.p_drop_fields, self.num_fields = p_uncond, p_drop_fields, len(fields or ())
+        field_of = [index for index, length in enumerate(fields or ()) for _ in range(length)]  # of each entry of the condition
+        self.register_buffer("field_of", torch.tensor(field_of, dtype=torch.int64), persistent=False)
 
     @property
     def is_latent(self) -> bool:
@@ -90,9 +93,8 @@ class DiffusionSystem(L.LightningModule):
         x0 = batch.z if isinstance(batch, LatentSample) else self._encode(batch.image)
         n = len(x0)
         keep = torch.rand(n, 1, generator=generator, device=self.device) >= self.p_uncond
-        sigma = self.model.schedule.sample(n, torch.Generator().manual_seed(derive_seed(self.seed, "sigma", *stream))).to(
-            self.device
-        )
+        levels = self.model.schedule.sample(n, torch.Generator().manual_seed(derive_seed(self.seed, "sigma", *stream)))
+        sigma = to_device(levels, self.device)
         eps = torch.randn(x0.shape, generator=generator, device=self.device)
         if self.p_drop_fields:
             keep = keep & self._field_mask(n, generator)
@@ -136,8 +138,8 @@ class DiffusionSystem(L.LightningModule):
         """Returns a random mask [n, D] of the entries of the conditions that are given to the network."""
         chosen, share = torch.rand(2, n, 1, generator=generator, device=self.device)
         share = share * (chosen < self.p_drop_fields)
-        kept_fields = torch.rand(n, len(self.fields), generator=generator, device=self.device) >= share
-        return kept_fields.repeat_interleave(torch.tensor(self.fields, device=self.device), dim=1)
+        kept_fields = torch.rand(n, self.num_fields, generator=generator, device=self.device) >= share
+        return kept_fields[:, self.field_of]
 
     def _generator(self, *stream: int | str) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(derive_seed(self.seed, *stream))

@@ -15,7 +15,7 @@ from condiff.mri.coils import (
     sense_combine,
 )
 from condiff.mri.fourier import fft2c, ifft2c
-from condiff.mri.maps import eigenmaps, espirit, low_resolution, walsh
+from condiff.mri.maps import eigenmaps, espirit, leading_eigenvectors, low_resolution, walsh
 
 BRAIN = Path(__file__).parents[3] / "shared" / "data" / "sigpy_brain" / "cartesian_ksp.npy"
 METHODS = {"espirit": espirit, "walsh": walsh, "low_resolution": low_resolution}
@@ -68,6 +68,20 @@ def test_eigenvalue_is_one_where_there_is_signal():
     assert values[support].min() > 0.98 and values.max() < 1.01
     cropped = espirit(kspace, crop=0.95)
     assert cropped[0][:, support].abs().sum(0).min() > 0 and (cropped[0].abs().sum(0) == 0).any()
+
+
+def test_leading_eigenvectors_are_those_of_lapack():
+    """Of matrices whose second eigenvalue is at most 0.7 of the first, whatever their scale and the share of each coil."""
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(200, 15, 15, dtype=torch.complex64, generator=generator))[0]
+    basis[0] = torch.eye(15).flip(-1)  # one coil alone has signal
+    values = torch.tensor([1.0, 0.7, *[0.1] * 13]) * torch.logspace(-8, 0, 200)[:, None]
+    largest, vectors = leading_eigenvectors((basis * values[:, None]) @ basis.mH)
+    torch.testing.assert_close(largest, values[:, 0], rtol=1e-3, atol=0)
+    assert (1 - (vectors.conj() * basis[..., 0]).sum(dim=1).abs()).max() < 1e-3
+    assert torch.equal(
+        leading_eigenvectors(torch.zeros(1, 3, 3, dtype=torch.complex64))[1], torch.zeros(1, 3).to(torch.complex64)
+    )
 
 
 def test_few_calibration_lines_take_a_smaller_kernel():

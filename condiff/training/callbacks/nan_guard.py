@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from torch import Tensor
 
 from condiff.errors import NotANumber
@@ -32,15 +33,16 @@ class StopAtNaN(L.Callback):
 
     def _check_finite(self, trainer: Any, pl_module: Any) -> None:
         self._check_losses(trainer)
-        finite = all(weight.isfinite().all() for weight in pl_module.parameters())
-        self._raise_unless(trainer, finite, f"the weights are not numbers after step {trainer.global_step}")
+        finite = torch.stack([weight.isfinite().all() for weight in pl_module.parameters()]).all().item()
+        self._raise_unless(trainer, bool(finite), f"the weights are not numbers after step {trainer.global_step}")
 
     def _check_losses(self, trainer: Any) -> None:
-        bad = [(step, sigma, ~loss.isfinite()) for step, sigma, loss in self.recent if not loss.isfinite().all()]
+        finite = torch.stack([loss.isfinite().all() for _, _, loss in self.recent]).tolist() if self.recent else []  # one wait
+        bad = [(*recent, ~recent[2].isfinite()) for recent, is_finite in zip(self.recent, finite, strict=True) if not is_finite]
         self.recent.clear()
         where = "on another process"
         if bad:
-            step, sigma, which = bad[0]
+            step, sigma, _, which = bad[0]
             where = f"at step {step}" + ("" if sigma is None else f", sigma {sigma[which][0].item():.3g}")
         self._raise_unless(trainer, not bad, f"the network's output is not a number {where}")
 
