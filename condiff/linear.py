@@ -20,6 +20,10 @@ class LinearOperator(Protocol):
 
     def adjoint(self, y: Tensor) -> Tensor: ...
 
+    def normal(self, x: Tensor) -> Tensor:
+        """Returns A* A x, which some operators compute faster."""
+        return self.adjoint(self(x))
+
 
 @contextmanager
 def recorded_residuals() -> Iterator[list[Tensor]]:
@@ -68,7 +72,7 @@ def proximal(A: LinearOperator, back: Tensor, center: Tensor, weight: Tensor | f
     Args:
         back: A* y.
     """
-    return conjugate_gradients(lambda z: z + weight * A.adjoint(A(z)), center + weight * back, center, iterations)
+    return conjugate_gradients(lambda z: z + weight * A.normal(z), center + weight * back, center, iterations)
 
 
 def data_weight(variance: Tensor, sigma_y: float) -> Tensor:

@@ -89,7 +89,7 @@ def per_coil_real_and_imaginary(measurement: Measurement, slices: Sequence[int])
 
 
 @dataclass(frozen=True)
-class OfCodes:
+class OfCodes(LinearOperator):
     """An operator of images as an operator of their codes z: A(decode(z)).
 
     ``adjoint`` is the adjoint of its derivative at z = 0. For a linear ``decode`` that is the operator's own adjoint. An

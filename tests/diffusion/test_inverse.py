@@ -13,12 +13,13 @@ import torch
 from condiff.diffusion import inverse
 from condiff.diffusion.noise import SeededNoise
 from condiff.diffusion.schedules import Karras
+from condiff.linear import LinearOperator
 
 N, COILS, TRUTHS, SAMPLES, SIGMA_Y = 96, 4, 8, 48, 0.02
 GRID, NEAR = Karras(0.02, 10.0), Karras(0.02, 1.0)
 
 
-class Coils:
+class Coils(LinearOperator):
     """One row of pixels [B, 2, 1, N], seen by four smooth coils, every sixth and ten central samples of k-space."""
 
     def __init__(self):
@@ -136,8 +137,9 @@ def test_mixture_keeps_the_weights_of_its_modes(y, sigma_y):
     """The reference within 5 points; `posterior`, which takes p(x0 | x) for one Gaussian, lies between prior and posterior."""
     denoise, weight, parts = pairs()
 
-    class First:
-        adjoint = staticmethod(parts.adjoint)
+    class First(LinearOperator):
+        def adjoint(self, y):
+            return parts.adjoint(y)
 
         def __call__(self, x):
             return parts.call(x)

@@ -36,6 +36,14 @@ def test_adjoint_of_a_known_phase():
     assert (A(x).conj() * y).real.sum().item() == pytest.approx((x * A.adjoint(y)).sum().item(), rel=1e-4)
 
 
+@pytest.mark.parametrize("field", [(40, 30), (16, 21), (25, 24)])
+def test_normal_is_the_operator_and_its_adjoint(field):
+    x = to_channels(random(2, 24, 24))
+    real, known = x[:, :1], PhaseConstrainedSense(sense(field), torch.polar(torch.ones(2, 24, 24), torch.randn(2, 24, 24)))
+    for A, image in ((sense(field), x), (sense(field, batch=1), x), (known, real)):
+        torch.testing.assert_close(A.normal(image), A.adjoint(A(image)), rtol=1e-5, atol=1e-6)
+
+
 def test_no_longer_than_one():
     A = sense()
     x = to_channels(random(2, 24, 24))

@@ -31,6 +31,7 @@ from condiff.diffusion.noise import SeededNoise
 from condiff.diffusion.samplers import heun
 from condiff.diffusion.schedules import Karras
 from condiff.errors import InputError
+from condiff.linear import LinearOperator
 from condiff.nn import KLAutoencoder
 from condiff.reconstruction.formulations import InverseProblem, in_latent_space
 from condiff.sampling import Sampling, make_requests, sample_batch
@@ -120,7 +121,7 @@ def test_only_what_is_wanted_is_decoded():
     assert [len(way) for way in made(5, steps=1)] == [2] * 5
 
 
-class Rows:
+class Rows(LinearOperator):
     """Every other pixel of [B, 1, 3, 4]."""
 
     def __call__(self, x):

@@ -40,7 +40,7 @@ def pula(
     for sigma in sigmas[:-1]:
         weight = data_weight(sigma**2, sigma_y)
         for _ in range(repeats):
-            data = weight * (back - A.adjoint(A(x))) * step
+            data = weight * (back - A.normal(x)) * step
             data = data + (2 * step * weight).sqrt() * sigma * A.adjoint(noise_like(y, x, noise))
             prior = step * (denoise(x, sigma, cond) - x) + (2 * step) ** 0.5 * sigma * noise(x)
             x = x + proximal(A, data / weight, prior, weight, iterations)
@@ -68,7 +68,7 @@ def csgm(
     for sigma, sigma_next in pairwise(sigmas):
         eta = step / (1 / sigma**2 + 1 / sigma_y**2)
         for _ in range(repeats):
-            gradient = (denoise(x, sigma, cond) - x) / sigma**2 + (back - A.adjoint(A(x))) / sigma_y**2
+            gradient = (denoise(x, sigma, cond) - x) / sigma**2 + (back - A.normal(x)) / sigma_y**2
             x = x + eta * gradient + (2 * eta).sqrt() * noise(x)
         yield x if sigma_next > 0 else denoise(x, sigma, cond)
 
@@ -96,7 +96,7 @@ def csgm_normalized(
     A, back = problem.A, problem.A.adjoint(problem.y)
     for sigma, sigma_next in pairwise(sigmas):
         for _ in range(repeats):
-            score, data = (denoise(x, sigma, cond) - x) / sigma**2, back - A.adjoint(A(x))
+            score, data = (denoise(x, sigma, cond) - x) / sigma**2, back - A.normal(x)
             data = share * (inner(score, score) / inner(data, data).clamp(min=1e-30)).sqrt() * data
             x = x + step * sigma**2 * (score + data) + (2 * step) ** 0.5 * sigma * noise(x)
         yield x if sigma_next > 0 else denoise(x, sigma, cond)

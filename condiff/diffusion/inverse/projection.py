@@ -27,5 +27,5 @@ def score_mri(
     """
     A, back = problem.A, problem.A.adjoint(problem.y)
     yield from predictor_corrector(
-        denoise, x, sigmas, cond, corrections, snr, project=lambda x: x + back - A.adjoint(A(x)), noise=noise
+        denoise, x, sigmas, cond, corrections, snr, project=lambda x: x + back - A.normal(x), noise=noise
     )
