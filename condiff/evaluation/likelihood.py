@@ -1,6 +1,6 @@
 """Likelihood of images under a model, in bits per dimension, as a table and as a figure."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import torch
 from matplotlib.figure import Figure
@@ -11,6 +11,7 @@ from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.likelihood import Bound, flow_bits, variational_bound
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.noise import SeededNoise
+from condiff.sampling.memory import Batches
 from condiff.seeds import derive_seed
 
 COLUMNS = ("bound", "prior", "terms", "reconstruction", "flow")
@@ -40,11 +41,15 @@ def bits_per_dimension(
         seed: of the noise; each image has its own, by its index.
         on_batch: called after each batch.
     """
-    sigmas, bounds, flows = model.schedule.steps(steps), [], []
-    for x0, cond, noise in _batches(model, spec, images, contrast, seed, batch_size):
-        bounds.append(variational_bound(model, x0, sigmas, cond, width, noise))
-        flows.append(flow_bits(model, x0, sigmas, cond, width, noise))
+    sigmas = model.schedule.steps(steps)
+
+    def measure(indices: Sequence[int]) -> tuple[Bound, Tensor]:
+        x0, cond, noise = _batch(model, spec, images, contrast, seed, indices)
+        measured = variational_bound(model, x0, sigmas, cond, width, noise), flow_bits(model, x0, sigmas, cond, width, noise)
         on_batch()
+        return measured
+
+    bounds, flows = zip(*Batches(batch_size).map(measure, range(len(images))), strict=True)
     bound = Bound(*(torch.cat(column).cpu() for column in zip(*bounds, strict=True)))
     parts = {"bound": bound.total, "prior": bound.prior, "terms": bound.terms.sum(1), "reconstruction": bound.reconstruction}
     return parts | {"flow": torch.cat(flows).cpu(), "by level": bound.terms}
@@ -55,19 +60,21 @@ def bound_bits(
 ) -> Tensor:
     """Return the column "bound" of `bits_per_dimension` alone, [N]."""
     sigmas = model.schedule.steps(steps)
-    batches = _batches(model, spec, images, contrast, seed, batch_size=32)
-    return torch.cat([variational_bound(model, x0, sigmas, cond, width, noise).total.cpu() for x0, cond, noise in batches])
+
+    def measure(indices: Sequence[int]) -> Tensor:
+        x0, cond, noise = _batch(model, spec, images, contrast, seed, indices)
+        return variational_bound(model, x0, sigmas, cond, width, noise).total.cpu()
+
+    return torch.cat([*Batches(32).map(measure, range(len(images)))])
 
 
-def _batches(
-    model: DiffusionModel, spec: ImageSpec, images: Tensor, contrast: str | None, seed: int, batch_size: int
-) -> Iterator[tuple[Tensor, Tensor, SeededNoise]]:
-    """Yield batches of codes with their condition and their noise."""
-    contrast_cond = spec.conditioning.encode(contrast if model.conditional else None)
-    for start in range(0, len(images), batch_size):
-        x0 = model.codec.encode(images[start : start + batch_size].to(model.device))
-        noise = SeededNoise([derive_seed("likelihood", seed, start + i) for i in range(len(x0))])
-        yield x0, contrast_cond.to(model.device).expand(len(x0), -1), noise
+def _batch(
+    model: DiffusionModel, spec: ImageSpec, images: Tensor, contrast: str | None, seed: int, indices: Sequence[int]
+) -> tuple[Tensor, Tensor, SeededNoise]:
+    """Return the codes of some images, their condition and their noise."""
+    cond = spec.conditioning.encode(contrast if model.conditional else None).to(model.device)
+    noise = SeededNoise([derive_seed("likelihood", seed, index) for index in indices])
+    return model.codec.encode(images[list(indices)].to(model.device)), cond.expand(len(indices), -1), noise
 
 
 def summarize_bits(bits: Bits) -> tuple[Table, dict[str, dict[str, list[float]]]]:

@@ -20,6 +20,7 @@ from condiff.reconstruction.measurement import Measurement
 from condiff.reconstruction.prior import Prior
 from condiff.sampling.batch import MAX_FRAMES
 from condiff.sampling.cost import SamplingCost
+from condiff.sampling.memory import Batches
 from condiff.seeds import derive_seed
 
 
@@ -76,7 +77,7 @@ class ReconstructionMethod:
             raise InputError("steps=1: this method goes from noise to an image in several; give at least 2")
         fn = self.fn if self.needs_prior else without_prior(self.fn)
         sigmas = self.levels.steps(steps)
-        return Solver(prior.denoise, fn, self._formulation(prior), sigmas, samples, prior.batch_size, seed, prior.cost)
+        return Solver(prior.denoise, fn, self._formulation(prior), sigmas, samples, Batches(prior.batch_size), seed, prior.cost)
 
     def _formulation(self, prior: Prior) -> Formulation:
         formulation, codec = {"complex": self.complex, "magnitude": self.magnitude}[prior.kind], prior.model.codec
@@ -100,7 +101,7 @@ class Solver:
         formulation: one of `condiff.reconstruction.formulations`.
         sigmas: its levels [N + 1], the last 0.
         samples: K, for each slice.
-        batch_size: images at once; halved, for this and later volumes, when memory runs out.
+        batches: of images that are solved at once.
         seed: of the noise.
         cost: of ``denoise`` so far.
     """
@@ -110,7 +111,7 @@ class Solver:
     formulation: Formulation
     sigmas: Tensor
     samples: int
-    batch_size: int
+    batches: Batches
     seed: int
     cost: SamplingCost = field(default_factory=SamplingCost)
 
@@ -135,20 +136,13 @@ class Solver:
             torch.OutOfMemoryError: one image alone does not fit.
         """
         items = [(index, k) for index in range(len(places)) for k in range(self.samples)]
-        images: list[Tensor] = []
-        trajectory: list[Tensor] = []
-        begin = 0
-        while begin < len(items):
-            batch = items[begin : begin + self.batch_size]
-            solved = self._solve(measurement, places, streams, batch, cond, lambda steps: on_step(steps / len(items)))
-            if solved is None:
-                torch.cuda.empty_cache()  # not where the error is caught, because its traceback holds every activation
-                self.batch_size = len(batch) // 2
-                continue
-            images.append(solved[0])
-            trajectory = solved[1] or trajectory
-            begin += len(batch)
-        return torch.cat(images).unflatten(0, (len(places), self.samples)).transpose(0, 1), torch.stack(trajectory)
+
+        def solve(batch: Sequence[tuple[int, int]]) -> tuple[Tensor, list[Tensor]]:
+            return self._solve(measurement, places, streams, batch, cond, lambda steps: on_step(steps / len(items)))
+
+        images, trajectories = zip(*self.batches.map(solve, items), strict=True)
+        trajectory = torch.stack([state for states in trajectories for state in states])
+        return torch.cat(images).unflatten(0, (len(places), self.samples)).transpose(0, 1), trajectory
 
     def _solve(
         self,
@@ -158,9 +152,8 @@ class Solver:
         items: Sequence[tuple[int, int]],
         cond: Tensor | None,
         on_step: Callable[[float], None],
-    ) -> tuple[Tensor, list[Tensor]] | None:
-        """Images [B, H, W] of (slice, sample) pairs, and the trajectory of the middle slice's first sample if it is among them;
-        None where memory runs out."""
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Images [B, H, W] of (slice, sample) pairs; the trajectory of the middle slice's first sample if it is among them."""
         done, tick, interval = 0.0, len(items) / len(self.sigmas), -(-len(self.sigmas) // MAX_FRAMES)
         recorded = items.index((len(places) // 2, 0)) if (len(places) // 2, 0) in items else None
         states, watch = [], FiniteWatch(self.denoise)
@@ -173,11 +166,9 @@ class Solver:
                 on_step(tick)
             watch.check()
             images = problem.assemble(state).cpu()
-        except torch.OutOfMemoryError:
-            if len(items) == 1:
-                raise
+        except (MemoryError, RuntimeError):
             on_step(-done)
-            return None
+            raise
         return images, [*states, images[recorded]] if recorded is not None else []
 
     def _states(

@@ -1,7 +1,7 @@
 """Batches of samples, and their states from noise to image."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -12,8 +12,9 @@ from condiff.diffusion.generate import generate, to_vp
 from condiff.diffusion.guidance import FiniteWatch, Guidance, clamped_channels, compose
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import Sampler
-from condiff.errors import InputError, NotANumber, check_whole
+from condiff.errors import InputError, NotANumber
 from condiff.sampling.cost import SamplingCost, counting_guidance
+from condiff.sampling.memory import Batches
 from condiff.sampling.requests import SampleRequest
 
 DEFAULT_STEPS = 20  # of runs without ``sampler.steps``
@@ -29,15 +30,17 @@ class Sampling:
         guidance: denoiser -> denoiser.
         steps: of the sampler.
         batch_size: images per batch and process.
+        batches: of this size, or smaller where memory is short.
     """
 
     sampler: Sampler
     guidance: Guidance
     steps: int
     batch_size: int = 32
+    batches: Batches = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_whole("batch_size", self.batch_size)
+        object.__setattr__(self, "batches", Batches(self.batch_size))
 
     @classmethod
     def of_run(cls, checkpoint: Checkpoint) -> "Sampling":
@@ -112,8 +115,8 @@ def sample(
     on_step: Callable[[], None] = lambda: None,
 ) -> list[Tensor]:
     """Returns the results of `sample_batch` for any number of requests, batch by batch."""
-    batches = (requests[begin : begin + sampling.batch_size] for begin in range(0, len(requests), sampling.batch_size))
-    return [states for batch in batches for states in sample_batch(model, spec, batch, sampling, on_step)]
+    batches = sampling.batches.map(lambda batch: sample_batch(model, spec, batch, sampling, on_step), requests)
+    return [states for batch in batches for states in batch]
 
 
 def decode(model: DiffusionModel, x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.model import DiffusionModel
 from condiff.progress import progress_bar
-from condiff.sampling.batch import Sampling, sample_batch
+from condiff.sampling.batch import Sampling, sample
 from condiff.sampling.requests import SampleRequest
 
 
@@ -25,7 +25,7 @@ def sample_distributed(
     with progress_bar("Sampling", len(begins) * (sampling.steps + 1)) as tick:
         for begin in begins:
             indices = range(begin, min(begin + size, len(requests)))[fabric.global_rank :: fabric.world_size]
-            states = sample_batch(model, spec, [requests[index] for index in indices], sampling, tick) if indices else []
+            states = sample(model, spec, [requests[index] for index in indices], sampling, tick)
             share = [(index, trajectory.clone()) for index, trajectory in zip(indices, states, strict=True)]
             shares = [share]
             if fabric.world_size > 1:

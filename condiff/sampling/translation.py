@@ -1,6 +1,6 @@
 """Contrast translation of images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,23 +74,24 @@ def translate(
     sigmas, size = model.schedule.steps(sampling.steps), (spec.shape[1], spec.shape[2])
     encode = spec.conditioning.encode
     conds = encode(source.contrast), encode(target.contrast, target.parameters, target.extrapolate)
-    parts = []
-    for begin in range(0, len(source.images), sampling.batch_size):
-        batch = source.images[begin : begin + sampling.batch_size].to(model.device)
+
+    def translate_batch(indices: Sequence[int]) -> Tensor:
+        batch = source.images[list(indices)].to(model.device)
         before, after = (cond.expand(len(batch), -1).to(batch) for cond in conds)
         x, watch = model.codec.encode(batch), FiniteWatch(model)
         denoise = sampling.guidance(watch)
         if strength is None:
             walk = translation(denoise, x, sigmas, before, after)
         else:
-            noise = SeededNoise([target.seed + begin + index for index in range(len(batch))])
+            noise = SeededNoise([target.seed + index for index in indices])
             walk = sdedit(denoise, sampling.sampler, x, sigmas, strength, after, noise=noise)
         for state in walk:
             x = state
             on_step()
         watch.check()
-        parts.append(decode(model, x, size))
-    return torch.cat(parts)
+        return decode(model, x, size)
+
+    return torch.cat([*sampling.batches.map(translate_batch, range(len(source.images)))])
 
 
 def check_source(model: DiffusionModel, spec: ImageSpec, source: Source, strength: float | None) -> None:

@@ -10,6 +10,7 @@ from condiff.errors import NotANumber
 from condiff.reconstruction.formulations import sense_problem
 from condiff.reconstruction.measurement import ImageGrid, Measurement
 from condiff.reconstruction.solver import Solver
+from condiff.sampling.memory import Batches
 
 SIGMAS = torch.tensor([1.0, 0.5, 0.0])
 
@@ -27,7 +28,7 @@ def noise_alone(denoise, x, sigmas, problem, cond, noise):
 
 
 def solver(method=noise_alone, batch_size=2, samples=2):
-    return Solver(lambda x, sigma, cond: x, method, sense_problem, SIGMAS, samples, batch_size, seed=0)
+    return Solver(lambda x, sigma, cond: x, method, sense_problem, SIGMAS, samples, Batches(batch_size), seed=0)
 
 
 def test_a_bad_slice_leaves_the_noise_of_the_others():
@@ -50,7 +51,7 @@ def test_an_output_that_is_not_a_number_ends_its_volume_alone():
         if next(failures):
             raise torch.linalg.LinAlgError
 
-    solve = Solver(lambda x, sigma, cond: next(outputs) * x, method, sense_problem, SIGMAS, samples=1, batch_size=2, seed=0)
+    solve = Solver(lambda x, sigma, cond: next(outputs) * x, method, sense_problem, SIGMAS, samples=1, batches=Batches(2), seed=0)
     for error in (torch.linalg.LinAlgError, NotANumber, None, NotANumber):
         with pytest.raises(error) if error else nullcontext():
             solve(measurement(1), [0], [("a.h5", 0)], None)
@@ -72,7 +73,7 @@ def test_out_of_memory_halves_the_batch_for_good(monkeypatch):
     solve = solver(greedy, batch_size=8, samples=3)
     streams = [("a.h5", index) for index in range(3)]
     images, way = solve(measurement(), [0, 1, 2], streams, None, shares.append)
-    assert tried == [8, 4, 2, 2, 2, 2, 1] and handled == [None, None] and solve.batch_size == 2
+    assert tried == [8, 4, 2, 2, 2, 2, 1] and handled == [None, None] and solve.batches.size == 2
     assert sum(shares) == pytest.approx(1) and images.shape == (3, 3, 8, 8) and len(way) == 4
     torch.testing.assert_close(images, solver(samples=3)(measurement(), [0, 1, 2], streams, None)[0])
     tried.clear()

@@ -37,7 +37,7 @@ def draw(tmp_path, monkeypatch):
     fabric = L.Fabric(accelerator="cpu", devices=1)
 
     def run(sampler, batch_size=4, requests=REQUESTS):
-        monkeypatch.setattr("condiff.sampling.distributed.sample_batch", sampler)
+        monkeypatch.setattr("condiff.sampling.batch.sample_batch", sampler)
         how = Sampling(None, None, 1, batch_size)
         return sample_resumable(fabric, None, SPEC, requests, how, tmp_path / "samples.h5")
 
