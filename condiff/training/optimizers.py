@@ -1,5 +1,6 @@
 """Muon for the matrices of a network, AdamW for the rest."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -40,22 +41,34 @@ class MuonAdamW(torch.optim.AdamW):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for parameter in group["params"] if "momentum" in group else ():
-                if parameter.grad is not None:
-                    self._muon_step(parameter, parameter.grad, group["lr"], group["momentum"])
-                    parameter.grad = None  # AdamW passes over it
+            if "momentum" in group:
+                by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        by_shape[parameter.flatten(1).shape].append(parameter)
+                for parameters in by_shape.values():
+                    self._muon_step(parameters, group["lr"], group["momentum"])
         super().step()
         return loss
 
-    def _muon_step(self, parameter: Tensor, gradient: Tensor, lr: float, momentum: float) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["step"], state["average"] = torch.zeros(()), torch.zeros_like(parameter)  # AdamW expects the first
-        state["step"] += 1
-        state["average"].lerp_(gradient, 1 - momentum)
-        update = orthogonalize(gradient.lerp(state["average"], momentum).flatten(1))
-        rows, columns = update.shape
-        parameter.add_(update.view_as(parameter), alpha=-lr * max(1.0, rows / columns) ** 0.5)
+    def _muon_step(self, parameters: list[Tensor], lr: float, momentum: float) -> None:
+        """Updates matrices of one shape, and takes their gradients away, so that AdamW passes over them."""
+        averages: list[Tensor] = []
+        gradients: list[Any] = []
+        for parameter in parameters:
+            state = self.state[parameter]
+            if not state:
+                state["step"], state["average"] = torch.zeros(()), torch.zeros_like(parameter)  # AdamW expects the first
+            state["step"] += 1
+            averages.append(state["average"])
+            gradients.append(parameter.grad)
+            parameter.grad = None
+        torch._foreach_lerp_(averages, gradients, 1 - momentum)
+        directions = torch._foreach_lerp(gradients, averages, momentum)
+        updates = orthogonalize(torch.stack([direction.flatten(1) for direction in directions]))
+        rows, columns = updates.shape[1:]
+        updates = updates.mul_(-lr * max(1.0, rows / columns) ** 0.5)
+        torch._foreach_add_(parameters, [update.view_as(p) for update, p in zip(updates, parameters, strict=True)])
 
 
 def is_matrix(parameter: Tensor) -> bool:
@@ -63,20 +76,28 @@ def is_matrix(parameter: Tensor) -> bool:
     return parameter.dim() > 1 and min(len(parameter), parameter[0].numel()) >= SMALLEST
 
 
-def orthogonalize(matrix: Tensor) -> Tensor:
-    """Returns the matrix [M, N] with singular values of about 1, from 0.7 to 1.2, and the same singular vectors.
+def orthogonalize(matrices: Tensor) -> Tensor:
+    """Returns the matrices [n, M, N] with singular values of about 1, from 0.7 to 1.2, and the same singular vectors.
 
     The Newton-Schulz iteration X <- a X + b (X X^T) X + c (X X^T)^2 X, in terms of the smaller Gram matrix X X^T: a
     polynomial in it is gathered, and multiplied with X once.
     """
-    a, b, c = COEFFICIENTS
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    wide = wide / wide.norm().clamp(min=1e-20)
-    gram = wide @ wide.T
-    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    product = identity
-    for _ in range(ITERATIONS):
-        factor = a * identity + b * gram + c * (gram @ gram)
-        product, gram = factor @ product, factor @ (factor @ gram)
+    is_wide = matrices.shape[1] <= matrices.shape[2]
+    wide = matrices if is_wide else matrices.mT
+    wide = wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-20)
+    gram = wide @ wide.mT
+    product = factor = _factor(gram)
+    for _ in range(ITERATIONS - 1):
+        gram = factor @ (factor @ gram)
+        factor = _factor(gram)
+        product = factor @ product
     result = product @ wide
-    return result if result.shape == matrix.shape else result.T
+    return result if is_wide else result.mT
+
+
+def _factor(gram: Tensor) -> Tensor:
+    """Returns a + b G + c G^2, by which an iteration multiplies X."""
+    a, b, c = COEFFICIENTS
+    factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    factor.diagonal(dim1=1, dim2=2).add_(a)
+    return factor
