@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ import torch
 
 from condiff.errors import InputError
 
-Run = Callable[[Callable, Iterable], Iterator]
+Run = Callable[..., Iterator]  # (function, *iterables), as map
 
 
 def available_cpus() -> list[int]:

@@ -22,6 +22,7 @@ from torch import Tensor
 from condiff.data.fastmri import ismrmrd
 from condiff.data.phantom.anatomy import draw_subject, smooth_field
 from condiff.data.phantom.scanner import acquire, background_phase, coil_maps
+from condiff.data.workers import available_cpus, worker_pool
 from condiff.errors import InputError, check_number, check_whole
 from condiff.files.atomic import atomic_write_hdf5
 from condiff.mri.fourier import center_crop, ifft2c, rss
@@ -35,6 +36,7 @@ LARGEST, ALL = 1 << 30, 1 << 35  # bytes of a volume and of all
 THICKNESS_MM = 5.0
 SPACING_MM = 9.0
 FIELD_T = 2.8936
+VOLUMES_PER_PROCESS, MOST_PROCESSES = 16, 8  # fewer volumes are not worth the start of a process
 KSPACE_SCALE = 1e-4  # fastMRI's k-space is of this order
 
 TISSUES = {
@@ -130,9 +132,10 @@ class Phantom:
             with FileLock(cache / f"{self.key}.lock"):
                 if not root.exists():
                     partial.mkdir(exist_ok=True)
-                    volumes = list(self._volumes())
-                    for contrast, patient in track(volumes, "Making phantom volumes", len(volumes)):
-                        self._write(partial, contrast, patient)
+                    volumes = [(partial, contrast, patient) for patient in range(self.patients) for contrast in CONTRASTS]
+                    with worker_pool(min(len(available_cpus()), len(volumes) // VOLUMES_PER_PROCESS, MOST_PROCESSES)) as run:
+                        for _ in track(run(self._write, *zip(*volumes, strict=True)), "Making phantom volumes", len(volumes)):
+                            pass
                     for unfinished in partial.glob("*.part"):  # of a process that was killed
                         unfinished.unlink()
                     os.replace(partial, root)
@@ -144,9 +147,6 @@ class Phantom:
                 f"{self._bytes() / 1e6:.0f} MB: free some, or choose another folder with data.cache=DIR"
             ) from None
         return root
-
-    def _volumes(self):
-        return ((contrast, patient) for patient in range(self.patients) for contrast in CONTRASTS)
 
     def _bytes(self) -> int:
         pixels = self.patients * len(CONTRASTS) * self.slices * self.matrix**2
