@@ -9,7 +9,8 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint
-from condiff.commands.preflight import epochs_of, field
+from condiff.commands.preflight import epochs_of
+from condiff.commands.resume import setting
 from condiff.commands.run_folder import print_run_files
 from condiff.configuration import plain
 from condiff.errors import InputError
@@ -78,6 +79,6 @@ def _composed(cfg: DictConfig, folder: Path) -> DictConfig:
 
 def _demand_alike(before: Checkpoint, first: DictConfig) -> None:
     for key in EQUAL_KEYS:
-        old, new = field(before.config, key), plain(OmegaConf.select(first, key))
+        old, new = setting(before.config, key), plain(OmegaConf.select(first, key))
         if old != new:
             raise InputError(f"{before.path}: was trained with {key}={old}, not {new}; delete it, or give another hydra.run.dir")

@@ -55,9 +55,12 @@ def own_options(name: str) -> Iterator[tuple[str, str, str]]:
 def _field(name: str, chosen: dict[str, str]) -> str:
     """Returns the line of a field such as data.root: of the chosen file of its group, else of another that has the field."""
     group, *keys = name.split(".")
-    for file in [CONF / group / f"{chosen[group]}.yaml", *sorted((CONF / group).glob("*.yaml"))]:
+    choice = chosen[group]
+    while (CONF / group / keys[0]).is_dir():
+        choice, group = _default(group, choice, keys[0]), f"{group}/{keys.pop(0)}"
+    for file in [CONF / group / f"{choice}.yaml", *sorted((CONF / group).glob("*.yaml"))]:
         if match := _line_of(file, keys):
-            with_choice = "" if file.stem == chosen[group] else f"with {group}={file.stem}: "
+            with_choice = "" if file.stem == choice else f"with {group}={file.stem}: "
             return _option(name, match[2], with_choice + (match[3] or ""))
     raise KeyError(name)
 

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint, run_folder
 from condiff.commands.cli import overrides
+from condiff.commands.resume import setting
 from condiff.configuration import plain
 from condiff.errors import InputError, command
 from condiff.progress import is_first_process
@@ -76,7 +77,7 @@ def check_resume(cfg: DictConfig, checkpoint: Checkpoint | None) -> None:
         )
     rates = (override.key_or_group for override in overrides())  # part of the state of the optimizer
     for key in (*FIXED_KEYS, *(rate for rate in rates if rate.startswith("model.optimizer."))):
-        trained, requested = field(content["hyper_parameters"], key), plain(OmegaConf.select(cfg, key))
+        trained, requested = setting(content["hyper_parameters"], key), plain(OmegaConf.select(cfg, key))
         if trained != requested:
             raise InputError(
                 f"resume={cfg.resume}: was trained with {key}={trained}, not {requested}; leave {key} out, or start a new run"
@@ -85,15 +86,8 @@ def check_resume(cfg: DictConfig, checkpoint: Checkpoint | None) -> None:
 
 def epochs_of(trainer: DictConfig, trained: Any) -> float:
     """Returns the number of epochs of a run; where it is left open that of its checkpoint, infinity if there is none."""
-    epochs = field(trained, "trainer.max_epochs") if OmegaConf.is_dict(trainer.max_epochs) else trainer.max_epochs
+    epochs = setting(trained, "trainer.max_epochs") if OmegaConf.is_dict(trainer.max_epochs) else trainer.max_epochs
     return epochs if isinstance(epochs, int) else math.inf
-
-
-def field(config: Any, key: str) -> Any:
-    """Returns a field of the configuration of a checkpoint, without resolving it; None if missing."""
-    for name in key.split("."):
-        config = config.get(name) if isinstance(config, dict) else None
-    return config
 
 
 def check_objective(objective: str, interval: int) -> None:

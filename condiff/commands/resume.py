@@ -4,24 +4,28 @@ Paths, devices, loggers and folders of callbacks are never taken. They come from
 folder comes from the folder of the run.
 """
 
+import copy
 import logging
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
 from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
 
-from condiff.checkpoint import Checkpoint
+from condiff.checkpoint import Checkpoint, registry
 from condiff.checkpoint.checkpoint import LOCAL
 from condiff.checkpoint.registry import MAX_INTEGER, WORD
 from condiff.checkpoint.run import data_root
 from condiff.errors import InputError, printable
 
+TRAINED_SETTINGS = ("model.optimizer", "data.phantom", "data.volumes_per_contrast", "data.held_out_per_contrast")
 GROUPS = {"data", "net", "schedule", "parameterization", "sampler", "guidance", "clamp", "averaging", "codec", "model"}
-CHOICES = GROUPS | {"experiment", "data/transform", "data/conditioning", "data/maps"}  # groups of conf/
+CHOICES = GROUPS | {"experiment", "model/optimizer", "data/transform", "data/conditioning", "data/maps"}  # groups of conf/
 SINGLE_OPTIONS = {"seed", "name"}
 TRAINER_OPTIONS = {
     f"trainer.{name}"
@@ -57,6 +61,39 @@ def command_line(arguments: Sequence[str]) -> list[str]:
         stored.append(file.replace("resume=", "init=", 1))
     arguments = [file if word.startswith("resume=") else word for word in arguments]
     return list({word.split("=")[0].lstrip("+"): word for word in [*stored, *arguments]}.values())
+
+
+def setting(config: Any, key: str) -> Any:
+    """Returns a setting of the configuration of a checkpoint; None if missing."""
+    for name in key.split("."):
+        config = config.get(name) if isinstance(config, dict) else None
+    return config
+
+
+def with_trained_settings(cfg: DictConfig, checkpoint: Checkpoint | None) -> DictConfig:
+    """Returns the configuration of a resumed run with the optimizer and patients of its checkpoint, unless options set them.
+
+    The defaults may have changed since.
+
+    Raises:
+        InputError: what the checkpoint names is not admitted by the registry.
+    """
+    if checkpoint is None:
+        return cfg
+    cfg = copy.deepcopy(cfg)
+    words = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+    options = {override.key_or_group: override.value() for override in words}
+    for key in TRAINED_SETTINGS:
+        trained = setting(checkpoint.config, key)
+        chosen = key in options or key.replace(".", "/") in options
+        if trained is None or OmegaConf.select(cfg, key) is None or chosen:
+            continue
+        registry.check(key.rpartition(".")[2], trained, checkpoint.path, checkpoint.trust)
+        OmegaConf.update(cfg, key, trained, merge=False)
+        for option, value in options.items():
+            if option.startswith(f"{key}."):
+                OmegaConf.update(cfg, option, value)
+    return cfg
 
 
 def overrides(words: Iterable[Any], path: str | Path) -> list[str]:

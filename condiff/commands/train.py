@@ -29,6 +29,7 @@ def main(cfg: DictConfig) -> float | None:
     folder, is_sweep = Path(cfg.run), HydraConfig.get().mode == RunMode.MULTIRUN
     with claim_folder(folder):
         origin = Origin.of(cfg.resume, cfg.init, OmegaConf.select(cfg, "model.autoencoder"), cfg.trust)
+        cfg = resume.with_trained_settings(cfg, origin.resume)
         preflight.check(cfg, origin)
         try:
             if cfg.first and not any(origin):

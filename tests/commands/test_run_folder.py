@@ -170,8 +170,8 @@ def test_resuming_as_another_run_is_one_line(run_entry, capsys, tmp_path):
     for wrong, names in (
         ("net.channels=[8,16]", "of another network, optimizer or data than requested (size mismatch"),
         ("data.contrasts=[AXT1,AXT2]", "was trained with data.contrasts="),
-        ("model.optimizer.lr=0.5", "was trained with model.optimizer.lr=0.006, not 0.5; leave model.optimizer.lr out"),
-        ("model.optimizer._target_=torch.optim.Adam", "was trained with model.optimizer._target_=torch.optim.AdamW"),
+        ("model.optimizer.lr=0.5", "was trained with model.optimizer.lr=0.02, not 0.5; leave model.optimizer.lr out"),
+        ("model.optimizer=adamw", "with model.optimizer._target_=condiff.training.optimizers.MuonAdamW, not torch.optim.AdamW"),
     ):
         assert names in bad(capsys, run_entry, "train.py", *resume, wrong)
         assert not (tmp_path / "runs/other").exists()
