@@ -13,21 +13,23 @@ from condiff.sampling import SampleRequest
 from condiff.seeds import derive_seed
 
 MAX_IMAGES = 5000  # real images per split, to bound the memory
+PART = 256  # images read at once
 
 
 def real_images(spec: ImageSpec, *datasets: SliceDataset, max_images: int = MAX_IMAGES) -> ImageSet:
     """Return the slices of splits, say ``data.val, data.test``: at most ``max_images`` of each, evenly spread."""
     contrasts = spec.contrasts
-    values, contrast, patient = [spec.transform.image(torch.empty(0, *spec.shape))], [], []
-    for dataset in datasets:
-        if not len(dataset):
-            continue
-        indices = _evenly_spread(dataset, max_images)
-        values.append(spec.transform.image(dataset.images(indices)))
-        volumes = [dataset.volumes[index] for index in dataset.volume_index[indices]]
+    contrast: list[int] = []
+    patient: list[int] = []
+    chosen = [(dataset, _evenly_spread(dataset, max_images)) for dataset in datasets if len(dataset)]
+    empty = spec.transform.image(torch.empty(0, *spec.shape))
+    values = empty.new_empty(sum(len(indices) for _, indices in chosen), *empty.shape[1:])
+    for dataset, part in ((dataset, part) for dataset, indices in chosen for part in indices.split(PART)):
+        values[len(contrast) : len(contrast) + len(part)] = spec.transform.image(dataset.images(part))
+        volumes = [dataset.volumes[index] for index in dataset.volume_index[part]]
         contrast += [contrasts.index(volume.contrast) for volume in volumes]
         patient += [derive_seed(volume.patient) for volume in volumes]
-    return ImageSet(torch.cat(values), torch.tensor(contrast, dtype=torch.long), torch.tensor(patient, dtype=torch.long))
+    return ImageSet(values, torch.tensor(contrast, dtype=torch.long), torch.tensor(patient, dtype=torch.long))
 
 
 def image_sources(dataset: SliceDataset, max_images: int = MAX_IMAGES) -> list[tuple[Path, int]]:

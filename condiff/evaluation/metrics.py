@@ -32,7 +32,7 @@ def distance_metric(
         distances: of the features of two sets.
         select: what ``features`` takes of the images, by default the magnitudes.
     """
-    samples, real = in_batches(features, select(sets.samples)), in_batches(features, select(sets.real))
+    samples, real = in_batches(features, select(sets.samples)), sets.of_real(lambda part: in_batches(features, select(part)))
 
     def metric(split: HalfSplit) -> dict[str, Triple]:
         reference = real[split.reference]
@@ -45,7 +45,7 @@ def distance_metric(
 
 def mean_metric(name: str, summarize: Callable[[Tensor], Tensor], sets: ImageSets) -> Metric:
     """Return a metric that averages ``summarize``, a function from complex images [N, H, W] to [N]."""
-    samples, real = in_batches(summarize, sets.samples.values), in_batches(summarize, sets.real.values)
+    samples, real = in_batches(summarize, sets.samples.values), sets.of_real(lambda part: in_batches(summarize, part.values))
 
     def metric(split: HalfSplit) -> dict[str, Triple]:
         subsets = samples[split.samples], real[split.floor], real[split.ceiling]
@@ -67,13 +67,17 @@ def standardized_features(network: nn.Module | Callable[[Tensor], Tensor], train
 
 def contrast_accuracy(classifier: nn.Module, sets: ImageSets) -> Metric:
     """Return the contrast accuracy: the share of images that a classifier of real images assigns to the requested contrast."""
-    samples, real = (in_batches(classifier, images.pixels).argmax(1) for images in (sets.samples, sets.real))
+
+    def contrast_of(images: ImageSet) -> Tensor:
+        return in_batches(classifier, images.pixels).argmax(1)
+
+    samples, real, real_contrast = contrast_of(sets.samples), sets.of_real(contrast_of), sets.of_real(attrgetter("contrast"))
 
     def metric(split: HalfSplit) -> dict[str, Triple]:
         requested = sets.samples.contrast[split.samples]
         correct = (
             samples[split.samples] == requested,
-            real[split.floor] == sets.real.contrast[split.floor],
+            real[split.floor] == real_contrast[split.floor],
             real[split.ceiling] == requested[: len(split.ceiling)],
         )
         return {"accuracy": Triple(*map(_mean_or_nan, correct))}
@@ -134,10 +138,11 @@ def classifier_two_sample_test(sets: ImageSets, cache: Path) -> Metric:
 
 def with_contrast_ceiling(classifier: nn.Module, sets: ImageSets, metric: Metric) -> Metric:
     """Return ``metric`` with a ceiling: the AUROC of the contrast classifier, reference against other contrasts."""
-    logits = in_batches(classifier, sets.real.pixels)
+    logits = sets.of_real(lambda part: in_batches(classifier, part.pixels))
+    real_contrast = sets.of_real(attrgetter("contrast"))
 
     def with_ceiling(split: HalfSplit) -> dict[str, Triple]:
-        contrasts = sets.real.contrast[split.reference].unique()
+        contrasts = real_contrast[split.reference].unique()
         wrong, right = (-logits[index, contrasts[0]] for index in (split.ceiling, split.reference))
         ceiling = _auroc(wrong, right) if len(contrasts) == 1 else math.nan
         return {name: values._replace(ceiling=ceiling) for name, values in metric(split).items()}

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class HalfSplit:
-    """Indices [n] of one comparison: ``samples`` into the samples, the others into `ImageSets.real`."""
+    """Indices [n] of one comparison: ``samples`` into the samples, the others into what `ImageSets.of_real` returns."""
 
     samples: Tensor
     floor: Tensor

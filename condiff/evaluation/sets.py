@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -69,10 +69,9 @@ class ImageSets:
     conditional: bool
     kind: str = "real"
 
-    @cached_property
-    def real(self) -> ImageSet:
-        """Held-out images, then training images."""
-        return self.held_out + self.training
+    def of_real(self, measure: Callable[[ImageSet], Tensor]) -> Tensor:
+        """Return what is measured of the held-out, then of the training images; these are not copied."""
+        return torch.cat([measure(self.held_out), measure(self.training)])
 
     @property
     def contrast_rows(self) -> Rows:
