@@ -131,8 +131,8 @@ def draw_diffusers(net: nn.Module, data: MRIDataModule, requests: list[SampleReq
 WRITE_UP = (  # the context U-Net of 64 features, a chain of 500 as it stands, eps, variance beta, Adam at 1e-4, batches of 8
     "net=context_unet", "schedule=linear", "schedule.num_steps=500", "schedule.reference_steps=500", "parameterization=eps",
     "sampler=ddpm_beta", "sampler.steps=250", "guidance=none", "averaging=constant", "averaging.decay=0",
-    "model.optimizer.lr=1e-4", "model.lr_factor._target_=condiff.training.lr_schedules.constant", "model.lr_factor.warmup=0",
-    "data.batch_size=8",
+    "model/optimizer=adamw", "model.optimizer.lr=1e-4", "model.lr_factor._target_=condiff.training.lr_schedules.constant",
+    "model.lr_factor.warmup=0", "data.batch_size=8",
 )  # fmt: skip
 HO = "experiment=ho_ddpm", "sampler.steps=250", "model.lr_factor.warmup=500"
 RECIPES = {  # title -> (recipe, minutes)
