@@ -4,13 +4,12 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from condiff.errors import InputError, check_number
+from condiff.errors import InputError, check_number, check_whole
 
 _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"  # installed; in a checkout
@@ -98,9 +97,12 @@ def with_options(method: DictConfig, name: str, options: Mapping[str, Any]) -> D
     for key in options:
         if key not in known:
             raise InputError(f"options: method={name} has no {key}; it has {', '.join(known) or 'none'}")
-        if isinstance(method.fn[key], Real):
+        if isinstance(method.fn[key], int) and not isinstance(method.fn[key], bool):
+            check_whole(f"options: {key}", options[key], at_least=None)
+        elif isinstance(method.fn[key], float):
             check_number(f"options: {key}", options[key])
-    return OmegaConf.merge(method, {"fn": dict(options)})  # type: ignore[return-value]
+    values = {key: value.item() if hasattr(value, "item") else value for key, value in options.items()}  # numpy's numbers
+    return OmegaConf.merge(method, {"fn": values})  # type: ignore[return-value]
 
 
 def without_paths(config: Any) -> Any:

@@ -204,10 +204,11 @@ class Model:
             InputError: arrays that do not fit, a mask that samples nothing, slices without coil maps, or a method, an option, a
                 contrast or a parameter that is not known.
         """
-        scan = Arrays.of(kspace, mask, maps, fov_mm or self.spec.transform.fov_mm)
+        scan = Arrays.of(kspace, mask, maps, self.spec.transform.fov_mm if fov_mm is None else fov_mm)
         prior = Prior(self.network, self.spec, self._guidance(guidance), batch_size, typical_images=self._typical_images)
         cfg = chosen("method", method, "reconstruct", f"sigma_data={self.sigma_data}", f"samples={samples}", f"seed={seed}")
-        solver = instantiate(with_options(cfg.method, method, options)).solver(prior, steps or cfg.method.steps, samples, seed)
+        steps = cfg.method.steps if steps is None else steps
+        solver = instantiate(with_options(cfg.method, method, options)).solver(prior, steps, samples, seed)
         slices = len(scan.kspace)
         cond = prior.encode(contrast, parameters, slices, extrapolate)
         typical = prior.typical(None if contrast == ANY else contrast) if cfg.method.needs_prior else None

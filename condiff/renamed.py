@@ -70,7 +70,7 @@ KEYS = {  # of the configuration: the key of version 0.1 and the present one; ap
     "model.p_unknown": "model.p_drop_fields",
 }
 CALLBACKS = {"StoredAverages": "PostHocEMASnapshots"}  # under which a checkpoint stores their state
-CHOICES = {"method=csgm_normalised": "method=csgm_normalized"}  # of a group of conf/
+CHOICES = {"method=csgm_normalised": "method=csgm_normalized", "experiment=muon": "model/optimizer=muon"}  # of a group of conf/
 
 
 def first_name(name: str) -> str:

@@ -56,9 +56,9 @@ def waits_of(step):
 
 
 def test_the_host_does_not_wait_in_a_step():
-    """Not in a training step; in sampling a few times a batch, before and after all of its steps."""
+    """Once in a training step, where torch's `AveragedModel` copies its count; in sampling a few times a batch, not a step."""
     program = Program(CASES["default, 64"].words, toy=True)
     waits, lines = waits_of(Training(program, 4, True))
-    assert waits == 0, lines
+    assert waits <= 1, lines
     (few, _), (more, lines) = (waits_of(sampler(program, 4, steps)) for steps in (4, 12))
     assert few == more, lines

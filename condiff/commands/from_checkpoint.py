@@ -40,7 +40,7 @@ def open_checkpoint(cfg: DictConfig, *keys: str) -> tuple[DictConfig, Checkpoint
             cfg[key] = checkpoint.config[key]
             for override in options:
                 if override.key_or_group.startswith(f"{key}."):
-                    _set(cfg, key, override.key_or_group, override.value())
+                    set_field(cfg, key, override.key_or_group, override.value())
     check(cfg, OPTIONS[cast(str, HydraConfig.get().job.config_name)])
     return cfg, checkpoint
 
@@ -91,7 +91,8 @@ def data_of(cfg: DictConfig, checkpoint: Checkpoint) -> MRIDataModule:
     return instantiate(OmegaConf.create({"seed": run_data.get("seed", 0)} | requested))
 
 
-def _set(cfg: DictConfig, group: str, key: str, value: Any) -> None:
+def set_field(cfg: DictConfig, group: str, key: str, value: Any) -> None:
+    """Sets a field of what was taken from a checkpoint. Raises InputError if that has no such field, or another type."""
     parent, _, name = key.rpartition(".")
     fields = plain(OmegaConf.select(cfg, parent))
     if not isinstance(fields, dict) or name not in fields:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
 from hydra.errors import HydraException
@@ -21,8 +20,12 @@ from condiff.checkpoint import Checkpoint, registry
 from condiff.checkpoint.checkpoint import LOCAL
 from condiff.checkpoint.registry import MAX_INTEGER, WORD
 from condiff.checkpoint.run import data_root
+from condiff.commands.cli import overrides as command_line_overrides
+from condiff.commands.from_checkpoint import set_field
+from condiff.commands.options import check_command
 from condiff.errors import InputError, printable
 
+MISSING = object()
 TRAINED_SETTINGS = ("model.optimizer", "data.phantom", "data.volumes_per_contrast", "data.held_out_per_contrast")
 GROUPS = {"data", "net", "schedule", "parameterization", "sampler", "guidance", "clamp", "averaging", "codec", "model"}
 CHOICES = GROUPS | {"experiment", "model/optimizer", "data/transform", "data/conditioning", "data/maps"}  # groups of conf/
@@ -63,10 +66,12 @@ def command_line(arguments: Sequence[str]) -> list[str]:
     return list({word.split("=")[0].lstrip("+"): word for word in [*stored, *arguments]}.values())
 
 
-def setting(config: Any, key: str) -> Any:
-    """Returns a setting of the configuration of a checkpoint; None if missing."""
+def setting(config: Any, key: str, default: Any = None) -> Any:
+    """Returns a setting of the configuration of a checkpoint; ``default`` if missing."""
     for name in key.split("."):
-        config = config.get(name) if isinstance(config, dict) else None
+        if not isinstance(config, dict) or name not in config:
+            return default
+        config = config[name]
     return config
 
 
@@ -76,23 +81,26 @@ def with_trained_settings(cfg: DictConfig, checkpoint: Checkpoint | None) -> Dic
     The defaults may have changed since.
 
     Raises:
-        InputError: what the checkpoint names is not admitted by the registry.
+        InputError: settings that the registry or the rules of the options do not admit, or options that do not fit them.
     """
     if checkpoint is None:
         return cfg
     cfg = copy.deepcopy(cfg)
-    words = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
-    options = {override.key_or_group: override.value() for override in words}
+    options = [override for override in command_line_overrides() if not override.is_delete()]
+    chosen = {override.key_or_group.replace("/", ".") for override in options}
     for key in TRAINED_SETTINGS:
-        trained = setting(checkpoint.config, key)
-        chosen = key in options or key.replace(".", "/") in options
-        if trained is None or OmegaConf.select(cfg, key) is None or chosen:
+        parent, _, name = key.rpartition(".")
+        trained = setting(checkpoint.config, key, MISSING)
+        if trained is MISSING or name not in cfg[parent] or key in chosen:
             continue
-        registry.check(key.rpartition(".")[2], trained, checkpoint.path, checkpoint.trust)
+        if OmegaConf.is_dict(cfg[parent][name]) and not (isinstance(trained, dict) and "_target_" in trained):
+            raise InputError(f"{checkpoint.path}: describes no {name}; made by another version, or edited")
+        registry.check(name, trained, checkpoint.path, checkpoint.trust)
         OmegaConf.update(cfg, key, trained, merge=False)
-        for option, value in options.items():
-            if option.startswith(f"{key}."):
-                OmegaConf.update(cfg, option, value)
+        for override in options:
+            if override.key_or_group.startswith(f"{key}."):
+                set_field(cfg, name, override.key_or_group, override.value())
+    check_command(cfg, "train")
     return cfg
 
 

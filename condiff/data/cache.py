@@ -26,7 +26,7 @@ from torch import Tensor
 from condiff.data.image_spec import Read
 from condiff.data.transforms import check_image
 from condiff.data.volume import Volume
-from condiff.data.workers import available_cpus, worker_pool
+from condiff.data.workers import FEWER, available_cpus, worker_pool
 from condiff.errors import DataFault, InputError, printable
 from condiff.files.atomic import atomic_write, friendly_disk_errors
 from condiff.files.hdf5 import UNREADABLE
@@ -93,7 +93,7 @@ class VolumeCache:
                 missing = [volume for volume in volumes if not self._is_done(volume)]
                 random.SystemRandom().shuffle(missing)  # two machines at once begin with different ones
                 self._delete_stale_files()
-                with worker_pool(min(workers, len(missing))) as run:
+                with worker_pool(min(workers, len(missing)), FEWER) as run:
                     prepared = run(functools.partial(prepare_one, self), missing)
                     for _ in track(prepared, f"Preparing {title} volumes", len(missing)):
                         pass

@@ -21,7 +21,7 @@ from filelock import FileLock
 from condiff.data.header import Header
 from condiff.data.no_volumes import no_files, no_volumes
 from condiff.data.volume import Volume
-from condiff.data.workers import worker_pool
+from condiff.data.workers import FEWER, worker_pool
 from condiff.errors import DataFault, InputError, printable
 from condiff.files.atomic import atomic_write, friendly_disk_errors
 from condiff.files.hdf5 import UNREADABLE
@@ -122,7 +122,7 @@ def _update_table(root: Path, stamps: Mapping[str, Stamp], path: Path, probe: Pr
     new = [name for name in stamps if name not in rows]
 
     def read() -> Iterator[None]:
-        with worker_pool(min(workers, len(new) // FILES_PER_PROCESS)) as run:
+        with worker_pool(min(workers, len(new) // FILES_PER_PROCESS), FEWER) as run:
             for begin in range(0, len(new), FILES_PER_SAVE):
                 names = new[begin : begin + FILES_PER_SAVE]
                 for name, row in zip(names, run(partial(_row_of, probe), [root / name for name in names]), strict=True):

@@ -13,6 +13,7 @@ import torch
 
 from condiff.errors import InputError
 
+FEWER = "set fewer, data.workers=N"  # a remedy
 Run = Callable[..., Iterator]  # (function, *iterables), as map
 
 
@@ -22,8 +23,11 @@ def available_cpus() -> list[int]:
 
 
 @contextmanager
-def worker_pool(workers: int) -> Iterator[Run]:
+def worker_pool(workers: int, remedy: str) -> Iterator[Run]:
     """Gives ``map`` over ``workers`` processes of one thread each; with fewer than two, this process's own ``map``.
+
+    Args:
+        remedy: what to do if a process is killed.
 
     Raises:
         InputError: a process was killed, as systems do when memory is short.
@@ -35,9 +39,7 @@ def worker_pool(workers: int) -> Iterator[Run]:
         try:
             yield pool.map
         except BrokenProcessPool:
-            raise InputError(
-                f"data.workers={workers}: a process was killed, probably because memory is short; set fewer, data.workers=N"
-            ) from None
+            raise InputError(f"one of {workers} processes was killed, probably because memory is short; {remedy}") from None
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -24,11 +24,12 @@ def real_images(spec: ImageSpec, *datasets: SliceDataset, max_images: int = MAX_
     chosen = [(dataset, _evenly_spread(dataset, max_images)) for dataset in datasets if len(dataset)]
     empty = spec.transform.image(torch.empty(0, *spec.shape))
     values = empty.new_empty(sum(len(indices) for _, indices in chosen), *empty.shape[1:])
-    for dataset, part in ((dataset, part) for dataset, indices in chosen for part in indices.split(PART)):
-        values[len(contrast) : len(contrast) + len(part)] = spec.transform.image(dataset.images(part))
-        volumes = [dataset.volumes[index] for index in dataset.volume_index[part]]
-        contrast += [contrasts.index(volume.contrast) for volume in volumes]
-        patient += [derive_seed(volume.patient) for volume in volumes]
+    for dataset, indices in chosen:
+        for part in indices.split(PART):
+            values[len(contrast) : len(contrast) + len(part)] = spec.transform.image(dataset.images(part))
+            volumes = [dataset.volumes[index] for index in dataset.volume_index[part]]
+            contrast += [contrasts.index(volume.contrast) for volume in volumes]
+            patient += [derive_seed(volume.patient) for volume in volumes]
     return ImageSet(values, torch.tensor(contrast, dtype=torch.long), torch.tensor(patient, dtype=torch.long))
 
 

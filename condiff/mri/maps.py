@@ -70,16 +70,25 @@ def leading_eigenvectors(matrices: Tensor) -> tuple[Tensor, Tensor]:
     By 24 power iterations, 8 at a time with the matrices' 8th power: faster than all eigenvectors of each matrix. Where other
     eigenvalues are as large, which is outside of the head, the vector is a mixture of theirs.
     """
-    diagonal = matrices.diagonal(dim1=-2, dim2=-1).real
-    power = matrices * (1 / diagonal.sum(dim=-1).clamp(min=1e-30))[:, None, None]  # so that its powers are neither huge nor 0
-    for _ in range(SQUARINGS):
+    power = matrices
+    for _ in range(SQUARINGS):  # of trace 1, so that the powers are neither huge nor 0
+        power = power * (1 / _diagonal(power).sum(dim=-1).clamp(min=1e-30))[:, None, None]
         power = power @ power
-    largest = diagonal.argmax(dim=-1)
+    largest = _diagonal(power).argmax(dim=-1)
     vectors = power[torch.arange(len(power), device=power.device), :, largest, None]  # the power applied to a unit vector
     for _ in range(2):
-        vectors = power @ vectors
-    vectors = vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-37)
+        vectors = power @ _unit(vectors)
+    vectors = _unit(vectors)
     return (matrices @ vectors).norm(dim=1)[:, 0], vectors[..., 0]
+
+
+def _diagonal(matrices: Tensor) -> Tensor:
+    return matrices.diagonal(dim1=-2, dim2=-1).real
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Returns vectors [N, K, 1] of length 1; zeros stay zeros."""
+    return vectors * (1 / vectors.norm(dim=1, keepdim=True).clamp(min=1e-30))
 
 
 def walsh(kspace: Tensor, calibration: tuple[int, int] = CALIBRATION, window: int = 5, iterations: int = 10) -> Tensor:

@@ -1,6 +1,6 @@
 """Reconstruction of arrays: a caller's k-space, mask and maps, checked, measured, and turned into a result."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -14,6 +14,8 @@ from condiff.errors import InputError
 from condiff.mri.fourier import to_complex
 from condiff.reconstruction.measurement import ImageGrid, Measurement, measure
 from condiff.reconstruction.result import Reconstruction
+
+KINDS = {"c": "complex numbers", "ciuf": "complex or real numbers", "biuf": "real numbers or booleans"}  # of numpy's types
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,11 @@ class Arrays:
         """
         y = _per_slice("kspace", kspace, "c")
         rows, columns = y.shape[-2:]
-        sampled = y.abs().sum(dim=(0, 1)) > 0 if mask is None else torch.from_numpy(_numbers("mask", mask, "biuf") > 0)
+        given = np.abs(y.numpy()).sum(axis=(0, 1)) if mask is None else _numbers("mask", mask, "biuf")
+        sampled = torch.from_numpy(np.asarray(given > 0))
         if sampled.shape not in ((columns,), (rows, columns)):
             raise InputError(f"mask: is {list(sampled.shape)}; give [{columns}] or [{rows}, {columns}], as the k-space")
-        coil_maps = None if maps is None else _per_slice("maps", maps, "cf")
+        coil_maps = None if maps is None else _per_slice("maps", maps, "ciuf")
         if coil_maps is not None and np.ndim(maps) == 3:
             coil_maps = coil_maps.expand(len(y), -1, -1, -1)
         return cls(y, sampled.expand(rows, columns), coil_maps, _checked_fov(fov_mm))
@@ -86,16 +89,18 @@ def _per_slice(name: str, values: Any, kinds: str) -> Tensor:
 
 def _numbers(name: str, values: Any, kinds: str) -> np.ndarray:
     """An argument as an array. Raises InputError unless it is of one of numpy's ``kinds`` (c: complex …), and finite."""
-    array = values.detach().cpu().resolve_conj().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if isinstance(values, Tensor):
+        values = (values.float() if values.dtype == torch.bfloat16 else values).detach().cpu().resolve_conj().numpy()
+    array = np.asarray(values)
     if array.dtype.kind not in kinds:
-        raise InputError(f"{name}: is of {array.dtype}; give {'complex numbers' if kinds == 'c' else 'numbers'}")
+        raise InputError(f"{name}: is of {array.dtype}; give {KINDS[kinds]}")
     if not np.isfinite(array).all():
         raise InputError(f"{name}: {np.count_nonzero(~np.isfinite(array))} of its numbers are not finite; give others")
     return array
 
 
-def _checked_fov(fov_mm: float | Sequence[float]) -> tuple[float, float]:
-    sides = tuple(fov_mm) if isinstance(fov_mm, Sequence) else (fov_mm, fov_mm)
-    if len(sides) != 2 or not all(isinstance(side, Real) and FOV_MM[0] <= side <= FOV_MM[1] for side in sides):
+def _checked_fov(fov_mm: Any) -> tuple[float, float]:
+    sides: tuple[Any, ...] = (fov_mm, fov_mm) if isinstance(fov_mm, Real | str) else tuple(fov_mm)
+    if len(sides) != 2 or not all(isinstance(side, Real) and FOV_MM[0] <= float(side) <= FOV_MM[1] for side in sides):
         raise InputError(f"fov_mm={fov_mm!r}: give one number or two, from {FOV_MM[0]:g} to {FOV_MM[1]:g} mm")
     return float(sides[0]), float(sides[1])

@@ -8,7 +8,7 @@ from pathlib import Path
 import lightning as L
 import torch
 
-from condiff.errors import InputError, NotANumber, printable
+from condiff.errors import InputError, NotANumber, is_memory, printable
 from condiff.files.atomic import atomic_write
 from condiff.progress import progress_bar
 from condiff.reconstruction.numbers import numbers_of
@@ -31,7 +31,9 @@ def reconstruct_all(fabric: L.Fabric, targets: Mapping[Path, Path], reconstruct:
                     reconstruct(path, targets[path], advance)
             except (InputError, NotANumber, torch.linalg.LinAlgError) as reason:
                 failed[path] = str(reason).removeprefix(f"{printable(path)}: ")
-            except (torch.OutOfMemoryError, MemoryError):
+            except (MemoryError, RuntimeError) as error:
+                if not is_memory(error):
+                    raise
                 failed[path] = "one image does not fit into memory; set fewer coils"
             advance(to=index + 1)
     return failed

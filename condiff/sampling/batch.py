@@ -30,7 +30,7 @@ class Sampling:
         guidance: denoiser -> denoiser.
         steps: of the sampler.
         batch_size: images per batch and process.
-        batches: of this size, or smaller where memory is short.
+        batches: of this size, or smaller where memory is short; not shared with copies by `dataclasses.replace`.
     """
 
     sampler: Sampler

@@ -32,8 +32,9 @@ def counting(denoise: Denoise, cost: SamplingCost) -> Denoise:
     """Returns a denoiser that counts the images it is evaluated at as evaluations of ``cost``."""
 
     def counted(x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
-        cost.evaluations += len(x)
-        return denoise(x, sigma, cond)
+        x0 = denoise(x, sigma, cond)
+        cost.evaluations += len(x)  # after it: a batch that does not fit into memory is drawn again
+        return x0
 
     return counted
 

@@ -20,7 +20,7 @@ from condiff.sampling.requests import ANY, SampleRequest
 
 
 class Source(NamedTuple):
-    """Images [N, C, H, W] to translate, and their contrast, None if unknown."""
+    """Images [N, C, H, W] to translate, and their contrast, None if unknown or unknown to the model."""
 
     images: Tensor
     contrast: str | None
@@ -29,11 +29,12 @@ class Source(NamedTuple):
     def of(cls, images: Images | str | Path, spec: ImageSpec) -> "Source":
         """Images, or those of a file (`image_files.read`). Raises InputError for something else, or a file without images."""
         if isinstance(images, Images):
-            contrasts = {*images.contrasts} - {ANY}
-            return cls(images.values, contrasts.pop() if len(contrasts) == len({*images.contrasts}) == 1 else None)
+            names = {*images.contrasts}
+            return cls(images.values, names.pop() if len(names) == 1 and ANY not in names else None)
         if not isinstance(images, str | Path):
             raise InputError(f"images: is {type(images).__name__}; give Images, as sample and translate return, or a file")
-        return cls(*image_files.read(Path(images), spec))
+        values, contrast = image_files.read(Path(images), spec)
+        return cls(values, contrast if contrast in spec.contrasts else None)
 
     def named(self, contrast: str | None) -> "Source":
         """The images with a given contrast. Raises InputError if theirs is known to be another."""

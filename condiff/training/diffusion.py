@@ -59,7 +59,7 @@ class DiffusionSystem(L.LightningModule):
         self.optimizer, self.lr_factor, self.seed = optimizer, lr_factor, seed
         self.p_uncond, self.p_drop_fields, self.num_fields = p_uncond, p_drop_fields, len(fields or ())
         field_of = [index for index, length in enumerate(fields or ()) for _ in range(length)]  # of each entry of the condition
-        self.register_buffer("field_of", torch.tensor(field_of, dtype=torch.int64), persistent=False)
+        self.field_of = torch.tensor(field_of, dtype=torch.int64)
 
     @property
     def is_latent(self) -> bool:
@@ -139,7 +139,7 @@ class DiffusionSystem(L.LightningModule):
         chosen, share = torch.rand(2, n, 1, generator=generator, device=self.device)
         share = share * (chosen < self.p_drop_fields)
         kept_fields = torch.rand(n, self.num_fields, generator=generator, device=self.device) >= share
-        return kept_fields[:, self.field_of]
+        return kept_fields[:, to_device(self.field_of, self.device)]
 
     def _generator(self, *stream: int | str) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(derive_seed(self.seed, *stream))

@@ -99,10 +99,31 @@ def test_train(words, rates, run_entry, tmp_path):
     ckpt = tmp_path / "runs/now/checkpoints/last.ckpt"
     groups = Checkpoint.read(ckpt).content["optimizer_states"][0]["param_groups"]
     assert [group["initial_lr"] for group in groups] == pytest.approx(rates)
-    content = torch.load(ckpt, weights_only=True)  # as of a version in which the optimizer was the default
-    settings = content["hyper_parameters"]
-    settings["overrides"] = [word for word in settings["overrides"] if not word.startswith("model")]
+    content = torch.load(ckpt, weights_only=True)  # as of a version with other defaults: optimizer, number of patients
+    settings, old = content["hyper_parameters"], ("model", "data.volumes_per_contrast")
+    settings["overrides"] = [word for word in settings["overrides"] if not word.startswith(old)]
     torch.save(content, ckpt)
     run_entry("train.py", f"resume={ckpt}", "trainer.max_epochs=2", "hydra.run.dir=runs/on")
-    assert Checkpoint.read(tmp_path / "runs/on/checkpoints/last.ckpt").content["global_step"] == 6
+    resumed = Checkpoint.read(tmp_path / "runs/on/checkpoints/last.ckpt")
+    assert resumed.content["global_step"] == 6 and resumed.config["data"]["volumes_per_contrast"] == 1
+    assert resumed.config["model"]["optimizer"] == settings["model"]["optimizer"]
     assert Checkpoint.read(ckpt).model()
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "value", "message"),
+    [
+        ("model", "optimizer", "AdamW", "describes no optimizer"),
+        ("model", "optimizer", {"_target_": "os.system", "_partial_": True}, "names os.system for optimizer"),
+        ("data", "volumes_per_contrast", -5, "data.volumes_per_contrast=-5: give a whole number"),
+        ("data", "phantom", None, "describes no phantom"),
+    ],
+)
+def test_settings_of_an_edited_checkpoint_are_refused(group, name, value, message, trained_once, run_entry, tmp_path, capsys):
+    content = torch.load(trained_once / "checkpoints/last.ckpt", weights_only=True)
+    settings = content["hyper_parameters"]
+    settings[group][name], settings["overrides"] = value, [word for word in settings["overrides"] if word.startswith("net")]
+    torch.save(content, tmp_path / "edited.ckpt")
+    with pytest.raises(SystemExit):
+        run_entry("train.py", "resume=edited.ckpt", "hydra.run.dir=runs/on")
+    assert message in capsys.readouterr().err.replace("\n", "")

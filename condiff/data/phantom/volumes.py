@@ -133,7 +133,8 @@ class Phantom:
                 if not root.exists():
                     partial.mkdir(exist_ok=True)
                     volumes = [(partial, contrast, patient) for patient in range(self.patients) for contrast in CONTRASTS]
-                    with worker_pool(min(len(available_cpus()), len(volumes) // VOLUMES_PER_PROCESS, MOST_PROCESSES)) as run:
+                    processes = min(len(available_cpus()), len(volumes) // VOLUMES_PER_PROCESS, MOST_PROCESSES)
+                    with worker_pool(processes, "try again; what is finished is kept") as run:
                         for _ in track(run(self._write, *zip(*volumes, strict=True)), "Making phantom volumes", len(volumes)):
                             pass
                     for unfinished in partial.glob("*.part"):  # of a process that was killed

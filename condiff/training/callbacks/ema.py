@@ -27,10 +27,11 @@ class EMA(WeightAveraging):
     """
 
     def __init__(self, decay: Decay):
-        def update(averages: list[Tensor], currents: list[Tensor], count: Tensor | int) -> None:
-            """Updates averages in place; all tensors have one dtype."""
+        def update(averages: list[Tensor], currents: list[Tensor], count: Tensor) -> None:
+            """Updates averages in place; all tensors have one dtype. The count is read on the CPU: on a GPU that would wait."""
             if averages[0].is_floating_point():
-                torch._foreach_lerp_(averages, currents, 1 - decay(int(count) + 1))
+                on_host = count if self._average_model is None else self._average_model.n_averaged
+                torch._foreach_lerp_(averages, currents, 1 - decay(int(on_host) + 1))
             else:
                 torch._foreach_copy_(averages, currents)
 

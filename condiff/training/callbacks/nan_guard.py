@@ -33,7 +33,7 @@ class StopAtNaN(L.Callback):
 
     def _check_finite(self, trainer: Any, pl_module: Any) -> None:
         self._check_losses(trainer)
-        finite = torch.stack([weight.isfinite().all() for weight in pl_module.parameters()]).all().item()
+        finite = torch.stack([weight.isfinite().all() for weight in pl_module.parameters()]).all()
         self._raise_unless(trainer, bool(finite), f"the weights are not numbers after step {trainer.global_step}")
 
     def _check_losses(self, trainer: Any) -> None:
