@@ -42,10 +42,10 @@ class MuonAdamW(torch.optim.AdamW):
                 loss = closure()
         for group in self.param_groups:
             if "momentum" in group:
-                by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
+                by_shape: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
                 for parameter in group["params"]:
                     if parameter.grad is not None:
-                        by_shape[parameter.flatten(1).shape].append(parameter)
+                        by_shape[len(parameter), parameter[0].numel()].append(parameter)
                 for parameters in by_shape.values():
                     self._muon_step(parameters, group["lr"], group["momentum"])
         super().step()
@@ -65,10 +65,20 @@ class MuonAdamW(torch.optim.AdamW):
             parameter.grad = None
         torch._foreach_lerp_(averages, gradients, 1 - momentum)
         directions = torch._foreach_lerp(gradients, averages, momentum)
-        updates = orthogonalize(torch.stack([direction.flatten(1) for direction in directions]))
+        updates = orthogonalize(torch.stack([as_matrix(direction) for direction in directions]))
         rows, columns = updates.shape[1:]
         updates = updates.mul_(-lr * max(1.0, rows / columns) ** 0.5)
-        torch._foreach_add_(parameters, [update.view_as(p) for update, p in zip(updates, parameters, strict=True)])
+        torch._foreach_add_(parameters, [like_parameter(update, p) for update, p in zip(updates, parameters, strict=True)])
+
+
+def as_matrix(parameter: Tensor) -> Tensor:
+    """Returns a parameter [M, C, ...] as a matrix whose columns are in the order of channels-last memory."""
+    return parameter.movedim(1, -1).flatten(1)
+
+
+def like_parameter(matrix: Tensor, parameter: Tensor) -> Tensor:
+    """Returns a matrix of `as_matrix` in the shape of the parameter."""
+    return matrix.view(parameter.movedim(1, -1).shape).movedim(-1, 1)
 
 
 def is_matrix(parameter: Tensor) -> bool:

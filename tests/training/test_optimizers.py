@@ -69,6 +69,24 @@ def test_steps_in_numbers():
     assert torch.equal(bias, twin)
 
 
+def test_each_matrix_is_its_own():
+    """Two of one shape, one without a gradient, and memory in channels-last order: the updates of each alone."""
+    generator = torch.Generator().manual_seed(3)
+    values = [torch.randn(16, 4, 3, 3, generator=generator) for _ in range(3)]
+    gradients = [torch.randn(16, 4, 3, 3, generator=generator) for _ in range(2)]
+
+    def updated(weights):
+        for weight, gradient in zip(weights, gradients, strict=False):
+            weight.grad = gradient.clone()
+        MuonAdamW(weights, lr=0.1).step()
+        return [weight.detach() for weight in weights]
+
+    alone = [updated([nn.Parameter(value.clone())])[0] for value in values[:1]]
+    together = updated([nn.Parameter(value.clone().to(memory_format=torch.channels_last)) for value in values])
+    torch.testing.assert_close(together[0], alone[0], rtol=0, atol=1e-5)
+    assert not torch.allclose(together[1], values[1], atol=1e-3) and torch.equal(together[2], values[2])
+
+
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_run_is_continued_from_its_state(fused):
     def made():
