@@ -1,11 +1,10 @@
 """Conjugate gradients and the proximal step, against dense solutions."""
 
 from itertools import pairwise
-from types import SimpleNamespace
 
 import torch
 
-from condiff.linear import conjugate_gradients, proximal, recorded_residuals
+from condiff.linear import LinearOperator, conjugate_gradients, proximal, recorded_residuals
 from tests.diffusion.test_inverse import TRUTHS, N, problem
 
 
@@ -56,13 +55,12 @@ def test_a_perturbed_start_keeps_its_perturbation():
     """What was not measured stays as perturbed, however few the iterations: a start at the unperturbed estimate would lose it."""
     p = problem()
     start = torch.randn(TRUTHS, 2, 1, N, generator=torch.Generator().manual_seed(1))
-    blind = SimpleNamespace()
-    blind.adjoint = lambda y: torch.zeros(TRUTHS, 2, 1, N)
 
-    class Blind:
-        adjoint = staticmethod(blind.adjoint)
-
+    class Blind(LinearOperator):
         def __call__(self, x):
             return 0 * p.A(x)
 
-    torch.testing.assert_close(proximal(Blind(), blind.adjoint(None), start, 50.0, 1), start)
+        def adjoint(self, y):
+            return torch.zeros(TRUTHS, 2, 1, N)
+
+    torch.testing.assert_close(proximal(Blind(), Blind().adjoint(None), start, 50.0, 1), start)

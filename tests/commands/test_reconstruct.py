@@ -220,7 +220,7 @@ def test_one_bad_slice_leaves_the_others(prior, run_entry, tmp_path, capsys):
     ("arguments", "names"),
     [
         (["data.root=nowhere"], "data.root: no folder nowhere"),
-        (["mask.center_fraction=0.0", "mask=random"], "mask.center_fraction"),
+        (["mask.center_fraction=0.0", "mask=random"], "sample more of the center (center_fraction)"),
         (["acceleration=1000"], "acceleration=1000"),
         (["contrast=AXT9"], "AXT9"),
         (["slices=[70]"], "slices"),

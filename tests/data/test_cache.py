@@ -258,7 +258,7 @@ def test_workers_end_with_who_started_them(tmp_path):
 import time
 from condiff.data.workers import worker_pool
 if __name__ == "__main__":
-    with worker_pool(2) as run:
+    with worker_pool(2, "") as run:
         list(run(abs, range(4)))
         import multiprocessing
         print(*(process.pid for process in multiprocessing.active_children()), flush=True)

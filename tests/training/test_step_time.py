@@ -135,7 +135,7 @@ def test_a_slow_machine_trains_for_fewer_epochs(run_entry, capsys, tmp_path):
     """The learning rate falls to 0 at the end of the shorter run; the run is finished then, and can be prolonged."""
     words = [word for word in TINY if not word.startswith("trainer.max_epochs")]
     run_entry("train.py", *words, "trainer.max_epochs.minutes=1e-9", "model.lr_factor.warmup=0")
-    assert "trains for 1 of 5 epochs, to end within 1e-09 minutes" in "".join(capsys.readouterr())
+    assert "trains for 1 of 4 epochs, to end within 1e-09 minutes" in "".join(capsys.readouterr())
     run = tmp_path / "runs/now"
     assert OmegaConf.load(run / "config.yaml").trainer.max_epochs == 1
     state = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
