@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
-from lightning.pytorch.utilities import rank_zero_only
 from rich import get_console
 from rich.progress import Progress
 
@@ -23,6 +22,8 @@ log = logging.getLogger(__name__)
 
 def is_first_process() -> bool:
     """Whether this is the first of all processes of a command, by Lightning's rank."""
+    from lightning.pytorch.utilities import rank_zero_only  # takes two seconds, which processes that only read need not wait
+
     return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 

@@ -4,7 +4,6 @@ import importlib.util
 import os
 import resource
 import signal
-import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from scipy.special import j1
 
 from condiff.data import patients
@@ -41,6 +41,14 @@ def quick_fingerprints(monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def shared_folder(request, tmp_path_factory):
+    """A temporary folder of all workers, and a lock for what the first one makes in it."""
+    own = tmp_path_factory.getbasetemp()
+    folder = own.parent if hasattr(request.config, "workerinput") else own
+    return folder, FileLock(folder / "shared.lock")
+
+
+@pytest.fixture(scope="session")
 def cache(tmp_path_factory):
     """A cache folder with the tiny phantom in it."""
     folder = tmp_path_factory.mktemp("cache")
@@ -65,10 +73,13 @@ TINY_RUN = [
 @pytest.fixture
 def run_entry(monkeypatch, cache, tmp_path):
     """Call an entry point with a command line, in tmp_path, on the tiny phantom."""
+    return entry_caller(monkeypatch, cache, tmp_path)
 
+
+def entry_caller(monkeypatch, cache, folder):
     def run(script: str, *arguments: str) -> None:
         monkeypatch.setattr(sys, "argv", [str(ROOT / script), *arguments])
-        monkeypatch.chdir(tmp_path)
+        monkeypatch.chdir(folder)
         monkeypatch.setenv("CONDIFF_CACHE", str(cache))
         specification = importlib.util.spec_from_file_location(Path(script).stem, ROOT / script)
         module = importlib.util.module_from_spec(specification)
@@ -79,12 +90,15 @@ def run_entry(monkeypatch, cache, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def trained_once(cache, tmp_path_factory):
+def trained_once(cache, shared_folder):
     """The folder of one tiny run, for tests that read or copy it."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    environment = os.environ | {"CONDIFF_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(ROOT / "train.py"), *TINY_RUN[:-1], f"hydra.run.dir={folder}"]
-    subprocess.run(command, check=True, capture_output=True, env=environment, cwd=folder.parent)
+    parent, lock = shared_folder
+    folder = parent / "trained/run"
+    with lock:
+        if not folder.exists():
+            folder.parent.mkdir()
+            with pytest.MonkeyPatch.context() as patch:
+                entry_caller(patch, cache, folder.parent)("train.py", *TINY_RUN[:-1], f"hydra.run.dir={folder}")
     return folder
 
 

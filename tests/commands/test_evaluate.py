@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from condiff.evaluation import figure, report
 from condiff.files import samples_h5
 from tests.conftest import ROOT, TINY_RUN, bad, write_volume
 
@@ -30,7 +31,8 @@ def trained(trained_once, tmp_path, monkeypatch):
     return Path("runs/now")
 
 
-def test_evaluation(trained, run_entry, capsys):
+def test_evaluation(trained, run_entry, capsys, monkeypatch):
+    monkeypatch.setattr(report, "full_page", figure.full_page)
     run_entry("evaluate.py", *FAST)
     (folder,) = (trained / "evaluation").iterdir()
     assert folder.name == "last_num_samples-3_steps-2"
@@ -179,7 +181,7 @@ def volumes(folder, patients, contrasts=("AXT1", "AXT2")):
 def test_bad_input(trained, run_entry, capsys, tmp_path):
     (tmp_path / "heads").mkdir()
     volumes(tmp_path / "heads", "abcd")
-    own = ["data=fastmri", "data.root=heads", "data.matrix=32", "data.volumes_per_contrast=1"]
+    own = ["data=fastmri", "data.root=heads", "data.workers=0", "data.matrix=32", "data.volumes_per_contrast=1"]
     for arguments, expected in [
         (["ckpt=nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
         (["num_samples=1"], "num_samples=1: give a whole number, at least 2"),

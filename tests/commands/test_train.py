@@ -329,7 +329,7 @@ def test_trains_on_a_fastmri_folder(run_entry, tmp_path, capsys):
             write_volume(tmp_path / f"data/{patient}{contrast}.h5", contrast=contrast, patient=patient)
     (tmp_path / "data/broken.h5").write_text("x")
     settings = [item for item in TINY if "phantom" not in item]
-    run_entry("train.py", "data=fastmri", "data.root=data", "data.matrix=32", *settings, "trainer.max_epochs=1")
+    run_entry("train.py", "data=fastmri", "data.root=data", "data.workers=0", "data.matrix=32", *settings, "trainer.max_epochs=1")
     assert (tmp_path / "runs/now/samples/samples.png").exists()
     log = (tmp_path / "runs/now/train.log").read_text()
     assert "broken.h5" in log and "skipped 1 of 12 files" in log

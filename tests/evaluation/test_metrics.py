@@ -219,11 +219,20 @@ def test_colours_where_more_is_better():
         assert grade(scores, MetricRow("", 1)) == expected
 
 
-def test_the_page_and_what_may_be_shared(real, classifiers):
-    """The shareable page depends on samples, not on real images: other patients give the same page."""
+@pytest.fixture(scope="module")
+def judged(real, classifiers):
+    """Samples of new patients and their evaluation, short as in the tests."""
     samples = as_samples(heads(12, 2, slices=1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("condiff.evaluation.features.STEPS", 50)
+        patch.setattr("condiff.evaluation.evaluate.NUM_SPLITS", 10)
+        return samples, evaluate(ImageSets(samples, *real, NAMES, True), classifiers)
+
+
+def test_the_page_and_what_may_be_shared(real, judged):
+    """The shareable page depends on samples, not on real images: other patients give the same page."""
+    samples, result = judged
     sets = ImageSets(samples, *real, NAMES, True)
-    result = evaluate(sets, classifiers)
     blank_patients = ImageSets(
         samples, *(ImageSet(0 * images.pixels, images.contrast, images.patient) for images in real), NAMES, True
     )
@@ -232,10 +241,10 @@ def test_the_page_and_what_may_be_shared(real, classifiers):
     assert not np.array_equal(*[np.asarray(to_image(full_page(result, image_sets))) for image_sets in (sets, blank_patients)])
 
 
-def test_pages_call_images_by_their_kind(real, classifiers):
+def test_pages_call_images_by_their_kind(real, judged):
     """Images of the phantom are not called real; the legend is above the charts, not in one of them."""
-    sets = ImageSets(as_samples(heads(12, 2, slices=1)), *real, NAMES, True, "simulated")
-    result = evaluate(sets, classifiers)
+    samples, result = judged
+    sets = ImageSets(samples, *real, NAMES, True, "simulated")
     for page in (full_page(result, sets), shareable_page(result, sets)):
         words = " ".join(text.get_text() for text in page.findobj(Text))
         assert "simulated vs simulated" in words and not re.search(r"\breal\b", words)
