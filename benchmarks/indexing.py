@@ -15,7 +15,7 @@ from rich.progress import track
 
 from condiff.data.fastmri import ismrmrd
 from condiff.data.fastmri.fields import ACQUISITIONS
-from condiff.data.fastmri.reader import probe
+from condiff.data.fastmri.layout import FastMRI
 from condiff.data.index import index
 from condiff.data.workers import available_cpus
 
@@ -38,7 +38,7 @@ def main(folder: str, files: int = 10_000) -> None:
     make(Path(folder) / "volumes", files)
     for title in ("first time", "again"):
         begin, used = time.monotonic(), cpu_seconds()
-        found = index(Path(folder) / "volumes", Path(folder) / "cache", probe, len(available_cpus()))
+        found = index(Path(folder) / "volumes", Path(folder) / "cache", FastMRI(), len(available_cpus()))
         print(
             f"{title}: {len(found.volumes)} volumes in {time.monotonic() - begin:.1f} s on {len(available_cpus())} cores, "
             f"{cpu_seconds() - used:.1f} s of CPU time"

@@ -13,6 +13,7 @@ from condiff.errors import InputError, check_number, check_whole
 
 _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"  # installed; in a checkout
+PLACES = ("patterns", "patient")  # of files of a data set
 EARLIER = "CONDIFF_EARLIER_JOBS"  # of the study that a sweep continues; read by every process of it
 
 
@@ -106,14 +107,35 @@ def with_options(method: DictConfig, name: str, options: Mapping[str, Any]) -> D
 
 
 def without_paths(config: Any) -> Any:
-    """Returns a configuration without paths: text with a slash is left out, ``init`` becomes whether it was given."""
+    """Returns a configuration without paths and patterns of them; ``init`` becomes whether it was given.
+
+    Text with a slash is left out, and so are the fields of data sets in `PLACES`.
+    """
     if isinstance(config, list):
         return [without_paths(value) for value in config if not _is_path(value)]
     if not isinstance(config, dict):
         return config
-    fields = {key: without_paths(value) for key, value in config.items() if not _is_path(value)}
+    fields = {key: without_paths(value) for key, value in config.items() if key not in PLACES and not _is_path(value)}
     return fields | ({"init": bool(config["init"])} if "init" in config else {})
 
 
 def _is_path(value: Any) -> bool:
-    return isinstance(value, str) and ("/" in value or "\\" in value)
+    options = tuple(f"data.{name}=" for name in PLACES)
+    return isinstance(value, str) and ("/" in value or "\\" in value or value.startswith(options))
+
+
+def choices_with(group: str, field: str) -> list[str]:
+    """Returns the choices of a group that have a field, of their own or of a choice that they begin with."""
+    files: dict[str, Any] = {path.stem: OmegaConf.load(path) for path in sorted((CONF / group).glob("*.yaml"))}
+
+    def has_field(name: str) -> bool:
+        begun_with = [begin for begin in files[name].get("defaults", ()) if isinstance(begin, str) and begin in files]
+        return _has(files[name], field.split(".")) or any(map(has_field, begun_with))
+
+    return [name for name in files if has_field(name)]
+
+
+def _has(config: Any, names: list[str]) -> bool:
+    if not names or not OmegaConf.is_dict(config):
+        return not names
+    return names[0] in config.keys() and _has(config._get_node(names[0]), names[1:])  # noqa: SIM118, a missing value is not a member

@@ -19,6 +19,9 @@ GROUPS = {
 RECONSTRUCT = ("method", "mask")  # groups of reconstruct.py alone
 EXTRA = {
     "data=fastmri": ["data.root=anywhere"],
+    "data=bids": ["data.root=anywhere"],
+    "data=dicom": ["data.root=anywhere"],
+    "data=nifti": ["data.root=anywhere", "data.patterns={T1: '*'}", "data.patient=p"],
     "guidance=autoguidance": ["+ckpt=anywhere"],
     "experiment=complex_brain_320": ["data.root=anywhere"],
     "experiment=latent_brain": ["data.root=anywhere"],

@@ -16,7 +16,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from condiff.commands.cli import check_kinds
 from condiff.commands.command_line import CONF, allow_checkpoint_fields, quote_for_hydra
 from condiff.commands.options import OPTIONS, check
-from condiff.data.fastmri.reader import probe, read_magnitude
+from condiff.data.fastmri.layout import FastMRI
+from condiff.data.fastmri.reader import read_magnitude
 from condiff.data.index import index
 
 ROOT = CONF.parent
@@ -129,7 +130,7 @@ def test_example_of_own_images_is_read(tmp_path, monkeypatch):
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(block, {"__name__": "__main__"})
-    volumes = index(tmp_path, tmp_path / "cache", probe).volumes
+    volumes = index(tmp_path, tmp_path / "cache", FastMRI()).volumes
     assert [volume.patient for volume in volumes] == ["head0", "head1", "head2", "head3"]
     images, pixel_mm = read_magnitude(volumes[0].path)
     assert images.shape == (10, 128, 128) and pixel_mm == pytest.approx((1.8, 1.8))

@@ -16,7 +16,7 @@ ROOMS = {  # room -> the libraries that it may import besides the standard one; 
     "sampling": {"torch", "numpy", "lightning", "rich"},
     "images": {"torch", "numpy", "PIL"},
     "checkpoint": {"torch", "omegaconf", "yaml"},
-    "data": {"torch", "numpy", "h5py", "nibabel", "lightning", "scipy", "rich", "filelock"},
+    "data": {"torch", "numpy", "h5py", "nibabel", "pydicom", "lightning", "scipy", "rich", "filelock"},
     "diffusion": {"torch"},
     "nn": {"torch"},
     "mri": {"torch", "numpy", "sigpy"},

@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from condiff.checkpoint import Checkpoint
 from condiff.commands.command_line import quote_for_hydra
 from condiff.data.cache import VolumeCache, cache_key
-from condiff.data.fastmri.reader import probe, read_magnitude
+from condiff.data.fastmri.layout import FastMRI
+from condiff.data.fastmri.reader import read_magnitude
 from condiff.data.header import Header
 from condiff.data.index import index, table_path
 from condiff.data.latents import codes_name
@@ -87,7 +88,7 @@ def test_the_columns_of_an_index(tmp_path):
     """A table with others is made again."""
     (tmp_path / "data").mkdir()
     write_volume(tmp_path / "data" / "a.h5")
-    index(tmp_path / "data", tmp_path, probe)
+    index(tmp_path / "data", tmp_path, FastMRI())
     columns = (
         "file patient acquisition slices coils rows cols norm digest size mtime_ns ctime_ns matrix fov_mm recon_fov_mm columns "
         "measurement field_t tr te ti flip sequence reason"

@@ -8,7 +8,7 @@ run or the command line.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,12 +18,13 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from condiff.checkpoint import registry
-from condiff.checkpoint.run import checkpoint_file, data_root
+from condiff.checkpoint.run import checkpoint_file, data_fields
 from condiff.checkpoint.weights import BUILD_ERRORS, build_filled, submodule_weights
 from condiff.configuration import cache_folder
 from condiff.data.datamodule import MRIDataModule
-from condiff.data.image_spec import ImageSpec
+from condiff.data.image_spec import ImageSpec, Read
 from condiff.data.patients import Fingerprints, PatientRecord
+from condiff.data.scans import READING
 from condiff.diffusion import Denoiser
 from condiff.diffusion.model import DiffusionModel
 from condiff.errors import InputError, command
@@ -32,7 +33,7 @@ from condiff.nn import Codec
 from condiff.renamed import upgraded_checkpoint
 
 SAMPLING = ("sampler", "guidance", "clamp")  # groups that decide how samples are drawn
-LOCAL = ("root", "cache", "workers", "num_workers", "shard")  # fields of the data that belong to a machine
+LOCAL = ("root", "patterns", "patient", "cache", "workers", "num_workers", "shard")  # fields of the data that belong to a machine
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -127,7 +128,7 @@ class Checkpoint:
         data_config = self.config["data"]
         registry.check("data", data_config, self.path, self.trust)
         spec = ImageSpec(
-            registry.build("read", data_config.get("read"), self.path, self.trust),
+            self._read(data_config),
             self._build_completed("transform", matrix=data_config.get("matrix"), downsample=data_config.get("downsample")),
             self._build_completed("conditioning", contrasts=data_config.get("contrasts")),
             (data_config.get("select") or {}).get("merge") or {},
@@ -153,7 +154,7 @@ class Checkpoint:
         data_config = _without(LOCAL, self.config["data"])
         registry.check("data", data_config, self.path, self.trust)
         merged = OmegaConf.to_container(OmegaConf.merge(data_config, _without(LOCAL, requested)))
-        root = {} if "phantom" in data_config else {"root": data_root(self.path)}
+        root = {} if "phantom" in data_config else {"root": ""} | data_fields(self.path)
         local = {"cache": cache_folder()} | root | {key: requested[key] for key in LOCAL if key in requested}
         return registry.build("data", merged, self.path, self.trust, **local)
 
@@ -215,6 +216,11 @@ class Checkpoint:
             reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
         if reason:
             raise InputError(f"{self.path}: its network does not make images of {list(shape)} ({reason}); was it edited?")
+
+    def _read(self, data_config: Mapping[str, Any]) -> Read:
+        """Returns its reader, with the plane and the sizes that scans are read with."""
+        read = registry.build("read", data_config.get("read"), self.path, self.trust)
+        return partial(read, **{name: data_config[name] for name in READING if name in data_config})
 
     @property
     def data_key(self) -> str:

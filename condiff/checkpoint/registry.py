@@ -17,8 +17,10 @@ import torch
 
 from condiff import diffusion, nn
 from condiff.checkpoint.signatures import misfit
-from condiff.data import augment, conditioning, datamodule, index_sampler, selection, transforms
+from condiff.data import augment, conditioning, datamodule, index_sampler, scans, selection, transforms
+from condiff.data.dicom import reader as dicom
 from condiff.data.fastmri import reader
+from condiff.data.nifti import reader as nifti
 from condiff.data.phantom import datamodule as phantom_datamodule
 from condiff.data.phantom import volumes
 from condiff.diffusion import denoiser, guidance, losses, samplers, schedules
@@ -59,9 +61,13 @@ SLOTS: Mapping[str, Table] = {
     ),
     "guidance": _of(guidance, "identity classifier_free"),
     "clamp": _of(guidance, "identity static_clamp dynamic_clamp magnitude_clamp"),
-    "data": {**_of(datamodule, "MRIDataModule"), **_of(phantom_datamodule, "PhantomDataModule")},
+    "data": {
+        **_of(datamodule, "MRIDataModule"),
+        **_of(phantom_datamodule, "PhantomDataModule"),
+        **_of(scans, "BidsDataModule NiftiDataModule DicomDataModule"),
+    },
     "phantom": _of(volumes, "Phantom"),
-    "read": _of(reader, "read_magnitude read_kspace"),
+    "read": {**_of(reader, "read_magnitude read_kspace"), **_of(nifti, "read_slices"), **_of(dicom, "read_slices")},
     "transform": _of(transforms, "Magnitude Complex"),
     "maps": _of(maps, "espirit walsh low_resolution"),
     "conditioning": _of(conditioning, "ContrastCondition AcquisitionCondition"),

@@ -1,6 +1,7 @@
 """The folder of the run of a checkpoint: its results and data root."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -26,14 +27,28 @@ def results_folder(path: str | Path, kind: str, name: str) -> Path:
 
 def data_root(path: str | Path) -> str:
     """Returns ``data.root`` of config.yaml in the run of a checkpoint; empty without one."""
+    return str(data_fields(path).get("root", ""))
+
+
+def data_fields(path: str | Path) -> dict[str, Any]:
+    """Returns those of root, patterns and patient that config.yaml in the run of a checkpoint gives for the data."""
     file = run_folder(path) / "config.yaml"
     try:
         if not file.is_file() or file.stat().st_size > MAX_YAML_BYTES:
-            return ""
-        root = yaml.safe_load(file.read_text())["data"]["root"]
-        return root if type(root) is str and root.isprintable() and "${" not in root else ""  # no interpolation
+            return {}
+        data = yaml.safe_load(file.read_text())["data"]
+        found = {name: data[name] for name in ("root", "patient") if _is_text(data.get(name))}
+        patterns = data.get("patterns")
+        if isinstance(patterns, dict) and all(map(_is_text, patterns.values())) and all(map(str.isidentifier, patterns)):
+            found["patterns"] = patterns
+        return found
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, yaml.YAMLError):
-        return ""
+        return {}
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is text without an interpolation."""
+    return type(value) is str and value.isprintable() and "${" not in value
 
 
 def newest(root: str | Path) -> Path:

@@ -94,21 +94,10 @@ def group_folder(word: str) -> Path:
     return CONF / word.partition("=")[0].lstrip("+")
 
 
-def choices(group: str, field: str) -> list[str]:
-    """Returns the choices of a group that have a field: of ``data`` fastmri has ``root``."""
-    return [path.stem for path in sorted((CONF / group).glob("*.yaml")) if _has(OmegaConf.load(path), field.split("."))]
-
-
 def _number_fields(group: Path) -> list[str]:
     """Returns the names of the fields of a group's files that are numbers."""
     files: list[Any] = [OmegaConf.to_container(OmegaConf.load(path)) for path in sorted(group.glob("*.yaml"))]
     return sorted({str(name) for fields in files for name, value in fields.items() if is_number(value)})
-
-
-def _has(config: Any, names: list[str]) -> bool:
-    if not names or not OmegaConf.is_dict(config):
-        return not names
-    return names[0] in config.keys() and _has(config._get_node(names[0]), names[1:])  # noqa: SIM118, a missing value is not a member
 
 
 def _upgraded(word: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from hydra.errors import InstantiationException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
+from omegaconf.errors import InterpolationResolutionError, InterpolationToMissingValueError, MissingMandatoryValue
 
 from condiff.commands.hints import missing_choice, misspelt_option
 from condiff.configuration import CONF
@@ -28,9 +28,10 @@ def explain(error: Exception, config_name: str, cfg: DictConfig | None = None) -
             f"memory is too small for this ({first[:200]}); set fewer images at once (batch_size, data.batch_size), a smaller "
             "network or coarser images, or use a larger machine"
         )
-    if isinstance(error, MissingMandatoryValue | InterpolationToMissingValueError):
+    of_resolver = "Missing mandatory value: " in first and isinstance(error, InterpolationResolutionError)
+    if isinstance(error, MissingMandatoryValue | InterpolationToMissingValueError) or of_resolver:
         key = next((line.split(": ", 1)[1] for line in lines if line.startswith("full_key")), first)
-        key = first.rsplit(": ", 1)[-1] if isinstance(error, InterpolationToMissingValueError) else key
+        key = key if isinstance(error, MissingMandatoryValue) else first.rsplit(": ", 1)[-1]
         return f"{key} has no value; give one on the command line, {key}=..."
     if isinstance(error, OSError) and error.errno in FULL:
         where = f"{error.filename}: " if error.filename else ""

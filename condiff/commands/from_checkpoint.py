@@ -11,9 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint, newest, results_folder
 from condiff.commands.cli import check_kinds, job_folder, overrides
-from condiff.commands.command_line import choices
 from condiff.commands.options import OPTIONS, check, check_kind
-from condiff.configuration import folder_name, plain
+from condiff.configuration import choices_with, folder_name, plain
 from condiff.data.datamodule import MRIDataModule
 from condiff.diffusion.guidance import Guidance, decorate_bound_models
 from condiff.diffusion.model import DiffusionModel
@@ -97,7 +96,7 @@ def set_field(cfg: DictConfig, group: str, key: str, value: Any) -> None:
     fields = plain(OmegaConf.select(cfg, parent))
     if not isinstance(fields, dict) or name not in fields:
         available = ", ".join(f"{parent}.{field}" for field in fields or () if not str(field).startswith("_")) or "no fields"
-        owners = choices(group, key.removeprefix(f"{group}."))
+        owners = choices_with(group, key.removeprefix(f"{group}."))
         remedy = f"; {key} belongs to {group}={' or '.join(owners)}, choose one" if owners else ""
         raise InputError(f"{key}: the {group} that this checkpoint was trained with has {available}{remedy}")
     check_kind(key, fields[name], value)

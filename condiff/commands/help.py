@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from condiff.configuration import CONF, cache_folder
+from condiff.configuration import CONF, cache_folder, choices_with
 from condiff.errors import command
 
 GROUP = re.compile(r"  - /?([\w/]+): (\w+)(?: # (.*))?$")  # a line of a list of defaults
@@ -60,7 +60,7 @@ def _field(name: str, chosen: dict[str, str]) -> str:
         choice, group = _default(group, choice, keys[0]), f"{group}/{keys.pop(0)}"
     for file in [CONF / group / f"{choice}.yaml", *sorted((CONF / group).glob("*.yaml"))]:
         if match := _line_of(file, keys):
-            with_choice = "" if file.stem == choice else f"with {group}={file.stem}: "
+            with_choice = "" if file.stem == choice else f"with {group}={'|'.join(choices_with(group, '.'.join(keys)))}: "
             return _option(name, match[2], with_choice + (match[3] or ""))
     raise KeyError(name)
 

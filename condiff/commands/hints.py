@@ -9,9 +9,9 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from condiff.commands.command_line import choices, group_folder
+from condiff.commands.command_line import group_folder
 from condiff.commands.help import own_options
-from condiff.configuration import CONF
+from condiff.configuration import CONF, choices_with
 from condiff.errors import command
 
 SYNONYMS = {  # words of other programs -> the last part of an option
@@ -30,13 +30,13 @@ def misspelt_option(key: str, config_name: str) -> str:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose(config_name, groups)
     group, _, field = key.partition(".")
-    if group in config and field and (owners := choices(group, field)):
+    if group in config and field and (owners := choices_with(group, field)):
         return f"{key} {_belongs(group, field, owners)}"
     if names := similar_options(key, list(_keys(config))):
         return f"{key}: no such option; did you mean {' or '.join(names)}?"
     last = SYNONYMS.get(key.lower(), key)
     for group in (name for name in map(str, config) if (CONF / name).is_dir()):
-        if owners := choices(group, last):
+        if owners := choices_with(group, last):
             return f"{key}: no such option; {group}.{last} {_belongs(group, last, owners)}"
     own = ", ".join(name for name, *_ in own_options(config_name))
     return f"{key}: no such option; there are {own}, and the fields of groups, see {command(config_name)} --help"

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from condiff.checkpoint import Checkpoint, registry
 from condiff.checkpoint.checkpoint import LOCAL
 from condiff.checkpoint.registry import MAX_INTEGER, WORD
-from condiff.checkpoint.run import data_root
+from condiff.checkpoint.run import data_fields
 from condiff.commands.cli import overrides as command_line_overrides
 from condiff.commands.from_checkpoint import set_field
 from condiff.commands.options import check_command
@@ -57,13 +57,20 @@ def command_line(arguments: Sequence[str]) -> list[str]:
     path, config = checkpoint.path, checkpoint.config
     file = option if Path(given) == path else f"resume={QuotedString(str(path), Quote.single).with_quotes()}"  # of a folder
     stored = overrides(config["overrides"], path)
-    root = data_root(path)
-    if root and not any(word.startswith(("data.root=", "+data.root=")) for word in arguments):
-        stored.append(f"data.root={QuotedString(root, Quote.single).with_quotes()}")
+    for name, value in data_fields(path).items():
+        if not any(word.startswith((f"data.{name}=", f"+data.{name}=")) for word in arguments):
+            stored.append(f"data.{name}={_literal(value)}")
     if config.get("init"):  # the network is that of the checkpoint, whatever init= was
         stored.append(file.replace("resume=", "init=", 1))
     arguments = [file if word.startswith("resume=") else word for word in arguments]
     return list({word.split("=")[0].lstrip("+"): word for word in [*stored, *arguments]}.values())
+
+
+def _literal(value: str | dict[str, str]) -> str:
+    """Returns a text, or texts by name, in Hydra's grammar."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_literal(text)}" for name, text in value.items()) + "}"
+    return str(QuotedString(value, Quote.single).with_quotes())
 
 
 def setting(config: Any, key: str, default: Any = None) -> Any:

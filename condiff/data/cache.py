@@ -166,7 +166,7 @@ def prepare_one(cache: VolumeCache, volume: Volume) -> None:
     header: dict[str, Any] = {"source": str(volume.path)}
     content = b""
     try:
-        slices, geometry = cache.read(volume.path)
+        slices, geometry = cache.read(*volume.files)
         images, scale = cache.transform(slices.to("cuda" if torch.cuda.is_available() else "cpu"), geometry)
         half = check_image(images).half()
     except (torch.OutOfMemoryError, MemoryError) as error:

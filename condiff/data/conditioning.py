@@ -78,7 +78,7 @@ class ContrastCondition:
 
 SEQUENCES = ("TurboSpinEcho", "Flash")
 AGENT = ("without", "with")  # contrast agent
-INVERTED = ("AXFLAIR",)  # in other acquisitions fastMRI's TI is a placeholder
+NOT_INVERTED = ("AXT1", "AXT1PRE", "AXT1POST", "AXT2")  # their TI is a placeholder of fastMRI
 PARAMETERS: dict[str, Callable[[float], float]] = {  # parameter -> the scale on which it is encoded
     "slice": float, "tr": log, "te": log, "ti": log, "flip": float, "field": float,
 }  # fmt: skip
@@ -230,13 +230,13 @@ def header_parameters(volume: Volume) -> dict[str, float]:
     if header is None:
         return {}
     values = {"tr": header.tr, "te": header.te, "ti": header.ti, "flip": header.flip, "field": header.field_t}
-    if volume.acquisition not in INVERTED:
+    if volume.acquisition in NOT_INVERTED:
         values["ti"] = None
     return {name: value for name, value in values.items() if value}
 
 
 def volume_metadata(volume: Volume) -> dict[str, Any]:
     """Parameters, contrast agent and sequence of a volume. FastMRI does not record whether T2 and FLAIR were with an agent."""
-    agent = {"AXT1POST": "with", "AXT1": "without", "AXT1PRE": "without"}.get(volume.acquisition)
+    agent = volume.agent or {"AXT1POST": "with", "AXT1": "without", "AXT1PRE": "without"}.get(volume.acquisition)
     sequence = volume.header.sequence if volume.header and volume.header.sequence in SEQUENCES else None
     return header_parameters(volume) | {"agent": agent, "sequence": sequence}

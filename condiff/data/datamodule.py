@@ -18,11 +18,14 @@ from condiff.data.augment import Augment
 from condiff.data.cache import cache_key
 from condiff.data.conditioning import Conditioning
 from condiff.data.datasets import Sample
+from condiff.data.fastmri.layout import FastMRI
 from condiff.data.image_spec import ImageSpec, Read
 from condiff.data.index_sampler import IndexStream, StreamSampler
 from condiff.data.latents import Encode, LatentDataset, LatentSample, codes_name, encode_dataset
+from condiff.data.layout import Layout
 from condiff.data.patients import Fingerprints, PatientRecord
 from condiff.data.selection import Selection
+from condiff.data.split import coregistered
 from condiff.data.statistics import Statistics, measure
 from condiff.data.transfer import to_device
 from condiff.data.transforms import Transform
@@ -39,7 +42,7 @@ class MRIDataModule(L.LightningDataModule):
     """Volumes of a folder: indexed, selected, split by patient, and prepared once.
 
     Args:
-        root: folder with fastMRI files, at any depth.
+        root: folder with the files, at any depth.
         cache: folder for the index and for the prepared images.
         read: path -> slices or k-space, and the size of their pixels or field of view.
         transform: (matrix, downsample) -> the transform from that to images.
@@ -58,6 +61,7 @@ class MRIDataModule(L.LightningDataModule):
         num_workers: processes that read batches; 0: the one that trains, which suffices for files in memory or on a fast disk.
         shard: k/n: `prepare_data` prepares the k-th of n parts of the volumes; `setup` prepares what it lacks of the others.
         seed: of the split, the order and the augmentation.
+        layout: how the scans lie in the folder; None: as fastMRI's.
     """
 
     def __init__(
@@ -81,13 +85,14 @@ class MRIDataModule(L.LightningDataModule):
         num_workers: int = 0,
         shard: str = "1/1",
         seed: int = 0,
+        layout: Layout | None = None,
     ):
         super().__init__()
         self.root, self.cache_folder = Path(root).expanduser(), Path(cache).expanduser()
-        image, layout = transform(matrix=matrix, downsample=downsample), conditioning(contrasts=contrasts)
-        self.spec = ImageSpec(read, image, layout, select.merge or {})
+        image, condition = transform(matrix=matrix, downsample=downsample), conditioning(contrasts=contrasts)
+        self.spec = ImageSpec(read, image, condition, select.merge or {})
         numbers = volumes_per_contrast, held_out_per_contrast, seed, len(available_cpus()) if workers is None else workers
-        self.volumes = VolumeFolder(self.root, self.cache_folder, self.spec, select, *numbers)
+        self.volumes = VolumeFolder(self.root, layout or FastMRI(), self.cache_folder, self.spec, select, *numbers)
         self.batch_size, self.steps_per_epoch, self.sampling_order = batch_size, steps_per_epoch, sampling_order
         self.augment, self.seed, self.num_workers, self.shard = augment, seed, num_workers, shard
         self.codes: LatentDataset | None = None
@@ -124,6 +129,8 @@ class MRIDataModule(L.LightningDataModule):
                 raise InputError(f"data.root: no volume of {self.root} to {verb} on could be read; see the files named above")
         counts = {verb: (counted(len(part.volumes), "volume"), counted(len(part), "slice")) for verb, part in datasets.items()}
         log.info("; ".join(f"{verb} on {volumes}, {slices}" for verb, (volumes, slices) in counts.items()))
+        if groups := coregistered(split.all):
+            log.info("%s of co-registered contrasts; splits.csv numbers them", counted(len(groups), "group"))
         if not split.test:
             log.warning("the test split is empty: data.root has too few patients for one")
 

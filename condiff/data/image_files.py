@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condiff.data import nifti
 from condiff.data.fastmri.reader import read_identity
 from condiff.data.image_spec import ImageSpec
+from condiff.data.nifti import reader as nifti
 from condiff.data.transforms import Magnitude
 from condiff.errors import DataFault, InputError, printable
 from condiff.files import hdf5

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from torch import Tensor
 
 from condiff.data.conditioning import Conditioning
 from condiff.data.transforms import Transform
 
-# path -> slices or k-space, and the size of its pixels or its field of view in mm
-Read = Callable[[Path], tuple[Tensor, tuple[float, float]]]
+# files of a volume -> slices or k-space, and the size of its pixels or its field of view in mm
+Read = Callable[..., tuple[Tensor, tuple[float, float]]]
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,7 @@ class ImageSpec:
     """What an image is. Checkpoints store it, the data module makes images of it, and sampling needs nothing else of the data.
 
     Attributes:
-        read: reads from a file what ``transform`` takes.
+        read: reads from the files of a volume what ``transform`` takes.
         transform: makes images [C, H, W] of it, and turns them back into magnitudes.
         conditioning: the layout of the condition [D], with the ranges of the training set.
         merge: acquisition -> the contrast it counts as; the rest keep their names.

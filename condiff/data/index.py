@@ -7,18 +7,17 @@ its times has changed. The table is saved after every few hundred files, so an i
 import csv
 import hashlib
 import io
-import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from condiff.data.header import Header
+from condiff.data.layout import STAMP, Layout, Row
 from condiff.data.no_volumes import no_files, no_volumes
 from condiff.data.volume import Volume
 from condiff.data.workers import FEWER, worker_pool
@@ -31,14 +30,7 @@ VERSION = 2  # of what is read of a file: raise it when that changes
 FILES_PER_SAVE = 512
 FILES_PER_PROCESS = 32  # at least; fewer are not worth a process
 MAX_LOGGED = 5  # skipped files in the log; the report has all
-VOLUME_COLUMNS = [f.name for f in fields(Volume) if f.name not in ("path", "contrast", "official", "header")]
-HEADER_COLUMNS = [f.name for f in fields(Header)]
-COLUMNS = ["file", *VOLUME_COLUMNS, *HEADER_COLUMNS, "reason"]
-STAMP = ("size", "mtime_ns", "ctime_ns")  # every change of a file sets the last one, which no program can set back
-TEXT = {"patient", "acquisition", "digest", "measurement", "sequence", "reason"}  # the other cells are JSON
-Row = dict[str, str]
 Stamp = tuple[int, int, int]
-Probe = Callable[[Path], Volume]
 log = logging.getLogger(__name__)
 
 
@@ -61,61 +53,60 @@ class Index:
         _write_table(self.report, ["file", "reason"], rows)
 
 
-def index(root: Path, cache: Path, probe: Probe, workers: int = 0) -> Index:
-    """The index of all .h5 files under ``root``; broken, undersampled and duplicate ones are reported and left out.
+def index(root: Path, cache: Path, layout: Layout, workers: int = 0) -> Index:
+    """The index of a layout's files under ``root``; broken, undersampled and duplicate ones are reported and left out.
 
     Args:
         cache: folder for the table and the report, which may serve many roots.
-        probe: path -> what the file is; raises DataFault with the reason where it is no usable volume.
+        layout: which files there are, and what volumes they make.
         workers: processes that read; with 0 this one does.
 
     Raises:
         InputError: no folder there, no usable volume in it, or a cache that cannot be written.
     """
     if not root.is_dir():
-        raise InputError(f"data.root: no folder {root}; give the one that holds fastMRI's .h5 files, data.root=DIR")
-    folder = table_path(root, cache).parent
+        raise InputError(f"data.root: no folder {root}; give the one that holds the {layout.files}s, data.root=DIR")
+    folder = table_path(root, cache, layout.name).parent
     with friendly_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
-            stamps, skipped = _find_files(root)
-            rows = _update_table(root, stamps, folder / "index.csv", probe, workers)
+            stamps, skipped = _find_files(root, layout)
+            rows = _update_table(root, stamps, folder / "index.csv", layout, workers)
     result = Index([], {}, folder / "index_report.csv")
     originals: dict[Any, Volume] = {}
-    for name, row in sorted(rows.items()):
-        path = root / name
-        if row["reason"]:
-            skipped[path] = row["reason"]
-            continue
-        volume = _volume_of(row, root, name)
+    skipped |= {root / name: row["reason"] for name, row in rows.items() if row["reason"]}
+    volumes, left_out = layout.volumes(root, {name: row for name, row in sorted(rows.items()) if not row["reason"]})
+    for volume in volumes:
         original = originals.setdefault(_measurement_key(volume), volume)
         if original is volume:
             result.volumes.append(volume)
         else:
-            skipped[path] = f"the same measurement as {printable(original.path)}"
-    result.add_skipped(skipped)
-    _log_summary(result, root, len(rows))
+            skipped[volume.path] = f"the same measurement as {printable(original.path)}"
+    result.add_skipped(skipped | left_out)
+    _log_summary(result, root, len(rows), layout)
     return result
 
 
-def table_path(root: Path, cache: Path) -> Path:
+def table_path(root: Path, cache: Path, layout: str = "fastmri") -> Path:
     """Path of the table of a folder tree, whether it exists or not."""
-    return cache / f"index-{hashlib.sha256(os.fsencode(f'{VERSION} {root.resolve()}')).hexdigest()[:12]}" / "index.csv"
+    name = f"{VERSION} {root.resolve()}" + (f" {layout}" if layout != "fastmri" else "")
+    return cache / f"index-{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}" / "index.csv"
 
 
-def _log_summary(result: Index, root: Path, files: int) -> None:
+def _log_summary(result: Index, root: Path, files: int, layout: Layout) -> None:
     """Log the skipped files. Raises InputError where no volume is left."""
     for path, reason in list(result.skipped.items())[:MAX_LOGGED]:
         log.warning("skipped %s: %s", printable(path), printable(reason))
     if result.skipped:
         log.warning("skipped %d of %d files in %s; the reasons are in %s", len(result.skipped), files, root, result.report)
     if not result.volumes:
-        raise no_volumes(root, result.skipped, files) if files else no_files(root)
+        raise no_volumes(root, result.skipped, files, layout) if files else no_files(root, layout)
 
 
-def _update_table(root: Path, stamps: Mapping[str, Stamp], path: Path, probe: Probe, workers: int) -> dict[str, Row]:
+def _update_table(root: Path, stamps: Mapping[str, Stamp], path: Path, layout: Layout, workers: int) -> dict[str, Row]:
     """The rows of the table by relative path, after new and changed files were read and deleted ones dropped."""
-    before = _load_table(path)
+    columns = ["file", *layout.columns, "reason"]
+    before = _load_table(path, columns)
     rows = {
         name: row for name, row in before.items() if stamps.get(name) == _stamp_of_row(row) and UNREADABLE not in row["reason"]
     }
@@ -125,20 +116,20 @@ def _update_table(root: Path, stamps: Mapping[str, Stamp], path: Path, probe: Pr
         with worker_pool(min(workers, len(new) // FILES_PER_PROCESS), FEWER) as run:
             for begin in range(0, len(new), FILES_PER_SAVE):
                 names = new[begin : begin + FILES_PER_SAVE]
-                for name, row in zip(names, run(partial(_row_of, probe), [root / name for name in names]), strict=True):
+                for name, row in zip(names, run(partial(_row_of, layout), [root / name for name in names]), strict=True):
                     rows[name] = row
                     yield
-                _save_table(path, rows)
+                _save_table(path, columns, rows)
 
     for _ in track(read(), "Reading headers", len(new)):
         pass
     if rows.keys() != before.keys():
-        _save_table(path, rows)
+        _save_table(path, columns, rows)
     return rows
 
 
-def _find_files(root: Path) -> tuple[dict[str, Stamp], dict[Path, str]]:
-    """Stamps of all .h5 files by relative path, in order; and the reasons why folders could not be listed.
+def _find_files(root: Path, layout: Layout) -> tuple[dict[str, Stamp], dict[Path, str]]:
+    """Stamps of all files of a layout by relative path, in order; and the reasons why folders could not be listed.
 
     Links are followed, each folder once.
     """
@@ -158,9 +149,10 @@ def _find_files(root: Path) -> tuple[dict[str, Stamp], dict[Path, str]]:
             continue
         visited.add((stat.st_dev, stat.st_ino))
         for name in names:
-            if name.endswith(".h5"):
-                path = Path(folder, name)
-                stamps[str(path.relative_to(root))] = _stamp_of_file(path)
+            path = Path(folder, name)
+            relative = str(path.relative_to(root))
+            if layout.reads(relative):
+                stamps[relative] = _stamp_of_file(path)
     return dict(sorted(stamps.items())), unreadable
 
 
@@ -177,37 +169,16 @@ def _stamp_of_row(row: Row) -> Stamp:
     return int(row["size"]), int(row["mtime_ns"]), int(row["ctime_ns"])
 
 
-def _row_of(probe: Probe, path: Path) -> Row:
+def _row_of(layout: Layout, path: Path) -> Row:
     """The row of a file. An error of the program, not of the file, gets a note that names the file."""
     stamp = {key: str(value) for key, value in zip(STAMP, _stamp_of_file(path), strict=True)}
     try:
-        volume = probe(path)
+        return stamp | layout.row(path) | {"reason": ""}
     except DataFault as reason:
         return {"reason": str(reason), **stamp}
     except Exception as error:
         error.add_note(f"while reading {printable(path)}")
         raise
-    cells = {key: getattr(volume, key) for key in VOLUME_COLUMNS}
-    cells |= {key: getattr(volume.header, key) for key in HEADER_COLUMNS}
-    return {key: value if key in TEXT else json.dumps(value) for key, value in cells.items()} | {"reason": ""}
-
-
-def _volume_of(row: Row, root: Path, name: str) -> Volume:
-    """The inverse of `_row_of`."""
-
-    def cell(key: str) -> Any:
-        value = row[key] if key in TEXT else json.loads(row[key])
-        return tuple(value) if isinstance(value, list) else value
-
-    header = Header(**{key: cell(key) for key in HEADER_COLUMNS})
-    volume = Volume(root / name, row["acquisition"], row["patient"], header=header)
-    return replace(volume, **{key: cell(key) for key in VOLUME_COLUMNS}, official=_official_split(name))
-
-
-def _official_split(name: str) -> str:
-    """The split whose folder a file lies in, as the dataset is unpacked: multicoil_train, multicoil_val, multicoil_test_full."""
-    splits = [part.split("_")[1] for part in Path(name).parts[:-1] if part.startswith("multicoil_")]
-    return splits[-1] if splits and splits[-1] in ("train", "val", "test") else ""
 
 
 def _measurement_key(volume: Volume) -> Any:
@@ -216,7 +187,7 @@ def _measurement_key(volume: Volume) -> Any:
     return measurement, volume.norm or volume.digest, volume.acquisition, volume.patient, volume.slices
 
 
-def _load_table(path: Path) -> dict[str, Row]:
+def _load_table(path: Path, columns: list[str]) -> dict[str, Row]:
     """The rows by relative path; none where there is no table, or one of another version."""
     if not path.is_file():
         return {}
@@ -226,14 +197,14 @@ def _load_table(path: Path) -> dict[str, Row]:
             rows = [row for row in reader if None not in row and None not in row.values()]
         except (csv.Error, ValueError):
             return {}
-        return {row.pop("file"): row for row in rows} if reader.fieldnames == COLUMNS else {}
+        return {row.pop("file"): row for row in rows} if reader.fieldnames == columns else {}
 
 
-def _save_table(path: Path, rows: Mapping[str, Row]) -> None:
-    _write_table(path, COLUMNS, ({"file": name} | row for name, row in rows.items()))
+def _save_table(path: Path, columns: list[str], rows: Mapping[str, Row]) -> None:
+    _write_table(path, columns, ({"file": name} | row for name, row in rows.items()))
 
 
-def _write_table(path: Path, columns: list[str], rows: Iterable[Row]) -> None:
+def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
     with friendly_disk_errors(path.parent), atomic_write(path) as file:
         text = io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="", write_through=True)
         writer = csv.DictWriter(text, columns)

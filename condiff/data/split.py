@@ -25,12 +25,24 @@ class Split:
         return self.train + self.val + self.test
 
     def save(self, path: Path) -> None:
-        """Write a CSV of file, contrast and split. It holds the names of files, so it is never uploaded."""
+        """Write a CSV of file, contrast, split, and a number that co-registered volumes share.
+
+        It holds the names of files, so it is never uploaded.
+        """
+        numbers = {volume.path: number for number, group in enumerate(coregistered(self.all), 1) for volume in group}
         with path.open("w", newline="", errors="surrogateescape") as file:
             rows = csv.writer(file)
-            rows.writerow(["file", "contrast", "split"])
+            rows.writerow(["file", "contrast", "split", "coregistered"])
             for name in ("train", "val", "test"):
-                rows.writerows([volume.path, volume.contrast, name] for volume in getattr(self, name))
+                rows.writerows([v.path, v.contrast, name, numbers.get(v.path, "")] for v in getattr(self, name))
+
+
+def coregistered(volumes: Iterable[Volume]) -> list[list[Volume]]:
+    """The groups of two and more volumes of a patient that share a grid, so that their voxels show the same places."""
+    groups: dict[tuple[str, str], list[Volume]] = {}
+    for volume in volumes:
+        groups.setdefault((volume.patient, volume.grid), []).append(volume)
+    return [group for (_, grid), group in groups.items() if grid and len(group) > 1]
 
 
 def split_by_patient(volumes: Iterable[Volume], contrasts: Sequence[str], train: int | None, held_out: int, seed: int) -> Split:
@@ -48,11 +60,12 @@ def split_by_patient(volumes: Iterable[Volume], contrasts: Sequence[str], train:
     Raises:
         InputError: too few volumes of a contrast, or no patient left to validate on.
     """
+    volumes = list(volumes)
     candidates = _respect_official_folders([volume for volume in volumes if volume.contrast in contrasts])
     counts = Counter(volume.contrast for volume in candidates)
     absent = [contrast for contrast in contrasts if not counts[contrast]]
     if absent:
-        present = ", ".join(f"{count} {contrast}" for contrast, count in sorted(counts.items())) or "none of them"
+        present = ", ".join(f"{count} {contrast}" for contrast, count in sorted(Counter(v.contrast for v in volumes).items()))
         raise InputError(
             f"data.contrasts: no {absent[0]} volume in data.root (there are {present}); leave it out of data.contrasts"
         )

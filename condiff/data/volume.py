@@ -6,9 +6,14 @@ from pathlib import Path
 from condiff.data.header import Header
 
 
+def agent_of(contrast: str) -> str:
+    """What the name of a contrast tells of a contrast agent: "with", "without", or nothing."""
+    return "with" if contrast.startswith("ce") else "without" if contrast == "T1w" else ""
+
+
 @dataclass(frozen=True)
 class Volume:
-    """A file: its path, shape, patient and header. Readers make it.
+    """A scan: its path, shape, patient and header. Readers make it.
 
     Attributes:
         acquisition: as the file gives it; ``contrast`` is that, or the contrast it counts as.
@@ -18,6 +23,9 @@ class Volume:
         digest: `hdf5.digest` of the file's content.
         size, mtime_ns, ctime_ns: of the file; they show whether it has changed.
         header: None where it could not be read.
+        agent: "with" or "without" contrast agent; empty where the acquisition alone tells it, or nothing does.
+        grid: session, shape and affine of the array; volumes of a patient with the same grid are co-registered. Empty if unknown.
+        parts: the files of a volume that has several.
     """
 
     path: Path
@@ -35,3 +43,11 @@ class Volume:
     mtime_ns: int = 0
     ctime_ns: int = 0
     header: Header | None = None
+    agent: str = ""
+    grid: str = ""
+    parts: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of the volume, which a reader takes."""
+        return self.parts or (self.path,)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,9 +13,9 @@ from torch import Tensor
 from condiff.data.cache import VolumeCache
 from condiff.data.conditioning import Conditioning
 from condiff.data.datasets import SliceDataset
-from condiff.data.fastmri import reader
 from condiff.data.image_spec import ImageSpec
 from condiff.data.index import MAX_LOGGED, Index, index, table_path
+from condiff.data.layout import Layout
 from condiff.data.selection import Selection, take_shard
 from condiff.data.split import Split, split_by_patient
 from condiff.data.volume import Volume
@@ -28,6 +29,7 @@ class VolumeFolder:
 
     Args:
         root: folder with the files, at any depth.
+        layout: of the files.
         cache_folder: of the index and of the prepared images.
         spec: what an image is.
         select: which volumes and slices to use.
@@ -38,6 +40,7 @@ class VolumeFolder:
     def __init__(
         self,
         root: Path,
+        layout: Layout,
         cache_folder: Path,
         spec: ImageSpec,
         select: Selection,
@@ -46,14 +49,15 @@ class VolumeFolder:
         seed: int,
         workers: int,
     ):
-        self.root, self.cache_folder, self.spec, self.select, self.workers = root, cache_folder, spec, select, workers
+        self.root, self.layout, self.cache_folder, self.spec, self.select = root, layout, cache_folder, spec, select
+        self.workers = workers
         self.numbers = volumes_per_contrast, held_out_per_contrast, seed
         self.cache = VolumeCache(cache_folder, spec.read, spec.transform)
 
     @cached_property
     def index(self) -> Index:
         """All files of the folder. Raises InputError as `condiff.data.index.index` does."""
-        return index(self.root, self.cache_folder, reader.probe, self.workers)
+        return index(self.root, self.cache_folder, self.layout, self.workers)
 
     def split(self) -> Split:
         """The volumes to train, validate and test on; reads headers alone. Raises InputError as `index` and the split do."""
@@ -84,15 +88,16 @@ class VolumeFolder:
         if failed:
             self.index.add_skipped(failed)
             log.warning("skipped %d of %d %s volumes; the reasons are in %s", len(failed), len(volumes), title, self.index.report)
-        prepared = [volume for volume in volumes if volume.path not in failed]
-        images = [self.cache.open(volume) for volume in prepared]
+        readable = [volume for volume in volumes if volume.path not in failed]
+        images = [self.cache.open(volume) for volume in readable]
+        prepared = [replace(volume, slices=len(stack)) for volume, stack in zip(readable, images, strict=True)]
         ranges = [self.select.slice_range(len(stack)) for stack in images]
         cond = [conditioning.encode_slices(volume, slices) for volume, slices in zip(prepared, ranges, strict=True)]
         return SliceDataset(prepared, images, ranges, torch.cat([torch.empty(0, conditioning.dim), *cond]))
 
     def prepared_example(self, contrast: str | None) -> Tensor | None:
         """A validation image [1, C, H, W] from the cache, or None where there is none; nothing is indexed or prepared for it."""
-        if not table_path(self.root, self.cache_folder).is_file():
+        if not table_path(self.root, self.cache_folder, self.layout.name).is_file():
             return None
         with suppress(InputError):
             for volume in self.split().val:

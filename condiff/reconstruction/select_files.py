@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from condiff.data.fastmri.layout import FastMRI
 from condiff.data.fastmri.raw_scan import RawScan
 from condiff.data.fastmri.reader import read_identity
 from condiff.data.no_volumes import no_files
@@ -26,7 +27,7 @@ def select_files(root: Path, trained_on: Sequence[Fingerprints], volumes: int | 
         raise InputError(f"data.root: no folder {root}; give the one that holds fastMRI's .h5 files")
     files = sorted(root.rglob("*.h5"))
     if not files:
-        raise no_files(root)
+        raise no_files(root, FastMRI())
     if trained_on:
         files = held_out(files, trained_on, log)
     if not files:

@@ -19,11 +19,11 @@ from omegaconf import OmegaConf
 
 from condiff.checkpoint import Checkpoint
 from condiff.commands.cli import job_folder, one_line_errors
-from condiff.commands.command_line import CONF, allow_checkpoint_fields, check_choices, choices, flags_first, quote_for_hydra
+from condiff.commands.command_line import CONF, allow_checkpoint_fields, check_choices, flags_first, quote_for_hydra
 from condiff.commands.explain import explain, with_option
 from condiff.commands.from_checkpoint import open_checkpoint
 from condiff.commands.options import OPTIONS, check, check_arguments, check_kind
-from condiff.configuration import cache_folder, plain
+from condiff.configuration import cache_folder, choices_with, plain
 from condiff.errors import InputError
 from tests.conftest import bad
 
@@ -307,14 +307,14 @@ def test_every_rule_is_of_an_option():
     for script, rules in OPTIONS.items():
         for key in rules:
             known = any(OmegaConf.select(cfg, key, default="none") != "none" for cfg in (default(script), latent))
-            assert known or choices(*key.split(".", 1)) or key == "model.crop", f"{script}: {key}"
+            assert known or choices_with(*key.split(".", 1)) or key == "model.crop", f"{script}: {key}"
 
 
 @pytest.mark.parametrize(
     ("script", "words", "message"),
     [
-        ("train", ["data.root=x"], "data.root belongs to data=fastmri; write data=fastmri data.root=..."),
-        ("train", ["data=nifti"], "data=nifti: no such choice; there are fastmri, phantom, "),
+        ("train", ["data.root=x"], "data.root belongs to data=bids or dicom or fastmri or nifti; write data=... data.root=..."),
+        ("train", ["data=nowhere"], "data=nowhere: no such choice; there are bids, dicom, fastmri, nifti, phantom, "),
         ("train", ["data.transform=nifti"], "data.transform=nifti: no such choice; there are complex, magnitude"),
         ("train", ["runs/b/last.ckpt"], "cannot read 'runs/b/last.ckpt' on the command line; options look like key=value"),
         ("train", ["net.channels=[8,8"], "cannot read 'net.channels=[8,8' on the command line"),

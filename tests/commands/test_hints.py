@@ -20,7 +20,7 @@ from tests.conftest import bad
         ("train", "data.batchsize", "did you mean data.batch_size?"),
         ("train", "gpus", "did you mean trainer.devices?"),
         ("train", "contrasts", "did you mean data.contrasts?"),
-        ("train", "root", "data.root belongs to data=fastmri; write data=fastmri data.root=..."),
+        ("train", "root", "data.root belongs to data=bids or dicom or fastmri or nifti; write data=... data.root=..."),
         ("sample", "n", "did you mean num_samples?"),
         ("sample", "batch", "did you mean batch_size?"),
         ("sample", "contrasts", "did you mean contrast?"),

@@ -341,7 +341,7 @@ def test_trains_on_a_fastmri_folder(run_entry, tmp_path, capsys):
         (["trainer.devces=2"], r"trainer.devces: no such option; did you mean trainer.devices"),
         (["data=fastmri"], r"data.root has no value; give one"),
         (["data=fastmri", "data.root=nowhere"], r"data.root: no folder nowhere"),
-        (["data=nowhere"], r"data=nowhere: no such choice; there are fastmri, phantom"),
+        (["data=nowhere"], r"data=nowhere: no such choice; there are bids, dicom, fastmri, nifti, phantom"),
         (["data.volumes_per_contrast=99"], r"data.volumes_per_contrast=99: .*set data.volumes_per_contrast=2"),
         (["data.contrasts=[AXT1,AXT9]"], r"no AXT9 volume"),
         (["resume=nowhere.ckpt"], r"nowhere.ckpt: no such checkpoint"),

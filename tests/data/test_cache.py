@@ -16,6 +16,7 @@ import torch
 
 from condiff.data import cache as caching
 from condiff.data.cache import VolumeCache, cache_key
+from condiff.data.fastmri.layout import FastMRI
 from condiff.data.fastmri.reader import probe, read_kspace, read_magnitude
 from condiff.data.index import index
 from condiff.data.transforms import Complex, Magnitude
@@ -86,11 +87,11 @@ def test_equal_names_sizes_and_times_are_other_volumes(cache, tmp_path):
 
 def test_a_file_written_over_with_equal_size_and_time_is_made_again(cache, volumes, tmp_path):
     path = volumes[0].path
-    before = index(tmp_path, tmp_path / "index", probe).volumes[0]
+    before = index(tmp_path, tmp_path / "index", FastMRI()).volumes[0]
     with h5py.File(path, "r+") as file:
         file["reconstruction_rss"][0, 0, 0] = 2e-4
     os.utime(path, ns=(before.mtime_ns, before.mtime_ns))
-    after = index(tmp_path, tmp_path / "index", probe).volumes[0]
+    after = index(tmp_path, tmp_path / "index", FastMRI()).volumes[0]
     assert (after.size, after.mtime_ns) == (before.size, before.mtime_ns)
     assert cache.file(before) != cache.file(after)
 

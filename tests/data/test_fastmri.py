@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from condiff.data.fastmri import ismrmrd
+from condiff.data.fastmri.layout import FastMRI
 from condiff.data.fastmri.raw_scan import read_raw_scan
 from condiff.data.fastmri.reader import probe, read_kspace, read_magnitude
 from condiff.data.index import index
@@ -121,7 +122,7 @@ def test_broken_files_are_named_skipped_and_counted(tmp_path, caplog):
     (root / "copy.h5").write_bytes((root / "whole.h5").read_bytes())
     (root / "whole.h5").rename(root / "zz_whole.h5")
     reasons["zz_whole.h5"] = "the same measurement as"
-    found = index(root, tmp_path / "cache", probe)
+    found = index(root, tmp_path / "cache", FastMRI())
     assert [volume.path.name for volume in found.volumes] == ["copy.h5"]
     assert {path.name for path in found.skipped} == reasons.keys()
     for path, reason in found.skipped.items():
@@ -145,20 +146,20 @@ def test_unusual_files_are_good(tmp_path, settings):
 
 def test_no_folder_and_nothing_in_it(tmp_path):
     with pytest.raises(InputError, match="data.root: no folder .*nowhere"):
-        index(tmp_path / "nowhere", tmp_path / "cache", probe)
+        index(tmp_path / "nowhere", tmp_path / "cache", FastMRI())
     root = tmp_path / "data"
     (root / "sub").mkdir(parents=True)
-    remedy = "; give the folder with fastMRI's .*data.root=DIR, or convert .*docs/data.md, How do I train on my own images"
+    remedy = "; give the folder with fastMRI's .*data.root=DIR; for NIfTI, BIDS or DICOM use data=nifti, .*docs/data.md"
     with pytest.raises(InputError, match=f"data.root: {root} holds no .h5 file .no files found.{remedy}"):
-        index(root, tmp_path / "cache", probe)
+        index(root, tmp_path / "cache", FastMRI())
     for name in ("sub/a.nii.gz", "sub/b.NII.gz", "c.png"):
         (root / name).touch()
-    for find in (lambda: index(root, tmp_path / "cache", probe), lambda: select_files(root, [], None, print)):
+    for find in (lambda: index(root, tmp_path / "cache", FastMRI()), lambda: select_files(root, [], None, print)):
         with pytest.raises(InputError, match=f"holds no .h5 file .2 .nii.gz and 1 .png files found.{remedy}"):
             find()
     (root / "x.h5").write_text("x")
-    with pytest.raises(InputError, match=rf"fastMRI volume \(1 .h5 file; the first: .*x.h5: cannot be read as HDF5.*\){remedy}"):
-        index(root, tmp_path / "cache", probe)
+    with pytest.raises(InputError, match=rf"readable volume \(1 .h5 file; the first: .*x.h5: cannot be read as HDF5.*\){remedy}"):
+        index(root, tmp_path / "cache", FastMRI())
 
 
 def test_file_that_breaks_after_it_was_found(tmp_path):

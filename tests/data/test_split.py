@@ -126,5 +126,5 @@ def test_a_split_is_written_down(tmp_path):
     split.save(tmp_path / "splits.csv")
     with (tmp_path / "splits.csv").open(newline="", errors="surrogateescape") as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["file", "contrast", "split"] and rows[1] == ["M\udcfcller, 1.h5", "AXT1", "train"]
+    assert rows[0] == ["file", "contrast", "split", "coregistered"] and rows[1] == ["M\udcfcller, 1.h5", "AXT1", "train", ""]
     assert [row[2] for row in rows[1:]] == ["train"] * 2 + ["val"] + ["test"]

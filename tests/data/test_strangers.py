@@ -12,6 +12,7 @@ import torch
 
 from condiff.data.cache import VolumeCache
 from condiff.data.fastmri import ismrmrd
+from condiff.data.fastmri.layout import FastMRI
 from condiff.data.fastmri.raw_scan import read_raw_scan
 from condiff.data.fastmri.reader import probe, read_identity, read_kspace, read_magnitude
 from condiff.data.index import index
@@ -310,7 +311,7 @@ def test_one_bad_file_stops_no_other(tmp_path, caplog, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", closed)
     with caplog.at_level(logging.WARNING):
-        found, again = index(root, tmp_path / "cache", probe), index(root, tmp_path / "cache", probe)
+        found, again = index(root, tmp_path / "cache", FastMRI()), index(root, tmp_path / "cache", FastMRI())
     assert found == again
     assert [volume.patient for volume in found.volumes] == ["p1", "p0", r"J\xf6rg \x1b[31m"]
     assert found.volumes[1].path == good and {path.name for path in found.skipped} == {
@@ -343,7 +344,7 @@ def test_a_long_reason_stops_no_later_call(tmp_path):
         del file[RSS]
         file[RSS] = np.zeros((2, 2), [(f"{number}" + "\x01" * 1000, "f4") for number in range(40)])
     for _ in range(2):
-        found = index(tmp_path / "data", tmp_path / "cache", probe)
+        found = index(tmp_path / "data", tmp_path / "cache", FastMRI())
         assert len(found.volumes) == 1 and all(len(reason) <= 500 for reason in found.skipped.values())
 
 
@@ -351,7 +352,7 @@ def test_caches_that_a_power_cut_left_are_made_again(tmp_path):
     (tmp_path / "data").mkdir()
     for name in ("a", "b"):
         write_volume(tmp_path / f"data/{name}.h5", patient=name)
-    found = index(tmp_path / "data", tmp_path / "cache", probe)
+    found = index(tmp_path / "data", tmp_path / "cache", FastMRI())
     cache = VolumeCache(tmp_path / "cache", read_magnitude, MAGNITUDE)
     cache.prepare(found.volumes, 0, "all")
     whole = [cache.file(volume).read_bytes() for volume in found.volumes]
@@ -363,7 +364,7 @@ def test_caches_that_a_power_cut_left_are_made_again(tmp_path):
     text = table.read_bytes()
     for cut in (0, 10, len(text) // 2, len(text) - 20):
         table.write_bytes(text[:cut])
-        assert index(tmp_path / "data", tmp_path / "cache", probe).volumes == found.volumes
+        assert index(tmp_path / "data", tmp_path / "cache", FastMRI()).volumes == found.volumes
 
 
 def test_messages_are_one_safe_line():
@@ -379,7 +380,7 @@ def test_a_measurement_is_one_patients(tmp_path):
         with h5py.File(write_volume(root / name / "x.h5", patient=patient), "r+") as file:
             file.attrs["norm"] = 2.0 if name == "repeat" else 1.0
             file.attrs["note"] = name
-    found = index(root, tmp_path / "cache", probe)
+    found = index(root, tmp_path / "cache", FastMRI())
     assert [volume.path.parent.name for volume in found.volumes] == ["a", "b", "repeat"]
     assert [path.parent.name for path in found.skipped] == ["copy"]
 

@@ -6,7 +6,7 @@ that images do not depend on, such as the patient's position.
 
 from xml.etree import ElementTree
 
-from condiff.data.header import FOV_MM, PIXEL_MM, Header
+from condiff.data.header import FIELD_T, FLIP, FOV_MM, PIXEL_MM, TIME_MS, Header
 from condiff.errors import DataFault, printable
 
 NAMESPACE = {"i": "http://www.ismrm.org/ISMRMRD"}
@@ -15,7 +15,6 @@ DEEPEST = 50  # elements within elements; the schema has 7
 LONGEST_TEXT = 1024  # characters of a field
 MATRIX = 4096
 RATIO = 0.125, 2.0  # of the image's field of view to the encoded one
-TIME_MS, FLIP, FIELD_T = (0.01, 1e6), (0.0, 360.0), (1e-3, 30.0)  # a value outside counts as not given
 
 
 def parse(xml: bytes) -> Header:

@@ -1,0 +1,36 @@
+"""The contrast of a series, from its description and its acquisition parameters."""
+
+import re
+from collections.abc import Mapping
+
+WORDS = {  # contrast -> words of a description; the first that fits counts
+    "FLAIR": r"flair|tirm|dark.?fluid",
+    "T2w": r"t2",
+    "T1w": r"t1|mp2?rage|spgr|bravo|\btfe\b|vibe",
+}
+AGENT = r"post|gad|\bgd|\+ ?c\b|\bce\b|contrast|\bkm\b"
+OTHER = r"t2 ?\*|t2.?star|swi|dwi|diff|adc|trace|\bdti|tensor|perf|asl|bold|fmri|\bepi|tof|angio|map|fa\b"
+
+
+def contrast_of(description: str, parameters: Mapping[str, float], agent: bool) -> str:
+    """T1w, T2w or FLAIR, with "ce" in front if a contrast agent was given; empty if neither words nor parameters tell.
+
+    Without words: long TE and TI is FLAIR, long TE alone T2, short TE with short TR or an inversion T1.
+    """
+    text = description.lower().replace("_", " ")
+    if re.search(OTHER, text):
+        return ""
+    name = next((name for name, words in WORDS.items() if re.search(words, text)), "") or _by_parameters(parameters)
+    is_enhanced = agent or bool(re.search(AGENT, text))
+    return f"ce{name}" if name and is_enhanced else name
+
+
+def _by_parameters(parameters: Mapping[str, float]) -> str:
+    tr, te, ti = parameters.get("tr"), parameters.get("te"), parameters.get("ti")
+    if tr is None or te is None:
+        return ""
+    if te >= 60:
+        return "FLAIR" if ti is not None and ti >= 1500 else "T2w" if tr >= 2000 else ""
+    if te <= 30 and (tr <= 1000 or (ti is not None and 300 <= ti <= 1400)):
+        return "T1w"
+    return ""

@@ -1,0 +1,177 @@
+"""What a DICOM file says of its images: series, place and acquisition parameters, and nothing of the person but a hash.
+
+Source: DICOM PS3.3, MR Image (C.8.3), Image Plane (C.7.6.2) and the functional groups of enhanced MR images (C.7.6.16, C.8.13).
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from condiff.data.header import within
+from condiff.errors import DataFault, printable
+from condiff.files import hdf5
+
+TAGS = (
+    "ImageType", "Modality", "SeriesInstanceUID", "SeriesDescription", "ProtocolName", "PatientName", "PatientID",
+    "ContrastBolusAgent", "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "MagneticFieldStrength",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames",
+    "PixelData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+)  # fmt: skip
+UNUSABLE = {  # a word of ImageType -> what the image is
+    "LOCALIZER": "a localizer",
+    "MOSAIC": "a mosaic of several slices; convert it with dcm2niix and use data=nifti",
+    "P": "a phase image",
+    "PHASE": "a phase image",
+    "PHASE MAP": "a phase image",
+    "PROJECTION IMAGE": "a projection",
+    "ADC": "a map of diffusion",
+}
+PARAMETERS = {
+    "tr": "RepetitionTime",
+    "te": "EchoTime",
+    "ti": "InversionTime",
+    "flip": "FlipAngle",
+    "field_t": "MagneticFieldStrength",
+}
+LONGEST = 64  # characters of a description, as DICOM allows
+DEFERRED = 4096  # bytes of an element that is not read for the header
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The images of a file; a classic one has one.
+
+    Attributes:
+        series: hash of the series' identifier.
+        patient: hash of the patient's identifier, empty without one.
+        description: of the series, or of the protocol.
+        agent: whether a contrast agent is named.
+        orientation: direction of rows and of columns, to the patient's left, back and head.
+        spacing: between rows and between columns, mm.
+        size: rows, columns.
+        positions: of the first pixel of each image, mm.
+        parameters: tr, te, ti (ms), flip (degrees), field_t (T).
+    """
+
+    series: str
+    patient: str
+    description: str
+    agent: bool
+    orientation: list[float]
+    spacing: list[float]
+    size: list[int]
+    positions: list[list[float]]
+    parameters: dict[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def read_frames(path: Path) -> Frames:
+    """The images of a file, without their pixels. Raises DataFault with the reason if it holds no magnitudes of an MR scan."""
+    data = opened(path, TAGS)
+    if data.get("Modality", "MR") != "MR":
+        raise DataFault(f"is of modality {printable(data.Modality)}; MR expected")
+    for word in data.get("ImageType") or ():
+        if str(word).upper() in UNUSABLE:
+            raise DataFault(f"is {UNUSABLE[str(word).upper()]}")
+    if "PixelData" not in data:
+        raise DataFault("holds no pixel data")
+    if data.get("SamplesPerPixel", 1) != 1:
+        raise DataFault("holds colours; magnitudes expected")
+    try:
+        orientation, spacing, positions = _geometry(data)
+        size = [int(data.Rows), int(data.Columns)]
+        series = str(data.SeriesInstanceUID)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise DataFault(f"does not say where its images lie or what series they are of ({error})") from None
+    patient = str(data.get("PatientID") or data.get("PatientName") or "")
+    return Frames(
+        _hash(series), _hash(patient) if patient else "", _description(data), bool(data.get("ContrastBolusAgent")),
+        orientation, spacing, size, positions, _parameters(data),
+    )  # fmt: skip
+
+
+def opened(path: Path, tags: tuple[str, ...] | None = None) -> Dataset:
+    """The elements of a file, or those of ``tags``. Raises DataFault for a file that is no DICOM."""
+    try:
+        return pydicom.dcmread(path, specific_tags=list(tags) if tags else None, defer_size=DEFERRED if tags else None)
+    except Exception as error:  # pydicom has many for damaged files
+        raise DataFault(f"{hdf5.UNREADABLE} as DICOM ({printable(error)}); copy it again") from None
+
+
+def groups(data: Dataset) -> Iterator[tuple[Dataset, Dataset]]:
+    """The functional groups of each frame of an enhanced image: its own, and those of all."""
+    shared = data.SharedFunctionalGroupsSequence[0] if data.get("SharedFunctionalGroupsSequence") else Dataset()
+    for own in data.PerFrameFunctionalGroupsSequence:
+        yield own, shared
+
+
+def _of_group(frame: tuple[Dataset, Dataset], sequence: str, name: str) -> Any:
+    """An element of a functional group of a frame; KeyError without one."""
+    for group in frame:
+        if group.get(sequence):
+            return group[sequence][0][name].value
+    raise KeyError(name)
+
+
+def _geometry(data: Dataset) -> tuple[list[float], list[float], list[list[float]]]:
+    """Orientation [6], spacing [2] and positions [F][3]."""
+    if not data.get("PerFrameFunctionalGroupsSequence"):
+        if int(data.get("NumberOfFrames") or 1) > 1:
+            raise ValueError("several frames without functional groups")
+        return _numbers(data.ImageOrientationPatient, 6), _numbers(data.PixelSpacing, 2), [_numbers(data.ImagePositionPatient, 3)]
+    frames = [*groups(data)]
+    orientations = [_of_group(frame, "PlaneOrientationSequence", "ImageOrientationPatient") for frame in frames]
+    if len({tuple(_numbers(each, 6)) for each in orientations}) > 1:
+        raise ValueError("its frames lie in several directions")
+    spacing = _of_group(frames[0], "PixelMeasuresSequence", "PixelSpacing")
+    positions = [_numbers(_of_group(frame, "PlanePositionSequence", "ImagePositionPatient"), 3) for frame in frames]
+    return _numbers(orientations[0], 6), _numbers(spacing, 2), positions
+
+
+def _parameters(data: Dataset) -> dict[str, float]:
+    values = {key: _number(data.get(name)) for key, name in PARAMETERS.items()}
+    if data.get("PerFrameFunctionalGroupsSequence"):
+        frame = next(groups(data))
+        in_groups = {
+            "te": ("MREchoSequence", "EffectiveEchoTime"),
+            "tr": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
+            "flip": ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
+        }
+        for key, place in in_groups.items():
+            try:
+                values[key] = _number(_of_group(frame, *place))
+            except (KeyError, IndexError):
+                continue
+    return within(values)
+
+
+def _description(data: Dataset) -> str:
+    """The description of the series; empty if it holds a part of the patient's name."""
+    text = printable(data.get("SeriesDescription") or data.get("ProtocolName") or "")[:LONGEST]
+    names = [part for part in str(data.get("PatientName") or "").replace("^", " ").replace("_", " ").split() if len(part) > 2]
+    return "" if any(part.lower() in text.lower() for part in names) else text
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _numbers(values: Any, count: int) -> list[float]:
+    numbers = [float(value) for value in values]
+    if len(numbers) != count:
+        raise ValueError(f"{len(numbers)} numbers instead of {count}")
+    return numbers
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,147 @@
+"""Folders of DICOM files: each series is a volume, however its files are named and mixed."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from condiff.data.dicom.contrast import contrast_of
+from condiff.data.dicom.frames import Frames, read_frames
+from condiff.data.header import Header
+from condiff.data.layout import STAMP, Row
+from condiff.data.planes import MIN_SLICES
+from condiff.data.volume import Volume, agent_of
+from condiff.errors import counted
+from condiff.files import hdf5
+
+SUFFIXES = {"", ".dcm", ".ima", ".dicom"}
+SAME_PLACE_MM = 0.01
+GAP = 1.5  # times the usual distance of slices
+
+
+class File(NamedTuple):
+    """A file of a series."""
+
+    path: Path
+    frames: Frames
+    row: Row
+
+
+class Dicom:
+    """MR series in DICOM files at any depth.
+
+    Args:
+        patterns: contrast -> pattern of the series' description, with ``*`` for anything; None: by `contrast_of`.
+    """
+
+    name = "dicom"
+    files = "DICOM file"
+    remedy = "give the folder with DICOM files, data.root=DIR; docs/data.md names other formats"
+    columns = ("frames", "digest", *STAMP)
+
+    def __init__(self, patterns: Mapping[str, str] | None = None):
+        self.patterns = dict(patterns or {})
+
+    def reads(self, name: str) -> bool:
+        path = Path(name)
+        suffix = path.suffix.lower()
+        named = suffix in SUFFIXES or suffix[1:].isdigit()  # identifiers have dots, too
+        return named and path.name != "DICOMDIR" and not any(part.startswith(".") for part in path.parts)
+
+    def row(self, path: Path) -> Row:
+        return {"frames": json.dumps(read_frames(path).as_dict()), "digest": hdf5.digest(path)}
+
+    def volumes(self, root: Path, rows: Mapping[str, Row]) -> tuple[list[Volume], dict[Path, str]]:
+        groups: dict[Any, list[File]] = {}
+        for name, row in rows.items():
+            frames = Frames(**json.loads(row["frames"]))
+            place = *np.round(frames.orientation, 2), *frames.size, *np.round(frames.spacing, 3)
+            key = frames.series, place, frames.parameters.get("te")  # the echoes of a series are volumes of their own
+            groups.setdefault(key, []).append(File(root / name, frames, row))
+        found: list[Volume] = []
+        left_out: dict[Path, str] = {}
+        for files in groups.values():
+            files, repeated = _without_copies(files)
+            left_out |= repeated
+            reason = _fault(files) or self._unnamed(files[0].frames)
+            if reason:
+                left_out[files[0].path] = f"its series of {counted(len(files), 'file')} {reason}"
+            else:
+                found.append(self._volume(files))
+        return found, left_out
+
+    def _contrast(self, frames: Frames) -> str:
+        if not self.patterns:
+            return contrast_of(frames.description, frames.parameters, frames.agent)
+        text = frames.description.lower()
+        return next((contrast for contrast, pattern in self.patterns.items() if fnmatch(text, pattern.lower())), "")
+
+    def _unnamed(self, frames: Frames) -> str:
+        """The reason why a series has no contrast or patient; empty if it has both."""
+        if not frames.patient:
+            return "names no patient, without which patients cannot be kept apart; write PatientID, any pseudonym"
+        if self._contrast(frames):
+            return ""
+        by = "matches none of data.patterns" if self.patterns else "has no contrast that description or TR, TE and TI tell"
+        return f"{by} ({frames.description or 'no description'}, {frames.parameters}); give data.patterns={{T1w: '*WORD*'}}"
+
+    def _volume(self, files: Sequence[File]) -> Volume:
+        frames, contrast = files[0].frames, self._contrast(files[0].frames)
+        rows, cols = frames.size
+        pixel_mm = frames.spacing[0], frames.spacing[1]
+        header = Header.of_image((rows, cols), pixel_mm, frames.parameters, measurement=frames.series)
+        digest = hashlib.sha256("".join(file.row["digest"] for file in files).encode()).hexdigest()
+        size, mtime, ctime = ([int(file.row[name]) for file in files] for name in STAMP)
+        depths = _depths(files)
+        grid = json.dumps([frames.orientation, frames.spacing, frames.size, files[0].frames.positions[0], round(depths[-1], 2)])
+        return Volume(
+            files[0].path, contrast, frames.patient, contrast, slices=len(depths), rows=rows, cols=cols, digest=digest,
+            size=sum(size), mtime_ns=max(mtime), ctime_ns=max(ctime), header=header, agent=agent_of(contrast), grid=grid,
+            parts=tuple(file.path for file in files),
+        )  # fmt: skip
+
+
+def depth(frames: Frames, index: int = 0) -> float:
+    """The position of an image along the normal of its plane, mm."""
+    return float(np.cross(frames.orientation[:3], frames.orientation[3:]) @ np.array(frames.positions[index]))
+
+
+def _depths(files: Sequence[File]) -> list[float]:
+    return sorted(depth(file.frames, index) for file in files for index in range(len(file.frames.positions)))
+
+
+def _without_copies(files: list[File]) -> tuple[list[File], dict[Path, str]]:
+    """The files in the order of their places, and the reasons why others at the same places are left out.
+
+    A series that shows every place equally often holds several volumes, and is kept for `_fault` to tell so.
+    """
+    files = sorted(files, key=lambda file: (depth(file.frames), file.path))
+    kept: list[File] = []
+    left_out = {}
+    for file in files:
+        if kept and len(file.frames.positions) == 1 and depth(file.frames) - depth(kept[-1].frames) < SAME_PLACE_MM:
+            left_out[file.path] = f"shows the same place as {kept[-1].path.name}, of the same series"
+        else:
+            kept.append(file)
+    return (files, {}) if len(left_out) and len(files) % len(kept) == 0 and len(kept) >= MIN_SLICES else (kept, left_out)
+
+
+def _fault(files: Sequence[File]) -> str:
+    """What is wrong with the places of a series' images; empty if nothing is."""
+    depths = _depths(files)
+    if len(depths) < MIN_SLICES:
+        return f"has {counted(len(depths), 'slice')}; {MIN_SLICES} or more expected"
+    steps = np.diff(depths)
+    if (steps < SAME_PLACE_MM).any():
+        places = 1 + int((steps >= SAME_PLACE_MM).sum())
+        return f"has {len(depths)} images of {places} places, several volumes in one; give a series for each"
+    usual = median(steps)
+    if steps.max() > GAP * usual:
+        missing = round(float(sum(step / usual - 1 for step in steps if step > GAP * usual)))
+        return f"misses about {counted(missing, 'slice')} (steps of {usual:.3g} and {steps.max():.3g} mm); copy it again"
+    return ""

@@ -1,0 +1,83 @@
+"""The reader of DICOM series: one volume of magnitudes, as slices of a plane."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+from torch import Tensor
+
+from condiff.data.dicom.frames import Frames, groups, opened, read_frames
+from condiff.data.nifti.reader import check_pixels, cleaned, scaled
+from condiff.data.planes import Stack, averaged, head, oriented
+from condiff.errors import DataFault, printable
+from condiff.files import hdf5
+
+TO_RAS = np.diag([-1.0, -1.0, 1.0])  # DICOM's axes lead to the left, back and head
+
+
+def read_slices(
+    *paths: Path, plane: str = "axial", slice_mm: float | None = None, voxel_mm: Sequence[float] | None = None
+) -> tuple[Tensor, tuple[float, float]]:
+    """Slices of the head [S, H, W] of a series' files, rescaled, and the pixel size along H and W in mm.
+
+    Arguments and errors are those of `condiff.data.nifti.reader.read_slices`.
+    """
+    stack = averaged(head(read_stack(paths, plane, voxel_mm), plane), slice_mm)
+    return stack.values, stack.voxel_mm[1:]
+
+
+def read_stack(paths: Sequence[Path], plane: str, voxel_mm: Sequence[float] | None = None) -> Stack:
+    """All slices of a series, in a plane. Raises DataFault for a file that cannot be read, or another grid than the first's."""
+    images: list[tuple[float, np.ndarray, np.ndarray]] = []
+    first = read_frames(paths[0])
+    normal = np.cross(first.orientation[:3], first.orientation[3:])
+    hdf5.check_memory(8 * first.size[0] * first.size[1] * len(first.positions) * len(paths))
+    for path in paths:
+        frames = read_frames(path)
+        if frames.size != first.size or not np.allclose(frames.orientation, first.orientation, atol=0.01):
+            raise DataFault(f"{printable(path)}: lies on another grid than {paths[0].name}; give one series")
+        for position, values in zip(frames.positions, _values(path), strict=True):
+            images.append((float(normal @ np.array(position)), np.array(position), values))
+    images.sort(key=lambda image: image[0])
+    volume = np.stack([values.T for _, _, values in images], axis=-1)  # columns, rows, slices
+    place = affine(first, images[0][1], images[-1][1], len(images))
+    stack = oriented(cleaned(volume), scaled(place, voxel_mm), plane)
+    check_pixels(stack)
+    return stack
+
+
+def affine(frames: Frames, first: np.ndarray, last: np.ndarray, count: int) -> np.ndarray:
+    """[4, 4], indices (column, row, slice) -> mm to the right, to the front and up (PS3.3 C.7.6.2.1.1)."""
+    along_row, along_column = np.array(frames.orientation[:3]), np.array(frames.orientation[3:])
+    step = (last - first) / max(count - 1, 1)
+    columns = np.stack([along_row * frames.spacing[1], along_column * frames.spacing[0], step, first], axis=1)
+    return np.vstack([TO_RAS @ columns, [0, 0, 0, 1]])
+
+
+def _values(path: Path) -> np.ndarray:
+    """The rescaled values [F, rows, columns] of a file."""
+    data = opened(path)
+    try:
+        pixels = np.asarray(data.pixel_array, dtype=np.float32)
+    except Exception as error:  # pydicom has many, of missing decoders too
+        raise DataFault(
+            f"{printable(path)}: its pixels cannot be decoded ({printable(error)[:200]}); decompress it first"
+        ) from None
+    pixels = pixels if pixels.ndim == 3 else pixels[None]
+    slopes, intercepts = np.array(_rescaling(data, len(pixels)), dtype=np.float32).T[:, :, None, None]
+    return pixels * slopes + intercepts
+
+
+def _rescaling(data: Dataset, count: int) -> list[tuple[float, float]]:
+    """Slope and intercept of each frame."""
+    if data.get("PerFrameFunctionalGroupsSequence"):
+        found = []
+        for frame in groups(data):
+            items = [
+                group["PixelValueTransformationSequence"][0] for group in frame if group.get("PixelValueTransformationSequence")
+            ]
+            item = items[0] if items else Dataset()
+            found.append((float(item.get("RescaleSlope", 1)), float(item.get("RescaleIntercept", 0))))
+        return found
+    return [(float(data.get("RescaleSlope") or 1), float(data.get("RescaleIntercept") or 0))] * count

@@ -1,0 +1,38 @@
+"""A layout: how the scans of one format lie in a folder tree."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from condiff.data.volume import Volume
+
+Row = dict[str, str]  # of the index's table
+STAMP = ("size", "mtime_ns", "ctime_ns")  # every change of a file sets the last one, which no program can set back
+
+
+class Layout(Protocol):
+    """How the scans of one format lie in a folder tree. `condiff.data.index.index` reads every file once and keeps its row.
+
+    Attributes:
+        name: of the format, a plain word.
+        files: what it reads, in words, say ".h5 files".
+        remedy: for a folder without any.
+        columns: of its rows, with those of `STAMP`.
+    """
+
+    name: str
+    files: str
+    remedy: str
+    columns: tuple[str, ...]
+
+    def reads(self, name: str) -> bool:
+        """Whether a file, by its path relative to the root, is one of the format."""
+        ...
+
+    def row(self, path: Path) -> Row:
+        """What a file is, without its stamp. Raises DataFault with the reason if it is of no use."""
+        ...
+
+    def volumes(self, root: Path, rows: Mapping[str, Row]) -> tuple[list[Volume], dict[Path, str]]:
+        """The volumes of all readable files, by relative path, and the reasons why some are left out."""
+        ...

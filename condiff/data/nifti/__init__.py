@@ -1,0 +1,1 @@
+"""NIfTI files, in folders of any layout or of BIDS."""

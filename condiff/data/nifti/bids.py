@@ -1,0 +1,122 @@
+"""BIDS trees: anatomical images, named by subject and suffix, with acquisition parameters in JSON files beside and above them.
+
+Source: bids-specification.readthedocs.io, common principles (entities, the inheritance principle) and magnetic resonance imaging.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from condiff.data.header import within
+from condiff.data.layout import Row
+from condiff.data.nifti import scans
+from condiff.data.nifti.scans import COLUMNS, Label
+from condiff.data.volume import Volume
+from condiff.errors import printable
+
+NAME = re.compile(r"(?P<entities>(?:[a-zA-Z]+-[a-zA-Z0-9]+_)*)(?P<suffix>[a-zA-Z0-9]+)(?P<extension>\.nii(?:\.gz)?|\.json)")
+MILLISECONDS = {"tr": "RepetitionTime", "te": "EchoTime", "ti": "InversionTime"}  # in seconds there
+AS_THEY_ARE = {"flip": "FlipAngle", "field_t": "MagneticFieldStrength"}
+LONGEST = 2**20  # bytes of a JSON file
+log = logging.getLogger(__name__)
+
+
+class Name(NamedTuple):
+    """The name of a file: entities such as sub, ses and ce, and the suffix."""
+
+    entities: dict[str, str]
+    suffix: str
+
+
+class Bids:
+    """The anatomical images of a BIDS tree; derivatives are not read.
+
+    A contrast is the suffix, say T2w; images with a contrast agent (entity ce) have "ce" in front, ceT1w. Sessions and runs of a
+    subject are one patient's.
+    """
+
+    name = "bids"
+    files = "anatomical NIfTI file"
+    remedy = "give the root of a BIDS tree, with sub-*/anat/sub-*_T1w.nii.gz, data.root=DIR; docs/data.md names other formats"
+    columns = COLUMNS
+
+    def reads(self, name: str) -> bool:
+        parts = PurePosixPath(name).parts
+        is_anatomy = len(parts) >= 3 and parts[-2] == "anat" and parts[0].startswith("sub-")
+        return is_anatomy and scans.reads(name)
+
+    def row(self, path: Path) -> Row:
+        return scans.row(path)
+
+    def volumes(self, root: Path, rows: Mapping[str, Row]) -> tuple[list[Volume], dict[Path, str]]:
+        found, left_out, sidecars = [], {}, Sidecars(root)
+        for file, row in rows.items():
+            name = parsed(Path(file).name)
+            if name is None or "sub" not in name.entities:
+                left_out[root / file] = "has no BIDS name, sub-LABEL_…_SUFFIX.nii.gz"
+            elif name.entities.get("part", "mag") != "mag":
+                left_out[root / file] = f"is the {name.entities['part']} part of an image; magnitudes are read"
+            else:
+                contrast = f"ce{name.suffix}" if "ce" in name.entities else name.suffix
+                label = Label(contrast, name.entities["sub"], name.entities.get("ses", ""), sidecars.of(file, name))
+                found.append(scans.volume(root / file, row, label))
+        return found, left_out
+
+
+class Sidecars:
+    """The JSON files of a tree, each read once."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self._in_folder: dict[PurePosixPath, list[tuple[Name, dict[str, Any]]]] = {}
+
+    def of(self, file: str, name: Name) -> dict[str, float]:
+        """Acquisition parameters of an image, from all files that apply to it: the closest to it, and the most specific, wins."""
+        fields: dict[str, Any] = {}
+        for folder in reversed(PurePosixPath(file).parents):
+            applicable = [
+                (len(owner.entities), content)
+                for owner, content in self._folder(folder)
+                if owner.suffix == name.suffix and owner.entities.items() <= name.entities.items()
+            ]
+            for _, content in sorted(applicable, key=lambda item: item[0]):
+                fields |= content
+        values = {key: _number(fields.get(field), 1000) for key, field in MILLISECONDS.items()}
+        values |= {key: _number(fields.get(field), 1) for key, field in AS_THEY_ARE.items()}
+        return within(values)
+
+    def _folder(self, folder: PurePosixPath) -> list[tuple[Name, dict[str, Any]]]:
+        if folder not in self._in_folder:
+            files = [(parsed(path.name), path) for path in sorted((self.root / folder).glob("*.json"))]
+            self._in_folder[folder] = [(name, _read_json(path)) for name, path in files if name is not None]
+        return self._in_folder[folder]
+
+
+def parsed(name: str) -> Name | None:
+    """Entities and suffix of a file's name; None for a name that is not BIDS'."""
+    match = NAME.fullmatch(name)
+    if not match:
+        return None
+    entities = dict(entity.split("-", 1) for entity in match["entities"].split("_") if entity)
+    return Name(entities, match["suffix"])
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The fields of a JSON file; none, with a warning, if it cannot be read."""
+    try:
+        if path.stat().st_size > LONGEST:
+            raise ValueError(f"has more than {LONGEST} bytes")
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("is no JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        log.warning("%s: no acquisition parameters, it cannot be read (%s); mend or remove it", printable(path), printable(error))
+        return {}
+    return content
+
+
+def _number(value: Any, factor: float) -> float | None:
+    return factor * value if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,0 +1,71 @@
+"""A folder of NIfTI files whose names tell contrast and patient."""
+
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+
+from condiff.data.layout import Row
+from condiff.data.nifti import scans
+from condiff.data.nifti.scans import COLUMNS, Label
+from condiff.data.volume import Volume
+from condiff.errors import InputError
+
+REPEATED, MOST_REPEATED = re.compile(r"(?<!\\)[*+{]"), 4
+ENDLESS = re.compile(r"\)[*+{]")  # a repeated group, whose matches may be tried in exponentially many ways
+
+
+class NamedFiles:
+    """NIfTI files at any depth, named by contrast and patient.
+
+    Args:
+        patterns: contrast -> pattern of the path relative to the root, with ``*`` for anything, say "*_t1.nii.gz".
+        patient: regular expression whose first group, or all of it without groups, is found in the path and names the patient.
+    """
+
+    name = "nifti"
+    files = "NIfTI file"
+    remedy = "give the folder with .nii or .nii.gz files, data.root=DIR; docs/data.md names other formats"
+    columns = COLUMNS
+
+    def __init__(self, patterns: Mapping[str, str], patient: str):
+        self.patterns = dict(patterns)
+        if not self.patterns:
+            raise InputError("data.patterns: is empty; give one per contrast, 'data.patterns={T1: \"*_t1.nii.gz\"}'")
+        if not patient:
+            raise InputError("data.patient: is empty; give a regular expression for the patient in the path, '(sub-\\w+)'")
+        if ENDLESS.search(patient) or len(REPEATED.findall(patient)) > MOST_REPEATED:
+            raise InputError(
+                f"data.patient={patient}: may search for ever; repeat no group, and at most {MOST_REPEATED} characters"
+            )
+        try:
+            self.patient = re.compile(patient)
+        except re.error as error:
+            raise InputError(f"data.patient={patient}: is no regular expression ({error}); give one, '(sub-\\w+)'") from None
+
+    def reads(self, name: str) -> bool:
+        return scans.reads(name)
+
+    def row(self, path: Path) -> Row:
+        return scans.row(path)
+
+    def volumes(self, root: Path, rows: Mapping[str, Row]) -> tuple[list[Volume], dict[Path, str]]:
+        found, left_out = [], {}
+        for name, row in rows.items():
+            label = self._label(name)
+            if isinstance(label, str):
+                left_out[root / name] = label
+            else:
+                found.append(scans.volume(root / name, row, label))
+        return found, left_out
+
+    def _label(self, name: str) -> Label | str:
+        """Contrast and patient of a file by its name, or the reason why it has none."""
+        contrasts = [contrast for contrast, pattern in self.patterns.items() if fnmatch(name, pattern)]
+        if len(contrasts) != 1:
+            patterns = ", ".join(f"{contrast}: {pattern}" for contrast, pattern in self.patterns.items())
+            return f"matches {' and '.join(contrasts) or 'none'} of data.patterns ({patterns}); one expected"
+        match = self.patient.search(name)
+        if not match:
+            return f"names no patient: data.patient={self.patient.pattern} is not found in its path"
+        return Label(contrasts[0], match[1] if self.patient.groups else match[0])

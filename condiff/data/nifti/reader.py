@@ -1,0 +1,159 @@
+"""The reader of NIfTI files: one volume of magnitudes, as slices of a plane."""
+
+import gzip
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from torch import Tensor
+
+from condiff.data.header import FOV_MM, PIXEL_MM
+from condiff.data.planes import Stack, averaged, head, oriented
+from condiff.errors import DataFault, InputError
+from condiff.files import hdf5
+
+SUFFIXES = (".nii", ".nii.gz")
+LARGEST = 2**30  # bytes of a file, unpacked
+HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
+NEGATIVE = 0.05  # share of the voxels, at most: magnitudes have none, interpolation makes a few
+KINDS = (nib.Nifti1Image, nib.Nifti2Image)
+
+
+def read_slices(
+    path: Path, plane: str = "axial", slice_mm: float | None = None, voxel_mm: Sequence[float] | None = None
+) -> tuple[Tensor, tuple[float, float]]:
+    """Slices of the head [S, H, W] in the file's own units, and the pixel size along H and W in mm.
+
+    Args:
+        plane: axial, coronal or sagittal; the closest one of the file's own.
+        slice_mm: thickness to which thinner slices are averaged; None: none.
+        voxel_mm: true size of a voxel along the file's own axes, if the header has a wrong one.
+
+    Raises:
+        DataFault: as `read_stack` and `planes.head` do.
+    """
+    stack = averaged(head(read_stack(path, plane, voxel_mm), plane), slice_mm)
+    return stack.values, stack.voxel_mm[1:]
+
+
+def read_magnitude(path: Path) -> tuple[Tensor, tuple[float, float]]:
+    """All axial slices [S, H, W] in the file's own units, and the pixel size along H and W in mm. Raises as `read_stack` does."""
+    stack = read_stack(path, "axial")
+    return stack.values, stack.voxel_mm[1:]
+
+
+def read_stack(path: Path, plane: str, voxel_mm: Sequence[float] | None = None) -> Stack:
+    """All slices of a plane. Background that is not a number becomes 0, as do the few negative values of an interpolation.
+
+    Raises:
+        DataFault: the file cannot be read, or holds anything but one volume of magnitudes with the size of a head.
+    """
+    content = _unpacked(path)
+    image = _parsed(content)
+    check(image.header, len(content))
+    hdf5.check_memory(8 * math.prod(image.shape))
+    try:
+        values = np.asarray(image.dataobj, dtype=np.float32).reshape(*image.shape[:3], *(1,) * (3 - image.ndim))
+        affine = image.affine
+    except Exception as error:  # nibabel, and what it calls, have many for damaged files
+        raise _unreadable(error) from None
+    stack = oriented(cleaned(values), scaled(affine, voxel_mm), plane)
+    check_pixels(stack)
+    return stack
+
+
+def cleaned(values: np.ndarray) -> np.ndarray:
+    """Magnitudes: not a number becomes 0, and so do negative values. Raises DataFault for what makes no magnitudes."""
+    values = np.nan_to_num(values, copy=True, nan=0.0, posinf=np.inf, neginf=-np.inf)
+    if not np.isfinite(values).all() or values.max() <= 0:
+        raise DataFault("is empty or not finite; give one volume of magnitudes")
+    negative = float((values < 0).mean())
+    if negative > NEGATIVE:
+        raise DataFault(f"has {negative:.0%} negative values, as phase or normalised images do; give one volume of magnitudes")
+    return values.clip(min=0)
+
+
+def scaled(affine: np.ndarray, voxel_mm: Sequence[float] | None) -> np.ndarray:
+    """The affine with other voxel sizes along the array's axes; itself for None."""
+    if voxel_mm is None:
+        return affine
+    if len(voxel_mm) != 3 or not all(size > 0 for size in voxel_mm):
+        raise InputError(f"data.voxel_mm={list(voxel_mm)}: give three sizes in mm, along the file's own axes")
+    return affine @ np.diag([*(np.array(voxel_mm) / nib.affines.voxel_sizes(affine)), 1.0])
+
+
+def check_pixels(stack: Stack) -> None:
+    """Raise DataFault for pixels or a field of view that no image of a head has."""
+    _, height, width = stack.voxel_mm
+    fov = width * stack.values.shape[2], height * stack.values.shape[1]
+    if not all(PIXEL_MM[0] <= size <= PIXEL_MM[1] for size in (width, height)) or not all(
+        FOV_MM[0] <= size <= FOV_MM[1] for size in fov
+    ):
+        raise DataFault(
+            f"has pixels of {width:.3g} x {height:.3g} mm over {fov[0]:.3g} x {fov[1]:.3g} mm; pixels of {PIXEL_MM[0]:g} to "
+            f"{PIXEL_MM[1]:g} mm over {FOV_MM[0]:g} to {FOV_MM[1]:g} mm expected"
+        )
+
+
+def read_header(path: Path) -> Any:
+    """The header alone, checked. Raises DataFault for a file that is no NIfTI, or holds no volume of real numbers."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with (gzip.open if packed else open)(path, "rb") as file:
+            begin = file.read(HEADER_BYTES)
+    except Exception as error:  # gzip has many for damaged files
+        raise _unreadable(error) from None
+    for kind in KINDS:
+        if kind.header_class.may_contain_header(begin):
+            try:
+                header = kind.header_class(begin[: kind.header_class.template_dtype.itemsize])  # extensions are not read
+            except Exception as error:  # nibabel has many for damaged files
+                raise _unreadable(error) from None
+            check(header, LARGEST)
+            return header
+    raise _unreadable("no NIfTI header")
+
+
+def check(header: Any, size: int) -> None:
+    """Raise DataFault for anything but one volume of real numbers that ``size`` bytes can hold."""
+    shape, dtype = header.get_data_shape(), header.get_data_dtype()
+    if len(shape) < 2 or math.prod(shape[3:]) != 1:
+        raise DataFault(f"is of shape {shape}; give one volume, or one slice")
+    if dtype.kind not in "fiu":
+        kind = "colours" if dtype.names else str(dtype)
+        raise DataFault(f"is of type {kind}; real magnitudes expected")
+    if not 0 < math.prod(shape) * dtype.itemsize <= size:
+        raise DataFault(f"is of shape {shape} and type {dtype}, but holds {size} bytes; copy it again")
+
+
+def _unpacked(path: Path) -> bytes:
+    """All bytes of a file, compressed or not; at most ``LARGEST`` are read."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with (gzip.open if packed else open)(path, "rb") as file:
+            content = file.read(LARGEST + 1)
+    except Exception as error:  # gzip has many for damaged files
+        raise _unreadable(error) from None
+    if len(content) > LARGEST:
+        raise DataFault(f"holds more than {LARGEST / 2**30:g} GiB; give a part of it")
+    return content
+
+
+def _parsed(content: bytes) -> nib.Nifti1Image:
+    """The image, whose values are not decoded yet."""
+    for kind in KINDS:
+        if kind.header_class.may_contain_header(content):
+            try:
+                return kind.from_bytes(content)
+            except Exception as error:  # nibabel has many for damaged files
+                raise _unreadable(error) from None
+    raise _unreadable("no NIfTI header")
+
+
+def _unreadable(error: object) -> DataFault:
+    return DataFault(f"{hdf5.UNREADABLE} as NIfTI ({error}); copy it again")

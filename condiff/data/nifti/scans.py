@@ -1,0 +1,59 @@
+"""NIfTI files of a folder as rows of the index and as volumes, whatever names their contrast and patient."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from condiff.data.header import Header
+from condiff.data.layout import STAMP, Row
+from condiff.data.nifti.reader import SUFFIXES, read_header
+from condiff.data.volume import Volume, agent_of
+from condiff.files import hdf5
+
+COLUMNS = ("grid", "digest", *STAMP)
+
+
+@dataclass(frozen=True)
+class Label:
+    """What is known of a scan besides its file.
+
+    Attributes:
+        contrast: with "ce" in front if a contrast agent was given.
+        session: of the patient; empty without sessions.
+        parameters: fields of `Header`: tr, te, ti (ms), flip (degrees), field_t (T).
+    """
+
+    contrast: str
+    patient: str
+    session: str = ""
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+
+def reads(name: str) -> bool:
+    """Whether a file is NIfTI by its name; hidden files are not."""
+    return name.lower().endswith(SUFFIXES) and not any(part.startswith(".") for part in Path(name).parts)
+
+
+def row(path: Path) -> Row:
+    """The grid and the digest of a file. Raises DataFault as `read_header` does."""
+    header = read_header(path)
+    grid = [*map(int, header.get_data_shape()[:3])], np.round(header.get_best_affine()[:3], 4).ravel().tolist()
+    return {"grid": json.dumps(grid), "digest": hdf5.digest(path)}
+
+
+def volume(path: Path, row: Row, label: Label) -> Volume:
+    """The volume of a file. Its rows and columns are the first axes of the array; `read_slices` may choose others."""
+    shape, affine = json.loads(row["grid"])
+    sizes = nib.affines.voxel_sizes(np.vstack([np.reshape(affine, (3, 4)), [0, 0, 0, 1]])).tolist()
+    cols, rows, slices = [*shape, 1, 1][:3]
+    header = Header.of_image((rows, cols), (sizes[1], sizes[0]), label.parameters)
+    stamp: dict[str, Any] = {name: int(row[name]) for name in STAMP}
+    return Volume(
+        path, label.contrast, label.patient, label.contrast, slices=slices, rows=rows, cols=cols, digest=row["digest"],
+        header=header, agent=agent_of(label.contrast), grid=f"{label.session} {row['grid']}", **stamp,
+    )  # fmt: skip

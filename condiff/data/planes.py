@@ -1,0 +1,120 @@
+"""Slices of a volume in a plane: oriented by the affine, thin ones averaged, cut to the head."""
+
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+import torch
+from torch import Tensor
+
+from condiff.data.transforms import overlap
+from condiff.errors import DataFault, InputError
+
+PLANES = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}  # a RAS volume's axes as slices, rows, columns
+BRIGHT = 0.15  # of the 99 % quantile; air and most background is darker
+HEAD_SHARE = 0.05  # of the bright pixels of the fullest slice, that a slice through the head has
+HEAD_MM = 80.0, 350.0  # width and height of a head in a slice
+COVERED_MM = 40.0  # by the slices of a volume, at least
+SKULL_MM = 170.0  # from the vertex to the base of the skull, at most; axial slices further down show the neck
+MIN_SLICES = 4
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Slices [S, H, W] of magnitudes, and where they lie.
+
+    Attributes:
+        affine: [4, 4], indices (column, row, slice) -> mm to the right, to the front and up.
+    """
+
+    values: Tensor
+    affine: np.ndarray
+
+    @property
+    def voxel_mm(self) -> tuple[float, float, float]:
+        """Size of a voxel along slices, rows and columns, mm."""
+        columns, rows, slices = (float(size) for size in nib.affines.voxel_sizes(self.affine))
+        return slices, rows, columns
+
+    def part(self, first: int, last: int) -> "Stack":
+        """The slices from ``first`` to ``last``, both included."""
+        return Stack(self.values[first : last + 1], _moved(self.affine, slice_=first))
+
+
+def oriented(values: np.ndarray, affine: np.ndarray, plane: str) -> Stack:
+    """The slices of an array in the anatomical plane that is closest to one of its own; nothing is interpolated.
+
+    Axial slices lie from the neck up, coronal ones from back to front, sagittal ones from left to right; rows lie from back to
+    front or from below up, columns from left to right or from back to front.
+
+    Raises:
+        InputError: another plane.
+        DataFault: an affine without three directions.
+    """
+    if plane not in PLANES:
+        raise InputError(f"data.plane={plane}: there are {', '.join(PLANES)}")
+    orientation = nib.io_orientation(affine) if np.isfinite(affine).all() else affine
+    if not np.isfinite(orientation).all():
+        raise DataFault(f"its affine {np.round(affine[:3], 3).tolist()} has no three directions; write sform or qform")
+    ras = nib.orientations.apply_orientation(values, orientation)
+    affine = affine @ nib.orientations.inv_ornt_aff(orientation, values.shape)
+    slices, rows, columns = PLANES[plane]
+    return Stack(torch.from_numpy(np.ascontiguousarray(ras.transpose(PLANES[plane]))), affine[:, [columns, rows, slices, 3]])
+
+
+def averaged(stack: Stack, slice_mm: float | None) -> Stack:
+    """Thin slices averaged to slices of ``slice_mm``; those of two thirds of that and more stay as they are, as all do for None.
+
+    Raises:
+        InputError: a thickness that is not positive.
+    """
+    if slice_mm is None:
+        return stack
+    if not slice_mm > 0:
+        raise InputError(f"data.slice_mm={slice_mm}: give a thickness in mm, or null")
+    n, thickness = len(stack.values), stack.voxel_mm[0]
+    count = int(n * thickness / slice_mm)
+    if thickness >= 2 / 3 * slice_mm or not count:
+        return stack
+    values = torch.einsum("ms,shw->mhw", overlap(n, thickness, count, slice_mm), stack.values)
+    affine = _moved(stack.affine, slice_=(n - 1) / 2)
+    affine[:3, 2] *= slice_mm / thickness
+    return Stack(values, _moved(affine, slice_=-(count - 1) / 2))
+
+
+def head(stack: Stack, plane: str) -> Stack:
+    """The slices that show the head. Of axial ones those below the base of the skull are left out, by distance from the vertex.
+
+    Raises:
+        DataFault: too few slices, or a head whose size in millimetres cannot be true.
+    """
+    thickness, height, width = stack.voxel_mm
+    bright = stack.values > BRIGHT * torch.quantile(stack.values.flatten()[:: 1 + stack.values.numel() // 10_000_000], 0.99)
+    area = bright.sum(dim=(1, 2))
+    shown = (area >= HEAD_SHARE * area.max()).nonzero()[:, 0].tolist()
+    first, last = shown[0], shown[-1]
+    if plane == "axial":
+        first = max(first, last + 1 - round(SKULL_MM / thickness))
+    count, covered = last + 1 - first, (last + 1 - first) * thickness
+    size = _extent(bright[first : last + 1].any(dim=(0, 2))) * height, _extent(bright[first : last + 1].any(dim=(0, 1))) * width
+    if count < MIN_SLICES or covered < COVERED_MM or not all(HEAD_MM[0] <= side <= HEAD_MM[1] for side in size):
+        voxel = f"{width:.3g} x {height:.3g} x {thickness:.3g} mm"
+        raise DataFault(
+            f"shows a head of {size[0]:.0f} x {size[1]:.0f} mm in {count} slices that cover {covered:.0f} mm, with voxels of "
+            f"{voxel}; {HEAD_MM[0]:g} to {HEAD_MM[1]:g} mm in {MIN_SLICES} or more slices that cover {COVERED_MM:g} mm expected. "
+            "If the file has a wrong voxel size, give the true one, data.voxel_mm=[x,y,z]"
+        )
+    return stack.part(first, last)
+
+
+def _extent(bright: Tensor) -> int:
+    """Pixels from the first to the last bright one [N]."""
+    indices = bright.nonzero()[:, 0]
+    return int(indices[-1] - indices[0]) + 1 if len(indices) else 0
+
+
+def _moved(affine: np.ndarray, slice_: float) -> np.ndarray:
+    """The affine of an array that begins ``slice_`` slices later."""
+    moved = affine.copy()
+    moved[:3, 3] += slice_ * affine[:3, 2]
+    return moved

@@ -1,0 +1,51 @@
+"""The data modules of scans in other formats than fastMRI's: slices of a plane."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from condiff.data.datamodule import MRIDataModule
+from condiff.data.dicom.layout import Dicom
+from condiff.data.nifti.bids import Bids
+from condiff.data.nifti.patterns import NamedFiles
+from condiff.errors import InputError
+
+READING = ("plane", "slice_mm", "voxel_mm")  # the last arguments of ``read``
+
+
+class ScanDataModule(MRIDataModule):
+    """Scans with their place in the scanner.
+
+    Args:
+        read: files -> slices, still without the next three.
+        plane: axial, coronal or sagittal.
+        slice_mm: thickness to which thinner slices are averaged; None: none.
+        voxel_mm: true size of a voxel along the file's axes where headers have a wrong one; None: as they say.
+    """
+
+    def __init__(self, read: Callable, plane: str, slice_mm: float | None, voxel_mm: Sequence[float] | None, **settings):
+        super().__init__(read=partial(read, plane=plane, slice_mm=slice_mm, voxel_mm=voxel_mm), **settings)
+        if self.spec.shape[0] != 1:
+            raise InputError(
+                "data.transform: complex images are made of k-space, which these files do not hold; use data=fastmri"
+            )
+
+
+class BidsDataModule(ScanDataModule):
+    """The anatomical images of a BIDS tree."""
+
+    def __init__(self, **settings):
+        super().__init__(layout=Bids(), **settings)
+
+
+class NiftiDataModule(ScanDataModule):
+    """NIfTI files whose names tell contrast and patient: ``patterns`` and ``patient`` as of `NamedFiles`."""
+
+    def __init__(self, patterns: Mapping[str, str] | None = None, patient: str = "", **settings):
+        super().__init__(layout=NamedFiles(patterns or {}, patient), **settings)
+
+
+class DicomDataModule(ScanDataModule):
+    """DICOM series: ``patterns`` as of `Dicom`."""
+
+    def __init__(self, patterns: Mapping[str, str] | None = None, **settings):
+        super().__init__(layout=Dicom(patterns), **settings)

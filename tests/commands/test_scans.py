@@ -1,0 +1,80 @@
+"""Scans of other formats through the real entry points: trained on, evaluated, resumed, and refused in one line."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from condiff.checkpoint import Checkpoint
+from tests.commands.test_train import TINY
+from tests.conftest import bad
+from tests.data.heads import head, tilted, write_nifti
+from tests.data.test_dicom import write_series
+
+SETTINGS = [word for word in TINY if "phantom" not in word] + ["data.matrix=32", "data.downsample=1", "data.workers=0"]
+NAMES = {"T1w": 1.0, "FLAIR": 0.6}
+SOURCES = {
+    "bids": ["data=bids", "data.root=heads", "data.contrasts=[T1w,FLAIR]"],
+    "nifti": ["data=nifti", "data.root=heads", "data.patterns={T1: '*T1w*', FLAIR: '*FLAIR*'}", "data.patient='sub-([^/_]+)'"],
+    "dicom": ["data=dicom", "data.root=heads", "data.contrasts=[T1w,FLAIR]"],
+}
+
+
+@pytest.fixture
+def heads(tmp_path):
+    """Four people in two contrasts, in all formats; one file of each is damaged."""
+    for person in "abcd":
+        for name, factor in NAMES.items():
+            values, affine = head()
+            values = np.round(values * factor + 50 * (values > 0) * "abcd".index(person))
+            write_nifti(tmp_path / f"heads/sub-{person}/anat/sub-{person}_{name}.nii.gz", values, tilted(affine))
+            fields = {"PatientID": person, "SeriesDescription": name}
+            write_series(tmp_path / f"heads/dicom/{person}{name}", values, tilted(affine), **fields)
+    for name in ("heads/sub-e/anat/sub-e_T1w.nii.gz", "heads/dicom/damaged.dcm"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    return tmp_path / "heads"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_train_evaluate_resume(heads, run_entry, monkeypatch, source, capsys, tmp_path):
+    """The data of a run are found again without their options: by evaluate.py, and by train.py resume=."""
+    monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)
+    run_entry("train.py", *SETTINGS, *SOURCES[source], "trainer.max_epochs=1")
+    log = Path("runs/now/train.log").read_text()
+    assert "train on 2 volumes" in log and "skipped 1 of" in log and "co-registered contrasts" in log
+    rows = [*csv.DictReader(Path("runs/now/splits.csv").read_text().splitlines())]
+    assert len(rows) == 6 and len({row["coregistered"] for row in rows}) == 3
+    stored = Checkpoint.read("runs/now").config["data"]
+    assert stored["plane"] == "axial" and not {"patterns", "patient"} & stored.keys()
+    run_entry("evaluate.py", "num_samples=2", "steps=2", "accelerator=cpu", "out=judged")
+    assert json.loads(Path("judged/evaluation.json").read_text())["held_out"]["patients"] == 2
+    run_entry("train.py", "resume=runs/now", "trainer.max_epochs=2", "hydra.run.dir=runs/again")
+    assert OmegaConf.load("runs/again/config.yaml").data.slice_mm == 5.0
+    assert "no longer splits" not in capsys.readouterr().err
+
+
+def test_slices_of_another_plane(heads, run_entry, tmp_path):
+    run_entry("prepare.py", *SOURCES["bids"], "data.plane=sagittal", "data.matrix=32", "data.workers=0", "data.cache=cache")
+    (folder,) = (tmp_path / "cache").glob("images-*")
+    shapes = [json.loads(path.open("rb").readline())["shape"] for path in folder.glob("*.images")]
+    assert len(shapes) == 8 and all(28 <= shape[0] <= 30 for shape in shapes)  # 150 mm of head
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data.contrasts=[PDw]"], r"data.contrasts: no PDw volume in data.root (there are 4 FLAIR, 4 T1w)"),
+        (["data.plane=oblique"], "data.plane=oblique: there are axial, coronal, sagittal"),
+        (["data.transform=complex", "data.select.coils=[0,9]"], "data.transform: complex images are made of k-space"),
+        (["data=nifti"], "data.patterns has no value; give one on the command line"),
+        (["data.root=nowhere"], "data.root: no folder nowhere; give the one that holds the anatomical NIfTI files"),
+        (["data.voxel_mm=[1,1]"], "data.voxel_mm=[1, 1]: give three sizes in mm"),
+        (["data.slice_mm=-1"], "data.slice_mm=-1: give"),
+    ],
+)
+def test_bad_input(heads, run_entry, capsys, words, message):
+    assert message in bad(capsys, run_entry, "train.py", *SETTINGS, *SOURCES["bids"], *words)

@@ -1,0 +1,253 @@
+"""DICOM series: read as their own geometry says, each fault in one line, nothing of the person kept."""
+
+import shutil
+import subprocess
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+import torch
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from condiff.data.conditioning import volume_metadata
+from condiff.data.dicom.contrast import contrast_of
+from condiff.data.dicom.layout import Dicom
+from condiff.data.dicom.reader import read_slices, read_stack
+from condiff.data.index import index
+from condiff.data.nifti import reader as nifti
+from condiff.errors import DataFault, InputError
+from tests.data.heads import head, tilted, turned, write_nifti
+
+TO_LPS = np.diag([-1.0, -1.0, 1.0])
+MR_IMAGE, ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
+FIELDS = {
+    "Modality": "MR", "PatientName": "Doe^Jane", "PatientID": "Jane Doe 77", "PatientBirthDate": "19660102",
+    "SeriesDescription": "t1_se_tra", "RepetitionTime": 500, "EchoTime": 12, "FlipAngle": 90, "MagneticFieldStrength": 1.5,
+    "ImageType": ["ORIGINAL", "PRIMARY", "M"], "SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2",
+    "BitsAllocated": 16, "BitsStored": 16, "HighBit": 15, "PixelRepresentation": 0, "RescaleSlope": 0.5, "RescaleIntercept": 0,
+    "ScanningSequence": "SE", "SequenceVariant": "NONE", "ScanOptions": "", "MRAcquisitionType": "2D", "Manufacturer": "none",
+    "StudyDate": "20200101", "StudyTime": "100000", "PatientPosition": "HFS",
+}  # fmt: skip
+
+
+def new_file(sop_class, **fields):
+    data = FileDataset("", {}, file_meta=FileMetaDataset(), preamble=bytes(128))
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = sop_class
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
+    for name, value in (FIELDS | fields).items():
+        if value is not None:
+            setattr(data, name, value)
+    return data
+
+
+def geometry(affine, index=0):
+    """Orientation, spacing and position of a slice of an array (columns, rows, slices) with an affine."""
+    sizes = nib.affines.voxel_sizes(affine)
+    directions = TO_LPS @ affine[:3, :3] / sizes
+    position = TO_LPS @ (affine @ [0, 0, index, 1])[:3]
+    return [*directions[:, 0], *directions[:, 1]], [sizes[1], sizes[0]], list(position), sizes[2]
+
+
+def short(numbers):
+    return [f"{number:.10g}"[:16] for number in numbers]
+
+
+def write_series(folder, values, affine, names="{:03d}.dcm", **fields):
+    """One file a slice of an array (columns, rows, slices); pixels are twice the values."""
+    folder.mkdir(parents=True, exist_ok=True)
+    uids = {"SeriesInstanceUID": generate_uid(), "StudyInstanceUID": generate_uid(), "FrameOfReferenceUID": generate_uid()}
+    paths = []
+    for number in range(values.shape[2]):
+        orientation, spacing, position, thickness = geometry(affine, number)
+        data = new_file(MR_IMAGE, **uids | fields)
+        data.ImageOrientationPatient, data.PixelSpacing = short(orientation), short(spacing)
+        data.ImagePositionPatient, data.SliceThickness = short(position), short([thickness])[0]
+        data.Columns, data.Rows, data.InstanceNumber, data.SeriesNumber = *values.shape[:2], number + 1, 3
+        data.PixelData = np.round(2 * values[:, :, number].T).astype(np.uint16).tobytes()
+        paths.append(folder / names.format(number))
+        data.save_as(paths[-1], enforce_file_format=True)
+    return paths
+
+
+def write_enhanced(path, values, affine):
+    """All slices as the frames of one file, in any order."""
+    data = new_file(ENHANCED_MR_IMAGE, SeriesInstanceUID=generate_uid(), RescaleSlope=None, RescaleIntercept=None, EchoTime=None)
+    order = np.random.default_rng(0).permutation(values.shape[2])
+    orientation, spacing, _, _ = geometry(affine)
+    shared = Dataset()
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence, shared.MREchoSequence = [Dataset()], [Dataset()], [Dataset()]
+    shared.PlaneOrientationSequence[0].ImageOrientationPatient = short(orientation)
+    shared.PixelMeasuresSequence[0].PixelSpacing = short(spacing)
+    shared.MREchoSequence[0].EffectiveEchoTime = 14.0
+    frames = []
+    for number in order:
+        frame = Dataset()
+        frame.PlanePositionSequence, frame.PixelValueTransformationSequence = [Dataset()], [Dataset()]
+        frame.PlanePositionSequence[0].ImagePositionPatient = short(geometry(affine, number)[2])
+        frame.PixelValueTransformationSequence[0].RescaleSlope = 0.5
+        frame.PixelValueTransformationSequence[0].RescaleIntercept = 0
+        frames.append(frame)
+    data.SharedFunctionalGroupsSequence, data.PerFrameFunctionalGroupsSequence = [shared], frames
+    data.Columns, data.Rows, data.NumberOfFrames = *values.shape[:2], len(order)
+    data.PixelData = np.stack([np.round(2 * values[:, :, number].T) for number in order]).astype(np.uint16).tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data.save_as(path, enforce_file_format=True)
+    return path
+
+
+def found_in(folder, tmp_path, patterns=None):
+    return index(folder, tmp_path / "cache", Dicom(patterns))
+
+
+@pytest.fixture
+def scan():
+    """An oblique scan with voxels of three sizes, stored from right to left and front to back."""
+    values, affine = head((38, 32, 24), (5.0, 6.5, 6.0))
+    return turned(np.round(values, 0), tilted(affine), "LPS")
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_as_the_same_scan_in_nifti(scan, tmp_path, plane):
+    """Whatever the order of the files, and in one file of many frames."""
+    truth = nifti.read_stack(write_nifti(tmp_path / "a.nii", *scan), plane)
+    classic = write_series(tmp_path / "classic", *scan)
+    for paths in (classic, classic[::-1], [write_enhanced(tmp_path / "enhanced/a.dcm", *scan)]):
+        stack = read_stack(paths, plane)
+        torch.testing.assert_close(stack.values, truth.values)
+        np.testing.assert_allclose(stack.affine, truth.affine, atol=1e-3)
+    slices, pixel_mm = nifti.read_slices(tmp_path / "a.nii", plane, slice_mm=8.0)
+    ours, ours_mm = read_slices(*classic, plane=plane, slice_mm=8.0)
+    torch.testing.assert_close(ours, slices)
+    assert ours_mm == pytest.approx(pixel_mm, rel=1e-5)
+
+
+@pytest.mark.skipif(not shutil.which("dcm2niix"), reason="dcm2niix is not installed")
+def test_as_dcm2niix_reads_it(scan, tmp_path):
+    paths = write_series(tmp_path / "series", *scan)
+    subprocess.run(["dcm2niix", "-f", "a", "-o", tmp_path, tmp_path / "series"], check=True, capture_output=True)
+    truth, ours = nifti.read_stack(tmp_path / "a.nii", "axial"), read_stack(paths, "axial")
+    torch.testing.assert_close(ours.values, truth.values)
+    np.testing.assert_allclose(ours.affine, truth.affine, atol=1e-3)
+
+
+def test_series_are_volumes_however_their_files_lie(scan, tmp_path):
+    values, affine = scan
+    folder = tmp_path / "data"
+    write_series(folder, values, affine, "a{:03d}")
+    t2 = {"SeriesDescription": "T2 TSE", "EchoTime": 90, "RepetitionTime": 4000}
+    write_series(folder, 0.5 * values, affine, "b{:03d}.IMA", **t2)
+    write_series(folder / "other", values, affine, "1.2.840.{}", PatientID="8", ContrastBolusAgent="Gd", SeriesDescription="")
+    volumes = sorted(found_in(folder, tmp_path).volumes, key=lambda volume: volume.contrast)
+    assert [volume.contrast for volume in volumes] == ["T1w", "T2w", "ceT1w"]
+    assert [volume.slices for volume in volumes] == 3 * [24] and [len(volume.files) for volume in volumes] == 3 * [24]
+    assert volumes[0].patient == volumes[1].patient != volumes[2].patient and volumes[0].grid == volumes[1].grid
+    assert volume_metadata(volumes[1]) == {"tr": 4000, "te": 90, "flip": 90, "field": 1.5, "agent": None, "sequence": None}
+    assert volume_metadata(volumes[2])["agent"] == "with"
+    torch.testing.assert_close(read_stack(volumes[1].files, "axial").values, 0.5 * read_stack(volumes[0].files, "axial").values)
+
+
+def test_nothing_of_the_person_is_kept(scan, tmp_path):
+    write_series(tmp_path / "data", *scan, SeriesDescription="brain of jane")
+    (volume,) = found_in(tmp_path / "data", tmp_path).volumes
+    kept = "".join(path.read_text() for path in (tmp_path / "cache").rglob("*.csv")) + repr(volume)
+    assert not any(word in kept.lower() for word in ("doe", "jane", "1966", "jane doe 77"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "is a localizer"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "is a mosaic of several slices; convert it with dcm2niix"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "P"]}, "is a phase image"),
+        ({"Modality": "CT"}, "is of modality CT; MR expected"),
+        ({"SamplesPerPixel": 3}, "holds colours"),
+        ({"SeriesInstanceUID": None}, "what series they are of"),
+        ({"PatientID": "", "PatientName": ""}, "its series of 24 files names no patient"),
+        ({"SeriesDescription": "resting", "EchoTime": 40}, "no contrast that description or TR, TE and TI tell (resting, "),
+        ({"SeriesDescription": "t2*_swi"}, "no contrast"),
+    ],
+)
+def test_series_of_no_use(scan, tmp_path, fields, reason):
+    write_series(tmp_path / "data", *scan, **fields)
+    with pytest.raises(InputError, match="holds no readable volume .24 DICOM files"):
+        found_in(tmp_path / "data", tmp_path)
+    report = next((tmp_path / "cache").rglob("index_report.csv")).read_text()
+    assert reason in report
+
+
+def test_places_missing_and_places_twice(scan, tmp_path):
+    """A gap, a copy, several volumes in a series, too few slices, no pixels, half a file: one line each; the rest is read."""
+    values, affine = scan
+    for number, name in enumerate(("gap", "copy", "twice", "few", "bare", "cut", "good")):
+        paths = write_series(tmp_path / "data" / name, values + number, affine, SeriesDescription=f"t1 {number}")
+        if name == "gap":
+            paths[10].unlink()
+        if name in ("bare", "cut"):
+            for path in paths[:-3]:
+                path.unlink()
+        if name == "few":
+            [path.unlink() for path in paths[3:]]
+        if name == "copy":
+            shutil.copy(paths[4], paths[4].with_name("copy.dcm"))
+        if name == "twice":
+            [shutil.copy(path, path.with_name(f"again{path.name}")) for path in paths]
+        if name == "bare":
+            data = pydicom.dcmread(paths[-1])
+            del data.PixelData
+            data.save_as(paths[-1])
+        if name == "cut":
+            paths[-1].write_bytes(paths[-1].read_bytes()[:200])
+    (tmp_path / "data/README").write_text("no DICOM")
+    found = found_in(tmp_path / "data", tmp_path)
+    assert sorted(volume.path.parent.name for volume in found.volumes) == ["copy", "good"]
+    reasons = {f"{path.parent.name}/{path.name}": reason for path, reason in found.skipped.items()}
+    expected = {
+        "gap/000.dcm": "its series of 23 files misses about 1 slice (steps of 6 and 12 mm); copy it again",
+        "copy/copy.dcm": "shows the same place as 004.dcm",
+        "twice/000.dcm": "its series of 48 files has 48 images of 24 places",
+        "few/000.dcm": "its series of 3 files has 3 slices; 4 or more expected",
+        "bare/023.dcm": "holds no pixel data",
+        "bare/021.dcm": "its series of 2 files has 2 slices",
+        "cut/023.dcm": "holds no pixel data",
+        "cut/021.dcm": "its series of 2 files has 2 slices",
+        "data/README": "as DICOM",
+    }
+    assert reasons.keys() == expected.keys()
+    for name, words in expected.items():
+        assert words in reasons[name], name
+
+
+def test_a_patient_s_echoes_are_volumes_of_their_own(scan, tmp_path):
+    values, affine = scan
+    series = generate_uid()
+    for te in (15, 90):
+        fields = {"EchoTime": te, "RepetitionTime": 3000, "SeriesInstanceUID": series, "SeriesDescription": "pd+t2"}
+        write_series(tmp_path / f"data/{te}", values + te, affine, **fields)
+    volumes = found_in(tmp_path / "data", tmp_path, {"both": "pd*"}).volumes
+    assert sorted(volume.header.te for volume in volumes) == [15, 90] and {volume.contrast for volume in volumes} == {"both"}
+
+
+def test_files_of_two_grids(scan, tmp_path):
+    values, affine = scan
+    one, other = write_series(tmp_path / "a", values, affine), write_series(tmp_path / "b", values[2:], affine)
+    with pytest.raises(DataFault, match="lies on another grid than 000.dcm"):
+        read_stack([*one, *other], "axial")
+
+
+@pytest.mark.parametrize(
+    ("description", "parameters", "agent", "contrast"),
+    [
+        ("AX T1 MPRAGE", {}, False, "T1w"), ("t1_mprage_sag_p2_iso_Gd", {}, False, "ceT1w"), ("SAG T1 POST", {}, False, "ceT1w"),
+        ("anat-T1w", {}, False, "T1w"), ("t1_tse_tra", {}, True, "ceT1w"), ("T2 FLAIR ax", {}, False, "FLAIR"),
+        ("t2_tse_tra", {}, False, "T2w"), ("t2_tirm_tra_dark-fluid", {}, False, "FLAIR"), ("T2* gre", {}, False, ""),
+        ("ep2d_diff_3scan_trace", {"tr": 4000, "te": 90}, False, ""), ("SWI", {"tr": 28, "te": 20}, False, ""),
+        ("", {"tr": 500, "te": 10}, False, "T1w"), ("", {"tr": 2000, "te": 3, "ti": 900}, True, "ceT1w"),
+        ("", {"tr": 9000, "te": 90, "ti": 2500}, False, "FLAIR"), ("", {"tr": 4000, "te": 100}, False, "T2w"),
+        ("", {"tr": 3000, "te": 15}, False, ""), ("", {}, False, ""),
+    ],
+)  # fmt: skip
+def test_contrast_of_words_and_parameters(description, parameters, agent, contrast):
+    assert contrast_of(description, parameters, agent) == contrast

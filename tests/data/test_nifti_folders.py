@@ -1,0 +1,164 @@
+"""Folders of NIfTI files and BIDS trees: contrast, patient and acquisition parameters of every file, or a reason."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from condiff.data.cache import VolumeCache
+from condiff.data.conditioning import volume_metadata
+from condiff.data.index import index
+from condiff.data.nifti.bids import Bids
+from condiff.data.nifti.patterns import NamedFiles
+from condiff.data.nifti.reader import read_slices
+from condiff.data.split import coregistered
+from condiff.data.transforms import Magnitude
+from condiff.errors import InputError
+from tests.data.heads import head, write_nifti
+
+REAL = Path(__file__).parents[2].parent / "shared/data/bids"
+SHAPES = {"T1w": (40, 48, 36), "ce-gad_T1w": (40, 48, 36), "T2w": (32, 40, 30), "FLAIR": (36, 44, 32)}
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Two subjects, one with two sessions; T1w with and without agent share a grid. Parameters at every level."""
+    root = tmp_path / "tree"
+    for number, folder in enumerate(("sub-01/ses-1", "sub-01/ses-2", "sub-02")):
+        for name, shape in SHAPES.items():
+            values, affine = head(shape)
+            stem = folder.replace("/", "_")
+            write_nifti(root / folder / "anat" / f"{stem}_{name}.nii.gz", values * (1 + number), affine)
+    sidecars = {
+        "T1w.json": {"RepetitionTime": 0.5, "EchoTime": 0.01, "MagneticFieldStrength": 3},
+        "sub-01/sub-01_T1w.json": {"EchoTime": 0.012},
+        "sub-01/ses-1/anat/sub-01_ses-1_ce-gad_T1w.json": {"RepetitionTime": 0.6, "FlipAngle": 70},
+        "FLAIR.json": {"InversionTime": 2.5, "RepetitionTime": "9"},
+        "sub-02/anat/sub-02_T2w.json": {"EchoTime": 1e9, "FlipAngle": [1, 2]},
+    }
+    for name, fields in sidecars.items():
+        (root / name).write_text(json.dumps(fields))
+    return root
+
+
+def found_in(root, cache, layout):
+    return {str(volume.path.relative_to(root)): volume for volume in index(root, cache, layout).volumes}
+
+
+def test_contrast_patient_and_parameters_of_a_tree(tree, tmp_path):
+    """The closest sidecar wins; seconds become ms; values that cannot be, or of another type, count as not given."""
+    volumes = found_in(tree, tmp_path / "cache", Bids())
+    assert len(volumes) == 12 and {volume.patient for volume in volumes.values()} == {"01", "02"}
+    plain = volumes["sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz"]
+    enhanced = volumes["sub-01/ses-1/anat/sub-01_ses-1_ce-gad_T1w.nii.gz"]
+    flair, t2 = (volumes[f"sub-02/anat/sub-02_{suffix}.nii.gz"] for suffix in ("FLAIR", "T2w"))
+    assert (plain.contrast, enhanced.contrast, flair.contrast, t2.contrast) == ("T1w", "ceT1w", "FLAIR", "T2w")
+    assert volume_metadata(plain) == {"tr": 500, "te": 12, "field": 3, "agent": "without", "sequence": None}
+    assert volume_metadata(enhanced) == {"tr": 600, "te": 12, "flip": 70, "field": 3, "agent": "with", "sequence": None}
+    assert volume_metadata(flair) == {"ti": 2500, "agent": None, "sequence": None}
+    assert volume_metadata(t2) == {"agent": None, "sequence": None}
+    assert plain.header.pixel_mm == (5, 5) and (plain.slices, plain.rows, plain.cols) == (36, 48, 40)
+
+
+def test_contrasts_on_the_same_grid_are_recorded(tree, tmp_path):
+    """Within a session: a person lies differently in the next one, whatever the affine."""
+    groups = coregistered(index(tree, tmp_path / "cache", Bids()).volumes)
+    assert [sorted(volume.contrast for volume in group) for group in groups] == 3 * [["T1w", "ceT1w"]]
+
+
+def test_what_is_no_anatomical_magnitude_is_left_out(tree, tmp_path, caplog):
+    values, affine = head()
+    for name in (
+        "sub-01/ses-1/func/sub-01_ses-1_task-rest_bold", "derivatives/x/sub-01/anat/sub-01_T1w", "sub-01/ses-1/anat/.hidden_T1w",
+        "sub-02/anat/sub-02_part-phase_T1w", "sub-02/anat/T1w final",
+    ):  # fmt: skip
+        write_nifti(tree / f"{name}.nii.gz", values, affine)
+    (tree / "sub-02/anat/sub-02_ce-gad_T1w.json").write_text("{broken")
+    write_nifti(tree / "sub-02/anat/sub-02_run-2_T1w.nii.gz", np.stack([values] * 2, -1), affine)
+    (tree / "sub-02/anat/sub-02_run-3_T1w.nii.gz").write_bytes(b"no NIfTI")
+    found = index(tree, tmp_path / "cache", Bids())
+    reasons = {path.name: reason for path, reason in found.skipped.items()}
+    assert len(found.volumes) == 12 and reasons.keys() == {
+        "sub-02_part-phase_T1w.nii.gz", "T1w final.nii.gz", "sub-02_run-2_T1w.nii.gz", "sub-02_run-3_T1w.nii.gz",
+    }  # fmt: skip
+    assert "phase part" in reasons["sub-02_part-phase_T1w.nii.gz"] and "no BIDS name" in reasons["T1w final.nii.gz"]
+    assert "(40, 48, 36, 2)" in reasons["sub-02_run-2_T1w.nii.gz"] and "as NIfTI" in reasons["sub-02_run-3_T1w.nii.gz"]
+    assert "sub-02_ce-gad_T1w.json: no acquisition parameters" in caplog.text
+
+
+def test_nothing_is_read_again_and_a_changed_sidecar_counts(tree, tmp_path, monkeypatch):
+    before = found_in(tree, tmp_path / "cache", Bids())
+    monkeypatch.setattr(Bids, "row", lambda self, path: pytest.fail(f"{path} is read again"))
+    assert found_in(tree, tmp_path / "cache", Bids()) == before
+    (tree / "T1w.json").write_text('{"RepetitionTime": 0.7}')
+    after = found_in(tree, tmp_path / "cache", Bids())["sub-02/anat/sub-02_T1w.nii.gz"]
+    assert after.header.tr == 700 and after.header.te is None
+
+
+def test_a_truncated_file_is_left_out_when_it_is_prepared(tree, tmp_path):
+    victim = tree / "sub-02/anat/sub-02_T2w.nii.gz"
+    victim.write_bytes(victim.read_bytes()[:-3000])
+    volumes = index(tree, tmp_path / "cache", Bids()).volumes
+    cache = VolumeCache(tmp_path / "cache", read_slices, Magnitude(32, 1, 240.0))
+    cache.prepare(volumes, 0, "some")
+    (reason,) = [reason for path, reason in cache.failures(volumes).items() if path == victim]
+    assert "cannot be read as NIfTI" in reason and len(cache.failures(volumes)) == 1
+
+
+@pytest.mark.parametrize(
+    ("patterns", "patient", "labels"),
+    [
+        ({"T1": "*_t1.nii", "T2": "*_t2.nii"}, r"(p\d+)", {"p1/a_t1.nii": ("T1", "p1"), "p2/a_t2.nii": ("T2", "p2")}),
+        ({"T1": "p1/*", "T2": "p2/*"}, r"p\d", {"p1/a_t1.nii": ("T1", "p1"), "p2/a_t2.nii": ("T2", "p2")}),
+    ],
+)
+def test_names_tell_contrast_and_patient(tmp_path, patterns, patient, labels):
+    values, affine = head()
+    for index_, name in enumerate(("p1/a_t1.nii", "p2/a_t2.nii", "x/a_t1_t2.nii", "q/a_t1.nii")):
+        write_nifti(tmp_path / "data" / name, values * (1 + index_), affine)
+    found = index(tmp_path / "data", tmp_path / "cache", NamedFiles(patterns, patient))
+    assert {str(v.path.relative_to(tmp_path / "data")): (v.contrast, v.patient) for v in found.volumes} == labels
+    reasons = " ".join(found.skipped.values())
+    assert len(found.skipped) == 2 and ("names no patient" in reasons or "matches none of data.patterns (T1: p1/*, " in reasons)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "patient", "message"),
+    [
+        ({}, "p", "data.patterns: is empty"),
+        ({"T1": "*"}, "", "data.patient: is empty"),
+        ({"T1": "*"}, "(p", "is no regular expression"),
+        ({"T1": "*"}, r"(\w+)+x", "may search for ever"),
+        ({"T1": "*"}, r".*.*.*.*.*x", "may search for ever"),
+    ],
+)
+def test_patterns_that_cannot_be(patterns, patient, message):
+    with pytest.raises(InputError, match=message):
+        NamedFiles(patterns, patient)
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        (Bids(), "holds no anatomical NIfTI file .1 .gz file found.; give the root of a BIDS tree"),
+        (NamedFiles({"T1": "*"}, "p"), "holds no NIfTI file .*data.root=DIR"),
+    ],
+)
+def test_folders_without_scans(tmp_path, layout, message):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/notes.gz").write_bytes(gzip.compress(b"x"))
+    with pytest.raises(InputError, match=message):
+        index(tmp_path / "data", tmp_path / "cache", layout)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="no real data here")
+def test_a_real_tree(tmp_path):
+    """All 81 scans of 37 people; what its README says of them."""
+    volumes = index(REAL, tmp_path, Bids()).volumes
+    counts = {contrast: sum(v.contrast == contrast for v in volumes) for contrast in ("T1w", "ceT1w", "T2w", "FLAIR")}
+    assert counts == {"T1w": 29, "ceT1w": 13, "T2w": 9, "FLAIR": 30} and len({v.patient for v in volumes}) == 37
+    assert sorted({group[0].patient: len(group) for group in coregistered(volumes)}.items()) == [
+        ("msc07", 4), ("msc19", 4), ("tcga01", 2),
+    ]  # fmt: skip

@@ -1,0 +1,109 @@
+"""Slices of scans: the same whatever the axes of the file, averaged, cut to the head, and refused where no head can be."""
+
+from itertools import permutations, product
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from condiff.data import planes
+from condiff.data.nifti.reader import read_magnitude, read_slices, read_stack
+from condiff.errors import DataFault, InputError
+from tests.data.heads import head, tilted, turned, write_nifti
+
+ORIENTATIONS = ["".join(sides) for axes in permutations(("RL", "AP", "SI")) for sides in product(*axes)]
+
+
+@pytest.mark.parametrize("plane", planes.PLANES)
+def test_all_orientations_give_the_same_slices(tmp_path, plane):
+    """In the 48 ways to store a volume, straight and oblique, with voxels of three sizes."""
+    values, affine = head((38, 32, 30), (5.0, 6.5, 5.5))
+    truth = None
+    for place in (affine, tilted(affine)):
+        for codes in ORIENTATIONS:
+            path = write_nifti(tmp_path / "a.nii", *turned(values, place, codes))
+            slices, pixel_mm = read_slices(path, plane)
+            truth = slices if truth is None else truth
+            assert torch.equal(slices, truth), codes
+            rows, columns = {"axial": (6.5, 5.0), "coronal": (5.5, 5.0), "sagittal": (5.5, 6.5)}[plane]
+            assert pixel_mm == pytest.approx((rows, columns), rel=1e-4)
+
+
+def test_directions_of_axes(tmp_path):
+    """Slices lead up, rows to the front, columns to the right: the head is brighter to these sides."""
+    values, affine = head()
+    stack = read_stack(write_nifti(tmp_path / "a.nii", *turned(values, affine, "LPI")), "axial")
+    s, h, w = (size // 2 for size in stack.values.shape)
+    assert stack.values[s + 6, h, w] > stack.values[s - 6, h, w]
+    assert stack.values[s, h + 6, w] > stack.values[s, h - 6, w] and stack.values[s, h, w + 6] > stack.values[s, h, w - 6]
+    column, row, slice_ = 3, 5, 7
+    assert stack.affine @ [column, row, slice_, 1] == pytest.approx(affine @ [column, row, slice_, 1])
+
+
+@pytest.mark.parametrize(("n", "thickness", "slice_mm", "count"), [(30, 1.0, 5.0, 6), (31, 1.2, 5.0, 7), (20, 2.9, 4.5, 12)])
+def test_thin_slices_are_averaged(n, thickness, slice_mm, count):
+    """A linear ramp keeps its value at every place; the middle of the volume stays where it was."""
+    affine = np.diag([2.0, 2.0, thickness, 1.0])
+    affine[:3, 3] = [1, 2, 3]
+    ramp = planes.Stack(torch.arange(n)[:, None, None] * thickness * torch.ones(n, 2, 2), affine)
+    thick = planes.averaged(ramp, slice_mm)
+    assert len(thick.values) == count and thick.voxel_mm[0] == pytest.approx(slice_mm)
+    z = [(thick.affine @ [0, 0, index, 1])[2] - 3 for index in range(count)]
+    assert thick.values[:, 0, 0].tolist() == pytest.approx(z, abs=thickness / 10)  # within a slice values are constant
+    assert thick.affine[:3, :2].tolist() == affine[:3, :2].tolist()
+
+
+def test_thick_slices_stay():
+    stack = planes.Stack(torch.rand(5, 2, 2), np.diag([2.0, 2.0, 3.5, 1.0]))
+    assert planes.averaged(stack, 5.0) is stack and planes.averaged(stack, None) is stack
+    with pytest.raises(InputError, match="data.slice_mm=0"):
+        planes.averaged(stack, 0)
+
+
+def test_air_and_neck_are_cut(tmp_path):
+    values, affine = head((40, 48, 60))
+    values[10:30, 12:36, :20] = 900  # a neck, which ends at the lower edge
+    slices, _ = read_slices(write_nifti(tmp_path / "a.nii", values, affine))
+    assert len(slices) == planes.SKULL_MM / 5 and (slices > 0).any(dim=(1, 2)).all()
+    assert torch.equal(slices[-20:], read_slices(write_nifti(tmp_path / "b.nii", *head()))[0][-20:])  # above the neck
+    assert 36 <= len(read_slices(tmp_path / "a.nii", "coronal")[0]) <= 38  # of 190 mm
+
+
+def test_a_voxel_size_that_cannot_be_true_and_its_remedy(tmp_path):
+    values, affine = head()
+    path = write_nifti(tmp_path / "a.nii", values, np.diag([1.0, 1.0, 1.0, 1.0]))
+    with pytest.raises(DataFault, match=r"a head of 38 x 30 mm in 28 slices .* data.voxel_mm=\[x,y,z\]"):
+        read_slices(path)
+    mended, pixel_mm = read_slices(path, voxel_mm=[5.0, 5.0, 5.0])
+    assert torch.equal(mended, read_slices(write_nifti(tmp_path / "b.nii", values, affine))[0]) and pixel_mm == (5.0, 5.0)
+    with pytest.raises(DataFault, match="a head of 540 x 450 mm"):
+        read_slices(path, voxel_mm=[15.0, 15.0, 15.0])
+    for sizes in ([5.0, 5.0], [5.0, 0.0, 5.0]):
+        with pytest.raises(InputError, match="data.voxel_mm=.*give three sizes"):
+            read_slices(path, voxel_mm=sizes)
+
+
+def test_one_slice_is_no_volume(tmp_path):
+    values, affine = head()
+    path = write_nifti(tmp_path / "a.nii", values[:, :, 18:19], affine)
+    with pytest.raises(DataFault, match="in 1 slices that cover 5 mm"):
+        read_slices(path)
+    assert read_magnitude(path)[0].shape == (1, 48, 40)  # which sample.py init= takes
+
+
+def test_values_of_all_kinds(tmp_path):
+    """Whole numbers with a scale, not a number outside of the head, and negative values of an interpolation."""
+    values, affine = head()
+    truth, _ = read_slices(write_nifti(tmp_path / "a.nii", values, affine))
+    scaled = nib.Nifti1Image(np.round(values).astype(np.int16), affine)
+    scaled.header.set_slope_inter(0.5, 0)
+    nib.save(scaled, tmp_path / "b.nii")
+    assert (2 * read_slices(tmp_path / "b.nii")[0] - truth).abs().max() <= 0.5
+    background = np.where(values > 0, values, np.nan)
+    assert torch.equal(read_slices(write_nifti(tmp_path / "c.nii", background, affine))[0], truth)
+    few, many = values.copy(), values.copy()
+    few[0], many[: len(many) // 2] = -3, -3
+    assert torch.equal(read_slices(write_nifti(tmp_path / "d.nii", few, affine))[0], truth)
+    with pytest.raises(DataFault, match="50% negative values, as phase"):
+        read_slices(write_nifti(tmp_path / "e.nii", many, affine))
