@@ -13,7 +13,7 @@ from condiff.errors import InputError, check_number, check_whole
 
 _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"  # installed; in a checkout
-PLACES = ("patterns", "patient")  # of files of a data set
+PLACES = ("patterns", "patient", "site")  # of files of a data set
 EARLIER = "CONDIFF_EARLIER_JOBS"  # of the study that a sweep continues; read by every process of it
 
 

@@ -96,7 +96,7 @@ class Model:
             sampler: a name in conf/sampler, or a function; the run's by default, as steps and guidance.
             guidance: scale of classifier-free guidance, or denoiser -> denoiser.
             parameters: of the acquisition, for models of model=acquisition: te, tr, ti in ms, flip in degrees, field in T, slice
-                from 0, the base of the skull, to 1, the vertex, agent, sequence.
+                from 0, the base of the skull, to 1, the vertex, agent, sequence, site.
 
         Raises:
             InputError: an argument that the model does not know, by name.

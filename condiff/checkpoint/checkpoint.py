@@ -33,7 +33,16 @@ from condiff.nn import Codec
 from condiff.renamed import upgraded_checkpoint
 
 SAMPLING = ("sampler", "guidance", "clamp")  # groups that decide how samples are drawn
-LOCAL = ("root", "patterns", "patient", "cache", "workers", "num_workers", "shard")  # fields of the data that belong to a machine
+LOCAL = (
+    "root",
+    "patterns",
+    "patient",
+    "site",
+    "cache",
+    "workers",
+    "num_workers",
+    "shard",
+)  # fields of the data that belong to a machine
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 

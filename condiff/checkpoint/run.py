@@ -31,13 +31,13 @@ def data_root(path: str | Path) -> str:
 
 
 def data_fields(path: str | Path) -> dict[str, Any]:
-    """Returns those of root, patterns and patient that config.yaml in the run of a checkpoint gives for the data."""
+    """Returns those of root, patterns, patient and site that config.yaml in the run of a checkpoint gives for the data."""
     file = run_folder(path) / "config.yaml"
     try:
         if not file.is_file() or file.stat().st_size > MAX_YAML_BYTES:
             return {}
         data = yaml.safe_load(file.read_text())["data"]
-        found = {name: data[name] for name in ("root", "patient") if _is_text(data.get(name))}
+        found = {name: data[name] for name in ("root", "patient", "site") if _is_text(data.get(name))}
         patterns = data.get("patterns")
         if isinstance(patterns, dict) and all(map(_is_text, patterns.values())) and all(map(str.isidentifier, patterns)):
             found["patterns"] = patterns

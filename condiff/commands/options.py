@@ -126,7 +126,7 @@ OPTIONS: dict[str, dict[str, Rule]] = {
     | {
         "num_samples": whole(1, 100_000),
         "contrast": maybe(CONTRAST),
-        **dict.fromkeys(("agent", "sequence", "source"), maybe(WORD)),
+        **dict.fromkeys(("agent", "sequence", "site", "source"), maybe(WORD)),
         **dict.fromkeys(("slice", "tr", "te", "ti", "flip", "field"), PARAMETER),
         "strength": maybe(number(0, 1)),
         "init_slices": maybe(SLICES),

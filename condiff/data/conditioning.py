@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from condiff.data.metadata import SEQUENCES, header_parameters, volume_metadata
 from condiff.data.volume import Volume
 from condiff.errors import InputError
 
@@ -25,6 +26,7 @@ class Conditioning(Protocol):
     Attributes:
         contrasts: those of the training images.
         fields: lengths of the fields.
+        columns: names of the D numbers.
         ranges: of the parameters in training, where there are any.
     """
 
@@ -36,6 +38,9 @@ class Conditioning(Protocol):
 
     @property
     def dim(self) -> int: ...
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...
 
     def with_ranges_of(self, volumes: Iterable[Volume]) -> "Conditioning": ...
 
@@ -60,6 +65,10 @@ class ContrastCondition:
     def dim(self) -> int:
         return sum(self.fields)
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(f"contrast {contrast}" for contrast in self.contrasts)
+
     def with_ranges_of(self, volumes: Iterable[Volume]) -> "ContrastCondition":
         """Itself: a contrast has no range."""
         return self
@@ -76,13 +85,11 @@ class ContrastCondition:
         return one_hot("contrast", contrast, self.contrasts)
 
 
-SEQUENCES = ("TurboSpinEcho", "Flash")
 AGENT = ("without", "with")  # contrast agent
-NOT_INVERTED = ("AXT1", "AXT1PRE", "AXT1POST", "AXT2")  # their TI is a placeholder of fastMRI
 PARAMETERS: dict[str, Callable[[float], float]] = {  # parameter -> the scale on which it is encoded
     "slice": float, "tr": log, "te": log, "ti": log, "flip": float, "field": float,
 }  # fmt: skip
-NAMES = ("agent", "sequence", *PARAMETERS)
+NAMES = ("agent", "sequence", "site", *PARAMETERS)
 Features = Callable[[float], Tensor]  # a parameter's value, scaled to [-1, 1] -> [F]
 Ranges = Mapping[str, Mapping[str, Sequence[float]]]  # contrast -> parameter -> lowest, highest
 
@@ -107,7 +114,7 @@ def periodic(value: float) -> Tensor:
 
 
 class AcquisitionCondition:
-    """The contrast, the contrast agent, the sequence, and the ``features`` of every parameter's value.
+    """The contrast, the contrast agent, the sequence, the ``features`` of every parameter's value, and the site.
 
     Parameters: slice (position in the volume, 0 at the skull's base, 1 at the vertex), tr, te, ti (ms; ti of inversion
     recoveries only), flip (degrees), field (T). Values are scaled to [-1, 1] over their range in training.
@@ -115,39 +122,58 @@ class AcquisitionCondition:
     Args:
         ranges: of the parameters in training; None before `with_ranges_of`.
         features: `piecewise_linear`, or `periodic` in older checkpoints.
+        sites: of the training volumes; None before `with_ranges_of`. Empty in older checkpoints, and if none is known.
     """
 
-    def __init__(self, contrasts: Sequence[str], ranges: Ranges | None = None, features: Features = periodic):
+    def __init__(
+        self,
+        contrasts: Sequence[str],
+        ranges: Ranges | None = None,
+        features: Features = periodic,
+        sites: Sequence[str] | None = (),
+    ):
         for contrast, spans in (ranges or {}).items():
             for name, span in spans.items():
                 numbers = len(span) == 2 and all(isinstance(end, int | float) and 0 <= end < inf for end in span)
                 if name not in PARAMETERS or not numbers or (PARAMETERS[name] is log and min(span) == 0):
                     raise InputError(f"ranges: {name} of {contrast} is {list(span)}; lowest and highest of a parameter expected")
         self.contrasts, self.ranges, self.features = tuple(contrasts), ranges, features
+        self.sites = None if sites is None else tuple(sites)
 
     @property
     def fields(self) -> tuple[int, ...]:
-        return len(self.contrasts), len(AGENT), len(SEQUENCES), *(len(self.features(0.0)) for _ in PARAMETERS)
+        of_parameters = (len(self.features(0.0)) for _ in PARAMETERS)
+        return len(self.contrasts), len(AGENT), len(SEQUENCES), *of_parameters, *([len(self.sites)] if self.sites else [])
 
     @property
     def dim(self) -> int:
         return sum(self.fields)
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        names = {"contrast": self.contrasts, "agent": AGENT, "sequence": SEQUENCES}
+        one_hot_names = [f"{label} {name}" for label, entries in names.items() for name in entries]
+        of_parameters = (f"{name} {index}" for name in PARAMETERS for index in range(len(self.features(0.0))))
+        return *one_hot_names, *of_parameters, *(f"site {site}" for site in self.sites or ())
+
     def with_ranges_of(self, volumes: Iterable[Volume]) -> "AcquisitionCondition":
-        """A condition with the ranges of some volumes; itself where it has ranges already."""
-        if self.ranges is not None:
-            return self
-        ranges: dict[str, dict[str, list[float]]] = {contrast: {} for contrast in self.contrasts}
+        """A condition with the sites and ranges of some volumes, except of contrasts whose ranges it has already."""
+        volumes, known = list(volumes), self.ranges or {}
+        sites = tuple(sorted({volume.site for volume in volumes} - {""})) if self.sites is None else self.sites
+        ranges: dict[str, dict[str, list[float]]] = {contrast: {} for contrast in self.contrasts if contrast not in known}
         for volume in volumes:
-            for name, value in header_parameters(volume).items():
-                lowest, highest = ranges[volume.contrast].get(name, (value, value))
-                ranges[volume.contrast][name] = [min(lowest, value), max(highest, value)]
-        return AcquisitionCondition(self.contrasts, ranges, self.features)
+            if volume.contrast in ranges:
+                for name, value in header_parameters(volume).items():
+                    lowest, highest = ranges[volume.contrast].get(name, (value, value))
+                    ranges[volume.contrast][name] = [min(lowest, value), max(highest, value)]
+        is_same = not ranges and sites == self.sites
+        return self if is_same else AcquisitionCondition(self.contrasts, {**known, **ranges}, self.features, sites)
 
     def encode_slices(self, volume: Volume, slices: Sequence[int]) -> Tensor:
         """The conditions [S, D] of some slices of a volume."""
         metadata = volume_metadata(volume).items()
         known = {name: value for name, value in metadata if name not in PARAMETERS or self._was_trained(name)}
+        known["site"] = known["site"] if known["site"] in (self.sites or ()) else None
         positions = [index / max(volume.slices - 1, 1) for index in slices]
         return torch.stack([self._encoded(volume.contrast, known | {"slice": at}) for at in positions])
 
@@ -176,7 +202,7 @@ class AcquisitionCondition:
                 lowest, highest = map(scale, self._range(name, None))
                 middle, half = (lowest + highest) / 2, (highest - lowest) / 2
                 parts[-1] = self.features((scale(known[name]) - middle) / half if half else 0.0)
-        return torch.cat(parts)
+        return torch.cat([*parts, one_hot("site", known.get("site"), self.sites or ())])
 
     def _check(self, name: str, value: Any, contrast: str | None, extrapolate: bool) -> None:
         number = isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < inf
@@ -220,23 +246,5 @@ def one_hot(label: str, name: str | None, names: Sequence[str]) -> Tensor:
     if name is None:
         return torch.zeros(len(names))
     if name not in names:
-        raise InputError(f"{label}={name}: unknown to this model; it has {', '.join(names)}")
+        raise InputError(f"{label}={name}: unknown to this model; it has {', '.join(names) or 'none'}")
     return torch.eye(len(names))[names.index(name)]
-
-
-def header_parameters(volume: Volume) -> dict[str, float]:
-    """The parameters that a volume's header gives; without placeholders."""
-    header = volume.header
-    if header is None:
-        return {}
-    values = {"tr": header.tr, "te": header.te, "ti": header.ti, "flip": header.flip, "field": header.field_t}
-    if volume.acquisition in NOT_INVERTED:
-        values["ti"] = None
-    return {name: value for name, value in values.items() if value}
-
-
-def volume_metadata(volume: Volume) -> dict[str, Any]:
-    """Parameters, contrast agent and sequence of a volume. FastMRI does not record whether T2 and FLAIR were with an agent."""
-    agent = volume.agent or {"AXT1POST": "with", "AXT1": "without", "AXT1PRE": "without"}.get(volume.acquisition)
-    sequence = volume.header.sequence if volume.header and volume.header.sequence in SEQUENCES else None
-    return header_parameters(volume) | {"agent": agent, "sequence": sequence}

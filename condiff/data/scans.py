@@ -31,21 +31,21 @@ class ScanDataModule(MRIDataModule):
 
 
 class BidsDataModule(ScanDataModule):
-    """The anatomical images of a BIDS tree."""
+    """The anatomical images of a BIDS tree; ``site`` as of `Bids`."""
 
-    def __init__(self, **settings):
-        super().__init__(layout=Bids(), **settings)
+    def __init__(self, site: str | None = None, **settings):
+        super().__init__(layout=Bids(site), **settings)
 
 
 class NiftiDataModule(ScanDataModule):
-    """NIfTI files whose names tell contrast and patient: ``patterns`` and ``patient`` as of `NamedFiles`."""
+    """NIfTI files whose names tell contrast and patient; the other arguments as of `NamedFiles`."""
 
-    def __init__(self, patterns: Mapping[str, str] | None = None, patient: str = "", **settings):
-        super().__init__(layout=NamedFiles(patterns or {}, patient), **settings)
+    def __init__(self, patterns: Mapping[str, str] | None = None, patient: str = "", site: str | None = None, **settings):
+        super().__init__(layout=NamedFiles(patterns or {}, patient, site), **settings)
 
 
 class DicomDataModule(ScanDataModule):
-    """DICOM series: ``patterns`` as of `Dicom`."""
+    """DICOM series; the other arguments as of `Dicom`."""
 
-    def __init__(self, patterns: Mapping[str, str] | None = None, **settings):
-        super().__init__(layout=Dicom(patterns), **settings)
+    def __init__(self, patterns: Mapping[str, str] | None = None, site: str | None = None, **settings):
+        super().__init__(layout=Dicom(patterns, site), **settings)

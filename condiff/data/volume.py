@@ -24,6 +24,7 @@ class Volume:
         size, mtime_ns, ctime_ns: of the file; they show whether it has changed.
         header: None where it could not be read.
         agent: "with" or "without" contrast agent; empty where the acquisition alone tells it, or nothing does.
+        site: where or by what it was taken, a plain word; empty if unknown.
         grid: session, shape and affine of the array; volumes of a patient with the same grid are co-registered. Empty if unknown.
         parts: the files of a volume that has several.
     """
@@ -44,6 +45,7 @@ class Volume:
     ctime_ns: int = 0
     header: Header | None = None
     agent: str = ""
+    site: str = ""
     grid: str = ""
     parts: tuple[Path, ...] = ()
 

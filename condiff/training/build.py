@@ -25,6 +25,7 @@ from condiff.nn import Codec
 from condiff.training import first_stage
 from condiff.training.autoencoder import AutoencoderSystem
 from condiff.training.diffusion import DiffusionSystem
+from condiff.training.init_weights import with_condition
 
 MAX_TERMINAL_SIGNAL = 0.05  # sqrt(alpha_bar_T): 0.006 for the linear chain of 1000 steps, 0.36 for 200 steps without rescaling
 MAX_UNSTORED_PARAMETERS = 1000  # not in the state dict
@@ -129,7 +130,7 @@ def _diffusion(
     )
     cfg = resolve_data_dependent_fields(cfg, origin, data.spec, codec, statistics)
     source = origin.resume or origin.init
-    system = _build_from_init(source, cfg) if cfg.init and source else _build_system(cfg, origin)
+    system = _build_from_init(source, cfg, data.spec) if cfg.init and source else _build_system(cfg, origin)
     warn_if_terminal_snr_is_high(system.model.schedule)
     system.model.codec.load_state_dict(codec.state_dict())
     return cfg, system
@@ -176,28 +177,33 @@ def resolve_data_dependent_fields(
     if cfg.init and initial:
         for name in ("net", "parameterization"):
             cfg[name] = initial.config["model"]["denoiser"].get(name, cfg[name])
-        for key, value in sizes.items():
-            if value != cfg.net[key]:
-                raise InputError(
-                    f"init={cfg.init}: its network has {key} {cfg.net[key]}, the data {value}; give data like its own"
-                )
-    else:
-        cfg.net.update(sizes)
+        if sizes["image_channels"] != cfg.net.image_channels:
+            raise InputError(
+                f"init={cfg.init}: its network has image_channels {cfg.net.image_channels}, the data {sizes['image_channels']}; "
+                "give data like its own"
+            )
+    cfg.net.update(sizes)
+    if not OmegaConf.is_missing(cfg.net, "fields") and cfg.net.get("fields"):
+        cfg.net.fields = list(spec.conditioning.fields)
     if OmegaConf.is_missing(cfg.net, "fields"):
         cfg.net.fields = list(spec.conditioning.fields)
     cfg.model.fields = list(spec.conditioning.fields)
-    if _has_field(cfg.data.conditioning, "ranges"):
-        cfg.data.conditioning.ranges = spec.conditioning.ranges
+    for learned in ("ranges", "sites"):
+        if _has_field(cfg.data.conditioning, learned):
+            cfg.data.conditioning[learned] = getattr(spec.conditioning, learned)
     if cfg.parameterization.get("sigma_data", statistics.sigma_data) is None:
         cfg.parameterization.sigma_data = statistics.sigma_data
     return cfg
 
 
-def _build_from_init(source: Checkpoint, cfg: DictConfig) -> DiffusionSystem:
-    """Returns the system with the weights of a checkpoint."""
+def _build_from_init(source: Checkpoint, cfg: DictConfig, spec: ImageSpec) -> DiffusionSystem:
+    """Returns the system with the weights of a checkpoint; those of contrasts that it does not know are 0."""
     source.model()  # raises InputError for an invalid checkpoint
     system = instantiate(cfg.model)
-    load_weights(system, source.content["state_dict"], source.path)
+    known, wanted = source.spec().conditioning, spec.conditioning
+    if new := [contrast for contrast in wanted.contrasts if contrast not in known.contrasts]:
+        log.info("init: %s new to the model, which knows %s", ", ".join(new), ", ".join(known.contrasts))
+    load_weights(system, with_condition(source.content["state_dict"], known, wanted), source.path)
     return system
 
 

@@ -147,8 +147,8 @@ def test_consistency_begins_with_a_trained_model(trained, run_entry, capsys, tmp
     asked = ["model=acquisition", "init=evil.ckpt"]
     assert "os.mkdir" in bad(capsys, run_entry, "train.py", *settings, *asked)
     assert not (tmp_path / "made").exists()
-    complex_ = bad(capsys, run_entry, "train.py", *settings, "experiment=consistency", teacher, "data.contrasts=[AXT1,AXT2]")
-    assert "its network has cond_dim 4, the data 2" in complex_
+    complex_ = bad(capsys, run_entry, "train.py", *settings, "experiment=consistency", teacher, "data.transform=complex")
+    assert "its network has image_channels 1, the data 2" in complex_
     assert "teacher has no value" in bad(capsys, run_entry, "train.py", *settings, "experiment=consistency")
 
 

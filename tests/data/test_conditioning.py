@@ -1,6 +1,7 @@
 """The condition: any subset of what is known, scaled by what was seen."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,3 +165,17 @@ def test_one_value_teaches_nothing_of_others(condition):
     with pytest.raises(InputError, match="flip=90: all training images have 150, so nothing was learned"):
         condition.encode("AXT2", {"flip": 90}, extrapolate=True)
     assert parts(condition, condition.encode("AXT2", {"flip": 150}))["flip"] == [0, 1]
+
+
+def test_the_site_is_a_field_of_its_own():
+    """Of the training volumes, in alphabetical order; unknown ones, and those of other data, are zero."""
+    volumes = [replace(volume("AXT2", 3000.0, 80.0), site=site) for site in ("b", "a", "", "b")]
+    condition = AcquisitionCondition(["AXT2"], features=piecewise_linear, sites=None).with_ranges_of(volumes)
+    assert condition.sites == ("a", "b") and condition.fields[-1] == 2 and condition.columns[-2:] == ("site a", "site b")
+    assert condition.encode("AXT2", {"site": "b"})[-2:].tolist() == [0, 1]
+    rows = [condition.encode_slices(one, [0])[0, -2:].tolist() for one in (*volumes, replace(volumes[0], site="c"))]
+    assert rows == [[0, 1], [1, 0], [0, 0], [0, 1], [0, 0]]
+    with pytest.raises(InputError, match="site=c: unknown to this model; it has a, b"):
+        condition.encode("AXT2", {"site": "c"})
+    without = AcquisitionCondition(["AXT2"], features=piecewise_linear, sites=None).with_ranges_of([volume("AXT2", 3000.0, 80.0)])
+    assert without.sites == () and len(without.fields) == len(condition.fields) - 1

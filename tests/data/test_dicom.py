@@ -11,11 +11,11 @@ import torch
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from condiff.data.conditioning import volume_metadata
 from condiff.data.dicom.contrast import contrast_of
 from condiff.data.dicom.layout import Dicom
 from condiff.data.dicom.reader import read_slices, read_stack
 from condiff.data.index import index
+from condiff.data.metadata import volume_metadata
 from condiff.data.nifti import reader as nifti
 from condiff.errors import DataFault, InputError
 from tests.data.heads import head, tilted, turned, write_nifti
@@ -144,9 +144,26 @@ def test_series_are_volumes_however_their_files_lie(scan, tmp_path):
     assert [volume.contrast for volume in volumes] == ["T1w", "T2w", "ceT1w"]
     assert [volume.slices for volume in volumes] == 3 * [24] and [len(volume.files) for volume in volumes] == 3 * [24]
     assert volumes[0].patient == volumes[1].patient != volumes[2].patient and volumes[0].grid == volumes[1].grid
-    assert volume_metadata(volumes[1]) == {"tr": 4000, "te": 90, "flip": 90, "field": 1.5, "agent": None, "sequence": None}
+    assert volume_metadata(volumes[1]) == {
+        "tr": 4000,
+        "te": 90,
+        "flip": 90,
+        "field": 1.5,
+        "agent": None,
+        "sequence": None,
+        "site": None,
+    }
     assert volume_metadata(volumes[2])["agent"] == "with"
     torch.testing.assert_close(read_stack(volumes[1].files, "axial").values, 0.5 * read_stack(volumes[0].files, "axial").values)
+
+
+def test_the_site_is_a_make(scan, tmp_path):
+    write_series(tmp_path / "data", *scan, Manufacturer="MAKER, Inc.", ManufacturerModelName="M3")
+    for site, word in (("Manufacturer", "MAKER Inc."), ("ManufacturerModelName", "M3"), (None, "")):
+        (volume,) = index(tmp_path / "data", tmp_path / "cache", Dicom(site=site)).volumes
+        assert volume.site == word
+    with pytest.raises(InputError, match="data.site=Station: there are Manufacturer and ManufacturerModelName"):
+        Dicom(site="Station")
 
 
 def test_nothing_of_the_person_is_kept(scan, tmp_path):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from condiff.data.cache import VolumeCache
-from condiff.data.conditioning import volume_metadata
 from condiff.data.index import index
+from condiff.data.metadata import volume_metadata
 from condiff.data.nifti.bids import Bids
 from condiff.data.nifti.patterns import NamedFiles
 from condiff.data.nifti.reader import read_slices
@@ -55,11 +55,30 @@ def test_contrast_patient_and_parameters_of_a_tree(tree, tmp_path):
     enhanced = volumes["sub-01/ses-1/anat/sub-01_ses-1_ce-gad_T1w.nii.gz"]
     flair, t2 = (volumes[f"sub-02/anat/sub-02_{suffix}.nii.gz"] for suffix in ("FLAIR", "T2w"))
     assert (plain.contrast, enhanced.contrast, flair.contrast, t2.contrast) == ("T1w", "ceT1w", "FLAIR", "T2w")
-    assert volume_metadata(plain) == {"tr": 500, "te": 12, "field": 3, "agent": "without", "sequence": None}
-    assert volume_metadata(enhanced) == {"tr": 600, "te": 12, "flip": 70, "field": 3, "agent": "with", "sequence": None}
-    assert volume_metadata(flair) == {"ti": 2500, "agent": None, "sequence": None}
-    assert volume_metadata(t2) == {"agent": None, "sequence": None}
+    assert volume_metadata(plain) == {"tr": 500, "te": 12, "field": 3, "agent": "without", "sequence": None, "site": None}
+    assert volume_metadata(enhanced) == {
+        "tr": 600,
+        "te": 12,
+        "flip": 70,
+        "field": 3,
+        "agent": "with",
+        "sequence": None,
+        "site": None,
+    }
+    assert volume_metadata(flair) == {"ti": 2500, "agent": None, "sequence": None, "site": None}
+    assert volume_metadata(t2) == {"agent": None, "sequence": None, "site": None}
     assert plain.header.pixel_mm == (5, 5) and (plain.slices, plain.rows, plain.cols) == (36, 48, 40)
+
+
+def test_the_site_of_a_subject_is_a_column_of_the_participants(tree, tmp_path):
+    (tree / "participants.tsv").write_text("participant_id\tage\tmake\nsub-01\t40\tA-1 (old); of B\nsub-02\t50\tn/a\n")
+    sites = {volume.patient: volume.site for volume in index(tree, tmp_path / "cache", Bids("make")).volumes}
+    assert sites == {"01": "A-1 old of B", "02": ""}
+    with pytest.raises(InputError, match="data.site=brand: .*participants.tsv has the columns participant_id, age, make"):
+        index(tree, tmp_path / "cache", Bids("brand"))
+    (tree / "participants.tsv").unlink()
+    with pytest.raises(InputError, match="data.site=make: .*participants.tsv: No such file"):
+        index(tree, tmp_path / "cache", Bids("make"))
 
 
 def test_contrasts_on_the_same_grid_are_recorded(tree, tmp_path):
@@ -120,6 +139,8 @@ def test_names_tell_contrast_and_patient(tmp_path, patterns, patient, labels):
         write_nifti(tmp_path / "data" / name, values * (1 + index_), affine)
     found = index(tmp_path / "data", tmp_path / "cache", NamedFiles(patterns, patient))
     assert {str(v.path.relative_to(tmp_path / "data")): (v.contrast, v.patient) for v in found.volumes} == labels
+    of_site = index(tmp_path / "data", tmp_path / "cache", NamedFiles(patterns, patient, r"^\w"))
+    assert [volume.site for volume in of_site.volumes] == ["p", "p"]
     reasons = " ".join(found.skipped.values())
     assert len(found.skipped) == 2 and ("names no patient" in reasons or "matches none of data.patterns (T1: p1/*, " in reasons)
 

@@ -4,6 +4,7 @@ Source: DICOM PS3.3, MR Image (C.8.3), Image Plane (C.7.6.2) and the functional 
 """
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,9 +19,9 @@ from condiff.files import hdf5
 
 TAGS = (
     "ImageType", "Modality", "SeriesInstanceUID", "SeriesDescription", "ProtocolName", "PatientName", "PatientID",
-    "ContrastBolusAgent", "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "MagneticFieldStrength",
-    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames",
-    "PixelData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "Manufacturer", "ManufacturerModelName", "ContrastBolusAgent", "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle",
+    "MagneticFieldStrength", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns",
+    "SamplesPerPixel", "NumberOfFrames", "PixelData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 UNUSABLE = {  # a word of ImageType -> what the image is
     "LOCALIZER": "a localizer",
@@ -39,6 +40,7 @@ PARAMETERS = {
     "field_t": "MagneticFieldStrength",
 }
 LONGEST = 64  # characters of a description, as DICOM allows
+MAKES = ("Manufacturer", "ManufacturerModelName")
 DEFERRED = 4096  # bytes of an element that is not read for the header
 
 
@@ -51,6 +53,7 @@ class Frames:
         patient: hash of the patient's identifier, empty without one.
         description: of the series, or of the protocol.
         agent: whether a contrast agent is named.
+        makes: manufacturer and model of the scanner, by their names in DICOM.
         orientation: direction of rows and of columns, to the patient's left, back and head.
         spacing: between rows and between columns, mm.
         size: rows, columns.
@@ -62,6 +65,7 @@ class Frames:
     patient: str
     description: str
     agent: bool
+    makes: dict[str, str]
     orientation: list[float]
     spacing: list[float]
     size: list[int]
@@ -92,7 +96,7 @@ def read_frames(path: Path) -> Frames:
         raise DataFault(f"does not say where its images lie or what series they are of ({error})") from None
     patient = str(data.get("PatientID") or data.get("PatientName") or "")
     return Frames(
-        _hash(series), _hash(patient) if patient else "", _description(data), bool(data.get("ContrastBolusAgent")),
+        _hash(series), _hash(patient) if patient else "", _description(data), bool(data.get("ContrastBolusAgent")), _makes(data),
         orientation, spacing, size, positions, _parameters(data),
     )  # fmt: skip
 
@@ -157,6 +161,10 @@ def _description(data: Dataset) -> str:
     text = printable(data.get("SeriesDescription") or data.get("ProtocolName") or "")[:LONGEST]
     names = [part for part in str(data.get("PatientName") or "").replace("^", " ").replace("_", " ").split() if len(part) > 2]
     return "" if any(part.lower() in text.lower() for part in names) else text
+
+
+def _makes(data: Dataset) -> dict[str, str]:
+    return {name: " ".join(re.findall(r"[\w.+-]+", str(data.get(name) or "")))[:LONGEST] for name in MAKES}
 
 
 def _number(value: Any) -> float | None:

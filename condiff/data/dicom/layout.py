@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from condiff.data.dicom.contrast import contrast_of
-from condiff.data.dicom.frames import Frames, read_frames
+from condiff.data.dicom.frames import MAKES, Frames, read_frames
 from condiff.data.header import Header
 from condiff.data.layout import STAMP, Row
 from condiff.data.planes import MIN_SLICES
 from condiff.data.volume import Volume, agent_of
-from condiff.errors import counted
+from condiff.errors import InputError, counted
 from condiff.files import hdf5
 
 SUFFIXES = {"", ".dcm", ".ima", ".dicom"}
@@ -37,6 +37,7 @@ class Dicom:
 
     Args:
         patterns: contrast -> pattern of the series' description, with ``*`` for anything; None: by `contrast_of`.
+        site: "Manufacturer" or "ManufacturerModelName" of the scanner; None: no site.
     """
 
     name = "dicom"
@@ -44,8 +45,10 @@ class Dicom:
     remedy = "give the folder with DICOM files, data.root=DIR; docs/data.md names other formats"
     columns = ("frames", "digest", *STAMP)
 
-    def __init__(self, patterns: Mapping[str, str] | None = None):
-        self.patterns = dict(patterns or {})
+    def __init__(self, patterns: Mapping[str, str] | None = None, site: str | None = None):
+        self.patterns, self.site = dict(patterns or {}), site
+        if site is not None and site not in MAKES:
+            raise InputError(f"data.site={site}: there are {' and '.join(MAKES)}")
 
     def reads(self, name: str) -> bool:
         path = Path(name)
@@ -101,7 +104,8 @@ class Dicom:
         grid = json.dumps([frames.orientation, frames.spacing, frames.size, files[0].frames.positions[0], round(depths[-1], 2)])
         return Volume(
             files[0].path, contrast, frames.patient, contrast, slices=len(depths), rows=rows, cols=cols, digest=digest,
-            size=sum(size), mtime_ns=max(mtime), ctime_ns=max(ctime), header=header, agent=agent_of(contrast), grid=grid,
+            size=sum(size), mtime_ns=max(mtime), ctime_ns=max(ctime), header=header, agent=agent_of(contrast),
+            site=frames.makes.get(self.site or "", ""), grid=grid,
             parts=tuple(file.path for file in files),
         )  # fmt: skip
 

@@ -3,6 +3,7 @@
 Source: bids-specification.readthedocs.io, common principles (entities, the inheritance principle) and magnetic resonance imaging.
 """
 
+import csv
 import json
 import logging
 import re
@@ -15,12 +16,13 @@ from condiff.data.layout import Row
 from condiff.data.nifti import scans
 from condiff.data.nifti.scans import COLUMNS, Label
 from condiff.data.volume import Volume
-from condiff.errors import printable
+from condiff.errors import InputError, printable
 
 NAME = re.compile(r"(?P<entities>(?:[a-zA-Z]+-[a-zA-Z0-9]+_)*)(?P<suffix>[a-zA-Z0-9]+)(?P<extension>\.nii(?:\.gz)?|\.json)")
 MILLISECONDS = {"tr": "RepetitionTime", "te": "EchoTime", "ti": "InversionTime"}  # in seconds there
 AS_THEY_ARE = {"flip": "FlipAngle", "field_t": "MagneticFieldStrength"}
 LONGEST = 2**20  # bytes of a JSON file
+MOST_OF_SITE = 60  # characters
 log = logging.getLogger(__name__)
 
 
@@ -36,12 +38,18 @@ class Bids:
 
     A contrast is the suffix, say T2w; images with a contrast agent (entity ce) have "ce" in front, ceT1w. Sessions and runs of a
     subject are one patient's.
+
+    Args:
+        site: column of participants.tsv that gives the site of a subject; None: no site.
     """
 
     name = "bids"
     files = "anatomical NIfTI file"
     remedy = "give the root of a BIDS tree, with sub-*/anat/sub-*_T1w.nii.gz, data.root=DIR; docs/data.md names other formats"
     columns = COLUMNS
+
+    def __init__(self, site: str | None = None):
+        self.site = site
 
     def reads(self, name: str) -> bool:
         parts = PurePosixPath(name).parts
@@ -53,6 +61,7 @@ class Bids:
 
     def volumes(self, root: Path, rows: Mapping[str, Row]) -> tuple[list[Volume], dict[Path, str]]:
         found, left_out, sidecars = [], {}, Sidecars(root)
+        sites = sites_of(root, self.site) if self.site else {}
         for file, row in rows.items():
             name = parsed(Path(file).name)
             if name is None or "sub" not in name.entities:
@@ -61,7 +70,8 @@ class Bids:
                 left_out[root / file] = f"is the {name.entities['part']} part of an image; magnitudes are read"
             else:
                 contrast = f"ce{name.suffix}" if "ce" in name.entities else name.suffix
-                label = Label(contrast, name.entities["sub"], name.entities.get("ses", ""), sidecars.of(file, name))
+                subject, session = name.entities["sub"], name.entities.get("ses", "")
+                label = Label(contrast, subject, session, sites.get(subject, ""), sidecars.of(file, name))
                 found.append(scans.volume(root / file, row, label))
         return found, left_out
 
@@ -93,6 +103,25 @@ class Sidecars:
             files = [(parsed(path.name), path) for path in sorted((self.root / folder).glob("*.json"))]
             self._in_folder[folder] = [(name, _read_json(path)) for name, path in files if name is not None]
         return self._in_folder[folder]
+
+
+def sites_of(root: Path, column: str) -> dict[str, str]:
+    """The entry of a column of participants.tsv for each subject, as a plain word.
+
+    Raises:
+        InputError: no such file or column.
+    """
+    path = root / "participants.tsv"
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            rows = [*csv.DictReader(file, delimiter="\t")]
+    except OSError as error:
+        raise InputError(f"data.site={column}: {path}: {error.strerror}; give the table, or leave data.site out") from None
+    if not rows or not {column, "participant_id"} <= rows[0].keys():
+        names = ", ".join(rows[0]) if rows else "none"
+        raise InputError(f"data.site={column}: {path} has the columns {names}; give one of them besides participant_id")
+    words = {row["participant_id"].removeprefix("sub-"): " ".join(re.findall(r"[\w.+-]+", row[column] or "")) for row in rows}
+    return {subject: word[:MOST_OF_SITE].strip(" .+-") for subject, word in words.items() if word != "n a"}  # n/a: BIDS' missing
 
 
 def parsed(name: str) -> Name | None:

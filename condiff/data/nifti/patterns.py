@@ -21,6 +21,7 @@ class NamedFiles:
     Args:
         patterns: contrast -> pattern of the path relative to the root, with ``*`` for anything, say "*_t1.nii.gz".
         patient: regular expression whose first group, or all of it without groups, is found in the path and names the patient.
+        site: the same for the site; None: no site.
     """
 
     name = "nifti"
@@ -28,20 +29,12 @@ class NamedFiles:
     remedy = "give the folder with .nii or .nii.gz files, data.root=DIR; docs/data.md names other formats"
     columns = COLUMNS
 
-    def __init__(self, patterns: Mapping[str, str], patient: str):
+    def __init__(self, patterns: Mapping[str, str], patient: str, site: str | None = None):
         self.patterns = dict(patterns)
         if not self.patterns:
             raise InputError("data.patterns: is empty; give one per contrast, 'data.patterns={T1: \"*_t1.nii.gz\"}'")
-        if not patient:
-            raise InputError("data.patient: is empty; give a regular expression for the patient in the path, '(sub-\\w+)'")
-        if ENDLESS.search(patient) or len(REPEATED.findall(patient)) > MOST_REPEATED:
-            raise InputError(
-                f"data.patient={patient}: may search for ever; repeat no group, and at most {MOST_REPEATED} characters"
-            )
-        try:
-            self.patient = re.compile(patient)
-        except re.error as error:
-            raise InputError(f"data.patient={patient}: is no regular expression ({error}); give one, '(sub-\\w+)'") from None
+        self.patient = _compiled("patient", patient)
+        self.site = _compiled("site", site) if site else None
 
     def reads(self, name: str) -> bool:
         return scans.reads(name)
@@ -65,7 +58,27 @@ class NamedFiles:
         if len(contrasts) != 1:
             patterns = ", ".join(f"{contrast}: {pattern}" for contrast, pattern in self.patterns.items())
             return f"matches {' and '.join(contrasts) or 'none'} of data.patterns ({patterns}); one expected"
-        match = self.patient.search(name)
-        if not match:
+        patient = _found(self.patient, name)
+        if not patient:
             return f"names no patient: data.patient={self.patient.pattern} is not found in its path"
-        return Label(contrasts[0], match[1] if self.patient.groups else match[0])
+        return Label(contrasts[0], patient, site=_found(self.site, name) if self.site else "")
+
+
+def _compiled(option: str, expression: str) -> re.Pattern[str]:
+    """A regular expression. Raises InputError for one that is empty or invalid, or whose search may take for ever."""
+    if not expression:
+        raise InputError(f"data.{option}: is empty; give a regular expression for the {option} in the path, '(sub-\\w+)'")
+    if ENDLESS.search(expression) or len(REPEATED.findall(expression)) > MOST_REPEATED:
+        raise InputError(
+            f"data.{option}={expression}: may search for ever; repeat no group, and at most {MOST_REPEATED} characters"
+        )
+    try:
+        return re.compile(expression)
+    except re.error as error:
+        raise InputError(f"data.{option}={expression}: is no regular expression ({error}); give one, '(sub-\\w+)'") from None
+
+
+def _found(expression: re.Pattern[str], name: str) -> str:
+    """What the first group of an expression, or all of it without groups, finds in a name; empty if nothing."""
+    match = expression.search(name)
+    return "" if not match else (match[1] or "") if expression.groups else match[0]

@@ -24,6 +24,7 @@ class Label:
 
     Attributes:
         contrast: with "ce" in front if a contrast agent was given.
+        site: where or by what it was taken; empty if unknown.
         session: of the patient; empty without sessions.
         parameters: fields of `Header`: tr, te, ti (ms), flip (degrees), field_t (T).
     """
@@ -31,6 +32,7 @@ class Label:
     contrast: str
     patient: str
     session: str = ""
+    site: str = ""
     parameters: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -55,5 +57,5 @@ def volume(path: Path, row: Row, label: Label) -> Volume:
     stamp: dict[str, Any] = {name: int(row[name]) for name in STAMP}
     return Volume(
         path, label.contrast, label.patient, label.contrast, slices=slices, rows=rows, cols=cols, digest=row["digest"],
-        header=header, agent=agent_of(label.contrast), grid=f"{label.session} {row['grid']}", **stamp,
+        header=header, agent=agent_of(label.contrast), site=label.site, grid=f"{label.session} {row['grid']}", **stamp,
     )  # fmt: skip
