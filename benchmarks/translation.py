@@ -53,7 +53,7 @@ def pairs(paths: list[Path], spec: ImageSpec) -> dict[str, Tensor]:
     """The middle slices of NIfTI volumes of one patient, by contrast."""
     found = {}
     for path in paths:
-        images, _ = image_files.read(path, spec)
+        images, _, _ = image_files.read(path, spec)
         middle = torch.linspace(0.45, 0.7, 6).mul(len(images)).long()
         found[NAMES[path.name.split(".")[0].rsplit("_", 1)[-1]]] = images[middle]
     return found

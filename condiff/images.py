@@ -13,7 +13,8 @@ from torch import Tensor
 
 from condiff.data.image_spec import ImageSpec
 from condiff.errors import InputError
-from condiff.files import nifti, pictures, samples_h5, suffix
+from condiff.files import dicom, nifti, pictures, samples_h5, suffix
+from condiff.files.place import Place
 
 FIGURE_IMAGES_PER_CONTRAST = 8
 
@@ -30,6 +31,7 @@ class Images:
         contrasts: one per image; "any" without a contrast.
         seeds: of the noise, one per image.
         parameters: further settings that determine the images, such as te.
+        scan: place of the scan that they are slices of, if any.
     """
 
     values: Tensor
@@ -37,6 +39,7 @@ class Images:
     contrasts: tuple[str, ...]
     seeds: tuple[int, ...]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    scan: Place | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -44,7 +47,9 @@ class Images:
     def __getitem__(self, index: int | slice) -> "Images":
         """Returns a subset of the images."""
         chosen = slice(index, index + 1 or None) if isinstance(index, int) else index
-        return Images(self.values[chosen], self.spec, self.contrasts[chosen], self.seeds[chosen], self.parameters)
+        indices = list(range(len(self)))[chosen]
+        scan = self.scan.of_slices(indices) if self.scan and indices else None
+        return Images(self.values[chosen], self.spec, self.contrasts[chosen], self.seeds[chosen], self.parameters, scan)
 
     @property
     def magnitude(self) -> np.ndarray:
@@ -62,7 +67,12 @@ class Images:
     @property
     def pixel_mm(self) -> float:
         """Side of a pixel, mm."""
-        return self.spec.transform.fov_mm / self.spec.shape[-1]
+        return self.spec.pixel_mm
+
+    @property
+    def place(self) -> Place:
+        """Where the images lie as slices of a volume; nominal without a scan."""
+        return self.scan or self.spec.place(len(self))
 
     def picture(self) -> Image.Image:
         """Returns a picture of at most 8 images per contrast, one row each, front of the head up; phases beside magnitudes."""
@@ -73,7 +83,7 @@ class Images:
         """Writes a file; its suffix decides the format. Returns the path.
 
         ``.png``: `picture`. ``.gif``: one image per frame. ``.h5``: all values, with contrasts and seeds. ``.nii.gz`` or
-        ``.nii``: magnitudes as the slices of one volume.
+        ``.nii``: magnitudes as the slices of one volume. ``.dcm``: these as a DICOM series, in a folder of that name.
 
         Raises:
             InputError: an unknown suffix, or a file that cannot be written.
@@ -114,7 +124,14 @@ def _save_h5(images: Images, path: Path) -> None:
 
 
 def _save_nifti(images: Images, path: Path) -> None:
-    nifti.save_volume(path, torch.from_numpy(images.magnitude), images.pixel_mm)
+    nifti.save_volume(path, torch.from_numpy(images.magnitude), images.place)
+
+
+def _save_dicom(images: Images, path: Path) -> None:
+    contrast = " ".join(dict.fromkeys(images.contrasts))
+    dicom.save_series(
+        path, torch.from_numpy(images.magnitude), images.place, contrast, images.parameters, nifti.DESCRIPTION, synthetic=True
+    )
 
 
 SAVERS: Mapping[str, Callable[[Images, Path], None]] = {
@@ -123,4 +140,5 @@ SAVERS: Mapping[str, Callable[[Images, Path], None]] = {
     ".h5": _save_h5,
     ".nii.gz": _save_nifti,
     ".nii": _save_nifti,
+    ".dcm": _save_dicom,
 }

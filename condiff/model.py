@@ -142,7 +142,7 @@ class Model:
         with progress_bar("Translating", -(-len(source_images.images) // batch_size) * steps_of(how, strength)) as tick:
             values = translate(self.network, self.spec, source_images, target, how, strength, tick)
         n = len(values)
-        return Images(values, self.spec, (to,) * n, tuple(range(seed, seed + n)), parameters)
+        return Images(values, self.spec, (to,) * n, tuple(range(seed, seed + n)), parameters, source_images.scan)
 
     def bits_per_dim(self, images: Images, *, steps: int = 80, width: float = 2 / 255, seed: int = 0) -> np.ndarray:
         """Upper bounds [N] on the bits per dimension of images, by the variational bound (Ho et al. 2020, eq. 5).

@@ -20,7 +20,7 @@ ROOMS = {  # room -> the libraries that it may import besides the standard one; 
     "diffusion": {"torch"},
     "nn": {"torch"},
     "mri": {"torch", "numpy", "sigpy"},
-    "files": {"torch", "numpy", "h5py", "nibabel", "PIL"},
+    "files": {"torch", "numpy", "h5py", "nibabel", "pydicom", "PIL"},
     "configuration": {"hydra", "omegaconf"},
     "linear": {"torch"},
     "progress": {"lightning", "rich"},

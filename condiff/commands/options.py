@@ -80,6 +80,7 @@ DEVICES = Rule(
 PRECISION = one_of(*AUTOCAST)
 ACCELERATOR = one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 STEPS = whole(1, 10_000)
+FORMAT = one_of("h5", "nifti", "dicom")
 BATCH = whole(1, 10_000)
 SEED = whole(0, 2**62)  # counted up per sample; torch takes 63 bits
 SAMPLING = {"sampler.steps": STEPS, "guidance.interval": LEVELS}
@@ -130,7 +131,7 @@ OPTIONS: dict[str, dict[str, Rule]] = {
         **dict.fromkeys(("slice", "tr", "te", "ti", "flip", "field"), PARAMETER),
         "strength": maybe(number(0, 1)),
         "init_slices": maybe(SLICES),
-        "format": one_of("h5", "nifti"),
+        "format": FORMAT,
     },
     "evaluate": DRAWING | {"num_samples": whole(2, 100_000), "real_images": whole(2)},
     "likelihood": COMPUTING | {"seed": SEED, "num_images": whole(2), "steps": whole(2, 10_000), "width": above(0)},
@@ -138,6 +139,7 @@ OPTIONS: dict[str, dict[str, Rule]] = {
     "reconstruct": DRAWING
     | {
         "samples": whole(1, 10_000),
+        "format": FORMAT,
         "coils": whole(1, 128),
         "acceleration": number(1),
         "mask.center_fraction": number(0, 1),

@@ -24,7 +24,7 @@ from condiff.reconstruction.prior import Prior
 from condiff.reconstruction.report import write_report
 from condiff.reconstruction.run import gather, reasons_file, reconstruct_all
 from condiff.reconstruction.select_files import select_files, select_slices
-from condiff.reconstruction.volume_file import write_volume
+from condiff.reconstruction.volume_file import EXPORTS, write_volume
 
 NEUTRAL_OPTIONS = (
     "out",
@@ -69,7 +69,7 @@ def main(cfg: DictConfig) -> None:
         contrast, cond = prior.condition(raw, cfg.contrast, slices)
         typical = prior.typical(contrast) if cfg.method.needs_prior else None
         solved = solve_volume(raw, scan(raw, slices, fabric.device, typical), solver, cond, slices, tick)
-        write_volume(target, solved, results_of(solved, provenance), cfg.keep_samples)
+        write_volume(target, solved, results_of(solved, provenance), cfg.keep_samples, EXPORTS[cfg.format])
 
     targets = {path: out / path.relative_to(root) for path in files}
     failed = reconstruct_all(fabric, targets, reconstruct_file)

@@ -21,9 +21,10 @@ from condiff.images import FIGURE_IMAGES_PER_CONTRAST
 from condiff.sampling import ANIMATED, ANY, SampleRequest, check_clamp, make_requests, resolve_contrasts
 from condiff.sampling.cost import SamplingCost
 from condiff.sampling.distributed import sample_distributed
-from condiff.sampling.figures import animation, images_of, process, save, save_nifti
+from condiff.sampling.figures import animation, images_of, process, save, save_dicom, save_nifti
 
-RESULTS = ("samples.h5", "translated.h5", "nifti")
+RESULTS = ("samples.h5", "translated.h5", "nifti", "dicom")
+WRITERS = {"nifti": save_nifti, "dicom": save_dicom}
 NEUTRAL_OPTIONS = ("ckpt", "out", "accelerator", "devices", "batch_size", "compile")  # options that do not change the images
 log = logging.getLogger(__name__)
 
@@ -54,8 +55,8 @@ def main(cfg: DictConfig) -> None:
         results.keep(out, settings)
         images = images_of(spec, requests, states, {**attributes_of(cfg, checkpoint), **requests[0].parameters})
         save(out, images, animation(spec, requests, states))
-        if cfg.format == "nifti":
-            save_nifti(out / "nifti", images)
+        if write := WRITERS.get(cfg.format):
+            write(out / cfg.format, images)
         data = checkpoint.data()
         real = data.volumes.prepared_example(requests[0].contrast)
         if real is None:
@@ -71,7 +72,7 @@ def requests_of(cfg: DictConfig, model: DiffusionModel, spec: ImageSpec) -> list
     """Returns the requests of the command line. Raises InputError for contrasts or parameters that the model lacks."""
     contrasts = resolve_contrasts(cfg.contrast, spec.contrasts, model.conditional)
     parameters = {name: cfg[name] for name in NAMES if cfg[name] is not None}
-    if cfg.format == "nifti":
+    if cfg.format in WRITERS:
         list(map(nifti.file_stem, (contrast or ANY for contrast in contrasts)))
     for contrast in contrasts:
         spec.conditioning.encode(contrast, parameters, cfg.extrapolate)

@@ -10,11 +10,13 @@ from torch import Tensor
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.model import DiffusionModel
 from condiff.errors import InputError, counted
-from condiff.files import pictures, results, samples_h5
-from condiff.images import FIGURE_IMAGES_PER_CONTRAST
+from condiff.files import nifti, pictures, results, samples_h5
+from condiff.images import FIGURE_IMAGES_PER_CONTRAST, Images
 from condiff.progress import progress_bar
 from condiff.sampling import SampleRequest, Sampling
 from condiff.sampling.translation import Source, check_source, steps_of, translate
+
+VOLUME_SUFFIXES = {"nifti": ".nii.gz", "dicom": ".dcm"}
 
 
 def translate_file(
@@ -43,6 +45,12 @@ def translate_file(
     attributes = {"checkpoint": str(cfg.ckpt), "init": str(cfg.init), "source": source.contrast or "", "steps": cfg.steps}
     samples_h5.save_h5(out / "translated.h5", torch.cat([*translations.values()]), labels, seeds, **attributes, **strength)
     picture(spec, source, translations).save(out / "translated.png")
+    if suffix := VOLUME_SUFFIXES.get(cfg.format):
+        (out / cfg.format).mkdir(exist_ok=True)
+        for target in targets:
+            values, label = translations[target.label], target.label
+            volume = Images(values, spec, (label,) * len(values), tuple(range(len(values))), target.parameters, source.scan)
+            volume.save(out / cfg.format / f"{nifti.file_stem(label)}{suffix}")
     images = counted(len(source.images), "image")
     print(f"translated  {images} to {', '.join(translations)}: {out}/translated.png, {out}/translated.h5")
 
@@ -54,7 +62,7 @@ def source_of(cfg: DictConfig, spec: ImageSpec) -> Source:
     chosen = list(range(len(images))) if cfg.init_slices is None else list(cfg.init_slices)
     if not all(0 <= index < len(images) for index in chosen):
         raise InputError(f"init_slices={chosen}: {cfg.init} has {len(images)}, counted from 0")
-    return Source(images[chosen], source.contrast)
+    return Source(images[chosen], source.contrast, source.scan and source.scan.of_slices(chosen))
 
 
 def picture(spec: ImageSpec, source: Source, translations: dict[str, Tensor]) -> Any:

@@ -1,44 +1,72 @@
-"""Images from a file: a volume of fastMRI's layout, a NIfTI volume, or samples."""
+"""Images from a file: a volume of fastMRI's layout, a NIfTI volume, a DICOM series, or samples."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import torch
 from torch import Tensor
 
-from condiff.data.fastmri.reader import read_identity
+from condiff.data.dicom import reader as dicom
+from condiff.data.dicom.layout import series_at
+from condiff.data.fastmri.reader import read_identity, read_magnitude
 from condiff.data.image_spec import ImageSpec
 from condiff.data.nifti import reader as nifti
+from condiff.data.planes import averaged
 from condiff.data.transforms import Magnitude
 from condiff.errors import DataFault, InputError, printable
 from condiff.files import hdf5
+from condiff.files.place import Place
 
-KINDS = "give a volume (.h5, .nii or .nii.gz) or samples.h5"
+KINDS = "give a volume (.h5, .nii or .nii.gz), the folder of a DICOM series, or samples.h5"
 
 
-def read(path: Path, spec: ImageSpec) -> tuple[Tensor, str | None]:
-    """Images [N, C, H, W] in the model's units, and their contrast where the file gives it.
+def read(path: Path, spec: ImageSpec) -> tuple[Tensor, str | None, Place | None]:
+    """Images [N, C, H, W] in the model's units, their contrast where the file gives it, and the place of a scan that has one.
 
-    A volume of fastMRI's layout, samples of `sample.py`, or a NIfTI volume, whose axial slices are taken.
+    A volume of fastMRI's layout, samples of `sample.py`, or a NIfTI volume or a DICOM series, of which all slices of the model's
+    plane are taken, as thick as the model's.
 
     Raises:
         InputError: no such file, another kind of file, or images of another size.
     """
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{printable(path)}: no such file; {KINDS}")
     try:
-        if path.name.lower().endswith(nifti.SUFFIXES):
-            if not isinstance(spec.transform, Magnitude):
-                raise DataFault("holds magnitudes, and the model makes complex images; give k-space, or a model of magnitudes")
-            return spec.transform(*nifti.read_magnitude(path))[0], None
+        if path.is_dir() or path.name.lower().endswith((*nifti.SUFFIXES, ".dcm")):
+            return _of_scan(path, spec)
         with hdf5.opened(path) as file:
             if hdf5.holds(file, "images"):
-                return _samples(file, spec)
-        return spec.transform(*spec.read(path))[0], spec.contrast_of(read_identity(path).acquisition) or None
+                return *_samples(file, spec), None
+        take = read_magnitude if "plane" in _reading(spec) else spec.read
+        return spec.transform(*take(path))[0], spec.contrast_of(read_identity(path).acquisition) or None, None
     except DataFault as fault:
         reason = str(fault).removeprefix(f"{printable(path)}: ")
         raise InputError(f"{printable(path)}: {reason}" + (f", or {KINDS}" if hdf5.UNREADABLE in reason else "")) from None
+
+
+def _of_scan(path: Path, spec: ImageSpec) -> tuple[Tensor, str | None, Place]:
+    """The slices of a NIfTI volume or a DICOM series. Raises DataFault for a model of complex images, or another file."""
+    if not isinstance(spec.transform, Magnitude):
+        raise DataFault("holds magnitudes, and the model makes complex images; give k-space, or a model of magnitudes")
+    reading, contrast = _reading(spec), None
+    plane, voxel_mm = reading.get("plane", "axial"), reading.get("voxel_mm")
+    if path.name.lower().endswith(nifti.SUFFIXES):
+        stack = nifti.read_stack(path, plane, voxel_mm)
+    else:
+        series = series_at(path)
+        stack, contrast = dicom.read_stack(series.files, plane, voxel_mm), spec.contrast_of(series.contrast) or None
+    stack = averaged(stack, reading.get("slice_mm"))
+    size = stack.values.shape[1], stack.values.shape[2]
+    place = stack.place.on_grid(size, (spec.shape[1], spec.shape[2]), spec.pixel_mm)
+    return spec.transform(stack.values, stack.voxel_mm[1:])[0], contrast, place
+
+
+def _reading(spec: ImageSpec) -> Mapping[str, Any]:
+    """Plane, thickness and voxel size by which a model's scans were read; empty if they were not."""
+    return getattr(spec.read, "keywords", {})
 
 
 def _samples(file: h5py.File, spec: ImageSpec) -> tuple[Tensor, str | None]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from condiff.data.conditioning import Conditioning
 from condiff.data.transforms import Transform
+from condiff.files.place import ALIGNED, SLICE_MM, Place
 
 # files of a volume -> slices or k-space, and the size of its pixels or its field of view in mm
 Read = Callable[..., tuple[Tensor, tuple[float, float]]]
@@ -37,6 +38,19 @@ class ImageSpec:
     def contrasts(self) -> tuple[str, ...]:
         """The contrasts that the model can generate."""
         return self.conditioning.contrasts
+
+    @property
+    def pixel_mm(self) -> float:
+        """Side of a pixel, mm."""
+        return self.transform.fov_mm / self.shape[-1]
+
+    def place(self, count: int) -> Place:
+        """The place of ``count`` slices without a place of their own: of scans by their plane, else of unknown orientation."""
+        shape, pixel_mm = (count, *self.shape[1:]), (self.pixel_mm, self.pixel_mm)
+        reading = getattr(self.read, "keywords", {})
+        if "plane" not in reading:
+            return Place.nominal(shape, pixel_mm)
+        return Place.nominal(shape, pixel_mm, reading["slice_mm"] or SLICE_MM, reading["plane"], ALIGNED)
 
     def contrast_of(self, acquisition: str) -> str:
         """The contrast that an acquisition counts as."""

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from condiff.data.transforms import overlap
 from condiff.errors import DataFault, InputError
+from condiff.files.place import PLANES, SCANNER, Place
 
-PLANES = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}  # a RAS volume's axes as slices, rows, columns
+AXES = {name: [*map(int, np.argmax(directions, axis=1)[::-1])] for name, directions in PLANES.items()}  # slices, rows, columns
 BRIGHT = 0.15  # of the 99 % quantile; air and most background is darker
 HEAD_SHARE = 0.05  # of the bright pixels of the fullest slice, that a slice through the head has
 HEAD_MM = 80.0, 350.0  # width and height of a head in a slice
@@ -36,6 +37,10 @@ class Stack:
         columns, rows, slices = (float(size) for size in nib.affines.voxel_sizes(self.affine))
         return slices, rows, columns
 
+    @property
+    def place(self) -> Place:
+        return Place(self.affine, SCANNER)
+
     def part(self, first: int, last: int) -> "Stack":
         """The slices from ``first`` to ``last``, both included."""
         return Stack(self.values[first : last + 1], _moved(self.affine, slice_=first))
@@ -58,8 +63,8 @@ def oriented(values: np.ndarray, affine: np.ndarray, plane: str) -> Stack:
         raise DataFault(f"its affine {np.round(affine[:3], 3).tolist()} has no three directions; write sform or qform")
     ras = nib.orientations.apply_orientation(values, orientation)
     affine = affine @ nib.orientations.inv_ornt_aff(orientation, values.shape)
-    slices, rows, columns = PLANES[plane]
-    return Stack(torch.from_numpy(np.ascontiguousarray(ras.transpose(PLANES[plane]))), affine[:, [columns, rows, slices, 3]])
+    slices, rows, columns = AXES[plane]
+    return Stack(torch.from_numpy(np.ascontiguousarray(ras.transpose(AXES[plane]))), affine[:, [columns, rows, slices, 3]])
 
 
 def averaged(stack: Stack, slice_mm: float | None) -> Stack:

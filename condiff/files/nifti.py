@@ -1,33 +1,31 @@
-"""NIfTI volumes: images [S, H, W] with the size of their pixels; the rows keep the order of fastMRI's arrays."""
+"""NIfTI volumes: images [S, H, W] and their place."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
-import numpy as np
 from torch import Tensor
 
 from condiff.errors import InputError
+from condiff.files.place import Place
 
-SLICE_THICKNESS_MM = 5.0
 DESCRIPTION = "synthetic (condiff)"
 
 
-def save_nifti(folder: Path, images: Tensor, contrasts: Sequence[str], seeds: Sequence[int], pixel_mm: float) -> None:
-    """One file per image [N, H, W], ``<contrast>_<seed>.nii.gz``: one axial slice, columns by rows, pixels in millimetres.
+def save_nifti(folder: Path, images: Tensor, contrasts: Sequence[str], seeds: Sequence[int], place: Place) -> None:
+    """One file per image [N, H, W], ``<contrast>_<seed>.nii.gz``, a slice at ``place``.
 
-    Its orientation codes are 0, unknown: which side of fastMRI's arrays is the patient's left is not recorded. Of complex
-    images the file holds the magnitude; their phase, in radians, is in ``<contrast>_<seed>_phase.nii.gz``.
+    Of complex images the file holds the magnitude; their phase, in radians, is in ``<contrast>_<seed>_phase.nii.gz``.
 
     Raises:
         InputError: a contrast whose name cannot be part of a file's name (`file_stem`).
     """
     if images.is_complex():
-        _save_nifti(folder, images.abs(), contrasts, seeds, pixel_mm, "")
-        _save_nifti(folder, images.angle(), contrasts, seeds, pixel_mm, "_phase")
+        _save_nifti(folder, images.abs(), contrasts, seeds, place, "")
+        _save_nifti(folder, images.angle(), contrasts, seeds, place, "_phase")
     else:
-        _save_nifti(folder, images, contrasts, seeds, pixel_mm, "")
+        _save_nifti(folder, images, contrasts, seeds, place, "")
 
 
 def file_stem(contrast: str) -> str:
@@ -37,23 +35,18 @@ def file_stem(contrast: str) -> str:
     return contrast
 
 
-def save_volume(path: Path, images: Tensor, pixel_mm: float, about: str = DESCRIPTION) -> None:
-    """Images [S, H, W] as the slices of one NIfTI volume; its orientation is unknown, as in `save_nifti`."""
-    values = images.float().cpu().numpy().transpose(2, 1, 0)
-    affine = np.diag([pixel_mm, pixel_mm, SLICE_THICKNESS_MM, 1.0])
-    affine[:2, 3] = [-(size - 1) / 2 * pixel_mm for size in values.shape[:2]]
-    volume = nib.Nifti1Image(values, affine)
-    volume.set_sform(affine, code=0)
-    volume.set_qform(affine, code=0)
+def save_volume(path: Path, images: Tensor, place: Place, about: str = DESCRIPTION) -> None:
+    """Images [S, H, W] as the slices of one NIfTI volume, columns by rows by slices."""
+    volume = nib.Nifti1Image(images.float().cpu().numpy().transpose(2, 1, 0), place.affine)
+    volume.set_sform(place.affine, code=place.code)
+    volume.set_qform(place.affine, code=place.code)
     volume.header.set_xyzt_units("mm")
     volume.header["descrip"] = about
     nib.save(volume, path)
 
 
-def _save_nifti(
-    folder: Path, images: Tensor, contrasts: Sequence[str], seeds: Sequence[int], pixel_mm: float, suffix: str
-) -> None:
+def _save_nifti(folder: Path, images: Tensor, contrasts: Sequence[str], seeds: Sequence[int], place: Place, suffix: str) -> None:
     names = [f"{file_stem(contrast)}_{seed:06d}{suffix}.nii.gz" for contrast, seed in zip(contrasts, seeds, strict=True)]
     folder.mkdir(parents=True, exist_ok=True)
     for image, name in zip(images, names, strict=True):
-        save_volume(folder / name, image[None], pixel_mm)
+        save_volume(folder / name, image[None], place)

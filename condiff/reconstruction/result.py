@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from condiff.errors import counted
-from condiff.files import nifti, pictures, suffix
+from condiff.files import dicom, nifti, pictures, suffix
 from condiff.files.atomic import atomic_write_hdf5
+from condiff.files.place import Place
 
 DESCRIPTION = "reconstruction (condiff)"
 
@@ -47,6 +48,11 @@ class Reconstruction:
         """The magnitude of the mean, float32 [S, H, W]."""
         return np.abs(self.mean)
 
+    @property
+    def place(self) -> Place:
+        """Nominal: k-space does not record its place."""
+        return Place.nominal(self.magnitude.shape, (self.pixel_mm, self.pixel_mm))
+
     def picture(self) -> Image.Image:
         """Each slice zero-filled and reconstructed; with several samples also one of them and five times the deviation."""
         white = float(np.quantile(self.magnitude, 0.99)) or 1.0
@@ -64,8 +70,9 @@ class Reconstruction:
         """Write a file by the suffix of its name.
 
         ``.png``: `picture`. ``.gif``: the samples one after another. ``.nii.gz`` or ``.nii``: the magnitude of the mean as one
-        volume. ``.h5``: ``reconstruction`` (`magnitude`), ``combined`` (`mean`), ``standard_deviation`` (`std`, with several
-        samples), ``samples`` and ``zero_filled``, named as by ``reconstruct.py``.
+        volume. ``.dcm``: the same as a DICOM series, in a folder of that name. ``.h5``: ``reconstruction`` (`magnitude`),
+        ``combined`` (`mean`), ``standard_deviation`` (`std`, with several samples), ``samples`` and ``zero_filled``, named as by
+        ``reconstruct.py``.
 
         Raises:
             InputError: another suffix.
@@ -101,7 +108,11 @@ def _save_h5(result: Reconstruction, path: Path) -> None:
 
 
 def _save_nifti(result: Reconstruction, path: Path) -> None:
-    nifti.save_volume(path, torch.from_numpy(result.magnitude), result.pixel_mm, DESCRIPTION)
+    nifti.save_volume(path, torch.from_numpy(result.magnitude), result.place, DESCRIPTION)
+
+
+def _save_dicom(result: Reconstruction, path: Path) -> None:
+    dicom.save_series(path, torch.from_numpy(result.magnitude), result.place, "MR", {}, DESCRIPTION, synthetic=False)
 
 
 SAVERS: Mapping[str, Callable[[Reconstruction, Path], Any]] = {
@@ -110,4 +121,5 @@ SAVERS: Mapping[str, Callable[[Reconstruction, Path], Any]] = {
     ".h5": _save_h5,
     ".nii.gz": _save_nifti,
     ".nii": _save_nifti,
+    ".dcm": _save_dicom,
 }

@@ -1,6 +1,8 @@
 """Files of a reconstructed volume: HDF5, with a picture and an animation beside it."""
 
 import json
+import shutil
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,16 +12,42 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from condiff.files import pictures
+from condiff.data.metadata import header_parameters
+from condiff.data.volume import Volume
+from condiff.files import dicom, nifti, pictures
 from condiff.files.atomic import atomic_write_hdf5
+from condiff.files.place import Place
 from condiff.mri.fourier import center_crop, center_crop_or_pad, fft2c, ifft2c
 from condiff.reconstruction.pipeline import SolvedVolume
+from condiff.reconstruction.result import DESCRIPTION
 
+Export = Callable[[Path, Tensor, Place, Volume], None]  # path of the HDF5 file, magnitudes, their place, what was scanned
 FIGURE_SLICES = 3
 ERROR_GAIN = 5  # of errors in the figure
 
 
-def write_volume(path: Path, solved: SolvedVolume, results: dict[str, Any], keep_samples: bool) -> None:
+def no_export(path: Path, images: Tensor, place: Place, volume: Volume) -> None:
+    """Writes no other format."""
+
+
+def export_nifti(path: Path, images: Tensor, place: Place, volume: Volume) -> None:
+    """Writes magnitudes [S, H, W] as one NIfTI file beside the HDF5 file."""
+    nifti.save_volume(path.with_suffix(".nii.gz"), images, place, DESCRIPTION)
+
+
+def export_dicom(path: Path, images: Tensor, place: Place, volume: Volume) -> None:
+    """Writes magnitudes [S, H, W] as one DICOM series beside the HDF5 file, in a folder that is replaced."""
+    folder = path.with_suffix(".dcm")
+    shutil.rmtree(folder, ignore_errors=True)  # of an interrupted run
+    dicom.save_series(folder, images, place, volume.acquisition, header_parameters(volume), DESCRIPTION, synthetic=False)
+
+
+EXPORTS: Mapping[str, Export] = {"h5": no_export, "nifti": export_nifti, "dicom": export_dicom}
+
+
+def write_volume(
+    path: Path, solved: SolvedVolume, results: dict[str, Any], keep_samples: bool, export: Export = no_export
+) -> None:
     """Writes a volume and its results as HDF5, with a .png and a .gif beside it; the HDF5 file comes last, as a sign of success.
 
     ``reconstruction`` and its standard deviation are on the grid and in the units of the file, the rest is on the model's grid.
@@ -36,8 +64,11 @@ def write_volume(path: Path, solved: SolvedVolume, results: dict[str, Any], keep
         return whole_volume(center_crop(center_crop_or_pad(resampled.abs(), raw.shape), raw.shape)).numpy()
 
     sensitivity = solved.sensitivity
+    mean = on_file_grid(samples.mean(dim=0) * sensitivity)
+    pixel_mm = raw.fov_mm[0] / raw.sampled.shape[0], raw.fov_mm[1] / raw.sampled.shape[1]
+    export(path, torch.from_numpy(mean), Place.nominal(mean.shape, pixel_mm), raw.volume)
     with atomic_write_hdf5(path) as file:
-        file["reconstruction"] = on_file_grid(samples.mean(dim=0) * sensitivity)
+        file["reconstruction"] = mean
         file["combined"] = whole_volume(samples.mean(dim=0)).numpy()
         if len(samples) > 1:
             file["standard_deviation"] = on_file_grid(samples.abs().std(dim=0) * sensitivity)

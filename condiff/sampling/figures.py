@@ -32,7 +32,13 @@ def save(out: Path, images: Images, frames: Sequence[Any]) -> None:
 def save_nifti(folder: Path, images: Images) -> None:
     """Writes one NIfTI file per sample; complex images as magnitude and phase."""
     complex_or_magnitude = images.spec.transform.image(images.values)
-    nifti.save_nifti(folder, complex_or_magnitude, images.contrasts, images.seeds, images.pixel_mm)
+    nifti.save_nifti(folder, complex_or_magnitude, images.contrasts, images.seeds, images.spec.place(1))
+
+
+def save_dicom(folder: Path, images: Images) -> None:
+    """Writes one DICOM series per sample, of one magnitude, in ``<contrast>_<seed>/``."""
+    for index, (contrast, seed) in enumerate(zip(images.contrasts, images.seeds, strict=True)):
+        images[index].save(folder / f"{nifti.file_stem(contrast)}_{seed:06d}.dcm")
 
 
 def images_of(

@@ -14,33 +14,35 @@ from condiff.diffusion.guidance import FiniteWatch
 from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.noise import SeededNoise
 from condiff.errors import InputError, check_number
+from condiff.files.place import Place
 from condiff.images import Images
 from condiff.sampling.batch import Sampling, decode
 from condiff.sampling.requests import ANY, SampleRequest
 
 
 class Source(NamedTuple):
-    """Images [N, C, H, W] to translate, and their contrast, None if unknown or unknown to the model."""
+    """Images [N, C, H, W] to translate, their contrast, None if unknown or unknown to the model, and the place of their scan."""
 
     images: Tensor
     contrast: str | None
+    scan: Place | None = None
 
     @classmethod
     def of(cls, images: Images | str | Path, spec: ImageSpec) -> "Source":
         """Images, or those of a file (`image_files.read`). Raises InputError for something else, or a file without images."""
         if isinstance(images, Images):
             names = {*images.contrasts}
-            return cls(images.values, names.pop() if len(names) == 1 and ANY not in names else None)
+            return cls(images.values, names.pop() if len(names) == 1 and ANY not in names else None, images.scan)
         if not isinstance(images, str | Path):
             raise InputError(f"images: is {type(images).__name__}; give Images, as sample and translate return, or a file")
-        values, contrast = image_files.read(Path(images), spec)
-        return cls(values, contrast if contrast in spec.contrasts else None)
+        values, contrast, scan = image_files.read(Path(images), spec)
+        return cls(values, contrast if contrast in spec.contrasts else None, scan)
 
     def named(self, contrast: str | None) -> "Source":
         """The images with a given contrast. Raises InputError if theirs is known to be another."""
         if contrast and self.contrast and contrast != self.contrast:
             raise InputError(f"source={contrast}: the images are {self.contrast}; leave source out")
-        return Source(self.images, contrast or self.contrast)
+        return Source(self.images, contrast or self.contrast, self.scan)
 
 
 def steps_of(sampling: Sampling, strength: float | None) -> int:

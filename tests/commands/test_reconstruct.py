@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import h5py
+import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import torch
 
@@ -87,6 +89,26 @@ def test_reconstruct(prior, run_entry, tmp_path, capsys, phantom_root):
     with h5py.File(path) as file, h5py.File(next(phantom_root.glob(path.name))) as source:
         assert file["reconstruction"].shape == source["reconstruction_rss"].shape
     assert "results of other settings" in bad(capsys, run_entry, "reconstruct.py", f"ckpt={prior}", *ARGUMENTS, "out=out")
+
+
+@pytest.mark.parametrize("kind", ["nifti", "dicom"])
+def test_other_formats_hold_the_reconstruction(prior, run_entry, kind):
+    """On the grid of the file, with its parameters; nothing of a patient, and no orientation."""
+    run_entry("reconstruct.py", f"ckpt={prior}", *ARGUMENTS, f"format={kind}", "out=out")
+    (path,) = Path("out").glob("*.h5")
+    with h5py.File(path) as file:
+        images, size = file["reconstruction"][()], 220 / 32
+    if kind == "nifti":
+        volume = nib.load(path.with_suffix(".nii.gz"))
+        assert np.array_equal(volume.get_fdata().transpose(2, 1, 0), images) and volume.header["sform_code"] == 0
+        assert volume.header.get_zooms() == pytest.approx((size, size, 5), rel=1e-3)
+        assert volume.header["descrip"].item() == b"reconstruction (condiff)"
+    else:
+        files = [pydicom.dcmread(part) for part in sorted(path.with_suffix(".dcm").iterdir())]
+        pixels = np.stack([file.pixel_array * float(file.RescaleSlope) for file in files])
+        np.testing.assert_allclose(pixels[:, ::-1, ::-1], images, atol=images.max() / 5e4)
+        assert files[0].SyntheticData == "NO" and not files[0].PatientID and files[0].RepetitionTime > 0
+        assert [float(value) for value in files[0].PixelSpacing] == pytest.approx([size, size], rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from condiff.checkpoint import Checkpoint
+from condiff.data.dicom import reader as dicom
+from condiff.data.nifti import reader as nifti
 from tests.commands.test_train import TINY
 from tests.conftest import bad
 from tests.data.heads import head, tilted, write_nifti
@@ -55,6 +59,27 @@ def test_train_evaluate_resume(heads, run_entry, monkeypatch, source, capsys, tm
     run_entry("train.py", "resume=runs/now", "trainer.max_epochs=2", "hydra.run.dir=runs/again")
     assert OmegaConf.load("runs/again/config.yaml").data.slice_mm == 5.0
     assert "no longer splits" not in capsys.readouterr().err
+
+
+def test_translation_goes_back_to_the_place_of_the_scan(heads, run_entry, tmp_path):
+    """Of a NIfTI file and of the same scan in DICOM, to both formats: one array and one place; samples have an orientation."""
+    run_entry("train.py", *SETTINGS, *SOURCES["bids"], "trainer.max_epochs=1")
+    source = {"nifti": "heads/sub-a/anat/sub-a_T1w.nii.gz", "dicom": "heads/dicom/aT1w"}
+    drawing = ["contrast=FLAIR", "source=T1w", "strength=0.3", "steps=3", "accelerator=cpu"]
+    for name, file in source.items():
+        run_entry("sample.py", f"init={file}", *drawing, f"format={name}", f"out={name}")
+    ours = nifti.read_stack(tmp_path / "nifti/nifti/FLAIR.nii.gz", "axial")
+    theirs = dicom.read_stack(sorted((tmp_path / "dicom/dicom/FLAIR.dcm").iterdir()), "axial")
+    torch.testing.assert_close(ours.values, theirs.values, atol=2e-3, rtol=0)
+    np.testing.assert_allclose(ours.affine, theirs.affine, atol=1e-3)
+    scan = nifti.read_stack(tmp_path / source["nifti"], "axial")
+    assert len(ours.values) == len(scan.values) and ours.voxel_mm == pytest.approx((5, 7.5, 7.5))  # 240 mm, 32 pixels
+    middles = [stack.affine @ [(stack.values.shape[2] - 1) / 2, (stack.values.shape[1] - 1) / 2, 3, 1] for stack in (ours, scan)]
+    np.testing.assert_allclose(*middles, atol=1e-3)
+    run_entry("sample.py", "num_samples=1", "steps=2", "accelerator=cpu", "format=dicom", "out=drawn")
+    assert sorted(path.name for path in (tmp_path / "drawn/dicom").iterdir()) == ["FLAIR_000001.dcm", "T1w_000000.dcm"]
+    file = pydicom.dcmread(tmp_path / "drawn/dicom/T1w_000000.dcm/0001.dcm")
+    assert file.SyntheticData == "YES" and "ImageComments" not in file and float(file.SliceThickness) == 5
 
 
 def test_slices_of_another_plane(heads, run_entry, tmp_path):

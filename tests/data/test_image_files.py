@@ -92,7 +92,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", READ)
 def test_read_to_the_same_images(tmp_path, name):
     truth, _ = SPEC.transform(torch.from_numpy(volume().transpose(2, 1, 0).copy()), (6.875, 6.875))
-    images, contrast = image_files.read(READ[name](tmp_path), SPEC)
+    images, contrast, _ = image_files.read(READ[name](tmp_path), SPEC)
     torch.testing.assert_close(images, truth, rtol=0, atol=2e-3)
     assert contrast is None
 
@@ -142,10 +142,10 @@ def test_contrast_of_samples(tmp_path, names, contrast):
         with pytest.raises(InputError, match="contrast is of type"):
             image_files.read(tmp_path / "a.h5", SPEC)
     else:
-        images, found = image_files.read(tmp_path / "a.h5", SPEC)
+        images, found, _ = image_files.read(tmp_path / "a.h5", SPEC)
         assert images.dtype == torch.float32 and found == contrast
 
 
 def test_a_volume_of_fastmri(tmp_path):
-    images, contrast = image_files.read(write_volume(tmp_path / "a.h5", contrast="AXT2"), SPEC)
+    images, contrast, _ = image_files.read(write_volume(tmp_path / "a.h5", contrast="AXT2"), SPEC)
     assert images.shape == (2, 1, 32, 32) and contrast == "AXT2"

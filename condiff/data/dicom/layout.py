@@ -16,7 +16,7 @@ from condiff.data.header import Header
 from condiff.data.layout import STAMP, Row
 from condiff.data.planes import MIN_SLICES
 from condiff.data.volume import Volume, agent_of
-from condiff.errors import InputError, counted
+from condiff.errors import DataFault, InputError, counted
 from condiff.files import hdf5
 
 SUFFIXES = {"", ".dcm", ".ima", ".dicom"}
@@ -59,7 +59,7 @@ class Dicom:
     def row(self, path: Path) -> Row:
         return {"frames": json.dumps(read_frames(path).as_dict()), "digest": hdf5.digest(path)}
 
-    def volumes(self, root: Path, rows: Mapping[str, Row]) -> tuple[list[Volume], dict[Path, str]]:
+    def volumes(self, root: Path, rows: Mapping[str, Row], needs_label: bool = True) -> tuple[list[Volume], dict[Path, str]]:
         groups: dict[Any, list[File]] = {}
         for name, row in rows.items():
             frames = Frames(**json.loads(row["frames"]))
@@ -71,7 +71,7 @@ class Dicom:
         for files in groups.values():
             files, repeated = _without_copies(files)
             left_out |= repeated
-            reason = _fault(files) or self._unnamed(files[0].frames)
+            reason = _fault(files) or (self._unnamed(files[0].frames) if needs_label else "")
             if reason:
                 left_out[files[0].path] = f"its series of {counted(len(files), 'file')} {reason}"
             else:
@@ -108,6 +108,28 @@ class Dicom:
             site=frames.makes.get(self.site or "", ""), grid=grid,
             parts=tuple(file.path for file in files),
         )  # fmt: skip
+
+
+def series_at(path: Path) -> Volume:
+    """The series of a file, or of a folder that holds one; its patient may be unknown.
+
+    Raises:
+        DataFault: no series, or several, or one that is no volume.
+    """
+    folder, layout, rows, reasons = path if path.is_dir() else path.parent, Dicom(), {}, {}
+    for file in sorted(entry for entry in folder.iterdir() if entry.is_file() and layout.reads(entry.name)):
+        try:
+            rows[file.name] = layout.row(file) | dict.fromkeys(STAMP, "0")
+        except DataFault as fault:
+            reasons[file] = str(fault)
+    volumes, left_out = layout.volumes(folder, rows, needs_label=False)
+    if not path.is_dir():
+        volumes = [volume for volume in volumes if path in volume.files]
+    if len(volumes) != 1:
+        first = next(iter({**left_out, **reasons}.values()), "no DICOM file")
+        found = f"holds {len(volumes)} DICOM series of MR images"
+        raise DataFault(f"{found}; give a file of one of them" if volumes else f"{found} ({first})")
+    return volumes[0]
 
 
 def depth(frames: Frames, index: int = 0) -> float:
