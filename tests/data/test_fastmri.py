@@ -62,7 +62,7 @@ def broken_files(folder):
     for field in ("acquisition", "patient_id", "ismrmrd_header", "reconstruction_rss"):
         write_volume(folder / f"no_{field}.h5", leave_out=(field,))
         yield f"no_{field}.h5", field
-    write_volume(folder / "unknown.h5", contrast="AXSWI")
+    write_volume(folder / "unknown.h5", contrast="a contrast")
     with h5py.File(write_volume(folder / "no_matrix.h5"), "a") as file:
         del file["ismrmrd_header"]
         file["ismrmrd_header"] = b"<ismrmrdHeader xmlns='http://www.ismrm.org/ISMRMRD'></ismrmrdHeader>"
@@ -72,7 +72,7 @@ def broken_files(folder):
         file.create_group("reconstruction_rss")
     with h5py.File(write_raw(folder / "masked.h5"), "a") as file:
         file["mask"] = np.arange(32) % 4 == 0
-    yield from [("text.h5", "HDF5"), ("truncated.h5", "HDF5"), ("empty.h5", "HDF5"), ("unknown.h5", "AXSWI")]
+    yield from [("text.h5", "HDF5"), ("truncated.h5", "HDF5"), ("empty.h5", "HDF5"), ("unknown.h5", "a plain word such as AXT1")]
     yield from [("flat.h5", "kspace has the shape"), ("group.h5", "reconstruction_rss is no dataset")]
     yield from [("no_matrix.h5", "encodedSpace"), ("masked.h5", "undersampled")]
 
@@ -231,3 +231,11 @@ def test_overlap_identity_mean_and_padding():
 def test_readouts_are_cropped_where_they_are_whole(tmp_path):
     scan = read_raw_scan(write_raw(tmp_path / "one.h5", shape=(128, 64), recon_mm=220.0))
     assert scan.kspace.shape[-2:] == (64, 64) and scan.full and scan.fov_mm == (220.0, 220.0)
+
+
+def test_other_acquisitions_are_contrasts_of_their_own(tmp_path):
+    """Of M4Raw, several repetitions of a patient, and of fastMRI's knees."""
+    for name, contrast in (("T101", "T1"), ("T102", "T1"), ("FLAIR01", "FLAIR"), ("knee", "CORPDFS_FBK")):
+        write_volume(tmp_path / f"{name}.h5", contrast, patient="2022061003")
+    found = index(tmp_path, tmp_path / "cache", FastMRI())
+    assert sorted(volume.contrast for volume in found.volumes) == ["CORPDFS_FBK", "FLAIR", "T1", "T1"]

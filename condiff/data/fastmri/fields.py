@@ -1,5 +1,6 @@
 """The fields of a fastMRI file. Shapes, types and numbers that no scan has raise DataFault."""
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ from condiff.data.header import FOV_MM, Header
 from condiff.errors import DataFault, printable
 from condiff.files import hdf5
 
-ACQUISITIONS = ("AXT1", "AXT1PRE", "AXT1POST", "AXT2", "AXFLAIR")
+ACQUISITIONS = ("AXT1", "AXT1PRE", "AXT1POST", "AXT2", "AXFLAIR")  # of fastMRI's brains
+NAME = re.compile(r"\w[\w-]{0,39}")  # of an acquisition; M4Raw and fastMRI's knees have others
 LARGEST = {"slices": 1024, "coils": 256, "rows": 4096, "columns": 4096}
 SMALLEST_K, LARGEST_K = 1e-15, 1e15  # of a slice's largest magnitude, so that squares and their sums fit into float32
 ABSENT = ("", "none", "nan")  # written by programs for a missing text

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from condiff.data.fastmri.fields import (
     ACQUISITIONS,
+    NAME,
     REMEDY,
     as_complex,
     as_real,
@@ -64,8 +65,8 @@ def probe(path: Path) -> Volume:
         else:
             assert image is not None
             (slices, rows, cols), coils = image.shape, 0
-    if acquisition not in ACQUISITIONS:
-        raise DataFault(f"acquisition is {acquisition[:40]!r}, not one of {', '.join(ACQUISITIONS)}")
+    if not NAME.fullmatch(acquisition):
+        raise DataFault(f"acquisition is {acquisition[:40]!r}; a plain word such as {', '.join(ACQUISITIONS)} expected")
     shape = slices, coils, rows, cols
     digest = hdf5.digest(path)
     with hdf5.reading():
