@@ -30,15 +30,21 @@ BLOCK, BLOCKS = 2**16, 8  # bytes of a block and number of blocks that a digest 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
     """The file, for reading. Raises DataFault where it is no regular file, no HDF5, or cannot be read."""
+    check_regular(path)
     with reading():
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise DataFault("is no regular file, and is not opened; leave FIFOs, sockets and devices out of the folder")
         file = h5py.File(path)
     try:
         yield file
     finally:
         with reading():
             file.close()
+
+
+def check_regular(path: Path) -> None:
+    """Raises DataFault for a FIFO, a socket or a device, which may block whoever opens it, and for a path that leads nowhere."""
+    with reading():
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataFault("is no regular file, and is not opened; leave FIFOs, sockets and devices out of the folder")
 
 
 def holds(file: h5py.File, name: str) -> bool:

@@ -1,5 +1,6 @@
 """DICOM series: read as their own geometry says, each fault in one line, nothing of the person kept."""
 
+import os
 import shutil
 import subprocess
 
@@ -9,7 +10,7 @@ import pydicom
 import pytest
 import torch
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
 
 from condiff.data.dicom.contrast import contrast_of
 from condiff.data.dicom.layout import Dicom
@@ -235,6 +236,23 @@ def test_places_missing_and_places_twice(scan, tmp_path):
     assert reasons.keys() == expected.keys()
     for name, words in expected.items():
         assert words in reasons[name], name
+
+
+def test_what_may_block_or_burst_is_not_opened(scan, tmp_path):
+    """A FIFO, and a file whose elements are compressed as a whole."""
+    paths = write_series(tmp_path / "data", *scan)
+    os.mkfifo(tmp_path / "data/pipe.dcm")
+    os.mkfifo(tmp_path / "data/pipe.nii")
+    data = pydicom.dcmread(paths[0])
+    data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    data.save_as(tmp_path / "data/deflated.dcm")
+    skipped = {path.name: reason for path, reason in found_in(tmp_path / "data", tmp_path).skipped.items()}
+    assert skipped.keys() == {"pipe.dcm", "deflated.dcm"}
+    assert "no regular file" in skipped["pipe.dcm"] and "is deflated" in skipped["deflated.dcm"]
+    with pytest.raises(DataFault, match="no regular file"):
+        nifti.read_header(tmp_path / "data/pipe.nii")
+    with pytest.raises(DataFault, match="no regular file"):
+        nifti.read_stack(tmp_path / "data/pipe.nii", "axial")
 
 
 def test_a_patient_s_echoes_are_volumes_of_their_own(scan, tmp_path):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from condiff.data.header import within
 from condiff.errors import DataFault, printable
@@ -102,7 +103,18 @@ def read_frames(path: Path) -> Frames:
 
 
 def opened(path: Path, tags: tuple[str, ...] | None = None) -> Dataset:
-    """The elements of a file, or those of ``tags``. Raises DataFault for a file that is no DICOM."""
+    """The elements of a file, or those of ``tags``.
+
+    Raises:
+        DataFault: no DICOM, or one whose elements are compressed as a whole: their size is not known before they are unpacked.
+    """
+    hdf5.check_regular(path)
+    try:
+        syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID")
+    except Exception:  # without a preamble, which is read below
+        syntax = None
+    if syntax == DeflatedExplicitVRLittleEndian:
+        raise DataFault("is deflated, which is not read; write it with another transfer syntax")
     try:
         return pydicom.dcmread(path, specific_tags=list(tags) if tags else None, defer_size=DEFERRED if tags else None)
     except Exception as error:  # pydicom has many for damaged files

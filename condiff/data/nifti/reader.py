@@ -100,6 +100,7 @@ def check_pixels(stack: Stack) -> None:
 
 def read_header(path: Path) -> Any:
     """The header alone, checked. Raises DataFault for a file that is no NIfTI, or holds no volume of real numbers."""
+    hdf5.check_regular(path)
     try:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
@@ -132,6 +133,7 @@ def check(header: Any, size: int) -> None:
 
 def _unpacked(path: Path) -> bytes:
     """All bytes of a file, compressed or not; at most ``LARGEST`` are read."""
+    hdf5.check_regular(path)
     try:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
