@@ -42,6 +42,7 @@ PARAMETERS = {
 }
 LONGEST = 64  # characters of a description, as DICOM allows
 MAKES = ("Manufacturer", "ManufacturerModelName")
+META_BYTES = 2048  # of a file, in which it names its transfer syntax
 DEFERRED = 4096  # bytes of an element that is not read for the header
 
 
@@ -110,13 +111,12 @@ def opened(path: Path, tags: tuple[str, ...] | None = None) -> Dataset:
     """
     hdf5.check_regular(path)
     try:
-        syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID")
-    except Exception:  # without a preamble, which is read below
-        syntax = None
-    if syntax == DeflatedExplicitVRLittleEndian:
-        raise DataFault("is deflated, which is not read; write it with another transfer syntax")
-    try:
+        with path.open("rb") as file:
+            if DeflatedExplicitVRLittleEndian.encode() in file.read(META_BYTES):
+                raise DataFault("is deflated, which is not read; write it with another transfer syntax")
         return pydicom.dcmread(path, specific_tags=list(tags) if tags else None, defer_size=DEFERRED if tags else None)
+    except DataFault:
+        raise
     except Exception as error:  # pydicom has many for damaged files
         raise DataFault(f"{hdf5.UNREADABLE} as DICOM ({printable(error)}); copy it again") from None
 

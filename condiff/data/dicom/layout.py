@@ -63,7 +63,7 @@ class Dicom:
         groups: dict[Any, list[File]] = {}
         for name, row in rows.items():
             frames = Frames(**json.loads(row["frames"]))
-            place = *np.round(frames.orientation, 2), *frames.size, *np.round(frames.spacing, 3)
+            place = *(round(x, 2) for x in frames.orientation), *frames.size, *(round(x, 3) for x in frames.spacing)
             key = frames.series, place, frames.parameters.get("te")  # the echoes of a series are volumes of their own
             groups.setdefault(key, []).append(File(root / name, frames, row))
         found: list[Volume] = []
@@ -134,7 +134,8 @@ def series_at(path: Path) -> Volume:
 
 def depth(frames: Frames, index: int = 0) -> float:
     """The position of an image along the normal of its plane, mm."""
-    return float(np.cross(frames.orientation[:3], frames.orientation[3:]) @ np.array(frames.positions[index]))
+    (a, b, c, d, e, f), (x, y, z) = frames.orientation, frames.positions[index]
+    return (b * f - c * e) * x + (c * d - a * f) * y + (a * e - b * d) * z
 
 
 def _depths(files: Sequence[File]) -> list[float]:
