@@ -41,6 +41,16 @@ def stored_overrides() -> list[str]:
     return [word for word in HydraConfig.get().overrides.task if not word.startswith(("resume=", "trust="))]
 
 
+def contrasts_of(patterns: Any) -> list[str]:
+    """Returns the contrasts that ``data.patterns`` names; without patterns those that are known by themselves."""
+    if patterns is None:
+        return ["T1w", "ceT1w", "T2w", "FLAIR"]
+    if not OmegaConf.is_dict(patterns):
+        raise InputError(f"data.patterns={patterns}: give a pattern for each contrast, {{T1w: '*_t1*', FLAIR: '*flair*'}}")
+    return [str(name) for name in patterns]
+
+
+OmegaConf.register_new_resolver("contrasts_of", contrasts_of, replace=True)
 OmegaConf.register_new_resolver("cache_folder", lambda: str(cache_folder()), replace=True)
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 OmegaConf.register_new_resolver("job_number", job_number, replace=True)

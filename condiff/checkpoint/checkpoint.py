@@ -8,7 +8,7 @@ run or the command line.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,7 +24,7 @@ from condiff.configuration import cache_folder
 from condiff.data.datamodule import MRIDataModule
 from condiff.data.image_spec import ImageSpec, Read
 from condiff.data.patients import Fingerprints, PatientRecord
-from condiff.data.scans import READING
+from condiff.data.scans import reading
 from condiff.diffusion import Denoiser
 from condiff.diffusion.model import DiffusionModel
 from condiff.errors import InputError, command
@@ -229,7 +229,7 @@ class Checkpoint:
     def _read(self, data_config: Mapping[str, Any]) -> Read:
         """Returns its reader, with the plane and the sizes that scans are read with."""
         read = registry.build("read", data_config.get("read"), self.path, self.trust)
-        return partial(read, **{name: data_config[name] for name in READING if name in data_config})
+        return reading(read, data_config)
 
     @property
     def data_key(self) -> str:

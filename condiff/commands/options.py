@@ -17,7 +17,12 @@ from condiff.diffusion.model import AUTOCAST
 from condiff.errors import InputError
 
 ANY_KIND = {"devices", "trainer.devices", "acceleration", "trainer.precision"}  # of several types
-MAY_BE_NULL = {"data.volumes_per_contrast", "guidance.interval", "trainer.gradient_clip_val"}  # with a default that is not null
+MAY_BE_NULL = {
+    "data.volumes_per_contrast",
+    "data.slice_mm",
+    "guidance.interval",
+    "trainer.gradient_clip_val",
+}  # with a default that is not null
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,10 @@ def or_function(rule: Rule) -> Rule:
     return Rule(rule.expected, lambda value: (isinstance(value, dict) and "_target_" in value) or rule.holds(value))
 
 
+def _sizes(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(is_number(size) and size > 0 for size in value)
+
+
 def several(rule: Rule, example: str) -> Rule:
     """Returns the rule of a list whose entries fulfil ``rule``: not empty, no duplicates."""
 
@@ -95,6 +104,10 @@ DATA = {
     "data.contrasts": WORDS,
     "data.volumes_per_contrast": maybe(whole()),
     "data.held_out_per_contrast": whole(),
+    "data.plane": one_of("axial", "coronal", "sagittal"),
+    "data.slice_mm": maybe(above(0)),
+    "data.voxel_mm": maybe(Rule("three sizes in mm along the file's axes, [x,y,z]", _sizes)),
+    "data.site": maybe(WORD),
     "data.batch_size": BATCH,
     "data.steps_per_epoch": whole(),
     "data.workers": maybe(whole(0, 1024)),

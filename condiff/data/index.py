@@ -65,7 +65,8 @@ def index(root: Path, cache: Path, layout: Layout, workers: int = 0) -> Index:
         InputError: no folder there, no usable volume in it, or a cache that cannot be written.
     """
     if not root.is_dir():
-        raise InputError(f"data.root: no folder {root}; give the one that holds the {layout.files}s, data.root=DIR")
+        what = f"{root} is a file" if root.is_file() else f"no folder {root}"
+        raise InputError(f"data.root: {what}; give the one that holds the {layout.files}s, data.root=DIR")
     folder = table_path(root, cache, layout.name).parent
     with friendly_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Slices of a volume in a plane: oriented by the affine, thin ones averaged, cut to the head."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import nibabel as nib
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from condiff.data.transforms import overlap
-from condiff.errors import DataFault, InputError
+from condiff.errors import DataFault, InputError, counted
 from condiff.files.place import PLANES, SCANNER, Place
 
 AXES = {name: [*map(int, np.argmax(directions, axis=1)[::-1])] for name, directions in PLANES.items()}  # slices, rows, columns
@@ -18,6 +19,7 @@ HEAD_MM = 80.0, 350.0  # width and height of a head in a slice
 COVERED_MM = 40.0  # by the slices of a volume, at least
 SKULL_MM = 170.0  # from the vertex to the base of the skull, at most; axial slices further down show the neck
 MIN_SLICES = 4
+WRONG_SIZE = "If the file has a wrong voxel size, give the true one, data.voxel_mm=[x,y,z]"
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,26 @@ def head(stack: Stack, plane: str) -> Stack:
         first = max(first, last + 1 - round(SKULL_MM / thickness))
     count, covered = last + 1 - first, (last + 1 - first) * thickness
     size = _extent(bright[first : last + 1].any(dim=(0, 2))) * height, _extent(bright[first : last + 1].any(dim=(0, 1))) * width
-    if count < MIN_SLICES or covered < COVERED_MM or not all(HEAD_MM[0] <= side <= HEAD_MM[1] for side in size):
+    if count < MIN_SLICES:
+        raise DataFault(f"shows the head in {counted(count, 'slice')}; {MIN_SLICES} or more expected")
+    if covered < COVERED_MM or not all(HEAD_MM[0] <= side <= HEAD_MM[1] for side in size):
         voxel = f"{width:.3g} x {height:.3g} x {thickness:.3g} mm"
         raise DataFault(
             f"shows a head of {size[0]:.0f} x {size[1]:.0f} mm in {count} slices that cover {covered:.0f} mm, with voxels of "
-            f"{voxel}; {HEAD_MM[0]:g} to {HEAD_MM[1]:g} mm in {MIN_SLICES} or more slices that cover {COVERED_MM:g} mm expected. "
+            f"{voxel}; {HEAD_MM[0]:g} to {HEAD_MM[1]:g} mm, and slices that cover {COVERED_MM:g} mm, expected. "
             "If the file has a wrong voxel size, give the true one, data.voxel_mm=[x,y,z]"
         )
     return stack.part(first, last)
+
+
+def check_extent(shape: Sequence[int], voxel_mm: Sequence[float]) -> None:
+    """Raises DataFault for an array that is too small to show a head, along any of its axes."""
+    if min(shape) < MIN_SLICES:
+        raise DataFault(f"has {counted(min(shape), 'slice')}; {MIN_SLICES} or more expected")
+    extent = [n * size for n, size in zip(shape, voxel_mm, strict=True)]
+    if min(extent) < COVERED_MM:
+        covered, voxel = (" x ".join(f"{size:.3g}" for size in sizes) for sizes in (extent, voxel_mm))
+        raise DataFault(f"covers {covered} mm with voxels of {voxel} mm; {COVERED_MM:g} mm or more expected. {WRONG_SIZE}")
 
 
 def _extent(bright: Tensor) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from condiff.data.datamodule import MRIDataModule
 from condiff.data.dicom.layout import Dicom
@@ -10,6 +11,12 @@ from condiff.data.nifti.patterns import NamedFiles
 from condiff.errors import InputError
 
 READING = ("plane", "slice_mm", "voxel_mm")  # the last arguments of ``read``
+
+
+def reading(read: Callable, settings: Mapping[str, Any]) -> Callable:
+    """A reader with those of the settings that are named in `READING`, as one partial call; itself without any."""
+    given = {name: settings[name] for name in READING if name in settings}
+    return partial(getattr(read, "func", read), **given) if given else read  # prepared images are named after it
 
 
 class ScanDataModule(MRIDataModule):
@@ -23,7 +30,8 @@ class ScanDataModule(MRIDataModule):
     """
 
     def __init__(self, read: Callable, plane: str, slice_mm: float | None, voxel_mm: Sequence[float] | None, **settings):
-        super().__init__(read=partial(read, plane=plane, slice_mm=slice_mm, voxel_mm=voxel_mm), **settings)
+        given = {"plane": plane, "slice_mm": slice_mm, "voxel_mm": voxel_mm}
+        super().__init__(read=reading(read, given), **settings)
         if self.spec.shape[0] != 1:
             raise InputError(
                 "data.transform: complex images are made of k-space, which these files do not hold; use data=fastmri"
@@ -34,14 +42,14 @@ class BidsDataModule(ScanDataModule):
     """The anatomical images of a BIDS tree; ``site`` as of `Bids`."""
 
     def __init__(self, site: str | None = None, **settings):
-        super().__init__(layout=Bids(site), **settings)
+        super().__init__(layout=Bids(site, settings.get("voxel_mm")), **settings)
 
 
 class NiftiDataModule(ScanDataModule):
     """NIfTI files whose names tell contrast and patient; the other arguments as of `NamedFiles`."""
 
     def __init__(self, patterns: Mapping[str, str] | None = None, patient: str = "", site: str | None = None, **settings):
-        super().__init__(layout=NamedFiles(patterns or {}, patient, site), **settings)
+        super().__init__(layout=NamedFiles(patterns or {}, patient, site, settings.get("voxel_mm")), **settings)
 
 
 class DicomDataModule(ScanDataModule):

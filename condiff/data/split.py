@@ -67,7 +67,8 @@ def split_by_patient(volumes: Iterable[Volume], contrasts: Sequence[str], train:
     if absent:
         present = ", ".join(f"{count} {contrast}" for contrast, count in sorted(Counter(v.contrast for v in volumes).items()))
         raise InputError(
-            f"data.contrasts: no {absent[0]} volume in data.root (there are {present}); leave it out of data.contrasts"
+            f"data.contrasts={_list(contrasts)}: no {absent[0]} volume in data.root (there are {present}); give those that there "
+            f"are, data.contrasts={_list(found) if (found := [c for c in contrasts if counts[c]]) else '[...]'}"
         )
     split = _assign_patients(candidates, train, held_out, seed)
     if _is_complete(split, contrasts, train):
@@ -88,6 +89,10 @@ def split_by_patient(volumes: Iterable[Volume], contrasts: Sequence[str], train:
         f"data.volumes_per_contrast={'null' if train is None else train}: data.root has {present} of {patients} patients, "
         f"and at least one patient must be left to validate on; {remedy}"
     )
+
+
+def _list(names: Sequence[str]) -> str:
+    return f"[{','.join(names)}]"
 
 
 def _respect_official_folders(volumes: list[Volume]) -> list[Volume]:

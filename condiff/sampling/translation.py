@@ -102,6 +102,7 @@ def check_source(model: DiffusionModel, spec: ImageSpec, source: Source, strengt
     if not model.conditional:
         raise InputError("ckpt: the model is unconditional, so it cannot translate between contrasts; give another")
     if strength is None and source.contrast is None:
-        raise InputError("source: the contrast of the images is unknown; give it, source=AXT1, or set strength")
+        names = " or ".join(spec.contrasts)
+        raise InputError(f"source: the contrast of the images is unknown; give it, source={names}, or set strength")
     if source.contrast is not None and source.contrast not in spec.contrasts:
         raise InputError(f"source={source.contrast}: unknown to this model, which has {', '.join(spec.contrasts)}")

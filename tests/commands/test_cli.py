@@ -214,7 +214,7 @@ def test_whole_numbers(script, key):
     ("script", "words"),
     [
         ("sample", "strength=much strength=1.5 contrast=[] contrast=[AXT1,AXT1] init_slices=[-1] init_slices=[] te=long te=inf"),
-        ("sample", "format=dicom devices=two accelerator=abacus shared_noise=1 num_samples=1000000000 steps=1000000 source=[a]"),
+        ("sample", "format=dcm devices=two accelerator=abacus shared_noise=1 num_samples=1000000000 steps=1000000 source=[a]"),
         ("evaluate", "num_samples=1 guidance.interval=[1,2,3] guidance.scale=high"),
         ("likelihood", "steps=1 width=0 width=-inf"),
         ("ema", "std=nan std=wide std=-1 step=2.5"),

@@ -44,10 +44,11 @@ def heads(tmp_path):
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_train_evaluate_resume(heads, run_entry, monkeypatch, source, capsys, tmp_path):
+def test_train_evaluate_resume(heads, run_entry, monkeypatch, source, capsys, tmp_path, cache):
     """The data of a run are found again without their options: by evaluate.py, and by train.py resume=."""
     monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)
-    run_entry("train.py", *SETTINGS, *SOURCES[source], "trainer.max_epochs=1")
+    before = len([*cache.glob("images-*")])
+    run_entry("train.py", *SETTINGS, *SOURCES[source], "trainer.max_epochs=1", f"data.transform.fov_mm={200 + len(source)}")
     log = Path("runs/now/train.log").read_text()
     assert "train on 2 volumes" in log and "skipped 1 of" in log and "co-registered contrasts" in log
     rows = [*csv.DictReader(Path("runs/now/splits.csv").read_text().splitlines())]
@@ -55,6 +56,7 @@ def test_train_evaluate_resume(heads, run_entry, monkeypatch, source, capsys, tm
     stored = Checkpoint.read("runs/now").config["data"]
     assert stored["plane"] == "axial" and not {"patterns", "patient"} & stored.keys()
     run_entry("evaluate.py", "num_samples=2", "steps=2", "accelerator=cpu", "out=judged")
+    assert len([*cache.glob("images-*")]) == before + 1  # prepared images are found again
     assert json.loads(Path("judged/evaluation.json").read_text())["held_out"]["patients"] == 2
     run_entry("train.py", "resume=runs/now", "trainer.max_epochs=2", "hydra.run.dir=runs/again")
     assert OmegaConf.load("runs/again/config.yaml").data.slice_mm == 5.0
@@ -83,7 +85,15 @@ def test_translation_goes_back_to_the_place_of_the_scan(heads, run_entry, tmp_pa
 
 
 def test_slices_of_another_plane(heads, run_entry, tmp_path):
-    run_entry("prepare.py", *SOURCES["bids"], "data.plane=sagittal", "data.matrix=32", "data.workers=0", "data.cache=cache")
+    run_entry(
+        "prepare.py",
+        *SOURCES["bids"],
+        "data.plane=sagittal",
+        "data.slice_mm=null",
+        "data.matrix=32",
+        "data.workers=0",
+        "data.cache=cache",
+    )
     (folder,) = (tmp_path / "cache").glob("images-*")
     shapes = [json.loads(path.open("rb").readline())["shape"] for path in folder.glob("*.images")]
     assert len(shapes) == 8 and all(28 <= shape[0] <= 30 for shape in shapes)  # 150 mm of head
@@ -92,12 +102,19 @@ def test_slices_of_another_plane(heads, run_entry, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["data.contrasts=[PDw]"], r"data.contrasts: no PDw volume in data.root (there are 4 FLAIR, 4 T1w)"),
-        (["data.plane=oblique"], "data.plane=oblique: there are axial, coronal, sagittal"),
+        (["data.contrasts=[PDw]"], "data.contrasts=[PDw]: no PDw volume in data.root (there are 4 FLAIR, 4 T1w); give those"),
+        (
+            ["data.contrasts=[T1w,T2w]"],
+            "no T2w volume in data.root (there are 4 FLAIR, 4 T1w); give those that there are, data.contrasts=[T1w]",
+        ),
+        (["data.plane=oblique"], "data.plane=oblique: give axial or coronal or sagittal"),
         (["data.transform=complex", "data.select.coils=[0,9]"], "data.transform: complex images are made of k-space"),
         (["data=nifti"], "data.patterns has no value; give one on the command line"),
         (["data.root=nowhere"], "data.root: no folder nowhere; give the one that holds the anatomical NIfTI files"),
-        (["data.voxel_mm=[1,1]"], "data.voxel_mm=[1, 1]: give three sizes in mm"),
+        (["data.voxel_mm=[1,1]"], "data.voxel_mm=[1,1]: give three sizes in mm"),
+        (["data.voxel_mm=2"], "data.voxel_mm=2: give three sizes in mm"),
+        (["data=nifti", "data.patient=p", "data.patterns=x"], "data.patterns=x: give a pattern for each contrast"),
+        (["data.root=heads/dicom/damaged.dcm"], "data.root: heads/dicom/damaged.dcm is a file; give the one that holds"),
         (["data.slice_mm=-1"], "data.slice_mm=-1: give"),
     ],
 )

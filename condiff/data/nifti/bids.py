@@ -7,7 +7,7 @@ import csv
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from condiff.data.layout import Row
 from condiff.data.nifti import scans
 from condiff.data.nifti.scans import COLUMNS, Label
 from condiff.data.volume import Volume
-from condiff.errors import InputError, printable
+from condiff.errors import DataFault, InputError, printable
 
 NAME = re.compile(r"(?P<entities>(?:[a-zA-Z]+-[a-zA-Z0-9]+_)*)(?P<suffix>[a-zA-Z0-9]+)(?P<extension>\.nii(?:\.gz)?|\.json)")
 MILLISECONDS = {"tr": "RepetitionTime", "te": "EchoTime", "ti": "InversionTime"}  # in seconds there
@@ -41,6 +41,7 @@ class Bids:
 
     Args:
         site: column of participants.tsv that gives the site of a subject; None: no site.
+        voxel_mm: true size of a voxel, if headers have a wrong one.
     """
 
     name = "bids"
@@ -48,8 +49,8 @@ class Bids:
     remedy = "give the root of a BIDS tree, with sub-*/anat/sub-*_T1w.nii.gz, data.root=DIR; docs/data.md names other formats"
     columns = COLUMNS
 
-    def __init__(self, site: str | None = None):
-        self.site = site
+    def __init__(self, site: str | None = None, voxel_mm: Sequence[float] | None = None):
+        self.site, self.voxel_mm = site, voxel_mm
 
     def reads(self, name: str) -> bool:
         parts = PurePosixPath(name).parts
@@ -72,7 +73,10 @@ class Bids:
                 contrast = f"ce{name.suffix}" if "ce" in name.entities else name.suffix
                 subject, session = name.entities["sub"], name.entities.get("ses", "")
                 label = Label(contrast, subject, session, sites.get(subject, ""), sidecars.of(file, name))
-                found.append(scans.volume(root / file, row, label))
+                try:
+                    found.append(scans.volume(root / file, row, label, self.voxel_mm))
+                except DataFault as fault:
+                    left_out[root / file] = str(fault)
         return found, left_out
 
 

@@ -1,7 +1,7 @@
 """A folder of NIfTI files whose names tell contrast and patient."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from condiff.data.layout import Row
 from condiff.data.nifti import scans
 from condiff.data.nifti.scans import COLUMNS, Label
 from condiff.data.volume import Volume
-from condiff.errors import InputError
+from condiff.errors import DataFault, InputError
 
 REPEATED, MOST_REPEATED = re.compile(r"(?<!\\)[*+{]"), 4
 ENDLESS = re.compile(r"\)[*+{]")  # a repeated group, whose matches may be tried in exponentially many ways
@@ -22,6 +22,7 @@ class NamedFiles:
         patterns: contrast -> pattern of the path relative to the root, with ``*`` for anything, say "*_t1.nii.gz".
         patient: regular expression whose first group, or all of it without groups, is found in the path and names the patient.
         site: the same for the site; None: no site.
+        voxel_mm: true size of a voxel, if headers have a wrong one.
     """
 
     name = "nifti"
@@ -29,7 +30,10 @@ class NamedFiles:
     remedy = "give the folder with .nii or .nii.gz files, data.root=DIR; docs/data.md names other formats"
     columns = COLUMNS
 
-    def __init__(self, patterns: Mapping[str, str], patient: str, site: str | None = None):
+    def __init__(
+        self, patterns: Mapping[str, str], patient: str, site: str | None = None, voxel_mm: Sequence[float] | None = None
+    ):
+        self.voxel_mm = voxel_mm
         self.patterns = dict(patterns)
         if not self.patterns:
             raise InputError("data.patterns: is empty; give one per contrast, 'data.patterns={T1: \"*_t1.nii.gz\"}'")
@@ -45,22 +49,21 @@ class NamedFiles:
     def volumes(self, root: Path, rows: Mapping[str, Row]) -> tuple[list[Volume], dict[Path, str]]:
         found, left_out = [], {}
         for name, row in rows.items():
-            label = self._label(name)
-            if isinstance(label, str):
-                left_out[root / name] = label
-            else:
-                found.append(scans.volume(root / name, row, label))
+            try:
+                found.append(scans.volume(root / name, row, self._label(name), self.voxel_mm))
+            except DataFault as fault:
+                left_out[root / name] = str(fault)
         return found, left_out
 
-    def _label(self, name: str) -> Label | str:
-        """Contrast and patient of a file by its name, or the reason why it has none."""
+    def _label(self, name: str) -> Label:
+        """Contrast and patient of a file by its name. Raises DataFault with the reason if it has none."""
         contrasts = [contrast for contrast, pattern in self.patterns.items() if fnmatch(name, pattern)]
         if len(contrasts) != 1:
             patterns = ", ".join(f"{contrast}: {pattern}" for contrast, pattern in self.patterns.items())
-            return f"matches {' and '.join(contrasts) or 'none'} of data.patterns ({patterns}); one expected"
+            raise DataFault(f"matches {' and '.join(contrasts) or 'none'} of data.patterns ({patterns}); one expected")
         patient = _found(self.patient, name)
         if not patient:
-            return f"names no patient: data.patient={self.patient.pattern} is not found in its path"
+            raise DataFault(f"names no patient: data.patient={self.patient.pattern} is not found in its path")
         return Label(contrasts[0], patient, site=_found(self.site, name) if self.site else "")
 
 

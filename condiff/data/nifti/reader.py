@@ -125,8 +125,8 @@ def check(header: Any, size: int) -> None:
     if len(shape) < 2 or math.prod(shape[3:]) != 1:
         raise DataFault(f"is of shape {shape}; give one volume, or one slice")
     if dtype.kind not in "fiu":
-        kind = "colours" if dtype.names else str(dtype)
-        raise DataFault(f"is of type {kind}; real magnitudes expected")
+        kind = "holds colours" if dtype.names else f"is of type {dtype}"
+        raise DataFault(f"{kind}; real magnitudes expected, so convert it, or move it out of data.root")
     if not 0 < math.prod(shape) * dtype.itemsize <= size:
         raise DataFault(f"is of shape {shape} and type {dtype}, but holds {size} bytes; copy it again")
 

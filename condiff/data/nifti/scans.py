@@ -1,7 +1,7 @@
 """NIfTI files of a folder as rows of the index and as volumes, whatever names their contrast and patient."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ import numpy as np
 from condiff.data.header import Header
 from condiff.data.layout import STAMP, Row
 from condiff.data.nifti.reader import SUFFIXES, read_header
+from condiff.data.planes import check_extent
 from condiff.data.volume import Volume, agent_of
+from condiff.errors import DataFault
 from condiff.files import hdf5
 
 COLUMNS = ("grid", "digest", *STAMP)
@@ -42,17 +44,28 @@ def reads(name: str) -> bool:
 
 
 def row(path: Path) -> Row:
-    """The grid and the digest of a file. Raises DataFault as `read_header` does."""
+    """The grid and the digest of a file. Raises DataFault as `read_header` does, or if nothing says how the head lies."""
     header = read_header(path)
+    if not header["sform_code"] and not header["qform_code"]:
+        raise DataFault("does not say how the head lies (sform_code and qform_code are 0); write its affine into the file")
     grid = [*map(int, header.get_data_shape()[:3])], np.round(header.get_best_affine()[:3], 4).ravel().tolist()
     return {"grid": json.dumps(grid), "digest": hdf5.digest(path)}
 
 
-def volume(path: Path, row: Row, label: Label) -> Volume:
-    """The volume of a file. Its rows and columns are the first axes of the array; `read_slices` may choose others."""
+def volume(path: Path, row: Row, label: Label, voxel_mm: Sequence[float] | None) -> Volume:
+    """The volume of a file. Its rows and columns are the first axes of the array; `read_slices` may choose others.
+
+    Args:
+        voxel_mm: true size of a voxel, if the header has a wrong one.
+
+    Raises:
+        DataFault: a volume too small for a head; seen before it is split off for a purpose.
+    """
     shape, affine = json.loads(row["grid"])
     sizes = nib.affines.voxel_sizes(np.vstack([np.reshape(affine, (3, 4)), [0, 0, 0, 1]])).tolist()
     cols, rows, slices = [*shape, 1, 1][:3]
+    sizes = sizes if voxel_mm is None else [float(size) for size in voxel_mm]
+    check_extent((cols, rows, slices), sizes)
     header = Header.of_image((rows, cols), (sizes[1], sizes[0]), label.parameters)
     stamp: dict[str, Any] = {name: int(row[name]) for name in STAMP}
     return Volume(
