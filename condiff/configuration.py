@@ -45,9 +45,7 @@ def contrasts_of(patterns: Any) -> list[str]:
     """Returns the contrasts that ``data.patterns`` names; without patterns those that are known by themselves."""
     if patterns is None:
         return ["T1w", "ceT1w", "T2w", "FLAIR"]
-    if not OmegaConf.is_dict(patterns):
-        raise InputError(f"data.patterns={patterns}: give a pattern for each contrast, {{T1w: '*_t1*', FLAIR: '*flair*'}}")
-    return [str(name) for name in patterns]
+    return [str(name) for name in patterns] if OmegaConf.is_dict(patterns) else []
 
 
 OmegaConf.register_new_resolver("contrasts_of", contrasts_of, replace=True)

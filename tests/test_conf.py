@@ -27,6 +27,7 @@ EXTRA = {
     "experiment=latent_brain": ["data.root=anywhere"],
     "data/maps": ["data/transform=complex"],
     "experiment=consistency": ["teacher=x"],
+    "experiment=real_brain": ["data.root=anywhere"],
 }
 
 

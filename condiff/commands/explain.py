@@ -28,8 +28,6 @@ def explain(error: Exception, config_name: str, cfg: DictConfig | None = None) -
             f"memory is too small for this ({first[:200]}); set fewer images at once (batch_size, data.batch_size), a smaller "
             "network or coarser images, or use a larger machine"
         )
-    if isinstance(error, InterpolationResolutionError) and first.startswith("InputError raised while resolving interpolation: "):
-        return first.partition("interpolation: ")[2]
     of_resolver = "Missing mandatory value: " in first and isinstance(error, InterpolationResolutionError)
     if isinstance(error, MissingMandatoryValue | InterpolationToMissingValueError) or of_resolver:
         key = next((line.split(": ", 1)[1] for line in lines if line.startswith("full_key")), first)

@@ -101,6 +101,9 @@ DATA = {
     "data.seed": SEED,
     "data.matrix": whole(1, 4096),
     "data.downsample": whole(),
+    "data.patterns": maybe(
+        Rule("a pattern for each contrast, {T1w: '*_t1*', FLAIR: '*flair*'}", lambda value: isinstance(value, dict))
+    ),
     "data.contrasts": WORDS,
     "data.volumes_per_contrast": maybe(whole()),
     "data.held_out_per_contrast": whole(),
