@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> None:
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
     fabric.launch()
     model = checkpoint.model()
-    data, search_copies = load_evaluation_data(cfg, checkpoint)
+    data, patients_elsewhere = load_evaluation_data(cfg, checkpoint)
     check_clamp(instantiate(cfg.clamp), data.spec.shape[0], model.codec.is_latent)
     contrasts = data.spec.contrasts
     required_contrasts = contrasts if model.conditional else []
@@ -48,7 +48,7 @@ def main(cfg: DictConfig) -> None:
     generated = inputs.generated_images(data.spec, images, requests)
     sets = ImageSets(generated, held_out.images, training, contrasts, model.conditional, data.kind)
     print(f"comparing   {len(images)} samples with {len(held_out.images)} images of {held_out.patients} held-out patients")
-    evaluation = evaluate(sets, Path(cfg.cache).expanduser() / "evaluation", search_copies)
+    evaluation = evaluate(sets, Path(cfg.cache).expanduser() / "evaluation", patients_elsewhere)
     evaluation.notes.extend(held_out.notes)
     if len(training) < len(data.train):
         searched = f"{len(training)} of {len(data.train)}"

@@ -18,10 +18,11 @@ from condiff.evaluation.inputs import real_images
 from condiff.evaluation.sets import ImageSet
 
 
-def load_evaluation_data(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[MRIDataModule, bool]:
-    """Return the data, set up; and whether its training images are exactly those that the checkpoint was trained on.
+def load_evaluation_data(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[MRIDataModule, int | None]:
+    """Return the data, set up; and the number of patients that the samples may copy but whose images are not among its
+    training images: those of the first model of ``init=``, of an autoencoder, of a model that guides this one.
 
-    The training patients of a model that guides this one count as training patients, too.
+    None instead of the number: the checkpoint was trained on other images than these.
 
     Raises:
         InputError: images of another size or contrast than the checkpoint's, or held-out patients that it was trained on.
@@ -52,10 +53,11 @@ def load_evaluation_data(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[MRIDa
                 f"guidance.weaker.ckpt={guide.path}: was trained on {len(leaked)} held-out patients of {data.root}; give "
                 "a model that was trained with the same data and data.seed"
             )
-    is_all = not data.patients - trained_on[0].known(data.patients) and all(
-        patients.within(data.patients) for patients in trained_on
-    )
-    return data, is_all and cache_key(data.spec.transform) == cache_key(trained_spec.transform)
+    own, *others = trained_on
+    same_patients = own.within(data.patients) and not data.patients - own.known(data.patients)
+    if not same_patients or cache_key(data.spec.transform) != cache_key(trained_spec.transform):
+        return data, None
+    return data, sum(len(patients.hashes) - len(patients.known(data.patients)) for patients in others)
 
 
 @dataclass(frozen=True)

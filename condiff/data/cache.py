@@ -20,13 +20,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from condiff.data.image_spec import Read
 from condiff.data.transforms import check_image
 from condiff.data.volume import Volume
-from condiff.data.workers import FEWER, available_cpus, worker_pool
+from condiff.data.workers import FEWER, alone, available_cpus, worker_pool
 from condiff.errors import DataFault, InputError, printable
 from condiff.files.atomic import atomic_write, friendly_disk_errors
 from condiff.files.hdf5 import UNREADABLE
@@ -89,7 +88,7 @@ class VolumeCache:
         with friendly_disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             cpus = hashlib.sha256(repr(available_cpus()).encode()).hexdigest()[:8]
-            with FileLock(self.folder / f"{socket.gethostname()}-{cpus}.lock"):
+            with alone(self.folder / f"{socket.gethostname()}-{cpus}.lock"):
                 missing = [volume for volume in volumes if not self._is_done(volume)]
                 random.SystemRandom().shuffle(missing)  # two machines at once begin with different ones
                 self._delete_stale_files()

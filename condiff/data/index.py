@@ -15,12 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from condiff.data.layout import STAMP, Layout, Row
 from condiff.data.no_volumes import no_files, no_volumes
 from condiff.data.volume import Volume
-from condiff.data.workers import FEWER, worker_pool
+from condiff.data.workers import FEWER, alone, worker_pool
 from condiff.errors import DataFault, InputError, printable
 from condiff.files.atomic import atomic_write, friendly_disk_errors
 from condiff.files.hdf5 import UNREADABLE
@@ -70,7 +68,7 @@ def index(root: Path, cache: Path, layout: Layout, workers: int = 0) -> Index:
     folder = table_path(root, cache, layout.name).parent
     with friendly_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock"):
+        with alone(folder / "lock"):
             stamps, skipped = _find_files(root, layout)
             rows = _update_table(root, stamps, folder / "index.csv", layout, workers)
     result = Index([], {}, folder / "index_report.csv")

@@ -1,4 +1,4 @@
-"""A pool of processes that maps a function over many items."""
+"""A pool of processes that maps a function over many items, and the lock around such work."""
 
 import os
 import threading
@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import current_process, get_context, parent_process
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import torch
+from filelock import FileLock
 
 from condiff.errors import InputError
 
@@ -20,6 +22,22 @@ Run = Callable[..., Iterator]  # (function, *iterables), as map
 def available_cpus() -> list[int]:
     """The numbers of the CPUs that this process may use."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Holds a lock, for work with a `worker_pool` that other commands may do at the same time.
+
+    Raises:
+        InputError: in a worker that runs the user's script again as it starts, and would wait for its parent's lock for ever.
+    """
+    if getattr(current_process(), "_inheriting", False):  # as multiprocessing itself asks
+        raise InputError(
+            "this script starts its work when it is imported, as every process of data.workers does; "
+            "begin it with if __name__ == '__main__':, or set data.workers=0"
+        )
+    with FileLock(lock):
+        yield
 
 
 @contextmanager
@@ -39,7 +57,7 @@ def worker_pool(workers: int, remedy: str) -> Iterator[Run]:
         try:
             yield pool.map
         except BrokenProcessPool:
-            raise InputError(f"one of {workers} processes was killed, probably because memory is short; {remedy}") from None
+            raise InputError(f"one of {workers} processes ended, probably because memory is short; {remedy}") from None
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -52,6 +52,7 @@ class EvaluationResult:
         copies: by space; empty without a search.
         notes: limitations of the numbers.
         row_masks: by row, mask [N] of its samples.
+        patients_elsewhere: that the model learned from and that were not searched for copies.
     """
 
     scores: ScoreTable
@@ -59,6 +60,7 @@ class EvaluationResult:
     copies: dict[str, CopyReport]
     notes: list[str]
     row_masks: dict[str, Tensor]
+    patients_elsewhere: int = 0
 
     @property
     def flagged(self) -> Tensor:
@@ -67,12 +69,13 @@ class EvaluationResult:
         return torch.stack(masks).any(0) if masks else torch.zeros_like(next(iter(self.row_masks.values())))
 
 
-def evaluate(sets: ImageSets, cache: Path, search_copies: bool = True) -> EvaluationResult:
+def evaluate(sets: ImageSets, cache: Path, patients_elsewhere: int | None = 0) -> EvaluationResult:
     """Return all scores of the samples, and the samples that may be copies.
 
     Args:
         cache: folder for classifiers, which are trained once per set of training images.
-        search_copies: compare the samples with the training images. Give False if the model was trained on other images.
+        patients_elsewhere: patients whose images the model learned from and ``sets.training`` does not hold. None: it was
+            trained on other images, and samples are not compared with these.
 
     Raises:
         InputError: fewer than two samples, or two held-out patients, of a contrast.
@@ -82,10 +85,12 @@ def evaluate(sets: ImageSets, cache: Path, search_copies: bool = True) -> Evalua
     scores, set_sizes = {}, {}
     for name, contrast in track(sets.rows.items(), "Comparing", len(sets.rows)):
         scores[name], set_sizes[name] = score_contrast(metrics, sets, contrast, NUM_SPLITS)
-    spaces = copy_spaces(sets.training) if search_copies else ()
+    spaces = () if patients_elsewhere is None else copy_spaces(sets.training)
     copies = {name: find_copies(nearest_training, sets) for name, nearest_training in spaces}
     row_masks = {name: sets.samples.of_contrast(contrast) for name, contrast in sets.rows.items()}
-    return EvaluationResult(scores, set_sizes, copies, [*limitations(scores, set_sizes, copies)], row_masks)
+    result = EvaluationResult(scores, set_sizes, copies, [], row_masks, patients_elsewhere or 0)
+    result.notes.extend(limitations(result))
+    return result
 
 
 def check_sets(sets: ImageSets) -> None:
@@ -156,8 +161,9 @@ def copy_spaces(training: ImageSet) -> Iterator[tuple[str, Callable[[Tensor], Ne
     yield "anatomy", AnatomySearch(training)
 
 
-def limitations(scores: ScoreTable, set_sizes: dict[str, int], copies: dict[str, CopyReport]) -> Iterator[str]:
-    """Yield the limitations of the scores: biased or missing metrics, no search for copies, duplicate images."""
+def limitations(result: EvaluationResult) -> Iterator[str]:
+    """Yield the limitations of the scores: biased or missing metrics, images not searched for copies, duplicate images."""
+    scores, set_sizes, copies = result.scores, result.set_sizes, result.copies
     for space, dimensions in (("random", RandomFeatures.dim), ("learned", Classifier.dim)):
         too_few = [f"{name} ({set_sizes[name]})" for name in scores if set_sizes[name] < dimensions]
         if too_few and any(f"{space}_frechet" in row_scores for row_scores in scores.values()):
@@ -174,6 +180,11 @@ def limitations(scores: ScoreTable, set_sizes: dict[str, int], copies: dict[str,
         yield f"{', '.join(names)}: too few images to compute {metrics}"
     if not copies:
         yield "copies: no search, because these data are not the images that the model was trained on"
+    elif result.patients_elsewhere:
+        yield (
+            f"copies: {result.patients_elsewhere} patients that a model before this one was trained on (init=, an autoencoder, "
+            "a guide) are not in data.root; copies of them were not searched"
+        )
     for space, report in copies.items():
         if report.duplicates:
             yield f"{space}: {report.duplicates} held-out images are also training images (one patient, two names?); left out"

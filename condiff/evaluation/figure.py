@@ -63,13 +63,13 @@ def full_page(result: EvaluationResult, sets: ImageSets, heading: str = "") -> F
 
 
 def shareable_page(result: EvaluationResult, sets: ImageSets, heading: str = "") -> Figure:
-    """Return a page without real images: samples and charts. Without a search for copies it has no samples either."""
+    """Return a page without real images: samples and charts; without samples unless all training images were searched."""
     num_rows = len(sets.contrast_rows)
     figure = Figure(figsize=(15, 5 + 1.2 * num_rows), layout="constrained")
     panels: Any = figure.subfigures(2, 1, height_ratios=[1.2 * num_rows, 4.4])
     panels[0].suptitle(_title(result, heading), fontsize=11)
-    if not result.copies:
-        panels[0].text(0.5, 0.5, "samples not shown: there was no search for copies of training images", ha="center")
+    if not result.copies or result.patients_elsewhere:
+        panels[0].text(0.5, 0.5, "samples not shown: not all training images were searched for copies", ha="center")
     else:
         _draw_images(panels[0], sets.contrast_rows, {"generated": sets.samples})
     _draw_charts(panels[1], result, sets.kind)

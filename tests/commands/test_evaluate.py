@@ -126,6 +126,17 @@ def test_an_interrupted_evaluation_goes_on(trained, run_entry, monkeypatch):
     assert expected == resumed  # deterministic from end to end
 
 
+def test_a_model_that_began_as_another_is_searched(trained, run_entry):
+    """With init= the run's own training images are searched, and a note counts the patients of the first model."""
+    init = ["init=runs/now", "data.phantom.seed=1", "trainer.max_epochs=1", "hydra.run.dir=runs/second"]
+    run_entry(
+        "train.py", *[word for word in TINY_RUN if word.split("=")[0] not in ("trainer.max_epochs", "hydra.run.dir")], *init
+    )
+    run_entry("evaluate.py", *FAST, "ckpt=runs/second/checkpoints/last.ckpt", "out=judged")
+    result = json.loads(Path("judged/evaluation.json").read_text())
+    assert result["copies"] and any("patients that a model before this one was trained on" in note for note in result["notes"])
+
+
 @pytest.mark.slow
 def test_another_setting_draws_other_samples(trained, run_entry):
     run_entry("evaluate.py", *FAST, "out=judged")

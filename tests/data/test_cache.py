@@ -280,6 +280,22 @@ if __name__ == "__main__":
     assert not any(alive(pid) for pid in workers)
 
 
+def test_a_script_without_a_main_guard_is_told(tmp_path):
+    """Its workers run it again as they start, and would wait for its lock for ever."""
+    script = """
+from pathlib import Path
+from condiff.data.workers import alone, worker_pool
+with alone(Path("lock")), worker_pool(2, "") as run:
+    list(run(abs, range(4)))
+"""
+    (tmp_path / "script.py").write_text(script)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 1 and "begin it with if __name__ == '__main__':, or set data.workers=0" in ended.stderr
+
+
 def alive(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"

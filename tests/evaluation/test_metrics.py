@@ -264,10 +264,11 @@ def test_the_heading_has_no_path_of_a_machine(checkpoint, heading):
     assert Report(metadata, None, None, [], []).heading == heading
 
 
-def test_without_a_search_no_samples_are_shared(real, classifiers):
-    """Without the training images samples may be copies, so the shareable page has none."""
+@pytest.mark.parametrize("patients_elsewhere", [None, 3])
+def test_without_a_search_of_all_training_images_no_samples_are_shared(patients_elsewhere, real, classifiers):
+    """Samples may be copies of training images that are not here, so the shareable page has none."""
     sets = ImageSets(as_samples(real[1]), *real, NAMES, True)
-    result = evaluate(sets, classifiers, search_copies=False)
+    result = evaluate(sets, classifiers, patients_elsewhere)
     blank = ImageSet(0 * real[1].pixels, real[1].contrast, torch.arange(len(real[1])))
     assert np.array_equal(
         *[np.asarray(to_image(shareable_page(result, image_sets))) for image_sets in (sets, ImageSets(blank, *real, NAMES, True))]

@@ -16,13 +16,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from condiff.data.fastmri import ismrmrd
 from condiff.data.phantom.anatomy import draw_subject, smooth_field
 from condiff.data.phantom.scanner import acquire, background_phase, coil_maps
-from condiff.data.workers import available_cpus, worker_pool
+from condiff.data.workers import alone, available_cpus, worker_pool
 from condiff.errors import InputError, check_number, check_whole
 from condiff.files.atomic import atomic_write_hdf5
 from condiff.mri.fourier import center_crop, ifft2c, rss
@@ -129,7 +128,7 @@ class Phantom:
             cache.mkdir(parents=True, exist_ok=True)
             if self._bytes() > shutil.disk_usage(cache).free:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            with FileLock(cache / f"{self.key}.lock"):
+            with alone(cache / f"{self.key}.lock"):
                 if not root.exists():
                     partial.mkdir(exist_ok=True)
                     volumes = [(partial, contrast, patient) for patient in range(self.patients) for contrast in CONTRASTS]
