@@ -109,6 +109,7 @@ DATA = {
     "data.held_out_per_contrast": whole(),
     "data.plane": one_of("axial", "coronal", "sagittal"),
     "data.slice_mm": maybe(above(0)),
+    "data.resample_mm": maybe(above(0)),
     "data.voxel_mm": maybe(Rule("three sizes in mm along the file's axes, [x,y,z]", _sizes)),
     "data.site": maybe(WORD),
     "data.batch_size": BATCH,

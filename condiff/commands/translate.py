@@ -62,7 +62,8 @@ def source_of(cfg: DictConfig, spec: ImageSpec) -> Source:
     chosen = list(range(len(images))) if cfg.init_slices is None else list(cfg.init_slices)
     if not all(0 <= index < len(images) for index in chosen):
         raise InputError(f"init_slices={chosen}: {cfg.init} has {len(images)}, counted from 0")
-    return Source(images[chosen], source.contrast, source.scan and source.scan.of_slices(chosen))
+    scan = source.scan.of_slices(chosen) if source.scan and cfg.format in VOLUME_SUFFIXES else None
+    return Source(images[chosen], source.contrast, scan)
 
 
 def picture(spec: ImageSpec, source: Source, translations: dict[str, Tensor]) -> Any:

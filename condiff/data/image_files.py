@@ -52,12 +52,12 @@ def _of_scan(path: Path, spec: ImageSpec) -> tuple[Tensor, str | None, Place]:
     if not isinstance(spec.transform, Magnitude):
         raise DataFault("holds magnitudes, and the model makes complex images; give k-space, or a model of magnitudes")
     reading, contrast = _reading(spec), None
-    plane, voxel_mm = reading.get("plane", "axial"), reading.get("voxel_mm")
+    geometry = {name: value for name, value in reading.items() if name != "slice_mm"}
     if path.name.lower().endswith(nifti.SUFFIXES):
-        stack = nifti.read_stack(path, plane, voxel_mm)
+        stack = nifti.read_stack(path, **geometry)
     else:
         series = series_at(path)
-        stack, contrast = dicom.read_stack(series.files, plane, voxel_mm), spec.contrast_of(series.contrast) or None
+        stack, contrast = dicom.read_stack(series.files, **geometry), spec.contrast_of(series.contrast) or None
     stack = averaged(stack, reading.get("slice_mm"))
     size = stack.values.shape[1], stack.values.shape[2]
     place = stack.place.on_grid(size, (spec.shape[1], spec.shape[2]), spec.pixel_mm)

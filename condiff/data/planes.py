@@ -1,15 +1,18 @@
 """Slices of a volume in a plane: oriented by the affine, thin ones averaged, cut to the head."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
 import torch
+from nibabel.processing import resample_to_output
 from torch import Tensor
 
 from condiff.data.transforms import overlap
 from condiff.errors import DataFault, InputError, counted
+from condiff.files import hdf5
 from condiff.files.place import PLANES, SCANNER, Place
 
 AXES = {name: [*map(int, np.argmax(directions, axis=1)[::-1])] for name, directions in PLANES.items()}  # slices, rows, columns
@@ -18,6 +21,7 @@ HEAD_SHARE = 0.05  # of the bright pixels of the fullest slice, that a slice thr
 HEAD_MM = 80.0, 350.0  # width and height of a head in a slice
 COVERED_MM = 40.0  # by the slices of a volume, at least
 SKULL_MM = 170.0  # from the vertex to the base of the skull, at most; axial slices further down show the neck
+STRAIGHT = 0.01  # radians between an array's axis and the scanner's, at most
 MIN_SLICES = 4
 WRONG_SIZE = "If the file has a wrong voxel size, give the true one, data.voxel_mm=[x,y,z]"
 
@@ -67,6 +71,26 @@ def oriented(values: np.ndarray, affine: np.ndarray, plane: str) -> Stack:
     affine = affine @ nib.orientations.inv_ornt_aff(orientation, values.shape)
     slices, rows, columns = AXES[plane]
     return Stack(torch.from_numpy(np.ascontiguousarray(ras.transpose(AXES[plane]))), affine[:, [columns, rows, slices, 3]])
+
+
+def straightened(values: np.ndarray, affine: np.ndarray, resample_mm: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """An oblique array resampled to cubes of ``resample_mm`` along the scanner's axes, by linear interpolation, and its affine.
+
+    Straight arrays stay as they are, as all do for None.
+
+    Raises:
+        InputError: a size that is not positive, or more cubes than memory holds.
+    """
+    if resample_mm is None:
+        return values, affine
+    if not resample_mm > 0:
+        raise InputError(f"data.resample_mm={resample_mm}: give a size in mm, or null")
+    if nib.affines.obliquity(affine).max() < STRAIGHT:
+        return values, affine
+    shape, _ = nib.spaces.vox2out_vox((values.shape, affine), [resample_mm] * 3)
+    hdf5.check_memory(8 * math.prod(shape))
+    image = resample_to_output(nib.Nifti1Image(values, affine), [resample_mm] * 3, order=1)
+    return np.asarray(image.dataobj), image.affine
 
 
 def averaged(stack: Stack, slice_mm: float | None) -> Stack:

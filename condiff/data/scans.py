@@ -10,7 +10,7 @@ from condiff.data.nifti.bids import Bids
 from condiff.data.nifti.patterns import NamedFiles
 from condiff.errors import InputError
 
-READING = ("plane", "slice_mm", "voxel_mm")  # the last arguments of ``read``
+READING = ("plane", "slice_mm", "voxel_mm", "resample_mm")  # the last arguments of ``read``
 
 
 def reading(read: Callable, settings: Mapping[str, Any]) -> Callable:
@@ -27,10 +27,19 @@ class ScanDataModule(MRIDataModule):
         plane: axial, coronal or sagittal.
         slice_mm: thickness to which thinner slices are averaged; None: none.
         voxel_mm: true size of a voxel along the file's axes where headers have a wrong one; None: as they say.
+        resample_mm: size of the cubes to which oblique scans are resampled; None: none.
     """
 
-    def __init__(self, read: Callable, plane: str, slice_mm: float | None, voxel_mm: Sequence[float] | None, **settings):
-        given = {"plane": plane, "slice_mm": slice_mm, "voxel_mm": voxel_mm}
+    def __init__(
+        self,
+        read: Callable,
+        plane: str,
+        slice_mm: float | None,
+        voxel_mm: Sequence[float] | None = None,
+        resample_mm: float | None = None,
+        **settings,
+    ):
+        given = {"plane": plane, "slice_mm": slice_mm, "voxel_mm": voxel_mm, "resample_mm": resample_mm}
         super().__init__(read=reading(read, given), **settings)
         if self.spec.shape[0] != 1:
             raise InputError(

@@ -68,6 +68,7 @@ def save_series(
         "WindowWidth": str(WHITE * slope)[:16], "SoftwareVersions": "condiff",
     }  # fmt: skip
     common |= {PARAMETERS[name]: value for name, value in parameters.items() if name in PARAMETERS}
+    common["SliceThickness"] = _numbers([place.thickness_mm])[0]
     if place.code == UNKNOWN:
         common["ImageComments"] = "orientation and position are nominal: left and right are not recorded"
     for number, image in enumerate(stored):
@@ -96,7 +97,6 @@ def _plane(affine: np.ndarray, number: int) -> dict[str, Any]:
         "ImageOrientationPatient": _numbers([*directions[:, 0], *directions[:, 1]]),
         "ImagePositionPatient": _numbers(position),
         "PixelSpacing": _numbers([sizes[1], sizes[0]]),
-        "SliceThickness": _numbers([sizes[2]])[0],
         "SpacingBetweenSlices": _numbers([sizes[2]])[0],
     }
 

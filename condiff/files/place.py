@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from condiff.errors import InputError
+
 UNKNOWN, SCANNER, ALIGNED = 0, 1, 2  # codes of NIfTI: no orientation, a scan's own place, orientation without a place
 SLICE_MM = 5.0  # nominal thickness of slices that do not record theirs
 PLANES = {  # directions of columns, rows and slices to the right, front and top
@@ -20,10 +22,17 @@ class Place:
     Attributes:
         affine: [4, 4], indices (column, row, slice) -> mm to the right, to the front and up.
         code: `UNKNOWN`, `SCANNER` or `ALIGNED`.
+        thickness: of a slice, mm, where it is not the distance to the next one.
     """
 
     affine: np.ndarray
     code: int
+    thickness: float | None = None
+
+    @property
+    def thickness_mm(self) -> float:
+        """Of a slice."""
+        return self.thickness or float(np.linalg.norm(self.affine[:3, 2]))
 
     @classmethod
     def nominal(
@@ -48,11 +57,13 @@ class Place:
         affine = self.affine.copy()
         affine[:3, :2] = columns
         affine[:3, 3] = middle[:3] - columns @ [(new_size[1] - 1) / 2, (new_size[0] - 1) / 2]
-        return Place(affine, self.code)
+        return Place(affine, self.code, self.thickness)
 
     def of_slices(self, indices: list[int]) -> "Place":
-        """The place of some evenly spaced slices; of one it is that slice's."""
+        """The place of some slices; of one it is that slice's. Raises InputError where their distances differ."""
+        if len({*np.diff(indices)}) > 1:
+            raise InputError(f"slices {indices}: lie at different distances, and make no volume; give every one or every n-th")
         affine = self.affine.copy()
         affine[:3, 3] += indices[0] * self.affine[:3, 2]
         affine[:3, 2] *= indices[1] - indices[0] if len(indices) > 1 else 1
-        return Place(affine, self.code)
+        return Place(affine, self.code, self.thickness_mm)

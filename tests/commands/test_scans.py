@@ -63,7 +63,7 @@ def test_train_evaluate_resume(heads, run_entry, monkeypatch, source, capsys, tm
     assert "no longer splits" not in capsys.readouterr().err
 
 
-def test_translation_goes_back_to_the_place_of_the_scan(heads, run_entry, tmp_path):
+def test_translation_goes_back_to_the_place_of_the_scan(heads, run_entry, tmp_path, capsys):
     """Of a NIfTI file and of the same scan in DICOM, to both formats: one array and one place; samples have an orientation."""
     run_entry("train.py", *SETTINGS, *SOURCES["bids"], "trainer.max_epochs=1")
     source = {"nifti": "heads/sub-a/anat/sub-a_T1w.nii.gz", "dicom": "heads/dicom/aT1w"}
@@ -78,6 +78,10 @@ def test_translation_goes_back_to_the_place_of_the_scan(heads, run_entry, tmp_pa
     assert len(ours.values) == len(scan.values) and ours.voxel_mm == pytest.approx((5, 7.5, 7.5))  # 240 mm, 32 pixels
     middles = [stack.affine @ [(stack.values.shape[2] - 1) / 2, (stack.values.shape[1] - 1) / 2, 3, 1] for stack in (ours, scan)]
     np.testing.assert_allclose(*middles, atol=1e-3)
+    few = [f"init={source['nifti']}", *drawing, "out=few", "init_slices=[3,5,9]"]
+    line = bad(capsys, run_entry, "sample.py", *few, "format=dicom")
+    assert "slices [3, 5, 9]: lie at different distances, and make no volume" in line
+    run_entry("sample.py", *few)  # a picture needs no places
     run_entry("sample.py", "num_samples=1", "steps=2", "accelerator=cpu", "format=dicom", "out=drawn")
     assert sorted(path.name for path in (tmp_path / "drawn/dicom").iterdir()) == ["FLAIR_000001.dcm", "T1w_000000.dcm"]
     file = pydicom.dcmread(tmp_path / "drawn/dicom/T1w_000000.dcm/0001.dcm")

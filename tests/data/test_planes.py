@@ -15,6 +15,11 @@ from tests.data.heads import head, tilted, turned, write_nifti
 ORIENTATIONS = ["".join(sides) for axes in permutations(("RL", "AP", "SI")) for sides in product(*axes)]
 
 
+def positions(affine, shape):
+    """Where the voxels of an array lie, [*shape, 3]."""
+    return nib.affines.apply_affine(affine, np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1))
+
+
 @pytest.mark.parametrize("plane", planes.PLANES)
 def test_all_orientations_give_the_same_slices(tmp_path, plane):
     """In the 48 ways to store a volume, straight and oblique, with voxels of three sizes."""
@@ -39,6 +44,27 @@ def test_directions_of_axes(tmp_path):
     assert stack.values[s, h + 6, w] > stack.values[s, h - 6, w] and stack.values[s, h, w + 6] > stack.values[s, h, w - 6]
     column, row, slice_ = 3, 5, 7
     assert stack.affine @ [column, row, slice_, 1] == pytest.approx(affine @ [column, row, slice_, 1])
+
+
+def test_oblique_volumes_are_straightened_on_request(tmp_path):
+    """A linear ramp in the scanner keeps its value at every place; the axes then are the scanner's, the voxels cubes."""
+    _, affine = head((40, 48, 36), (4.0, 4.5, 5.0))
+    place = tilted(affine)
+    ramp = (1000 + positions(place, (40, 48, 36)) @ [1.0, 2.0, 3.0]).astype(np.float32)
+    values, straight = planes.straightened(ramp, place, 4.0)
+    assert np.allclose(straight[:3, :3], 4 * np.eye(3), atol=1e-6)
+    world = positions(straight, values.shape)
+    voxels = nib.affines.apply_affine(np.linalg.inv(place), world)
+    inside = ((voxels >= 0) & (voxels <= [39, 47, 35])).all(-1)
+    assert inside.sum() > 50_000 and values[inside] == pytest.approx(1000 + world[inside] @ [1, 2, 3], rel=1e-4)
+    for size, where in ((None, place), (4.0, affine)):
+        assert planes.straightened(ramp, where, size)[0] is ramp  # not asked for; nothing to do
+    with pytest.raises(InputError, match="data.resample_mm=0"):
+        planes.straightened(ramp, place, 0)
+    path = write_nifti(tmp_path / "a.nii", head()[0], tilted(head()[1]))
+    slices, pixel_mm = read_slices(path, resample_mm=2.5)
+    assert pixel_mm == pytest.approx((2.5, 2.5)) and slices.shape[1] > 90
+    assert read_slices(path)[1] == pytest.approx((5.0, 5.0))
 
 
 @pytest.mark.parametrize(("n", "thickness", "slice_mm", "count"), [(30, 1.0, 5.0, 6), (31, 1.2, 5.0, 7), (20, 2.9, 4.5, 12)])

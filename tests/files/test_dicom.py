@@ -100,6 +100,7 @@ def test_slices_and_grids_keep_their_place():
     np.testing.assert_allclose(middle(place, (40, 36)), middle(other, (64, 48)))
     np.testing.assert_allclose(nib.affines.voxel_sizes(other.affine), [2.5, 2.5, 6.5])
     part = place.of_slices([4, 6, 8])
+    assert part.thickness_mm == place.thickness_mm == pytest.approx(np.linalg.norm(part.affine[:3, 2]) / 2)
     np.testing.assert_allclose(part.affine @ [1, 2, 2, 1], place.affine @ [1, 2, 8, 1])
     np.testing.assert_allclose(place.of_slices([5]).affine @ [1, 2, 0, 1], place.affine @ [1, 2, 5, 1])
 

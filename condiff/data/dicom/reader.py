@@ -9,7 +9,7 @@ from torch import Tensor
 
 from condiff.data.dicom.frames import Frames, groups, opened, read_frames
 from condiff.data.nifti.reader import check_pixels, cleaned, scaled
-from condiff.data.planes import Stack, averaged, head, oriented
+from condiff.data.planes import Stack, averaged, head, oriented, straightened
 from condiff.errors import DataFault, printable
 from condiff.files import hdf5
 
@@ -17,17 +17,23 @@ TO_RAS = np.diag([-1.0, -1.0, 1.0])  # DICOM's axes lead to the left, back and h
 
 
 def read_slices(
-    *paths: Path, plane: str = "axial", slice_mm: float | None = None, voxel_mm: Sequence[float] | None = None
+    *paths: Path,
+    plane: str = "axial",
+    slice_mm: float | None = None,
+    voxel_mm: Sequence[float] | None = None,
+    resample_mm: float | None = None,
 ) -> tuple[Tensor, tuple[float, float]]:
     """Slices of the head [S, H, W] of a series' files, rescaled, and the pixel size along H and W in mm.
 
     Arguments and errors are those of `condiff.data.nifti.reader.read_slices`.
     """
-    stack = averaged(head(read_stack(paths, plane, voxel_mm), plane), slice_mm)
+    stack = averaged(head(read_stack(paths, plane, voxel_mm, resample_mm), plane), slice_mm)
     return stack.values, stack.voxel_mm[1:]
 
 
-def read_stack(paths: Sequence[Path], plane: str, voxel_mm: Sequence[float] | None = None) -> Stack:
+def read_stack(
+    paths: Sequence[Path], plane: str = "axial", voxel_mm: Sequence[float] | None = None, resample_mm: float | None = None
+) -> Stack:
     """All slices of a series, in a plane. Raises DataFault for a file that cannot be read, or another grid than the first's."""
     images: list[tuple[float, np.ndarray, np.ndarray]] = []
     first = read_frames(paths[0])
@@ -42,7 +48,7 @@ def read_stack(paths: Sequence[Path], plane: str, voxel_mm: Sequence[float] | No
     images.sort(key=lambda image: image[0])
     volume = np.stack([values.T for _, _, values in images], axis=-1)  # columns, rows, slices
     place = affine(first, images[0][1], images[-1][1], len(images))
-    stack = oriented(cleaned(volume), scaled(place, voxel_mm), plane)
+    stack = oriented(*straightened(cleaned(volume), scaled(place, voxel_mm), resample_mm), plane)
     check_pixels(stack)
     return stack
 

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from condiff.data.header import FOV_MM, PIXEL_MM
-from condiff.data.planes import Stack, averaged, head, oriented
+from condiff.data.planes import Stack, averaged, head, oriented, straightened
 from condiff.errors import DataFault, InputError
 from condiff.files import hdf5
 
@@ -23,7 +23,11 @@ KINDS = (nib.Nifti1Image, nib.Nifti2Image)
 
 
 def read_slices(
-    path: Path, plane: str = "axial", slice_mm: float | None = None, voxel_mm: Sequence[float] | None = None
+    path: Path,
+    plane: str = "axial",
+    slice_mm: float | None = None,
+    voxel_mm: Sequence[float] | None = None,
+    resample_mm: float | None = None,
 ) -> tuple[Tensor, tuple[float, float]]:
     """Slices of the head [S, H, W] in the file's own units, and the pixel size along H and W in mm.
 
@@ -31,21 +35,24 @@ def read_slices(
         plane: axial, coronal or sagittal; the closest one of the file's own.
         slice_mm: thickness to which thinner slices are averaged; None: none.
         voxel_mm: true size of a voxel along the file's own axes, if the header has a wrong one.
+        resample_mm: size of the cubes along the scanner's axes to which an oblique volume is resampled; None: none.
 
     Raises:
         DataFault: as `read_stack` and `planes.head` do.
     """
-    stack = averaged(head(read_stack(path, plane, voxel_mm), plane), slice_mm)
+    stack = averaged(head(read_stack(path, plane, voxel_mm, resample_mm), plane), slice_mm)
     return stack.values, stack.voxel_mm[1:]
 
 
 def read_magnitude(path: Path) -> tuple[Tensor, tuple[float, float]]:
     """All axial slices [S, H, W] in the file's own units, and the pixel size along H and W in mm. Raises as `read_stack` does."""
-    stack = read_stack(path, "axial")
+    stack = read_stack(path)
     return stack.values, stack.voxel_mm[1:]
 
 
-def read_stack(path: Path, plane: str, voxel_mm: Sequence[float] | None = None) -> Stack:
+def read_stack(
+    path: Path, plane: str = "axial", voxel_mm: Sequence[float] | None = None, resample_mm: float | None = None
+) -> Stack:
     """All slices of a plane. Background that is not a number becomes 0, as do the few negative values of an interpolation.
 
     Raises:
@@ -60,7 +67,7 @@ def read_stack(path: Path, plane: str, voxel_mm: Sequence[float] | None = None) 
         affine = image.affine
     except Exception as error:  # nibabel, and what it calls, have many for damaged files
         raise _unreadable(error) from None
-    stack = oriented(cleaned(values), scaled(affine, voxel_mm), plane)
+    stack = oriented(*straightened(cleaned(values), scaled(affine, voxel_mm), resample_mm), plane)
     check_pixels(stack)
     return stack
 
