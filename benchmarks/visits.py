@@ -4,13 +4,13 @@
 
 Half of the people are trained on, a quarter is held out and sets the limit, a quarter is searched as new people. People with
 several visits are trained on, with their first; the later ones are searched. So are all but one contrast of every second
-person that is trained on. A row per kind and space: the share of slices that are flagged, the share whose nearest training
-image shows the same person, and their distance over the limit.
+person that is trained on. Two tables: slices, by space; people, by the median distance of their slices in the anatomy space.
+People who are found though they should be new are named: they may be in the tree twice.
 """
 
 import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from random import Random
 
@@ -25,11 +25,12 @@ from condiff.configuration import CONF
 from condiff.data.volume import Volume
 from condiff.evaluation.evaluate import copy_spaces
 from condiff.evaluation.inputs import real_images
-from condiff.evaluation.memorization import flag_limit
+from condiff.evaluation.memorization import flag_limit, trained_on_too
 from condiff.evaluation.sets import ImageSet
 
 TRAINING, HELD_OUT, NEW = "training", "held out", "a new person"
 VISIT, CONTRAST = "another visit, same contrast", "another contrast, same visit"
+SEARCHED = HELD_OUT, VISIT, CONTRAST, NEW
 
 
 def images_of(root: str) -> tuple[ImageSet, list[Volume]]:
@@ -73,25 +74,44 @@ def roles(volumes: list[Volume], seed: int) -> dict[str, list[int]]:
 
 def main(root: str, seeds: list[int]) -> None:
     images, volumes = images_of(root)
-    people = sorted({volume.patient for volume in volumes})
-    patient = torch.tensor([people.index(volume.patient) for volume in volumes])
-    ratios, right = defaultdict(list), defaultdict(list)
+    names = sorted({volume.patient for volume in volumes})
+    patient = torch.tensor([names.index(volume.patient) for volume in volumes])
+    slices, people = defaultdict(list), defaultdict(list)
     for seed in track(seeds, "Searching"):
         index = {role: torch.tensor(indices) for role, indices in roles(volumes, seed).items()}
-        for space, search in copy_spaces(images[index[TRAINING]]):
-            limit = flag_limit(search(images.pixels[index[HELD_OUT]]).distance)
-            for role in (VISIT, CONTRAST, NEW):
-                found = search(images.pixels[index[role]])
-                nearest = patient[index[TRAINING][found.training_index]]
-                ratios[role, space].append(found.distance / limit)
-                right[role, space].append((nearest == patient[index[role]]).double())
-    table = Table("searched", "space", "slices", "flagged", "nearest is the person", "distance over the limit: 5 %, 50 %")
-    for (role, space), values in ratios.items():
-        ratio, same = torch.cat(values), torch.cat(right[role, space])
-        low, middle = ratio.quantile(torch.tensor([0.05, 0.5], dtype=ratio.dtype)).tolist()
-        shares = f"{100 * (ratio < 1).double().mean():.1f} %", "–" if role == NEW else f"{100 * same.mean():.0f} %"
-        table.add_row(role, space, str(len(ratio)), *shares, f"{low:.2f}, {middle:.2f}")
-    Console(width=120).print(table)
+        found = {
+            space: {role: search(images.pixels[index[role]]) for role in SEARCHED}
+            for space, search in copy_spaces(images[index[TRAINING]])
+        }
+        usual = found["anatomy"][HELD_OUT].distance, patient[index[HELD_OUT]]
+        twice = trained_on_too(*usual)
+        for role in SEARCHED:
+            distance, person = found["anatomy"][role].distance, patient[index[role]]
+            also = trained_on_too(torch.cat([usual[0], distance]), torch.cat([usual[1], len(names) + person]))[len(twice) :]
+            people[role] += [
+                (names[n], distance[person == n].median().item(), bool(also[person == n][0])) for n in person.unique()
+            ]
+        for space, by_role in found.items():
+            limit = flag_limit(by_role[HELD_OUT].distance[~twice])
+            for role in SEARCHED[1:]:
+                nearest = patient[index[TRAINING][by_role[role].training_index]]
+                flagged, right = by_role[role].distance < limit, nearest == patient[index[role]]
+                slices[role, space].append(torch.stack([flagged, right], 1).double())
+    console = Console(width=120)
+    table = Table("slices of", "space", "number", "flagged", "nearest is the person")
+    for (role, space), rows in slices.items():
+        flagged, right = torch.cat(rows).mean(0).tolist()
+        number = sum(map(len, rows))
+        table.add_row(role, space, str(number), f"{100 * flagged:.0f} %", "–" if role == NEW else f"{100 * right:.0f} %")
+    console.print(table)
+    table = Table("people", "number", "median distance", "found in the training set", "found though new")
+    for role, rows in people.items():
+        medians = torch.tensor([median for _, median, _ in rows]).quantile(torch.tensor([0, 0.5, 1])).tolist()
+        known = Counter(name for name, _, is_known in rows if is_known)
+        wrong = ", ".join(known) if role in (HELD_OUT, NEW) else ""
+        low, middle, high = (f"{value:.2f}" for value in medians)
+        table.add_row(role, str(len(rows)), f"{middle} ({low} to {high})", str(known.total()), wrong)
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,8 @@ def main(cfg: DictConfig) -> None:
         searched = f"{len(training)} of {len(data.train)}"
         evaluation.notes.append(f"real_images={cfg.real_images}: training images: searched {searched} for copies")
     result = {"settings": settings, "held_out": held_out.summary(), "cost": cost.per_image()}
-    report = Report(result, evaluation, sets, requests, inputs.image_sources(data.train, cfg.real_images))
+    training_sources = inputs.image_sources(data.train, max_images=cfg.real_images)
+    report = Report(result, evaluation, sets, requests, training_sources, held_out.sources)
     report.save(out)
     cfg.run = str(out.resolve())  # read by the loggers
     report.log(instantiate_group(cfg.logger) if cfg.get("logger") else [])

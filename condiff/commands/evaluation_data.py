@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from condiff.data.cache import cache_key
 from condiff.data.datamodule import MRIDataModule
 from condiff.errors import InputError
 from condiff.evaluation.evaluate import MIN_PATIENTS
-from condiff.evaluation.inputs import real_images
+from condiff.evaluation.inputs import image_sources, real_images
 from condiff.evaluation.sets import ImageSet
 
 
@@ -65,11 +66,13 @@ class HeldOut:
     """The real images that samples are compared with.
 
     Attributes:
+        sources: file and slice of each.
         splits: test, and val if the checkpoint was not chosen by it or test alone is too small.
         notes: limitations of the choice.
     """
 
     images: ImageSet
+    sources: list[tuple[Path, int]]
     splits: list[str]
     notes: list[str]
 
@@ -82,7 +85,7 @@ class HeldOut:
         if len(images) < sum(map(len, parts)):
             compared = f"{len(images)} of {sum(map(len, parts))}"
             notes.append(f"real_images={max_images}: held-out images: compared with {compared}")
-        return cls(images, splits, notes)
+        return cls(images, image_sources(*parts, max_images=max_images), splits, notes)
 
     @property
     def patients(self) -> int:

@@ -7,7 +7,8 @@ two half images is the correlation of e at the best mirroring, rotation and shif
 (left, right, front, back) counts, so a copy of half an image is found too.
 
 The search has two stages: all training images on a coarse grid of poses at half resolution, then the most similar ones
-of every contrast on a fine grid at full resolution.
+of the most similar patients of every contrast on a fine grid at full resolution. The distance is relative to that of the
+other patients: neighbouring slices of one patient are alike, and say nothing about others.
 """
 
 import math
@@ -17,12 +18,14 @@ from itertools import product
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from condiff.evaluation.features import MAX_SIDE, downsample_to
 from condiff.evaluation.memorization import Neighbors
 from condiff.evaluation.sets import FLIPS, ImageSet, mirror
 
-SHORTLIST = 8  # training images per contrast that enter the second stage
+PATIENTS, IMAGES = 8, 2  # of each contrast that enter the second stage: patients, images of each
+MIN_PATIENTS = 3  # of a contrast, to be searched by itself
 COARSE_ANGLES, FINE_ANGLES = (-6, 0, 6), (-8, -4, 0, 4, 8)  # degrees
 COARSE_WIDTH, FINE_WIDTH = 1.5, 0.7  # standard deviation of the Gaussian smoothing, pixels
 EDGE_EPSILON = 0.5  # eps as a fraction of the mean gradient magnitude of an image: suppresses weaker gradients
@@ -33,19 +36,21 @@ QUERY_BATCH = 128  # queries in memory at once
 class AnatomySearch:
     """Search for the training image with the most similar anatomy; call it with images.
 
-    The distance is 1 - similarity, over its mean among the shortlisted images of the same contrast: the absolute value
-    depends on how many edges two contrasts share.
+    The distance is 1 - similarity, over its mean among the most similar images of other patients of the same contrast: the
+    absolute value depends on how many edges two contrasts share. 1 is that of any patient, 0 a copy.
 
     Args:
-        training: images to search. With fewer than `SHORTLIST` images in any contrast all contrasts are searched as one.
+        training: images to search. Contrasts of fewer than `MIN_PATIENTS` patients are searched together with all others.
     """
 
     def __init__(self, training: ImageSet):
         self.pixels = downsample_to(training.pixels, MAX_SIDE)
-        contrasts = training.contrast.unique()
-        too_few = any((training.contrast == contrast).sum() < SHORTLIST for contrast in contrasts)
-        masks = [training.of_contrast(None)] if too_few else [training.contrast == contrast for contrast in contrasts]
-        self.groups = [mask.nonzero()[:, 0] for mask in masks]
+        several = len(training.patient.unique()) >= MIN_PATIENTS
+        patient = training.patient if several else torch.arange(len(training))
+        masks = [training.contrast == contrast for contrast in training.contrast.unique()]
+        large = [mask for mask in masks if len(patient[mask].unique()) >= MIN_PATIENTS]
+        rest = [training.of_contrast(None)] if len(large) < len(masks) else []
+        self.groups = [_by_patient(patient, mask) for mask in large + rest]
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor) -> Neighbors:
@@ -56,13 +61,15 @@ class AnatomySearch:
     def _nearest_in_batch(self, queries: Tensor) -> tuple[Tensor, ...]:
         """Return the fields of `Neighbors`."""
         similarity, flips = self._coarse_similarity(queries)
-        shortlists = [group[similarity[:, group].topk(min(SHORTLIST, len(group))).indices] for group in self.groups]
+        shortlists = [_shortlist(similarity, group) for group in self.groups]
         neighbors = []
-        for query, *query_shortlists, flip in zip(queries, *shortlists, flips, strict=True):
-            candidates = torch.cat(query_shortlists)
+        for query, *by_group, flip in zip(queries, *shortlists, flips, strict=True):
+            candidates = torch.cat([images.flatten() for images in by_group])
             distances = 1 - register(query, self.pixels[candidates], flip[candidates])
-            by_contrast = distances.split([len(shortlist) for shortlist in query_shortlists])
-            relative = torch.cat([part / part.mean(0).clamp(min=1e-12) for part in by_contrast]).amin(1)
+            parts = distances.split([images.numel() for images in by_group])
+            relative = torch.cat(
+                [_relative(part.unflatten(0, images.shape)) for part, images in zip(parts, by_group, strict=True)]
+            )
             best = relative.argmin()
             neighbors.append((relative[best].double(), candidates[best], flip[candidates[best]]))
         return tuple(map(torch.stack, zip(*neighbors, strict=True)))
@@ -87,6 +94,32 @@ class AnatomySearch:
             similarity.append(best)
             flips.append(best_flip)
         return torch.cat(similarity, 1), torch.cat(flips, 1)
+
+
+def _by_patient(patient: Tensor, mask: Tensor) -> Tensor:
+    """Return the images [P, L] of each patient under a mask; -1 where a patient has fewer than L."""
+    numbers = patient[mask].unique()
+    return pad_sequence([(mask & (patient == number)).nonzero()[:, 0] for number in numbers], batch_first=True, padding_value=-1)
+
+
+def _shortlist(similarity: Tensor, group: Tensor) -> Tensor:
+    """Return the most similar images [N, PATIENTS, IMAGES] of the most similar patients, from similarities [N, M]."""
+    values = torch.where(group < 0, -2.0, similarity[:, group])  # [N, P, L]
+    best, places = values.topk(min(IMAGES, group.shape[1]), dim=2)
+    patients = best[..., 0].topk(min(PATIENTS, len(group)), dim=1).indices[..., None]
+    images = group.expand(len(values), -1, -1).gather(2, places)
+    images = torch.where(images < 0, images[..., :1], images)  # of a patient with one image
+    return images.take_along_dim(patients, 1)
+
+
+def _relative(distances: Tensor) -> Tensor:
+    """Return the relative distances [P * K] of K images of P patients, from those of their halves [P, K, 4].
+
+    The best half of an image counts, relative to the mean of the best images of the other patients in that half.
+    """
+    best = distances.amin(1)  # [P, 4]
+    others = (best.sum(0) - best) / max(len(best) - 1, 1) if len(best) > 1 else best
+    return (distances / others[:, None].clamp(min=1e-12)).amin(-1).flatten()
 
 
 def register(query: Tensor, candidates: Tensor, flips: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from condiff.evaluation.distances import (
 )
 from condiff.evaluation.features import MAX_SIDE, Classifier, RandomFeatures, downsample_to, train_classifier_cached
 from condiff.evaluation.layout import asymmetry, layout_projections
-from condiff.evaluation.memorization import CopyReport, Neighbors, find_copies, search_by_features
+from condiff.evaluation.memorization import CopyReport, Neighbors, find_copies, search_by_features, trained_on_too
 from condiff.evaluation.metrics import (
     classification_accuracy_score,
     classifier_two_sample_test,
@@ -52,6 +52,7 @@ class EvaluationResult:
         copies: by space; empty without a search.
         notes: limitations of the numbers.
         row_masks: by row, mask [N] of its samples.
+        trained_on: mask [M] of the held-out images that show training patients under another name.
         patients_elsewhere: that the model learned from and that were not searched for copies.
     """
 
@@ -60,6 +61,7 @@ class EvaluationResult:
     copies: dict[str, CopyReport]
     notes: list[str]
     row_masks: dict[str, Tensor]
+    trained_on: Tensor
     patients_elsewhere: int = 0
 
     @property
@@ -85,10 +87,9 @@ def evaluate(sets: ImageSets, cache: Path, patients_elsewhere: int | None = 0) -
     scores, set_sizes = {}, {}
     for name, contrast in track(sets.rows.items(), "Comparing", len(sets.rows)):
         scores[name], set_sizes[name] = score_contrast(metrics, sets, contrast, NUM_SPLITS)
-    spaces = () if patients_elsewhere is None else copy_spaces(sets.training)
-    copies = {name: find_copies(nearest_training, sets) for name, nearest_training in spaces}
+    copies, trained_on = ({}, sets.held_out.patient < 0) if patients_elsewhere is None else search_copies(sets)
     row_masks = {name: sets.samples.of_contrast(contrast) for name, contrast in sets.rows.items()}
-    result = EvaluationResult(scores, set_sizes, copies, [], row_masks, patients_elsewhere or 0)
+    result = EvaluationResult(scores, set_sizes, copies, [], row_masks, trained_on, patients_elsewhere or 0)
     result.notes.extend(limitations(result))
     return result
 
@@ -154,6 +155,15 @@ def score_contrast(
     return estimate_scores(metrics, splits), len(splits[0].reference)
 
 
+def search_copies(sets: ImageSets) -> tuple[dict[str, CopyReport], Tensor]:
+    """Return the copies of training images, by space, and the mask [M] of held-out images that show training patients."""
+    searches = dict(copy_spaces(sets.training))
+    held_out = {space: search(sets.held_out.pixels) for space, search in searches.items()}
+    trained_on = trained_on_too(held_out["anatomy"].distance, sets.held_out.patient)
+    samples = {space: search(sets.samples.pixels) for space, search in searches.items()}
+    return {space: find_copies(samples[space], held_out[space], sets, trained_on) for space in searches}, trained_on
+
+
 def copy_spaces(training: ImageSet) -> Iterator[tuple[str, Callable[[Tensor], Neighbors]]]:
     """Yield the name of each space and the function from images [N, H, W] to their nearest training images in it."""
     yield "pixels", search_by_features(lambda pixels: downsample_to(pixels, MAX_SIDE).flatten(1), training.pixels)
@@ -187,4 +197,7 @@ def limitations(result: EvaluationResult) -> Iterator[str]:
         )
     for space, report in copies.items():
         if report.duplicates:
-            yield f"{space}: {report.duplicates} held-out images are also training images (one patient, two names?); left out"
+            yield (
+                f"{space}: {report.duplicates} held-out images are also training images, or show training patients (one patient, "
+                "two names?); left out"
+            )

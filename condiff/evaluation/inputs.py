@@ -33,11 +33,14 @@ def real_images(spec: ImageSpec, *datasets: SliceDataset, max_images: int = MAX_
     return ImageSet(values, torch.tensor(contrast, dtype=torch.long), torch.tensor(patient, dtype=torch.long))
 
 
-def image_sources(dataset: SliceDataset, max_images: int = MAX_IMAGES) -> list[tuple[Path, int]]:
-    """Return file and slice of each image that `real_images` takes from a split."""
-    indices = _evenly_spread(dataset, max_images)
-    files = (dataset.volumes[index].path for index in dataset.volume_index[indices].tolist())
-    return list(zip(files, dataset.slice_index[indices].tolist(), strict=True))
+def image_sources(*datasets: SliceDataset, max_images: int = MAX_IMAGES) -> list[tuple[Path, int]]:
+    """Return file and slice of each image that `real_images` takes."""
+    sources: list[tuple[Path, int]] = []
+    for dataset in datasets:
+        indices = _evenly_spread(dataset, max_images) if len(dataset) else torch.empty(0, dtype=torch.long)
+        files = (dataset.volumes[index].path for index in dataset.volume_index[indices].tolist())
+        sources += zip(files, dataset.slice_index[indices].tolist(), strict=True)
+    return sources
 
 
 def _evenly_spread(dataset: SliceDataset, max_images: int) -> Tensor:

@@ -26,7 +26,10 @@ SIGNIFICANCE = 0.05
 MARGIN = 0.5  # of the gap from nearest to median held-out image; flags no honest sample of benchmarks/planted.py
 NUM_SPACES = 3  # searched for copies: `copy_spaces`
 DUPLICATE_DISTANCE = 1e-4  # relative distance below which two images are the same
+SAME_PERSON = 0.85  # of the usual median distance of a patient; two people are above 0.9 (benchmarks/visits.py)
 NUM_NEIGHBORS = 50
+FEW_PATIENTS = 4  # fewer cannot show how patients differ
+FEW_IMAGES = 8  # of a patient; the median of fewer is uncertain
 
 
 class Neighbors(NamedTuple):
@@ -68,7 +71,7 @@ class CopyReport:
     Attributes:
         tests: by row.
         samples, held_out: nearest training image of each sample and of each held-out image.
-        duplicates: number of held-out images that are training images; the tests leave them out.
+        duplicates: number of held-out images that are training images, or of training patients; the tests leave them out.
         limit: samples at a smaller relative distance are flagged.
     """
 
@@ -84,20 +87,36 @@ class CopyReport:
         return self.samples.distance < self.limit
 
 
-def find_copies(nearest_training: Callable[[Tensor], Neighbors], sets: ImageSets) -> CopyReport:
+def find_copies(samples: Neighbors, held_out: Neighbors, sets: ImageSets, trained_on: Tensor) -> CopyReport:
     """Return the copies of training images among the samples, in one space.
 
     Args:
-        nearest_training: from images [N, H, W] to their nearest training images.
+        samples, held_out: their nearest training images.
+        trained_on: mask [M] of the held-out images that show training patients, by `trained_on_too`.
     """
-    samples, held_out = nearest_training(sets.samples.pixels), nearest_training(sets.held_out.pixels)
-    is_new = held_out.distance > DUPLICATE_DISTANCE
+    is_new = (held_out.distance > DUPLICATE_DISTANCE) & ~trained_on
     tests, num_tests = {}, NUM_SPACES * len(sets.contrast_rows)
     for name, contrast in sets.rows.items():
         sample_mask, held_out_mask = sets.samples.of_contrast(contrast), sets.held_out.of_contrast(contrast) & is_new
         patients = sets.held_out.patient[held_out_mask]
         tests[name] = copy_test(samples.distance[sample_mask], held_out.distance[held_out_mask], patients, num_tests)
     return CopyReport(tests, samples, held_out, int((~is_new).sum()), flag_limit(held_out.distance[is_new]))
+
+
+def trained_on_too(distance: Tensor, patient: Tensor) -> Tensor:
+    """Return the mask [M] of the held-out images whose patient is a training patient under another name.
+
+    Of such a patient the median distance is below that of the others. Few patients or images (`FEW_IMAGES`) tell nothing.
+
+    Args:
+        distance: of anatomy, from the training images [M].
+        patient: number [M].
+    """
+    numbers, index = patient.unique(return_inverse=True)
+    if len(numbers) < FEW_PATIENTS:
+        return torch.zeros(len(patient), dtype=torch.bool)
+    medians = torch.stack([distance[index == number].median() for number in range(len(numbers))])
+    return ((medians < SAME_PERSON * medians.median()) & (index.bincount() >= FEW_IMAGES))[index]
 
 
 def flag_limit(held_out: Tensor) -> float:
@@ -164,11 +183,11 @@ def design_effect(values: Tensor, group: Tensor) -> float:
     """Return the design effect 1 + (m - 1) ICC of values [N] in groups [N] of mean size m (Kish 1965).
 
     The number of values over the number of independent ones. ICC is the intraclass correlation of the values' ranks from a
-    one-way analysis of variance. Fewer than four groups cannot show it; each then counts as one value.
+    one-way analysis of variance. Fewer than `FEW_PATIENTS` groups cannot show it; each then counts as one value.
     """
     _, group, counts = group.unique(return_inverse=True, return_counts=True)
     n, num_groups = len(values), len(counts)
-    if num_groups < 4 or n == num_groups:
+    if num_groups < FEW_PATIENTS or n == num_groups:
         return n / num_groups
     rank = values.argsort().argsort().double()
     means = torch.zeros(num_groups, dtype=torch.float64).index_add_(0, group, rank) / counts

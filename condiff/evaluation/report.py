@@ -28,7 +28,7 @@ class Report:
     Attributes:
         metadata: "settings" of the samples, "held_out" images, "cost" per image.
         requests: one per sample.
-        training_sources: file and slice of each training image.
+        training_sources, held_out_sources: file and slice of each image.
     """
 
     metadata: dict[str, Any]
@@ -36,6 +36,7 @@ class Report:
     sets: ImageSets
     requests: Sequence[SampleRequest]
     training_sources: Sequence[tuple[Path, int]]
+    held_out_sources: Sequence[tuple[Path, int]]
 
     @cached_property
     def numbers(self) -> dict[str, Any]:
@@ -57,13 +58,14 @@ class Report:
         return f"{'/'.join([*run, path.name])} · {sampler}, {settings['steps']} steps"
 
     def save(self, out: Path) -> None:
-        """Write evaluation.json, evaluation.png and, if samples are flagged, copies.csv into a folder."""
+        """Write evaluation.json, evaluation.png and, where there is something to list, copies.csv and same_person.csv."""
         (out / "evaluation.json").write_text(json.dumps(self.numbers, indent=2, allow_nan=False) + "\n")
         full_page(self.evaluation, self.sets, self.heading).savefig(out / "evaluation.png", dpi=80)
-        if self.numbers["named"]:
-            self._write_copies(out / "copies.csv")
-        else:
-            (out / "copies.csv").unlink(missing_ok=True)  # of an earlier evaluation
+        for name, rows in (("copies.csv", self._copies()), ("same_person.csv", self._same_person())):
+            (out / name).unlink(missing_ok=True)  # of an earlier evaluation
+            if len(rows) > 1:
+                with open(out / name, "w", newline="") as file:
+                    csv.writer(file).writerows(rows)
 
     def log(self, loggers: Sequence[Any]) -> None:
         """Send numbers and the shareable page to loggers; nothing if samples may be copies of training patients."""
@@ -85,17 +87,26 @@ class Report:
         print(BLIND_SPOTS, self.numbers["summary"], *(f"note: {note}" for note in self.evaluation.notes), sep="\n")
         if self.numbers["named"]:
             print(f"copies      {out}/copies.csv (samples and the training files they resemble)")
+        if self.evaluation.trained_on.any():
+            print(f"people      {out}/same_person.csv (held-out files that seem to show training patients)")
         print(f"scores      {out}/evaluation.json\npage        {out}/evaluation.png (contains held-out and training images)")
 
-    def _write_copies(self, path: Path) -> None:
-        """Write one row per flagged sample and space: file and slice of the nearest training image."""
-        with open(path, "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["sample", "contrast", "seed", "space", "distance_over_limit", "file", "slice", "mirrored"])
-            for row in self.numbers["named"]:
-                for space, ratio in row["distance_over_limit"].items():
-                    neighbors, index = self.evaluation.copies[space].samples, row["sample"]
-                    mirrored = ("", "left-right", "front-back", "both")[int(neighbors.flip[index])]
-                    sample = row["sample"], row["contrast"], row["seed"]
-                    source = self.training_sources[int(neighbors.training_index[index])]
-                    writer.writerow([*sample, space, f"{ratio:.3f}", *source, mirrored])
+    def _copies(self) -> list[list[Any]]:
+        """Titles, then one row per flagged sample and space: file and slice of the nearest training image."""
+        rows: list[list[Any]] = [["sample", "contrast", "seed", "space", "distance_over_limit", "file", "slice", "mirrored"]]
+        for row in self.numbers["named"]:
+            for space, ratio in row["distance_over_limit"].items():
+                neighbors, index = self.evaluation.copies[space].samples, row["sample"]
+                mirrored = ("", "left-right", "front-back", "both")[int(neighbors.flip[index])]
+                source = self.training_sources[int(neighbors.training_index[index])]
+                rows.append([row["sample"], row["contrast"], row["seed"], space, f"{ratio:.3f}", *source, mirrored])
+        return rows
+
+    def _same_person(self) -> list[list[Any]]:
+        """Titles, then one row per held-out image that shows a training patient: its file and slice, and the nearest one's."""
+        rows: list[list[Any]] = [["held_out_file", "held_out_slice", "training_file", "training_slice", "distance"]]
+        for index in self.evaluation.trained_on.nonzero()[:, 0].tolist():
+            nearest = self.evaluation.copies["anatomy"].held_out
+            training = self.training_sources[int(nearest.training_index[index])]
+            rows.append([*self.held_out_sources[index], *training, f"{nearest.distance[index]:.3f}"])
+        return rows

@@ -14,6 +14,7 @@ from condiff.evaluation.memorization import (
     flag_limit,
     nearest_training,
     search_by_features,
+    trained_on_too,
 )
 from condiff.evaluation.sets import FLIPS, ImageSet, ImageSets, mirror
 
@@ -24,6 +25,12 @@ def noise(n, seed, size=16):
 
 def flatten(images):
     return images.flatten(1)
+
+
+def copies_in(search, sets):
+    """The copies in one space; no held-out patient is a training patient."""
+    nobody = torch.zeros(len(sets.held_out), dtype=torch.bool)
+    return find_copies(search(sets.samples.pixels), search(sets.held_out.pixels), sets, nobody)
 
 
 def test_distance_is_relative_to_the_other_training_images():
@@ -58,7 +65,7 @@ def test_a_single_copy_is_flagged_without_significance():
     training, held_out = (ImageSet(noise(n, n), torch.zeros(n, dtype=torch.long), torch.arange(n)) for n in (40, 50))
     fresh = torch.cat([noise(199, 7), training.pixels[3:4]])
     samples = ImageSet(fresh, torch.zeros(200, dtype=torch.long), torch.arange(200))
-    result = find_copies(search_by_features(flatten, training.pixels), ImageSets(samples, held_out, training, ["a"], True))
+    result = copies_in(search_by_features(flatten, training.pixels), ImageSets(samples, held_out, training, ["a"], True))
     assert result.tests["a"].p > 0.05 and result.flagged.nonzero().tolist() == [[199]] and result.samples.training_index[199] == 3
 
 
@@ -118,7 +125,7 @@ def test_a_patient_under_two_names_does_not_hide_copies():
     training = ImageSet(noise(40, 0), torch.zeros(40, dtype=torch.long), torch.arange(40))
     held_out = ImageSet(torch.cat([noise(30, 1), training.pixels[:1]]), torch.zeros(31, dtype=torch.long), torch.arange(100, 131))
     samples = ImageSet(training.pixels[:20], torch.zeros(20, dtype=torch.long), torch.arange(20))
-    result = find_copies(search_by_features(flatten, training.pixels), ImageSets(samples, held_out, training, ["a"], True))
+    result = copies_in(search_by_features(flatten, training.pixels), ImageSets(samples, held_out, training, ["a"], True))
     assert result.duplicates == 1 and result.tests["a"].share == 1 and result.tests["a"].p < 1e-6
 
 
@@ -140,7 +147,7 @@ def test_all_planted_copies_are_found(space):
     for index in range(10):
         fresh[2 * index] = mirror(training.pixels[3 * index], index % 4) + 0.01 * noise(1, index)[0]
     samples = ImageSet(fresh, torch.zeros(30, dtype=torch.long), torch.arange(30))
-    result = find_copies(search_by_features(space, training.pixels), ImageSets(samples, held_out, training, ["AXT1"], True))
+    result = copies_in(search_by_features(space, training.pixels), ImageSets(samples, held_out, training, ["AXT1"], True))
     planted = torch.arange(30).lt(20) & (torch.arange(30) % 2 == 0)
     assert torch.equal(result.flagged, planted) and result.tests["AXT1"].p < 1e-3
     assert result.samples.training_index[planted].tolist() == list(range(0, 30, 3))
@@ -149,7 +156,12 @@ def test_all_planted_copies_are_found(space):
 
 def cells(n, seed, size=32):
     """Return heads of random tissue: smooth fields cut at levels, so that no two heads share a boundary."""
-    field = gaussian_blur(noise(n, seed, size), 2.5)
+    return in_levels(gaussian_blur(noise(n, seed, size), 2.5))
+
+
+def in_levels(field):
+    """Return smooth fields [N, H, W] cut at levels inside a head."""
+    size = field.shape[-1]
     field = (field - field.mean((1, 2), keepdim=True)) / field.std((1, 2), keepdim=True)
     y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
     return torch.where(x**2 + y**2 < 0.8, torch.bucketize(field, torch.tensor([-0.5, 0.5])) + 1, 0)
@@ -207,6 +219,32 @@ def test_new_anatomy_is_not_flagged(anatomy):
     assert (space(in_contrast(cells(20, 5), T1)).distance > level).all()
 
 
+def test_another_visit_of_a_person_is_found():
+    """Moved, in other noise, at other places: the eight neighbouring slices of each person, all alike, do not hide it."""
+    first, second = (gaussian_blur(noise(36, seed, 32), 2.5) for seed in (20, 21))
+
+    def slices(people, places):
+        return in_contrast(in_levels(torch.cat([(1 - t) * first[people] + t * second[people] for t in places])), T1)
+
+    trained, new, visit = torch.arange(10), torch.arange(10, 36), [0.1, 0.22]
+    training = ImageSet(slices(trained, [0.04 * n for n in range(8)]), torch.zeros(80, dtype=torch.long), trained.repeat(8))
+    search, grain = AnatomySearch(training), 0.1 * noise(52, 33, 32)
+    again = search((slices(trained, visit) + grain[:20]).roll((1, -1), (-2, -1)).clamp(min=0))
+    others = search((slices(new, visit) + grain).clamp(min=0))
+    assert (again.distance < flag_limit(others.distance)).all()
+    assert torch.equal(training.patient[again.training_index], trained.repeat(2))
+
+
+def test_training_patients_under_another_name():
+    """Their median counts, not single slices; with few patients or slices nobody knows how people differ."""
+    patient = torch.arange(50) // 10
+    distance = torch.linspace(0.6, 0.8, 10, dtype=torch.float64).repeat(5)
+    distance[:4], distance[10:20] = 0.1, distance[10:20] * 0.8
+    assert torch.equal(trained_on_too(distance, patient), patient == 1)
+    assert not trained_on_too(distance[:30], patient[:30]).any()  # three patients
+    assert not trained_on_too(distance[::2], patient[::2]).any()  # five slices
+
+
 def test_an_empty_image_has_no_anatomy(anatomy):
     assert anatomy[0](torch.zeros(1, 32, 32)).distance == pytest.approx(1)
 
@@ -216,7 +254,7 @@ def test_contrasts_are_tested_separately():
     contrast = torch.arange(40) % 2
     training, held_out = (ImageSet(noise(40, seed), contrast, torch.arange(40) + 100 * seed) for seed in (0, 1))
     samples = ImageSet(torch.where(contrast[:, None, None] == 1, training.pixels, noise(40, 2)), contrast, torch.arange(40))
-    tests = find_copies(
+    tests = copies_in(
         search_by_features(flatten, training.pixels), ImageSets(samples, held_out, training, ["a", "b"], True)
     ).tests
     assert tests["b"].share == 1 and tests["b"].p < 1e-6 and tests["a"].p > 0.05 and tests["pooled"].p < 0.01

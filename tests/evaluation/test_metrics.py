@@ -17,6 +17,7 @@ from condiff.evaluation.resampling import Estimate, Scores
 from condiff.evaluation.serialization import to_dict, to_flat_dict
 from condiff.evaluation.sets import ImageSet, ImageSets
 from condiff.evaluation.table import MetricRow, grade, result_table
+from condiff.sampling import SampleRequest
 
 NAMES = ["AXT1", "AXT2"]
 COST = {"evaluations_per_image": 1.0, "seconds_per_image": 1.0}
@@ -261,7 +262,28 @@ def test_pages_call_images_by_their_kind(real, judged):
 def test_the_heading_has_no_path_of_a_machine(checkpoint, heading):
     sampler = {"fn": {"_target_": "condiff.diffusion.samplers.ddim"}}
     metadata = {"settings": {"checkpoint": checkpoint, "sampler": sampler, "steps": 20}}
-    assert Report(metadata, None, None, [], []).heading == heading
+    assert Report(metadata, None, None, [], [], []).heading == heading
+
+
+def test_a_held_out_person_who_is_trained_on_too(real, classifiers, tmp_path):
+    """Under another name, in other noise: left out of the limit, which would be too low else, and listed with the files."""
+    again = heads(6, 0)
+    again.pixels[:12] = (real[1].pixels[:12] + 0.02 * torch.randn(12, 32, 32)).clamp(min=0)
+    sets = ImageSets(as_samples(heads(36, 2, slices=1)), again, real[1], NAMES, True)
+    result = evaluate(sets, classifiers)
+    assert torch.equal(result.trained_on, again.patient == 0)
+    assert all(copies.duplicates == 12 for copies in result.copies.values()) and any("two names" in note for note in result.notes)
+    truth = evaluate(ImageSets(sets.samples, again[12:], real[1], NAMES, True), classifiers)
+    assert all(result.copies[space].limit == truth.copies[space].limit for space in truth.copies)
+    sources = {
+        name: [(f"{name}{index // 12}.nii", index % 12) for index in range(len(images))]
+        for name, images in (("training", real[1]), ("held_out", again))
+    }
+    request = SampleRequest(None, 0, {}, False)
+    settings = {"checkpoint": "last.ckpt", "sampler": {"fn": {"_target_": "ddim"}}, "steps": 20}
+    Report({"settings": settings}, result, sets, [request] * 72, sources["training"], sources["held_out"]).save(tmp_path)
+    rows = [line.split(",") for line in (tmp_path / "same_person.csv").read_text().splitlines()]
+    assert len(rows) == 13 and {(row[0], row[2]) for row in rows[1:]} == {("held_out0.nii", "training0.nii")}
 
 
 @pytest.mark.parametrize("patients_elsewhere", [None, 3])
