@@ -15,7 +15,7 @@ from condiff.checkpoint import Checkpoint, run_folder
 from condiff.commands.cli import overrides
 from condiff.commands.resume import setting
 from condiff.configuration import plain
-from condiff.errors import InputError, command
+from condiff.errors import InputError, command, counted
 from condiff.progress import is_first_process
 from condiff.sampling.batch import check_clamp
 from condiff.training.build import Origin, demand_trainable
@@ -69,11 +69,13 @@ def check_resume(cfg: DictConfig, checkpoint: Checkpoint | None) -> None:
     done, step, limit = epochs_done(content), content["global_step"], cfg.trainer.get("max_steps", -1)
     if done >= epochs_of(cfg.trainer, content["hyper_parameters"]):
         raise InputError(
-            f"resume={cfg.resume}: is finished after {done} epochs; to train longer give trainer.max_epochs={2 * done}{RATE_NOTE}"
+            f"resume={cfg.resume}: is finished after {counted(done, 'epoch')}; "
+            f"to train longer give trainer.max_epochs={2 * done}{RATE_NOTE}"
         )
     if 0 <= limit <= step:
         raise InputError(
-            f"resume={cfg.resume}: is finished after {step} steps; to train longer give trainer.max_steps={2 * step}{RATE_NOTE}"
+            f"resume={cfg.resume}: is finished after {counted(step, 'step')}; "
+            f"to train longer give trainer.max_steps={2 * step}{RATE_NOTE}"
         )
     rates = (override.key_or_group for override in overrides())  # part of the state of the optimizer
     for key in (*FIXED_KEYS, *(rate for rate in rates if rate.startswith("model.optimizer."))):

@@ -24,7 +24,7 @@ from condiff.evaluation.features import MAX_SIDE, downsample_to
 from condiff.evaluation.memorization import Neighbors
 from condiff.evaluation.sets import FLIPS, ImageSet, mirror
 
-PATIENTS, IMAGES = 8, 2  # of each contrast that enter the second stage: patients, images of each
+PATIENTS, IMAGES = 4, 4  # of each contrast that enter the second stage: patients, images of each
 MIN_PATIENTS = 3  # of a contrast, to be searched by itself
 COARSE_ANGLES, FINE_ANGLES = (-6, 0, 6), (-8, -4, 0, 4, 8)  # degrees
 COARSE_WIDTH, FINE_WIDTH = 1.5, 0.7  # standard deviation of the Gaussian smoothing, pixels

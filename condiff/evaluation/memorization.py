@@ -29,7 +29,7 @@ DUPLICATE_DISTANCE = 1e-4  # relative distance below which two images are the sa
 SAME_PERSON = 0.85  # of the usual median distance of a patient; two people are above 0.9 (benchmarks/visits.py)
 NUM_NEIGHBORS = 50
 FEW_PATIENTS = 4  # fewer cannot show how patients differ
-FEW_IMAGES = 8  # of a patient; the median of fewer is uncertain
+FEW_IMAGES = 10  # of a patient; the median of fewer is uncertain
 
 
 class Neighbors(NamedTuple):

@@ -242,7 +242,7 @@ def test_training_patients_under_another_name():
     distance[:4], distance[10:20] = 0.1, distance[10:20] * 0.8
     assert torch.equal(trained_on_too(distance, patient), patient == 1)
     assert not trained_on_too(distance[:30], patient[:30]).any()  # three patients
-    assert not trained_on_too(distance[::2], patient[::2]).any()  # five slices
+    assert not trained_on_too(distance[::2], patient[::2]).any()  # five slices each
 
 
 def test_an_empty_image_has_no_anatomy(anatomy):

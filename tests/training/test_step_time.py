@@ -141,6 +141,6 @@ def test_a_slow_machine_trains_for_fewer_epochs(run_entry, capsys, tmp_path):
     state = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
     assert state["global_step"] == 3 and state["lr_schedulers"][0]["_last_lr"] == [0.0, 0.0]
     resume = "resume=runs/now/checkpoints/last.ckpt", "hydra.run.dir=runs/again"
-    assert "is finished after 1 epochs" in bad(capsys, run_entry, "train.py", *resume)
+    assert "is finished after 1 epoch;" in bad(capsys, run_entry, "train.py", *resume)
     run_entry("train.py", *resume, "trainer.max_epochs=2")
     assert OmegaConf.load(tmp_path / "runs/again/config.yaml").trainer.max_epochs == 2

@@ -126,7 +126,7 @@ def series_at(path: Path) -> Volume:
     if not path.is_dir():
         volumes = [volume for volume in volumes if path in volume.files]
     if len(volumes) != 1:
-        first = next(iter({**left_out, **reasons}.values()), "no DICOM file")
+        first = next(iter({**left_out, **reasons}.values()), "no DICOM file in it; give the folder that holds a series' files")
         found = f"holds {len(volumes)} DICOM series of MR images"
         raise DataFault(f"{found}; give a file of one of them" if volumes else f"{found} ({first})")
     return volumes[0]
