@@ -22,7 +22,13 @@ from condiff.files.hdf5 import opened
 from condiff.files.pictures import grid
 
 ROOT = Path(__file__).parents[1]
-PHANTOM = ["data=phantom", "data.downsample=1", "data.select.merge=null", "data.volumes_per_contrast=26", "data.held_out_per_contrast=3"]
+PHANTOM = [
+    "data=phantom",
+    "data.downsample=1",
+    "data.select.merge=null",
+    "data.volumes_per_contrast=26",
+    "data.held_out_per_contrast=3",
+]
 SHORT = ["trainer.max_epochs=2", "data.steps_per_epoch=200"]
 BOTH, FLAIR = "data.contrasts=[AXT1,AXFLAIR]", "data.contrasts=[AXFLAIR]"
 FIRST = {

@@ -80,7 +80,8 @@ def index(root: Path, cache: Path, layout: Layout, workers: int = 0) -> Index:
         if original is volume:
             result.volumes.append(volume)
         else:
-            skipped[volume.path] = f"the same measurement as {printable(original.path)}"
+            who = "" if original.patient == volume.patient else ", of another patient; give the person one name"
+            skipped[volume.path] = f"the same measurement as {printable(original.path)}{who}"
     result.add_skipped(skipped | left_out)
     _log_summary(result, root, len(rows), layout)
     return result
@@ -181,9 +182,12 @@ def _row_of(layout: Layout, path: Path) -> Row:
 
 
 def _measurement_key(volume: Volume) -> Any:
-    """Equal for copies of a measurement: by the norm, which differs between repeated scans; without a norm, by the bytes."""
+    """Equal for copies of a measurement: by the norm, which differs between repeated scans; without a norm, by the bytes.
+
+    Equal bytes are one measurement whoever's name they bear.
+    """
     measurement = volume.header.measurement if volume.header else ""
-    return measurement, volume.norm or volume.digest, volume.acquisition, volume.patient, volume.slices
+    return measurement, volume.norm or volume.digest, volume.acquisition, volume.patient if volume.norm else "", volume.slices
 
 
 def _load_table(path: Path, columns: list[str]) -> dict[str, Row]:

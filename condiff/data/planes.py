@@ -81,7 +81,7 @@ def straightened(values: np.ndarray, affine: np.ndarray, resample_mm: float | No
     Raises:
         InputError: a size that is not positive, or more cubes than memory holds.
     """
-    if resample_mm is None:
+    if resample_mm is None or not np.isfinite(nib.io_orientation(affine) if np.isfinite(affine).all() else affine).all():
         return values, affine
     if not resample_mm > 0:
         raise InputError(f"data.resample_mm={resample_mm}: give a size in mm, or null")
@@ -134,8 +134,7 @@ def head(stack: Stack, plane: str) -> Stack:
         voxel = f"{width:.3g} x {height:.3g} x {thickness:.3g} mm"
         raise DataFault(
             f"shows a head of {size[0]:.0f} x {size[1]:.0f} mm in {count} slices that cover {covered:.0f} mm, with voxels of "
-            f"{voxel}; {HEAD_MM[0]:g} to {HEAD_MM[1]:g} mm, and slices that cover {COVERED_MM:g} mm, expected. "
-            "If the file has a wrong voxel size, give the true one, data.voxel_mm=[x,y,z]"
+            f"{voxel}; {HEAD_MM[0]:g} to {HEAD_MM[1]:g} mm, and slices that cover {COVERED_MM:g} mm, expected. {WRONG_SIZE}"
         )
     return stack.part(first, last)
 

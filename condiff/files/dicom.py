@@ -24,6 +24,7 @@ PARAMETERS = {
     "tr": "RepetitionTime", "te": "EchoTime", "ti": "InversionTime", "flip": "FlipAngle", "field": "MagneticFieldStrength",
 }  # fmt: skip
 FIELDS: Mapping[str, Any] = {
+    "SpecificCharacterSet": "ISO_IR 192",
     "SOPClassUID": MR_IMAGE_STORAGE, "Modality": "MR", "Manufacturer": "condiff", "PatientBirthDate": "", "PatientSex": "",
     "AccessionNumber": "", "ReferringPhysicianName": "", "StudyID": "", "AcquisitionNumber": None, "Laterality": "",
     "PatientPosition": "HFS", "PositionReferenceIndicator": "", "ImageType": ["DERIVED", "SECONDARY", "OTHER"],
@@ -64,10 +65,10 @@ def save_series(
         **FIELDS, **uids,
         "PatientName": who, "PatientID": who, "SyntheticData": "YES" if synthetic else "NO",
         "StudyDate": now.strftime("%Y%m%d"), "StudyTime": now.strftime("%H%M%S"), "SeriesDescription": f"{contrast} {about}"[:64],
-        "DerivationDescription": about, "RescaleSlope": f"{slope:.10g}"[:16], "WindowCenter": str(WHITE / 2 * slope)[:16],
-        "WindowWidth": str(WHITE * slope)[:16], "SoftwareVersions": "condiff",
+        "DerivationDescription": about, "RescaleSlope": _numbers([slope])[0], "WindowCenter": _numbers([WHITE / 2 * slope])[0],
+        "WindowWidth": _numbers([WHITE * slope])[0], "SoftwareVersions": "condiff",
     }  # fmt: skip
-    common |= {PARAMETERS[name]: value for name, value in parameters.items() if name in PARAMETERS}
+    common |= {PARAMETERS[name]: _numbers([value])[0] for name, value in parameters.items() if name in PARAMETERS}
     common["SliceThickness"] = _numbers([place.thickness_mm])[0]
     if place.code == UNKNOWN:
         common["ImageComments"] = "orientation and position are nominal: left and right are not recorded"

@@ -59,7 +59,8 @@ def short(numbers):
 def write_series(folder, values, affine, names="{:03d}.dcm", **fields):
     """One file a slice of an array (columns, rows, slices); pixels are twice the values."""
     folder.mkdir(parents=True, exist_ok=True)
-    uids = {"SeriesInstanceUID": generate_uid(), "StudyInstanceUID": generate_uid(), "FrameOfReferenceUID": generate_uid()}
+    uids = {"SeriesInstanceUID": generate_uid(), "StudyInstanceUID": generate_uid()}
+    uids["FrameOfReferenceUID"] = generate_uid(entropy_srcs=[str(fields.get("PatientID"))])  # one a person
     paths = []
     for number in range(values.shape[2]):
         orientation, spacing, position, thickness = geometry(affine, number)
@@ -199,7 +200,7 @@ def test_series_of_no_use(scan, tmp_path, fields, reason):
 def test_places_missing_and_places_twice(scan, tmp_path):
     """A gap, a copy, several volumes in a series, too few slices, no pixels, half a file: one line each; the rest is read."""
     values, affine = scan
-    for number, name in enumerate(("gap", "copy", "twice", "few", "bare", "cut", "good")):
+    for number, name in enumerate(("gap", "copy", "backup", "twice", "few", "bare", "cut", "good")):
         paths = write_series(tmp_path / "data" / name, values + number, affine, SeriesDescription=f"t1 {number}")
         if name == "gap":
             paths[10].unlink()
@@ -210,8 +211,13 @@ def test_places_missing_and_places_twice(scan, tmp_path):
             [path.unlink() for path in paths[3:]]
         if name == "copy":
             shutil.copy(paths[4], paths[4].with_name("copy.dcm"))
-        if name == "twice":
+        if name == "backup":
             [shutil.copy(path, path.with_name(f"again{path.name}")) for path in paths]
+        if name == "twice":
+            for path in paths[:12]:  # of a second volume, which was not finished
+                data = pydicom.dcmread(path)
+                data.PixelData, data.SOPInstanceUID = bytes(len(data.PixelData)), generate_uid()
+                data.save_as(path.with_name(f"0{path.name}"))
         if name == "bare":
             data = pydicom.dcmread(paths[-1])
             del data.PixelData
@@ -220,18 +226,19 @@ def test_places_missing_and_places_twice(scan, tmp_path):
             paths[-1].write_bytes(paths[-1].read_bytes()[:200])
     (tmp_path / "data/README").write_text("no DICOM")
     found = found_in(tmp_path / "data", tmp_path)
-    assert sorted(volume.path.parent.name for volume in found.volumes) == ["copy", "good"]
+    assert sorted(volume.path.parent.name for volume in found.volumes) == ["backup", "copy", "good"]
     reasons = {f"{path.parent.name}/{path.name}": reason for path, reason in found.skipped.items()}
     expected = {
         "gap/000.dcm": "its series of 23 files misses about 1 slice (steps of 6 and 12 mm); copy it again",
-        "copy/copy.dcm": "shows the same place as 004.dcm",
-        "twice/000.dcm": "its series of 48 files has 48 images of 24 places",
+        "copy/copy.dcm": "is a copy of 004.dcm",
+        "twice/000.dcm": "its series of 36 files has 36 images of 24 places",
+        **{f"backup/again{number:03d}.dcm": f"is a copy of {number:03d}.dcm" for number in range(24)},
         "few/000.dcm": "its series of 3 files has 3 slices; 4 or more expected",
         "bare/023.dcm": "holds no pixel data",
         "bare/021.dcm": "its series of 2 files has 2 slices",
         "cut/023.dcm": "holds no pixel data",
         "cut/021.dcm": "its series of 2 files has 2 slices",
-        "data/README": "as DICOM",
+        "data/README": "is no DICOM file",
     }
     assert reasons.keys() == expected.keys()
     for name, words in expected.items():
@@ -282,7 +289,85 @@ def test_files_of_two_grids(scan, tmp_path):
         ("", {"tr": 500, "te": 10}, False, "T1w"), ("", {"tr": 2000, "te": 3, "ti": 900}, True, "ceT1w"),
         ("", {"tr": 9000, "te": 90, "ti": 2500}, False, "FLAIR"), ("", {"tr": 4000, "te": 100}, False, "T2w"),
         ("", {"tr": 3000, "te": 15}, False, ""), ("", {}, False, ""),
+        ("Ax T1 FLAIR", {}, False, "T1w"), ("t1_tirm_tra_dark-fluid", {}, True, "ceT1w"),
+        ("AX T1 W/O CONTRAST", {}, False, "T1w"),
+        ("SAG T1 pre gad", {}, True, "T1w"), ("T1 non-contrast", {}, False, "T1w"), ("T1 ohne KM", {}, False, "T1w"),
+        ("T1 post contrast", {}, False, "ceT1w"), ("t1_se_postKM", {}, False, "ceT1w"), ("T1 + C", {}, False, "ceT1w"),
+        ("T2 posterior fossa", {}, False, "T2w"), ("T2 post fossa", {}, False, "T2w"), ("Ax PD/T2", {"te": 12}, False, ""),
+        ("Ax PD/T2", {"te": 96}, False, "T2w"), ("t2_fl2d_tra_hemo", {}, False, ""), ("T2 GRE", {}, False, ""),
+        ("T1 FFE 3D", {}, False, "T1w"), ("mp2rage_T1_Images", {}, False, ""), ("mp2rage_UNI", {}, False, "T1w"),
+        ("T1 SE SUB", {}, False, ""), ("Sub_T1", {}, False, ""), ("T1 no contrast", {}, False, "T1w"),
     ],
 )  # fmt: skip
 def test_contrast_of_words_and_parameters(description, parameters, agent, contrast):
     assert contrast_of(description, parameters, agent) == contrast
+
+
+@pytest.mark.parametrize(
+    ("agent", "contrast"), [("NONE", "T1w"), ("no", "T1w"), ("N/A", "T1w"), ("", "T1w"), ("Gadovist", "ceT1w")]
+)
+def test_no_agent_is_no_agent(scan, tmp_path, agent, contrast):
+    write_series(tmp_path / "data", *scan, ContrastBolusAgent=agent, SeriesDescription="T1")
+    assert found_in(tmp_path / "data", tmp_path).volumes[0].contrast == contrast
+
+
+def test_parameters_of_enhanced_images(scan, tmp_path):
+    """The inversion time and the agent lie in sequences: a FLAIR is no T2, and contrast is told."""
+    path = write_enhanced(tmp_path / "data/a.dcm", *scan)
+    data = pydicom.dcmread(path)
+    shared, (agent,) = data.SharedFunctionalGroupsSequence[0], (Dataset(),)
+    shared.MREchoSequence[0].EffectiveEchoTime = 90.0
+    shared.MRTimingAndRelatedParametersSequence, shared.MRModifierSequence = [Dataset()], [Dataset()]
+    shared.MRTimingAndRelatedParametersSequence[0].RepetitionTime = 9000.0
+    shared.MRModifierSequence[0].InversionTimes = [2500.0]
+    data.ContrastBolusAgentSequence, data.SeriesDescription = [agent], ""
+    data.save_as(path)
+    (volume,) = found_in(tmp_path / "data", tmp_path).volumes
+    assert (volume.contrast, volume.header.ti) == ("ceFLAIR", 2500.0)
+
+
+def test_damage_of_one_file_stops_nothing(scan, tmp_path):
+    """Elements that cannot be decoded, or contradict each other: a reason each; the other series is read."""
+    write_series(tmp_path / "data/good", *scan)
+    for name in ("samples", "frames"):
+        data = pydicom.dcmread(write_enhanced(tmp_path / f"data/{name}.dcm", *scan))
+        data.SeriesInstanceUID = generate_uid()
+        data.NumberOfFrames = 10**6 if name == "frames" else data.NumberOfFrames
+        data.save_as(tmp_path / f"data/{name}.dcm")
+    path = tmp_path / "data/samples.dcm"
+    element = bytes.fromhex("280002005553") + (2).to_bytes(2, "little")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(element, bytes.fromhex("280002005553") + (3).to_bytes(2, "little"), 1))
+    found = found_in(tmp_path / "data", tmp_path)
+    assert [volume.path.parent.name for volume in found.volumes] == ["good"]
+    reasons = {path.name: reason for path, reason in found.skipped.items()}
+    assert reasons.keys() == {"samples.dcm", "frames.dcm"} and "1000000 frames, places of 24" in reasons["frames.dcm"]
+    paths = write_series(tmp_path / "slope", *scan)
+    content = paths[0].read_bytes()
+    at = content.index(bytes.fromhex("280053104453")) + 8
+    paths[0].write_bytes(content[:at] + b"abc"[: content[at - 2]] + content[at + min(3, content[at - 2]) :])
+    with pytest.raises(DataFault, match="as DICOM"):
+        read_stack(paths, "axial")
+
+
+def test_nobody_learns_from_synthetic_images_or_mixes_people(scan, tmp_path):
+    values, affine = scan
+    series = generate_uid()
+    write_series(
+        tmp_path / "data/made", values, affine, SyntheticData="YES", SeriesDescription="T1w synthetic", PatientName="SYNTHETIC"
+    )
+    for person in "ab":
+        fields = {"PatientID": person, "SeriesInstanceUID": series}
+        write_series(tmp_path / f"data/{person}", values + ord(person), affine, "{:03d}.dcm", **fields)
+    found = found_in(tmp_path / "data", tmp_path)
+    assert sorted(volume.path.parent.name for volume in found.volumes) == ["a", "b"]  # one identifier, two people
+    (reason,) = found.skipped.values()
+    assert "is synthetic (0008,001C)" in reason
+
+
+@pytest.mark.parametrize("text", ["brain of Li", "T1 20010203", "id jd-77 t1", "T1 19660102"])
+def test_descriptions_that_name_the_person_are_not_kept(scan, tmp_path, text):
+    fields = {"PatientName": "Li^Jane", "PatientID": "jd-77", "PatientBirthDate": "19660102"}
+    write_series(tmp_path / "data", *scan, SeriesDescription=text, RepetitionTime=500, EchoTime=10, **fields)
+    assert len(found_in(tmp_path / "data", tmp_path).volumes) == 1
+    assert text not in "".join(path.read_text() for path in (tmp_path / "cache").rglob("*.csv"))

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -203,3 +205,24 @@ def test_a_real_tree(tmp_path):
     assert sorted({group[0].patient: len(group) for group in coregistered(volumes)}.items()) == [
         ("msc07", 4), ("msc19", 4), ("tcga01", 2),
     ]  # fmt: skip
+
+
+def test_odd_files_of_a_tree_stop_nothing(tree, tmp_path, caplog):
+    """A FIFO for a sidecar, a quaternion that is no rotation, the same bytes under two names, a table with an open quote."""
+    (tree / "FLAIR.json").unlink()
+    os.mkfifo(tree / "FLAIR.json")
+    first = tree / "sub-02/anat/sub-02_T1w.nii.gz"
+    content = bytearray(gzip.decompress(first.read_bytes()))
+    content[252:256] = b"\x01\0\0\0"  # qform_code 1, sform_code 0
+    content[256:268] = np.array([2, 2, 2], "<f4").tobytes()
+    (tree / "sub-08/anat").mkdir(parents=True)
+    (tree / "sub-08/anat/sub-08_T1w.nii").write_bytes(content)
+    (tree / "sub-09/anat").mkdir(parents=True)
+    shutil.copy(first, tree / "sub-09/anat/sub-09_T1w.nii.gz")
+    (tree / "participants.tsv").write_text('participant_id\tmake\nsub-01\t"A\nsub-02\tB\n\nsub-03\n')
+    found = index(tree, tmp_path / "cache", Bids("make"))
+    reasons = {path.name: reason for path, reason in found.skipped.items()}
+    assert "a quaternion that is no rotation" in reasons["sub-08_T1w.nii"]
+    assert "of another patient; give the person one name" in reasons["sub-09_T1w.nii.gz"]
+    assert {volume.patient: volume.site for volume in found.volumes} == {"01": "A", "02": "B"}
+    assert "FLAIR.json: no acquisition parameters" in caplog.text

@@ -59,6 +59,8 @@ def test_oblique_volumes_are_straightened_on_request(tmp_path):
     assert inside.sum() > 50_000 and values[inside] == pytest.approx(1000 + world[inside] @ [1, 2, 3], rel=1e-4)
     for size, where in ((None, place), (4.0, affine)):
         assert planes.straightened(ramp, where, size)[0] is ramp  # not asked for; nothing to do
+    with pytest.raises(DataFault, match="three directions"):
+        planes.oriented(*planes.straightened(ramp, np.zeros((4, 4)), 4.0), "axial")
     with pytest.raises(InputError, match="data.resample_mm=0"):
         planes.straightened(ramp, place, 0)
     path = write_nifti(tmp_path / "a.nii", head()[0], tilted(head()[1]))

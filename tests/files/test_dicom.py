@@ -118,3 +118,15 @@ def test_a_series_is_found_by_a_file_or_its_folder(tmp_path):
     images, place = slices_at("axial")
     paths = saved(tmp_path, images, place)
     assert series_at(paths[3]).files == series_at(tmp_path / "a.dcm").files == tuple(paths)
+
+
+def test_small_values_and_long_numbers(tmp_path):
+    """Values of raw data, 1e-5, keep their window; numbers have at most 16 characters; text is UTF-8."""
+    images, place = slices_at("axial")
+    images = 3.3e-5 * images / images.max()
+    dicom.save_series(tmp_path / "a", images, place, "T1w_früh", {"te": 3.350333333333334, "tr": 1000 / 3}, "made", True)
+    file = pydicom.dcmread(tmp_path / "a/0001.dcm")
+    assert float(file.WindowWidth) == pytest.approx(3.3e-5, rel=1e-6) == 2 * float(file.WindowCenter)
+    assert float(file.EchoTime) == pytest.approx(3.35033333, rel=1e-9) and file.SeriesDescription == "T1w_früh made"
+    assert all(len(str(file[name].value)) <= 16 for name in ("EchoTime", "RepetitionTime", "RescaleSlope", "WindowCenter"))
+    assert float(file.RescaleSlope) * 30000 == pytest.approx(3.3e-5, rel=1e-6)

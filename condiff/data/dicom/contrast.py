@@ -8,8 +8,13 @@ WORDS = {  # contrast -> words of a description; the first that fits counts
     "T2w": r"t2",
     "T1w": r"t1|mp2?rage|spgr|bravo|\btfe\b|vibe",
 }
-AGENT = r"post|gad|\bgd|\+ ?c\b|\bce\b|contrast|\bkm\b"
-OTHER = r"t2 ?\*|t2.?star|swi|dwi|diff|adc|trace|\bdti|tensor|perf|asl|bold|fmri|\bepi|tof|angio|map|fa\b"
+AGENT = r"post(?!er|.?fossa|.?op)|gad|\bgd|\+ ?c\b|\bce\b|contrast|\bkm\b"
+NO_AGENT = r"\bw/?o\b|\bwithout\b|\bohne\b|\bnativ|\bpre(?:\b|.?contrast|.?gad)|\bnon?\b.?(?:contrast|gad|gd|km|ce\b|enh)"
+STAR = r"t2 ?\*|t2.?star|t2.*(?:\bgre\b|ffe|fl2d|ha?emo|\bmedic\b|\bmerge\b)"
+OTHER = (
+    rf"{STAR}|swi|dwi|diff|adc|trace|\bdti|tensor|perf|asl|bold|fmri|\bepi|tof|angio|map|fa\b|\bsub\b|subtract|ha?emo|t1.images"
+)
+LEAST_T2 = 50.0  # ms; a shorter echo of a series "PD/T2" is the proton density
 
 
 def contrast_of(description: str, parameters: Mapping[str, float], agent: bool) -> str:
@@ -21,7 +26,11 @@ def contrast_of(description: str, parameters: Mapping[str, float], agent: bool) 
     if re.search(OTHER, text):
         return ""
     name = next((name for name, words in WORDS.items() if re.search(words, text)), "") or _by_parameters(parameters)
-    is_enhanced = agent or bool(re.search(AGENT, text))
+    if name == "FLAIR" and re.search(r"t1", text):  # an inversion for the contrast, not against the fluid
+        name = "T1w"
+    if name == "T2w" and parameters.get("te", LEAST_T2) < LEAST_T2:
+        return ""
+    is_enhanced = not re.search(NO_AGENT, text) and (agent or bool(re.search(AGENT, text)))
     return f"ce{name}" if name and is_enhanced else name
 
 

@@ -5,7 +5,8 @@ Source: DICOM PS3.3, MR Image (C.8.3), Image Plane (C.7.6.2) and the functional 
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from condiff.files import hdf5
 
 TAGS = (
     "ImageType", "Modality", "SeriesInstanceUID", "SeriesDescription", "ProtocolName", "PatientName", "PatientID",
+    "PatientBirthDate", "SyntheticData", "FrameOfReferenceUID", "StudyInstanceUID", "ContrastBolusAgentSequence",
     "Manufacturer", "ManufacturerModelName", "ContrastBolusAgent", "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle",
     "MagneticFieldStrength", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns",
     "SamplesPerPixel", "NumberOfFrames", "PixelData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
@@ -33,6 +35,9 @@ UNUSABLE = {  # a word of ImageType -> what the image is
     "PROJECTION IMAGE": "a projection",
     "ADC": "a map of diffusion",
 }
+COMPUTED = re.compile(r"(?:^|[ _])(?:MAP|SUB|SUBTRACT|SUBTRACTION)$")  # the end of such a word of an image that was computed
+NO_AGENT = re.compile(r"(?:none|no|n/?a|0|without.*|w/?o.*)?")
+MOST_FRAMES = 1000
 PARAMETERS = {
     "tr": "RepetitionTime",
     "te": "EchoTime",
@@ -41,6 +46,7 @@ PARAMETERS = {
     "field_t": "MagneticFieldStrength",
 }
 LONGEST = 64  # characters of a description, as DICOM allows
+LONG_NUMBER = re.compile(r"\d{6}")  # a date, or an identifier
 MAKES = ("Manufacturer", "ManufacturerModelName")
 META_BYTES = 2048  # of a file, in which it names its transfer syntax
 DEFERRED = 4096  # bytes of an element that is not read for the header
@@ -51,8 +57,9 @@ class Frames:
     """The images of a file; a classic one has one.
 
     Attributes:
-        series: hash of the series' identifier.
+        series, frame: hashes of the identifiers of the series, and of its frame of reference or study.
         patient: hash of the patient's identifier, empty without one.
+        synthetic: whether a program made the images, as `condiff.files.dicom` does.
         description: of the series, or of the protocol.
         agent: whether a contrast agent is named.
         makes: manufacturer and model of the scanner, by their names in DICOM.
@@ -64,7 +71,9 @@ class Frames:
     """
 
     series: str
+    frame: str
     patient: str
+    synthetic: bool
     description: str
     agent: bool
     makes: dict[str, str]
@@ -81,11 +90,18 @@ class Frames:
 def read_frames(path: Path) -> Frames:
     """The images of a file, without their pixels. Raises DataFault with the reason if it holds no magnitudes of an MR scan."""
     data = opened(path, TAGS)
+    with decoding():
+        return _frames(data)
+
+
+def _frames(data: Dataset) -> Frames:
     if data.get("Modality", "MR") != "MR":
         raise DataFault(f"is of modality {printable(data.Modality)}; MR expected")
     for word in data.get("ImageType") or ():
         if str(word).upper() in UNUSABLE:
             raise DataFault(f"is {UNUSABLE[str(word).upper()]}")
+        if COMPUTED.search(str(word).upper()):
+            raise DataFault(f"is an image computed of others ({printable(word)})")
     if "PixelData" not in data:
         raise DataFault("holds no pixel data")
     if data.get("SamplesPerPixel", 1) != 1:
@@ -97,9 +113,11 @@ def read_frames(path: Path) -> Frames:
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise DataFault(f"does not say where its images lie or what series they are of ({error})") from None
     patient = str(data.get("PatientID") or data.get("PatientName") or "")
+    frame = str(data.get("FrameOfReferenceUID") or data.get("StudyInstanceUID") or "")
+    synthetic = data.get("SyntheticData") == "YES"
     return Frames(
-        _hash(series), _hash(patient) if patient else "", _description(data), bool(data.get("ContrastBolusAgent")), _makes(data),
-        orientation, spacing, size, positions, _parameters(data),
+        _hash(series), _hash(frame), _hash(patient) if patient else "", synthetic, _description(data, synthetic), _agent(data),
+        _makes(data), orientation, spacing, size, positions, _parameters(data),
     )  # fmt: skip
 
 
@@ -110,15 +128,25 @@ def opened(path: Path, tags: tuple[str, ...] | None = None) -> Dataset:
         DataFault: no DICOM, or one whose elements are compressed as a whole: their size is not known before they are unpacked.
     """
     hdf5.check_regular(path)
-    try:
+    with decoding():
         with path.open("rb") as file:
-            if DeflatedExplicitVRLittleEndian.encode() in file.read(META_BYTES):
-                raise DataFault("is deflated, which is not read; write it with another transfer syntax")
+            begin = file.read(META_BYTES)
+        if begin[128:132] != b"DICM":
+            raise DataFault("is no DICOM file")
+        if DeflatedExplicitVRLittleEndian.encode() in begin:
+            raise DataFault("is deflated, which is not read; write it with another transfer syntax")
         return pydicom.dcmread(path, specific_tags=list(tags) if tags else None, defer_size=DEFERRED if tags else None)
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Raises DataFault for whatever a damaged file makes pydicom raise, which decodes an element when it is asked for."""
+    try:
+        yield
     except DataFault:
         raise
-    except Exception as error:  # pydicom has many for damaged files
-        raise DataFault(f"{hdf5.UNREADABLE} as DICOM ({printable(error)}); copy it again") from None
+    except Exception as error:
+        raise DataFault(f"{hdf5.UNREADABLE} as DICOM ({printable(error)[:200]}); copy it again") from None
 
 
 def groups(data: Dataset) -> Iterator[tuple[Dataset, Dataset]]:
@@ -143,6 +171,8 @@ def _geometry(data: Dataset) -> tuple[list[float], list[float], list[list[float]
             raise ValueError("several frames without functional groups")
         return _numbers(data.ImageOrientationPatient, 6), _numbers(data.PixelSpacing, 2), [_numbers(data.ImagePositionPatient, 3)]
     frames = [*groups(data)]
+    if len(frames) != int(data.NumberOfFrames) or len(frames) > MOST_FRAMES:
+        raise ValueError(f"{data.NumberOfFrames} frames, places of {len(frames)}; at most {MOST_FRAMES} expected")
     orientations = [_of_group(frame, "PlaneOrientationSequence", "ImageOrientationPatient") for frame in frames]
     if len({tuple(_numbers(each, 6)) for each in orientations}) > 1:
         raise ValueError("its frames lie in several directions")
@@ -159,20 +189,32 @@ def _parameters(data: Dataset) -> dict[str, float]:
             "te": ("MREchoSequence", "EffectiveEchoTime"),
             "tr": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
             "flip": ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
+            "ti": ("MRModifierSequence", "InversionTimes"),
         }
         for key, place in in_groups.items():
             try:
-                values[key] = _number(_of_group(frame, *place))
+                value = _of_group(frame, *place)
+                values[key] = _number(value[0] if isinstance(value, Sequence) and not isinstance(value, str) else value)
             except (KeyError, IndexError):
                 continue
     return within(values)
 
 
-def _description(data: Dataset) -> str:
-    """The description of the series; empty if it holds a part of the patient's name."""
+def _description(data: Dataset, synthetic: bool) -> str:
+    """The description of the series; empty if it holds a part of the patient's name, an identifier or a date."""
     text = printable(data.get("SeriesDescription") or data.get("ProtocolName") or "")[:LONGEST]
-    names = [part for part in str(data.get("PatientName") or "").replace("^", " ").replace("_", " ").split() if len(part) > 2]
-    return "" if any(part.lower() in text.lower() for part in names) else text
+    if synthetic:
+        return text
+    person = " ".join(str(data.get(name) or "") for name in ("PatientName", "PatientID", "PatientBirthDate")).lower()
+    parts, words = set(re.findall(r"[^\W_]+", person)), set(re.findall(r"[^\W_]+", text.lower()))
+    is_named = any(part in text.lower() if len(part) > 2 else part in words and not part.isdigit() for part in parts)
+    return "" if is_named or LONG_NUMBER.search(text) else text
+
+
+def _agent(data: Dataset) -> bool:
+    """Whether a contrast agent is named."""
+    text = str(data.get("ContrastBolusAgent") or "").strip().lower()
+    return bool(data.get("ContrastBolusAgentSequence")) or not NO_AGENT.fullmatch(text)
 
 
 def _makes(data: Dataset) -> dict[str, str]:

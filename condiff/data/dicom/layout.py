@@ -43,7 +43,7 @@ class Dicom:
     name = "dicom"
     files = "DICOM file"
     remedy = "give the folder with DICOM files, data.root=DIR; docs/data.md names other formats"
-    columns = ("frames", "digest", *STAMP)
+    columns = ("images", "digest", *STAMP)
 
     def __init__(self, patterns: Mapping[str, str] | None = None, site: str | None = None):
         self.patterns, self.site = dict(patterns or {}), site
@@ -57,21 +57,26 @@ class Dicom:
         return named and path.name != "DICOMDIR" and not any(part.startswith(".") for part in path.parts)
 
     def row(self, path: Path) -> Row:
-        return {"frames": json.dumps(read_frames(path).as_dict()), "digest": hdf5.digest(path)}
+        return {"images": json.dumps(read_frames(path).as_dict()), "digest": hdf5.digest(path)}
 
     def volumes(self, root: Path, rows: Mapping[str, Row], needs_label: bool = True) -> tuple[list[Volume], dict[Path, str]]:
         groups: dict[Any, list[File]] = {}
         for name, row in rows.items():
-            frames = Frames(**json.loads(row["frames"]))
+            frames = Frames(**json.loads(row["images"]))
             place = *(round(x, 2) for x in frames.orientation), *frames.size, *(round(x, 3) for x in frames.spacing)
-            key = frames.series, place, frames.parameters.get("te")  # the echoes of a series are volumes of their own
+            key = (
+                frames.patient,
+                frames.series,
+                place,
+                frames.parameters.get("te"),
+            )  # the echoes of a series are volumes of their own
             groups.setdefault(key, []).append(File(root / name, frames, row))
         found: list[Volume] = []
         left_out: dict[Path, str] = {}
         for files in groups.values():
             files, repeated = _without_copies(files)
             left_out |= repeated
-            reason = _fault(files) or (self._unnamed(files[0].frames) if needs_label else "")
+            reason = _fault(files) or (self._unfit(files[0].frames) if needs_label else "")
             if reason:
                 left_out[files[0].path] = f"its series of {counted(len(files), 'file')} {reason}"
             else:
@@ -84,8 +89,10 @@ class Dicom:
         text = frames.description.lower()
         return next((contrast for contrast, pattern in self.patterns.items() if fnmatch(text, pattern.lower())), "")
 
-    def _unnamed(self, frames: Frames) -> str:
-        """The reason why a series has no contrast or patient; empty if it has both."""
+    def _unfit(self, frames: Frames) -> str:
+        """The reason why a series cannot be learned from: nobody's, or without contrast or patient; empty if it can."""
+        if frames.synthetic:
+            return "is synthetic (0008,001C), made by a program; a model learns from scans"
         if not frames.patient:
             return "names no patient, without which patients cannot be kept apart; write PatientID, any pseudonym"
         if self._contrast(frames):
@@ -101,7 +108,8 @@ class Dicom:
         digest = hashlib.sha256("".join(file.row["digest"] for file in files).encode()).hexdigest()
         size, mtime, ctime = ([int(file.row[name]) for file in files] for name in STAMP)
         depths = _depths(files)
-        grid = json.dumps([frames.orientation, frames.spacing, frames.size, files[0].frames.positions[0], round(depths[-1], 2)])
+        numbers = [*frames.orientation, *frames.spacing, *frames.size, *frames.positions[0], depths[-1]]
+        grid = json.dumps([frames.frame, *(round(number, 2) for number in numbers)])
         return Volume(
             files[0].path, contrast, frames.patient, contrast, slices=len(depths), rows=rows, cols=cols, digest=digest,
             size=sum(size), mtime_ns=max(mtime), ctime_ns=max(ctime), header=header, agent=agent_of(contrast),
@@ -143,19 +151,14 @@ def _depths(files: Sequence[File]) -> list[float]:
 
 
 def _without_copies(files: list[File]) -> tuple[list[File], dict[Path, str]]:
-    """The files in the order of their places, and the reasons why others at the same places are left out.
-
-    A series that shows every place equally often holds several volumes, and is kept for `_fault` to tell so.
-    """
-    files = sorted(files, key=lambda file: (depth(file.frames), file.path))
-    kept: list[File] = []
+    """The files in the order of their places, and the reason why others, of the same bytes, are left out."""
+    kept: dict[str, File] = {}
     left_out = {}
-    for file in files:
-        if kept and len(file.frames.positions) == 1 and depth(file.frames) - depth(kept[-1].frames) < SAME_PLACE_MM:
-            left_out[file.path] = f"shows the same place as {kept[-1].path.name}, of the same series"
-        else:
-            kept.append(file)
-    return (files, {}) if len(left_out) and len(files) % len(kept) == 0 and len(kept) >= MIN_SLICES else (kept, left_out)
+    for file in sorted(files, key=lambda file: (depth(file.frames), file.path)):
+        first = kept.setdefault(file.row["digest"], file)
+        if first is not file:
+            left_out[file.path] = f"is a copy of {first.path.name}, of the same series"
+    return [*kept.values()], left_out
 
 
 def _fault(files: Sequence[File]) -> str:
@@ -166,7 +169,7 @@ def _fault(files: Sequence[File]) -> str:
     steps = np.diff(depths)
     if (steps < SAME_PLACE_MM).any():
         places = 1 + int((steps >= SAME_PLACE_MM).sum())
-        return f"has {len(depths)} images of {places} places, several volumes in one; give a series for each"
+        return f"has {len(depths)} images of {places} places, several volumes in one; keep one image of each place"
     usual = median(steps)
     if steps.max() > GAP * usual:
         missing = round(float(sum(step / usual - 1 for step in steps if step > GAP * usual)))

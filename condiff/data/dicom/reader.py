@@ -7,7 +7,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from torch import Tensor
 
-from condiff.data.dicom.frames import Frames, groups, opened, read_frames
+from condiff.data.dicom.frames import Frames, decoding, groups, opened, read_frames
 from condiff.data.nifti.reader import check_pixels, cleaned, scaled
 from condiff.data.planes import Stack, averaged, head, oriented, straightened
 from condiff.errors import DataFault, printable
@@ -70,9 +70,10 @@ def _values(path: Path) -> np.ndarray:
         syntax = data.file_meta.get("TransferSyntaxUID")
         remedy = "decompress it first" if syntax and syntax.is_compressed else "copy it again"
         raise DataFault(f"{path.name}: its pixels cannot be decoded ({printable(error)[:200]}); {remedy}") from None
-    pixels = pixels if pixels.ndim == 3 else pixels[None]
-    slopes, intercepts = np.array(_rescaling(data, len(pixels)), dtype=np.float32).T[:, :, None, None]
-    return pixels * slopes + intercepts
+    with decoding():
+        pixels = pixels if pixels.ndim == 3 else pixels[None]
+        slopes, intercepts = np.array(_rescaling(data, len(pixels)), dtype=np.float32).T[:, :, None, None]
+        return pixels * slopes + intercepts
 
 
 def _rescaling(data: Dataset, count: int) -> list[tuple[float, float]]:

@@ -21,7 +21,7 @@ from condiff.errors import DataFault, InputError, printable
 NAME = re.compile(r"(?P<entities>(?:[a-zA-Z]+-[a-zA-Z0-9]+_)*)(?P<suffix>[a-zA-Z0-9]+)(?P<extension>\.nii(?:\.gz)?|\.json)")
 MILLISECONDS = {"tr": "RepetitionTime", "te": "EchoTime", "ti": "InversionTime"}  # in seconds there
 AS_THEY_ARE = {"flip": "FlipAngle", "field_t": "MagneticFieldStrength"}
-LONGEST = 2**20  # bytes of a JSON file
+LONGEST = 2**20  # bytes of a JSON file, or of participants.tsv
 MOST_OF_SITE = 60  # characters
 log = logging.getLogger(__name__)
 
@@ -117,14 +117,15 @@ def sites_of(root: Path, column: str) -> dict[str, str]:
     """
     path = root / "participants.tsv"
     try:
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            rows = [*csv.DictReader(file, delimiter="\t")]
-    except OSError as error:
-        raise InputError(f"data.site={column}: {path}: {error.strerror}; give the table, or leave data.site out") from None
+        rows = [*csv.DictReader(_text(path).splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)]
+    except (OSError, ValueError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"data.site={column}: {path}: {reason}; mend the table, or leave data.site out") from None
     if not rows or not {column, "participant_id"} <= rows[0].keys():
         names = ", ".join(rows[0]) if rows else "none"
         raise InputError(f"data.site={column}: {path} has the columns {names}; give one of them besides participant_id")
-    words = {row["participant_id"].removeprefix("sub-"): " ".join(re.findall(r"[\w.+-]+", row[column] or "")) for row in rows}
+    cells = [(row["participant_id"] or "", row[column] or "") for row in rows]
+    words = {subject.removeprefix("sub-"): " ".join(re.findall(r"[\w.+-]+", cell)) for subject, cell in cells}
     return {subject: word[:MOST_OF_SITE].strip(" .+-") for subject, word in words.items() if word != "n a"}  # n/a: BIDS' missing
 
 
@@ -140,15 +141,24 @@ def parsed(name: str) -> Name | None:
 def _read_json(path: Path) -> dict[str, Any]:
     """The fields of a JSON file; none, with a warning, if it cannot be read."""
     try:
-        if path.stat().st_size > LONGEST:
-            raise ValueError(f"has more than {LONGEST} bytes")
-        content = json.loads(path.read_bytes())
+        content = json.loads(_text(path))
         if not isinstance(content, dict):
             raise ValueError("is no JSON object")
     except (OSError, ValueError, RecursionError) as error:
         log.warning("%s: no acquisition parameters, it cannot be read (%s); mend or remove it", printable(path), printable(error))
         return {}
     return content
+
+
+def _text(path: Path) -> str:
+    """A small file as text. Raises OSError or ValueError for one that is none; FIFOs and devices may block whoever opens them."""
+    if path.exists() and not path.is_file():
+        raise ValueError("is no regular file")
+    with path.open("rb") as file:
+        content = file.read(LONGEST + 1)
+    if len(content) > LONGEST:
+        raise ValueError(f"has more than {LONGEST} bytes")
+    return content.decode("utf-8-sig", errors="replace")
 
 
 def _number(value: Any, factor: float) -> float | None:

@@ -70,7 +70,7 @@ class NamedFiles:
 def _compiled(option: str, expression: str) -> re.Pattern[str]:
     """A regular expression. Raises InputError for one that is empty or invalid, or whose search may take for ever."""
     if not expression:
-        raise InputError(f"data.{option}: is empty; give a regular expression for the {option} in the path, '(sub-\\w+)'")
+        raise InputError(f"data.{option}: is empty; give a regular expression for the {option} in the path, '(sub-[a-zA-Z0-9]+)'")
     if ENDLESS.search(expression) or len(REPEATED.findall(expression)) > MOST_REPEATED:
         raise InputError(
             f"data.{option}={expression}: may search for ever; repeat no group, and at most {MOST_REPEATED} characters"
@@ -78,7 +78,9 @@ def _compiled(option: str, expression: str) -> re.Pattern[str]:
     try:
         return re.compile(expression)
     except re.error as error:
-        raise InputError(f"data.{option}={expression}: is no regular expression ({error}); give one, '(sub-\\w+)'") from None
+        raise InputError(
+            f"data.{option}={expression}: is no regular expression ({error}); give one, '(sub-[a-zA-Z0-9]+)'"
+        ) from None
 
 
 def _found(expression: re.Pattern[str], name: str) -> str:

@@ -48,7 +48,11 @@ def row(path: Path) -> Row:
     header = read_header(path)
     if not header["sform_code"] and not header["qform_code"]:
         raise DataFault("does not say how the head lies (sform_code and qform_code are 0); write its affine into the file")
-    grid = [*map(int, header.get_data_shape()[:3])], np.round(header.get_best_affine()[:3], 4).ravel().tolist()
+    try:
+        affine = header.get_best_affine()[:3]
+    except ValueError as error:
+        raise DataFault(f"has a quaternion that is no rotation ({error}); write its affine into the file") from None
+    grid = [*map(int, header.get_data_shape()[:3])], np.round(affine, 4).ravel().tolist()
     return {"grid": json.dumps(grid), "digest": hdf5.digest(path)}
 
 
