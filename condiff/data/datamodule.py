@@ -127,8 +127,7 @@ class MRIDataModule(L.LightningDataModule):
         for verb in ("train", "validate"):
             if not len(datasets[verb]):
                 raise InputError(f"data.root: no volume of {self.root} to {verb} on could be read; see the files named above")
-        counts = {verb: (counted(len(part.volumes), "volume"), counted(len(part), "slice")) for verb, part in datasets.items()}
-        log.info("; ".join(f"{verb} on {volumes}, {slices}" for verb, (volumes, slices) in counts.items()))
+        log.info("; ".join(f"{verb} on {part.summary}" for verb, part in datasets.items()))
         if groups := coregistered(split.all):
             log.info("%s of co-registered contrasts; splits.csv numbers them", counted(len(groups), "group"))
         if not split.test:

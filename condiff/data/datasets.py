@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from condiff.data.cache import CachedVolume
 from condiff.data.volume import Volume
+from condiff.errors import counted
 
 
 class Sample(NamedTuple):
@@ -40,6 +41,12 @@ class SliceDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         return Sample(self.stacks[self.volume_index[index]][int(self.slice_index[index])], self.cond[index])
+
+    @property
+    def summary(self) -> str:
+        """The numbers of volumes, patients and slices, in words."""
+        patients = counted(len({volume.patient for volume in self.volumes}), "patient")
+        return f"{counted(len(self.volumes), 'volume')} of {patients}, {counted(len(self), 'slice')}"
 
     @property
     def contrasts(self) -> list[str]:

@@ -14,7 +14,7 @@ from condiff.data.dicom.layout import series_at
 from condiff.data.fastmri.reader import read_identity, read_magnitude
 from condiff.data.image_spec import ImageSpec
 from condiff.data.nifti import reader as nifti
-from condiff.data.planes import averaged
+from condiff.data.planes import averaged, head
 from condiff.data.transforms import Magnitude
 from condiff.errors import DataFault, InputError, printable
 from condiff.files import hdf5
@@ -48,20 +48,29 @@ def read(path: Path, spec: ImageSpec) -> tuple[Tensor, str | None, Place | None]
 
 
 def _of_scan(path: Path, spec: ImageSpec) -> tuple[Tensor, str | None, Place]:
-    """The slices of a NIfTI volume or a DICOM series. Raises DataFault for a model of complex images, or another file."""
+    """The slices of a NIfTI volume or a DICOM series; white is that of the head, as in training.
+
+    Raises DataFault for a model of complex images, or another file.
+    """
     if not isinstance(spec.transform, Magnitude):
         raise DataFault("holds magnitudes, and the model makes complex images; give k-space, or a model of magnitudes")
     reading, contrast = _reading(spec), None
+    plane = reading.get("plane", "axial")
     geometry = {name: value for name, value in reading.items() if name != "slice_mm"}
     if path.name.lower().endswith(nifti.SUFFIXES):
         stack = nifti.read_stack(path, **geometry)
     else:
         series = series_at(path)
         stack, contrast = dicom.read_stack(series.files, **geometry), spec.contrast_of(series.contrast) or None
-    stack = averaged(stack, reading.get("slice_mm"))
-    size = stack.values.shape[1], stack.values.shape[2]
-    place = stack.place.on_grid(size, (spec.shape[1], spec.shape[2]), spec.pixel_mm)
-    return spec.transform(stack.values, stack.voxel_mm[1:])[0], contrast, place
+    whole = averaged(stack, reading.get("slice_mm"))
+    try:
+        white = spec.transform(averaged(head(stack, plane), reading.get("slice_mm")).values, stack.voxel_mm[1:])[1]
+    except DataFault:  # a part of a head
+        white = None
+    size = whole.values.shape[1], whole.values.shape[2]
+    place = whole.place.on_grid(size, (spec.shape[1], spec.shape[2]), spec.pixel_mm)
+    images, own_white = spec.transform(whole.values, whole.voxel_mm[1:])
+    return (images + 1) * (own_white / (white or own_white)) - 1, contrast, place
 
 
 def _reading(spec: ImageSpec) -> Mapping[str, Any]:

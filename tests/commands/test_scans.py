@@ -50,7 +50,7 @@ def test_train_evaluate_resume(heads, run_entry, monkeypatch, source, capsys, tm
     before = len([*cache.glob("images-*")])
     run_entry("train.py", *SETTINGS, *SOURCES[source], "trainer.max_epochs=1", f"data.transform.fov_mm={200 + len(source)}")
     log = Path("runs/now/train.log").read_text()
-    assert "train on 2 volumes" in log and "skipped 1 of" in log and "co-registered contrasts" in log
+    assert "train on 2 volumes of 1 patient, " in log and "skipped 1 of" in log and "co-registered contrasts" in log
     rows = [*csv.DictReader(Path("runs/now/splits.csv").read_text().splitlines())]
     assert len(rows) == 6 and len({row["coregistered"] for row in rows}) == 3
     stored = Checkpoint.read("runs/now").config["data"]

@@ -2,6 +2,8 @@
 
 import gzip
 import struct
+from dataclasses import replace
+from functools import partial
 
 import h5py
 import nibabel as nib
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from condiff.data import image_files
+from condiff.data import image_files, planes
 from condiff.data.conditioning import ContrastCondition
 from condiff.data.fastmri.reader import read_magnitude
 from condiff.data.image_spec import ImageSpec
@@ -17,6 +19,7 @@ from condiff.data.nifti import reader as nifti
 from condiff.data.transforms import Magnitude
 from condiff.errors import InputError
 from tests.conftest import write_volume
+from tests.data.heads import head, write_nifti
 
 AFFINE = np.diag([6.875, 6.875, 5, 1])
 SPEC = ImageSpec(read_magnitude, Magnitude(matrix=32, downsample=1), ContrastCondition(["AXT1"]))
@@ -149,3 +152,19 @@ def test_contrast_of_samples(tmp_path, names, contrast):
 def test_a_volume_of_fastmri(tmp_path):
     images, contrast, _ = image_files.read(write_volume(tmp_path / "a.h5", contrast="AXT2"), SPEC)
     assert images.shape == (2, 1, 32, 32) and contrast == "AXT2"
+
+
+def test_a_scan_is_as_bright_as_in_training(tmp_path):
+    """White is that of the head; a bright neck, which training leaves out, does not darken it. A part of a head is its own."""
+    values, affine = head((40, 48, 60))
+    values[10:30, 12:36, :20] = 2500
+    path = write_nifti(tmp_path / "a.nii", values, affine)
+    spec = replace(SPEC, read=partial(nifti.read_slices, plane="axial", slice_mm=None))
+    trained_on = spec.transform(*spec.read(path))[0]
+    images, _, place = image_files.read(path, spec)
+    stack = nifti.read_stack(path)
+    first = round((planes.head(stack, "axial").affine - stack.affine)[2, 3] / 5)
+    torch.testing.assert_close(images[first : first + len(trained_on)], trained_on)
+    assert len(images) == 60 and place is not None
+    part = write_nifti(tmp_path / "b.nii", values[..., 40:43], affine)
+    assert image_files.read(part, spec)[0].shape == (3, 1, 32, 32)
