@@ -48,7 +48,7 @@ def main(cfg: DictConfig) -> None:
     generated = inputs.generated_images(data.spec, images, requests)
     sets = ImageSets(generated, held_out.images, training, contrasts, model.conditional, data.kind)
     print(f"comparing   {len(images)} samples with {len(held_out.images)} images of {held_out.patients} held-out patients")
-    evaluation = evaluate(sets, Path(cfg.cache).expanduser() / "evaluation", patients_elsewhere)
+    evaluation = evaluate(sets, Path(cfg.cache).expanduser() / "evaluation", patients_elsewhere, instantiate(cfg.metrics))
     evaluation.notes.extend(held_out.notes)
     if len(training) < len(data.train):
         searched = f"{len(training)} of {len(data.train)}"

@@ -66,7 +66,9 @@ class Origin(NamedTuple):
 
 
 def reuse_conditioning(data: DictConfig, origin: Origin) -> DictConfig:
-    """Returns the configuration of the data with the conditioning (ranges, features) of the model to resume or to start from."""
+    """Returns the configuration of the data with the conditioning of the model to resume, or that of the model to start from but
+    for its sites, which are those of the new data.
+    """
     source = origin.resume or origin.init
     if source is None:
         return data
@@ -75,7 +77,8 @@ def reuse_conditioning(data: DictConfig, origin: Origin) -> DictConfig:
     if not isinstance(conditioning, dict) or conditioning.get("_target_") != data.conditioning._target_:
         return data
     data = copy.deepcopy(data)
-    data.conditioning = conditioning
+    sites = {"sites": data.conditioning.sites} if origin.resume is None and "sites" in conditioning else {}
+    data.conditioning = {**conditioning, **sites}
     return data
 
 

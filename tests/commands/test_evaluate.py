@@ -126,6 +126,17 @@ def test_an_interrupted_evaluation_goes_on(trained, run_entry, monkeypatch):
     assert expected == resumed  # deterministic from end to end
 
 
+def test_quick_metrics_train_nothing(trained, run_entry, monkeypatch):
+    """The same scores, without those of trained classifiers; copies are searched all the same."""
+    run_entry("evaluate.py", *FAST, "out=whole")
+    monkeypatch.setattr("condiff.evaluation.features.train_classifier", None)
+    run_entry("evaluate.py", *FAST, "metrics=quick", "out=quick")
+    whole, quick = (json.loads(Path(name, "evaluation.json").read_text()) for name in ("whole", "quick"))
+    trained_ones = {"c2st_auroc", "accuracy", "cas", *(name for name in whole["scores"]["AXT1"] if name.startswith("learned"))}
+    assert quick["scores"]["AXT1"] == {name: score for name, score in whole["scores"]["AXT1"].items() if name not in trained_ones}
+    assert quick["copies"] == whole["copies"] and trained_ones < whole["scores"]["AXT1"].keys()
+
+
 def test_a_model_that_began_as_another_is_searched(trained, run_entry):
     """With init= the run's own training images are searched, and a note counts the patients of the first model."""
     init = ["init=runs/now", "data.phantom.seed=1", "trainer.max_epochs=1", "hydra.run.dir=runs/second"]
