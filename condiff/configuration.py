@@ -129,7 +129,7 @@ def without_paths(config: Any) -> Any:
 
 def _is_path(value: Any) -> bool:
     options = tuple(f"data.{name}=" for name in PLACES)
-    return isinstance(value, str) and ("/" in value or "\\" in value or value.startswith(options))
+    return isinstance(value, str) and ("/" in value or "\\" in value or value.lstrip("+").startswith(options))
 
 
 def choices_with(group: str, field: str) -> list[str]:

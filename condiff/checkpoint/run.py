@@ -1,5 +1,6 @@
 """The folder of the run of a checkpoint: its results and data root."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import yaml
 from condiff.errors import InputError, command
 from condiff.files.atomic import check_links_stay_inside
 
+NAME = re.compile(r"\w[\w+-]*")  # of a contrast
 MAX_YAML_BYTES = 1 << 16  # bytes
 
 
@@ -39,7 +41,11 @@ def data_fields(path: str | Path) -> dict[str, Any]:
         data = yaml.safe_load(file.read_text())["data"]
         found = {name: data[name] for name in ("root", "patient", "site") if _is_text(data.get(name))}
         patterns = data.get("patterns")
-        if isinstance(patterns, dict) and all(map(_is_text, patterns.values())) and all(map(str.isidentifier, patterns)):
+        if (
+            isinstance(patterns, dict)
+            and all(map(_is_text, patterns.values()))
+            and all(NAME.fullmatch(str(name)) for name in patterns)
+        ):
             found["patterns"] = patterns
         return found
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, yaml.YAMLError):

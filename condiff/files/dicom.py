@@ -29,7 +29,8 @@ FIELDS: Mapping[str, Any] = {
     "AccessionNumber": "", "ReferringPhysicianName": "", "StudyID": "", "AcquisitionNumber": None, "Laterality": "",
     "PatientPosition": "HFS", "PositionReferenceIndicator": "", "ImageType": ["DERIVED", "SECONDARY", "OTHER"],
     "ScanningSequence": "RM", "SequenceVariant": "NONE", "ScanOptions": "", "MRAcquisitionType": "2D", "EchoTrainLength": None,
-    "RepetitionTime": None, "EchoTime": None, "SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2",
+    "RepetitionTime": None, "EchoTime": None, "VOILUTFunction": "LINEAR_EXACT",
+    "SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2",
     "BitsAllocated": 16, "BitsStored": 16, "HighBit": 15, "PixelRepresentation": 0, "RescaleIntercept": "0", "RescaleType": "US",
     "SeriesNumber": 1, "BurnedInAnnotation": "NO", "LossyImageCompression": "00",
 }  # fmt: skip

@@ -42,7 +42,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 def check_regular(path: Path) -> None:
     """Raises DataFault for a FIFO, a socket or a device, which may block whoever opens it, and for a path that leads nowhere."""
-    with reading():
+    with reading(""):
         if not stat.S_ISREG(path.stat().st_mode):
             raise DataFault("is no regular file, and is not opened; leave FIFOs, sockets and devices out of the folder")
 
@@ -179,7 +179,7 @@ def digest(path: Path) -> str:
     Raises:
         DataFault: it cannot be read.
     """
-    with reading(), path.open("rb") as file:
+    with reading(""), path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         whole = size <= BLOCK * BLOCKS
         sha256 = hashlib.sha256()
@@ -190,14 +190,14 @@ def digest(path: Path) -> str:
 
 
 @contextmanager
-def reading() -> Iterator[None]:
+def reading(kind: str = " as HDF5") -> Iterator[None]:
     """Turns any error of the calls inside into DataFault; put only calls of HDF5 and of the system inside."""
     try:
         yield
     except (DataFault, MemoryError):
         raise
     except Exception as error:
-        raise DataFault(f"{UNREADABLE} as HDF5 ({error}); copy it again") from None
+        raise DataFault(f"{UNREADABLE}{kind} ({error}); copy it again") from None
 
 
 def _check_size(file: h5py.File, item: h5py.Dataset, name: str) -> None:

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
 
 from condiff.data.dicom.contrast import contrast_of
+from condiff.data.dicom.frames import read_frames
 from condiff.data.dicom.layout import Dicom
 from condiff.data.dicom.reader import read_slices, read_stack
 from condiff.data.index import index
@@ -291,12 +292,18 @@ def test_files_of_two_grids(scan, tmp_path):
         ("", {"tr": 3000, "te": 15}, False, ""), ("", {}, False, ""),
         ("Ax T1 FLAIR", {}, False, "T1w"), ("t1_tirm_tra_dark-fluid", {}, True, "ceT1w"),
         ("AX T1 W/O CONTRAST", {}, False, "T1w"),
-        ("SAG T1 pre gad", {}, True, "T1w"), ("T1 non-contrast", {}, False, "T1w"), ("T1 ohne KM", {}, False, "T1w"),
+        ("SAG T1 pre gad", {}, False, "T1w"), ("SAG T1 pre gad", {}, True, ""),
+        ("T1 non-contrast", {}, False, "T1w"), ("T1 ohne KM", {}, False, "T1w"),
         ("T1 post contrast", {}, False, "ceT1w"), ("t1_se_postKM", {}, False, "ceT1w"), ("T1 + C", {}, False, "ceT1w"),
         ("T2 posterior fossa", {}, False, "T2w"), ("T2 post fossa", {}, False, "T2w"), ("Ax PD/T2", {"te": 12}, False, ""),
         ("Ax PD/T2", {"te": 96}, False, "T2w"), ("t2_fl2d_tra_hemo", {}, False, ""), ("T2 GRE", {}, False, ""),
         ("T1 FFE 3D", {}, False, "T1w"), ("mp2rage_T1_Images", {}, False, ""), ("mp2rage_UNI", {}, False, "T1w"),
-        ("T1 SE SUB", {}, False, ""), ("Sub_T1", {}, False, ""), ("T1 no contrast", {}, False, "T1w"),
+        ("T1 SE SUB", {}, False, ""), ("AX T1 POST W/O FS", {}, True, "ceT1w"), ("T1 PRE OP STEALTH +C", {}, True, "ceT1w"),
+        ("T1 SE POST GD WITHOUT FAT SAT", {}, False, "ceT1w"), ("AAHead_Scout_32ch", {"tr": 3.15, "te": 1.37}, False, ""),
+        ("Ax SWAN", {"tr": 40, "te": 25}, False, ""), ("MRV 2D", {"tr": 20, "te": 5}, False, ""), ("T1 RHO", {}, False, ""),
+        ("COR STIR", {"tr": 4000, "te": 90, "ti": 150}, False, ""), ("t2_tirm_cor", {"ti": 150}, False, ""),
+        ("s3DI_MC_HR", {"tr": 23, "te": 3.4}, False, ""), ("MRA COW", {"tr": 23, "te": 3.4}, False, ""),
+        ("Sub_T1", {}, False, ""), ("T1 no contrast", {}, False, "T1w"),
     ],
 )  # fmt: skip
 def test_contrast_of_words_and_parameters(description, parameters, agent, contrast):
@@ -371,3 +378,51 @@ def test_descriptions_that_name_the_person_are_not_kept(scan, tmp_path, text):
     write_series(tmp_path / "data", *scan, SeriesDescription=text, RepetitionTime=500, EchoTime=10, **fields)
     assert len(found_in(tmp_path / "data", tmp_path).volumes) == 1
     assert text not in "".join(path.read_text() for path in (tmp_path / "cache").rglob("*.csv"))
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "contrast"),
+    [
+        ("t1 se post gd 20240105", {}, "ceT1w"),
+        ("T2 FLAIR", {"PatientName": "Flair^Study"}, "FLAIR"),
+        ("t1 se POST GD", {"PatientID": "POST-0017"}, "ceT1w"),
+    ],
+)
+def test_words_of_a_protocol_stay_whoever_has_them_in_the_name(scan, tmp_path, text, fields, contrast):
+    write_series(tmp_path / "data", *scan, **{"SeriesDescription": text, "RepetitionTime": 500, "EchoTime": 10, **fields})
+    assert [volume.contrast for volume in found_in(tmp_path / "data", tmp_path).volumes] == [contrast]
+
+
+def test_patterns_of_descriptions(scan, tmp_path):
+    """The agent is the header's; a description that fits several patterns is left out."""
+    write_series(tmp_path / "data/a", *scan, SeriesDescription="t1_mprage_km", ContrastBolusAgent="Gd")
+    write_series(tmp_path / "data/b", *scan, SeriesDescription="t1 both")
+    found = found_in(tmp_path / "data", tmp_path, {"T1w": "*t1*", "other": "*both*"})
+    assert [(volume.contrast, volume.agent) for volume in found.volumes] == [("T1w", "with")]
+    assert "matches none of data.patterns, or several" in next(iter(found.skipped.values()))
+
+
+def test_two_acquisitions_of_a_series_are_not_interleaved(scan, tmp_path):
+    values, affine = scan
+    series = generate_uid()
+    moved = affine.copy()
+    moved[:3, 3] += 0.44 * affine[:3, 2]
+    write_series(tmp_path / "data/a", values, affine, SeriesInstanceUID=series)
+    write_series(tmp_path / "data/b", values // 3, moved, SeriesInstanceUID=series)
+    with pytest.raises(InputError, match="several volumes in one"):
+        found_in(tmp_path / "data", tmp_path)
+
+
+def test_a_deflated_file_is_not_opened_wherever_it_says_so(scan, tmp_path):
+    (path, *_) = write_series(tmp_path / "data", *scan)
+    data = pydicom.dcmread(path)
+    data.file_meta.PrivateInformationCreatorUID, data.file_meta.PrivateInformation = "1.2", bytes(5000)
+    data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    data.save_as(path)
+    with pytest.raises(DataFault, match="is deflated"):
+        read_frames(path)
+
+
+def test_an_image_type_of_one_value(scan, tmp_path):
+    (path, *_) = write_series(tmp_path / "data", *scan, ImageType="PRIMARY")
+    assert read_frames(path).size

@@ -174,11 +174,15 @@ def test_names_tell_contrast_and_patient(tmp_path, patterns, patient, labels):
         ({"T1": "*"}, "(p", "is no regular expression"),
         ({"T1": "*"}, r"(\w+)+x", "may search for ever"),
         ({"T1": "*"}, r".*.*.*.*.*x", "may search for ever"),
+        ({"T1": "*"}, r"(?x)^(\w+) +!", "may search for ever"),
+        ({"T1": "*"}, 22 * r"\w?" + "!", "may search for ever"),
+        ({"T1": "*"}, 22 * "(?:a|a)" + "!", "may search for ever"),
     ],
 )
 def test_patterns_that_cannot_be(patterns, patient, message):
+    layout = NamedFiles(patterns, patient)  # a model that only samples lists no files
     with pytest.raises(InputError, match=message):
-        NamedFiles(patterns, patient)
+        layout.volumes(Path(), {"a.nii": {}})
 
 
 @pytest.mark.parametrize(

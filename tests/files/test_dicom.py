@@ -9,6 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from pydicom.pixels import apply_rescale, apply_windowing
 
 from condiff.data.dicom.layout import series_at
 from condiff.data.dicom.reader import read_stack
@@ -130,3 +131,5 @@ def test_small_values_and_long_numbers(tmp_path):
     assert float(file.EchoTime) == pytest.approx(3.35033333, rel=1e-9) and file.SeriesDescription == "T1w_früh made"
     assert all(len(str(file[name].value)) <= 16 for name in ("EchoTime", "RepetitionTime", "RescaleSlope", "WindowCenter"))
     assert float(file.RescaleSlope) * 30000 == pytest.approx(3.3e-5, rel=1e-6)
+    shown = apply_windowing(apply_rescale(file.pixel_array, file), file)  # as a viewer does; 0 to 65,535
+    assert shown.max() == pytest.approx(65535 * float(images.flip(-1).flip(-2)[0].max()) / 3.3e-5, rel=1e-3)

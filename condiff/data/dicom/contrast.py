@@ -9,18 +9,22 @@ WORDS = {  # contrast -> words of a description; the first that fits counts
     "T1w": r"t1|mp2?rage|spgr|bravo|\btfe\b|vibe",
 }
 AGENT = r"post(?!er|.?fossa|.?op)|gad|\bgd|\+ ?c\b|\bce\b|contrast|\bkm\b"
-NO_AGENT = r"\bw/?o\b|\bwithout\b|\bohne\b|\bnativ|\bpre(?:\b|.?contrast|.?gad)|\bnon?\b.?(?:contrast|gad|gd|km|ce\b|enh)"
+DENIED = r"(?:\bw/?o|\bwithout|\bohne|\bnon?|\bpre)\b.?(?:contrast|gad|gd\b|km\b|ce\b|c\b)"
+NO_AGENT = rf"{DENIED}|\bpre\b(?!.?op)|\bprecontrast|\bnativ|\bw/?o$"
 STAR = r"t2 ?\*|t2.?star|t2.*(?:\bgre\b|ffe|fl2d|ha?emo|\bmedic\b|\bmerge\b)"
-OTHER = (
-    rf"{STAR}|swi|dwi|diff|adc|trace|\bdti|tensor|perf|asl|bold|fmri|\bepi|tof|angio|map|fa\b|\bsub\b|subtract|ha?emo|t1.images"
-)
+OTHER = "|".join([
+    STAR, r"swi|swan|dwi|diff|adc|trace|\bdti|tensor|perf|asl|bold|fmri|\bepi|tof|angio|\bmr[av]\b|veno|\bcow\b|map|fa\b",
+    r"\bsub\b|subtract|ha?emo|t1.images|rho|scout|\bloc(?:ali[sz]er|ator)?\b|survey|calib|stir",
+])  # fmt: skip
+LEAST_TI = 1500.0  # ms; a shorter inversion nulls fat or shapes the contrast, not the fluid
 LEAST_T2 = 50.0  # ms; a shorter echo of a series "PD/T2" is the proton density
 
 
 def contrast_of(description: str, parameters: Mapping[str, float], agent: bool) -> str:
     """T1w, T2w or FLAIR, with "ce" in front if a contrast agent was given; empty if neither words nor parameters tell.
 
-    Without words: long TE and TI is FLAIR, long TE alone T2, short TE with short TR or an inversion T1.
+    Without words: long TE and TI is FLAIR, long TE alone T2, short TE with short TR or an inversion T1. Empty, too, where the
+    words deny an agent that the header names.
     """
     text = description.lower().replace("_", " ")
     if re.search(OTHER, text):
@@ -28,10 +32,19 @@ def contrast_of(description: str, parameters: Mapping[str, float], agent: bool) 
     name = next((name for name, words in WORDS.items() if re.search(words, text)), "") or _by_parameters(parameters)
     if name == "FLAIR" and re.search(r"t1", text):  # an inversion for the contrast, not against the fluid
         name = "T1w"
-    if name == "T2w" and parameters.get("te", LEAST_T2) < LEAST_T2:
+    is_short = {"FLAIR": parameters.get("ti", LEAST_TI) < LEAST_TI, "T2w": parameters.get("te", LEAST_T2) < LEAST_T2}
+    if is_short.get(name):
         return ""
-    is_enhanced = not re.search(NO_AGENT, text) and (agent or bool(re.search(AGENT, text)))
+    is_denied = bool(re.search(NO_AGENT, text))
+    if agent and is_denied:
+        return ""
+    is_enhanced = agent or (not is_denied and bool(re.search(AGENT, text)))
     return f"ce{name}" if name and is_enhanced else name
+
+
+def is_of_a_protocol(word: str) -> bool:
+    """Whether a word tells something of the contrast."""
+    return bool(re.search("|".join([*WORDS.values(), AGENT, NO_AGENT, OTHER]), word.lower()))
 
 
 def _by_parameters(parameters: Mapping[str, float]) -> str:
@@ -39,7 +52,7 @@ def _by_parameters(parameters: Mapping[str, float]) -> str:
     if tr is None or te is None:
         return ""
     if te >= 60:
-        return "FLAIR" if ti is not None and ti >= 1500 else "T2w" if tr >= 2000 else ""
-    if te <= 30 and (tr <= 1000 or (ti is not None and 300 <= ti <= 1400)):
+        return "FLAIR" if ti is not None and ti >= LEAST_TI else "T2w" if tr >= 2000 else ""
+    if te <= 30 and (300 <= tr <= 1000 or (ti is not None and 300 <= ti <= 1400)):
         return "T1w"
     return ""

@@ -13,8 +13,10 @@ from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from condiff.data.dicom.contrast import is_of_a_protocol
 from condiff.data.header import within
 from condiff.errors import DataFault, printable
 from condiff.files import hdf5
@@ -48,7 +50,6 @@ PARAMETERS = {
 LONGEST = 64  # characters of a description, as DICOM allows
 LONG_NUMBER = re.compile(r"\d{6}")  # a date, or an identifier
 MAKES = ("Manufacturer", "ManufacturerModelName")
-META_BYTES = 2048  # of a file, in which it names its transfer syntax
 DEFERRED = 4096  # bytes of an element that is not read for the header
 
 
@@ -97,7 +98,8 @@ def read_frames(path: Path) -> Frames:
 def _frames(data: Dataset) -> Frames:
     if data.get("Modality", "MR") != "MR":
         raise DataFault(f"is of modality {printable(data.Modality)}; MR expected")
-    for word in data.get("ImageType") or ():
+    kinds = data.get("ImageType") or ()
+    for word in [kinds] if isinstance(kinds, str) else kinds:
         if str(word).upper() in UNUSABLE:
             raise DataFault(f"is {UNUSABLE[str(word).upper()]}")
         if COMPUTED.search(str(word).upper()):
@@ -130,10 +132,9 @@ def opened(path: Path, tags: tuple[str, ...] | None = None) -> Dataset:
     hdf5.check_regular(path)
     with decoding():
         with path.open("rb") as file:
-            begin = file.read(META_BYTES)
-        if begin[128:132] != b"DICM":
-            raise DataFault("is no DICOM file")
-        if DeflatedExplicitVRLittleEndian.encode() in begin:
+            if file.read(132)[128:] != b"DICM":
+                raise DataFault("is no DICOM file")
+        if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             raise DataFault("is deflated, which is not read; write it with another transfer syntax")
         return pydicom.dcmread(path, specific_tags=list(tags) if tags else None, defer_size=DEFERRED if tags else None)
 
@@ -201,14 +202,19 @@ def _parameters(data: Dataset) -> dict[str, float]:
 
 
 def _description(data: Dataset, synthetic: bool) -> str:
-    """The description of the series; empty if it holds a part of the patient's name, an identifier or a date."""
+    """The description of the series, without parts of the patient's name, identifiers and dates."""
     text = printable(data.get("SeriesDescription") or data.get("ProtocolName") or "")[:LONGEST]
     if synthetic:
         return text
     person = " ".join(str(data.get(name) or "") for name in ("PatientName", "PatientID", "PatientBirthDate")).lower()
-    parts, words = set(re.findall(r"[^\W_]+", person)), set(re.findall(r"[^\W_]+", text.lower()))
-    is_named = any(part in text.lower() if len(part) > 2 else part in words and not part.isdigit() for part in parts)
-    return "" if is_named or LONG_NUMBER.search(text) else text
+    parts = set(re.findall(r"[^\W_]+", person))
+
+    def kept(match: re.Match[str]) -> str:
+        word = match[0].lower()
+        is_named = word in parts or any(part in word for part in parts if len(part) > 2) or LONG_NUMBER.search(word)
+        return "…" if is_named and not is_of_a_protocol(word) else match[0]
+
+    return re.sub(r"[^\W_]+", kept, text)
 
 
 def _agent(data: Dataset) -> bool:

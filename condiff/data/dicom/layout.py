@@ -21,7 +21,7 @@ from condiff.files import hdf5
 
 SUFFIXES = {"", ".dcm", ".ima", ".dicom"}
 SAME_PLACE_MM = 0.01
-GAP = 1.5  # times the usual distance of slices
+GAP, EVEN = 1.5, 0.9  # largest distance of slices, times the usual; smallest, times the mean
 
 
 class File(NamedTuple):
@@ -84,10 +84,12 @@ class Dicom:
         return found, left_out
 
     def _contrast(self, frames: Frames) -> str:
+        """The contrast; empty without one, or with several."""
         if not self.patterns:
             return contrast_of(frames.description, frames.parameters, frames.agent)
         text = frames.description.lower()
-        return next((contrast for contrast, pattern in self.patterns.items() if fnmatch(text, pattern.lower())), "")
+        found = [contrast for contrast, pattern in self.patterns.items() if fnmatch(text, pattern.lower())]
+        return found[0] if len(found) == 1 else ""
 
     def _unfit(self, frames: Frames) -> str:
         """The reason why a series cannot be learned from: nobody's, or without contrast or patient; empty if it can."""
@@ -97,7 +99,11 @@ class Dicom:
             return "names no patient, without which patients cannot be kept apart; write PatientID, any pseudonym"
         if self._contrast(frames):
             return ""
-        by = "matches none of data.patterns" if self.patterns else "has no contrast that description or TR, TE and TI tell"
+        by = (
+            "matches none of data.patterns, or several"
+            if self.patterns
+            else "has no contrast that description or TR, TE and TI tell"
+        )
         return f"{by} ({frames.description or 'no description'}, {frames.parameters}); give data.patterns={{T1w: '*WORD*'}}"
 
     def _volume(self, files: Sequence[File]) -> Volume:
@@ -112,8 +118,8 @@ class Dicom:
         grid = json.dumps([frames.frame, *(round(number, 2) for number in numbers)])
         return Volume(
             files[0].path, contrast, frames.patient, contrast, slices=len(depths), rows=rows, cols=cols, digest=digest,
-            size=sum(size), mtime_ns=max(mtime), ctime_ns=max(ctime), header=header, agent=agent_of(contrast),
-            site=frames.makes.get(self.site or "", ""), grid=grid,
+            size=sum(size), mtime_ns=max(mtime), ctime_ns=max(ctime), header=header,
+            agent="with" if frames.agent else agent_of(contrast), site=frames.makes.get(self.site or "", ""), grid=grid,
             parts=tuple(file.path for file in files),
         )  # fmt: skip
 
@@ -174,4 +180,6 @@ def _fault(files: Sequence[File]) -> str:
     if steps.max() > GAP * usual:
         missing = round(float(sum(step / usual - 1 for step in steps if step > GAP * usual)))
         return f"misses about {counted(missing, 'slice')} (steps of {usual:.3g} and {steps.max():.3g} mm); copy it again"
+    if steps.min() < EVEN * steps.mean():
+        return f"lies at steps of {steps.min():.3g} to {steps.max():.3g} mm, several volumes in one; give a series for each"
     return ""

@@ -68,8 +68,8 @@ def _values(path: Path) -> np.ndarray:
         pixels = np.asarray(data.pixel_array, dtype=np.float32)
     except Exception as error:  # pydicom has many, of missing decoders too
         syntax = data.file_meta.get("TransferSyntaxUID")
-        remedy = "decompress it first" if syntax and syntax.is_compressed else "copy it again"
-        raise DataFault(f"{path.name}: its pixels cannot be decoded ({printable(error)[:200]}); {remedy}") from None
+        remedy = "pip install pylibjpeg[all], or decompress it" if syntax and syntax.is_compressed else "copy it again"
+        raise DataFault(f"{path.name}: its pixels {hdf5.UNREADABLE} ({printable(error)[:200]}); {remedy}") from None
     with decoding():
         pixels = pixels if pixels.ndim == 3 else pixels[None]
         slopes, intercepts = np.array(_rescaling(data, len(pixels)), dtype=np.float32).T[:, :, None, None]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
+from functools import cached_property
 from pathlib import Path
 
 from condiff.data.layout import Row
@@ -11,8 +12,11 @@ from condiff.data.nifti.scans import COLUMNS, Label
 from condiff.data.volume import Volume
 from condiff.errors import DataFault, InputError
 
-REPEATED, MOST_REPEATED = re.compile(r"(?<!\\)[*+{]"), 4
-ENDLESS = re.compile(r"\)[*+{]")  # a repeated group, whose matches may be tried in exponentially many ways
+REPEATED, MOST_REPEATED = re.compile(r"(?<!\\)[*+{]"), 3  # each lets the time of a search grow with the length of a path
+OPTIONAL, MOST_OPTIONAL = re.compile(r"(?<!\\)[?|]"), 6  # each doubles it
+ENDLESS = re.compile(
+    r"\) *[*+{]|\(\?(?!:)"
+)  # a repeated group, whose matches may be tried in endless ways; flags, which hide one
 
 
 class NamedFiles:
@@ -33,12 +37,7 @@ class NamedFiles:
     def __init__(
         self, patterns: Mapping[str, str], patient: str, site: str | None = None, voxel_mm: Sequence[float] | None = None
     ):
-        self.voxel_mm = voxel_mm
-        self.patterns = dict(patterns)
-        if not self.patterns:
-            raise InputError("data.patterns: is empty; give one per contrast, 'data.patterns={T1: \"*_t1.nii.gz\"}'")
-        self.patient = _compiled("patient", patient)
-        self.site = _compiled("site", site) if site else None
+        self.voxel_mm, self.patterns, self.expressions = voxel_mm, dict(patterns), (patient, site)
 
     def reads(self, name: str) -> bool:
         return scans.reads(name)
@@ -47,6 +46,8 @@ class NamedFiles:
         return scans.row(path)
 
     def volumes(self, root: Path, rows: Mapping[str, Row]) -> tuple[list[Volume], dict[Path, str]]:
+        if not self.patterns:
+            raise InputError("data.patterns: is empty; give one per contrast, 'data.patterns={T1: \"*_t1.nii.gz\"}'")
         found, left_out = [], {}
         for name, row in rows.items():
             try:
@@ -54,6 +55,14 @@ class NamedFiles:
             except DataFault as fault:
                 left_out[root / name] = str(fault)
         return found, left_out
+
+    @cached_property
+    def patient(self) -> re.Pattern[str]:
+        return _compiled("patient", self.expressions[0])
+
+    @cached_property
+    def site(self) -> re.Pattern[str] | None:
+        return _compiled("site", self.expressions[1]) if self.expressions[1] else None
 
     def _label(self, name: str) -> Label:
         """Contrast and patient of a file by its name. Raises DataFault with the reason if it has none."""
@@ -71,7 +80,8 @@ def _compiled(option: str, expression: str) -> re.Pattern[str]:
     """A regular expression. Raises InputError for one that is empty or invalid, or whose search may take for ever."""
     if not expression:
         raise InputError(f"data.{option}: is empty; give a regular expression for the {option} in the path, '(sub-[a-zA-Z0-9]+)'")
-    if ENDLESS.search(expression) or len(REPEATED.findall(expression)) > MOST_REPEATED:
+    is_long = len(REPEATED.findall(expression)) > MOST_REPEATED or len(OPTIONAL.findall(expression)) > MOST_OPTIONAL
+    if ENDLESS.search(expression) or is_long:
         raise InputError(
             f"data.{option}={expression}: may search for ever; repeat no group, and at most {MOST_REPEATED} characters"
         )

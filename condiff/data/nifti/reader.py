@@ -115,6 +115,10 @@ def read_header(path: Path) -> Any:
             begin = file.read(HEADER_BYTES)
     except Exception as error:  # gzip has many for damaged files
         raise _unreadable(error) from None
+    return _header(begin)
+
+
+def _header(begin: bytes) -> Any:
     for kind in KINDS:
         if kind.header_class.may_contain_header(begin):
             try:
@@ -139,18 +143,21 @@ def check(header: Any, size: int) -> None:
 
 
 def _unpacked(path: Path) -> bytes:
-    """All bytes of a file, compressed or not; at most ``LARGEST`` are read."""
+    """The bytes of a file, compressed or not, up to the end of its array; none of a file whose header is refused."""
     hdf5.check_regular(path)
     try:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
         with (gzip.open if packed else open)(path, "rb") as file:
-            content = file.read(LARGEST + 1)
+            begin = file.read(HEADER_BYTES)
+            header = _header(begin)
+            size = int(header.get_data_offset()) + math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
+            hdf5.check_memory(size)
+            return begin + file.read(max(size - len(begin), 0))
+    except (DataFault, InputError):
+        raise
     except Exception as error:  # gzip has many for damaged files
         raise _unreadable(error) from None
-    if len(content) > LARGEST:
-        raise DataFault(f"holds more than {LARGEST / 2**30:g} GiB; give a part of it")
-    return content
 
 
 def _parsed(content: bytes) -> nib.Nifti1Image:
