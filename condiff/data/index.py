@@ -184,7 +184,7 @@ def _row_of(layout: Layout, path: Path) -> Row:
 def _measurement_key(volume: Volume) -> Any:
     """Equal for copies of a measurement: by the norm, which differs between repeated scans; without a norm, by the bytes.
 
-    Equal bytes are one measurement whoever's name they bear.
+    Equal bytes are one measurement, whatever the patient's name.
     """
     measurement = volume.header.measurement if volume.header else ""
     return measurement, volume.norm or volume.digest, volume.acquisition, volume.patient if volume.norm else "", volume.slices

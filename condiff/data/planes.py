@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import nibabel as nib
 import numpy as np
@@ -32,10 +32,12 @@ class Stack:
 
     Attributes:
         affine: [4, 4], indices (column, row, slice) -> mm to the right, to the front and up.
+        code: of `Place`.
     """
 
     values: Tensor
     affine: np.ndarray
+    code: int = SCANNER
 
     @property
     def voxel_mm(self) -> tuple[float, float, float]:
@@ -45,11 +47,11 @@ class Stack:
 
     @property
     def place(self) -> Place:
-        return Place(self.affine, SCANNER)
+        return Place(self.affine, self.code)
 
     def part(self, first: int, last: int) -> "Stack":
         """The slices from ``first`` to ``last``, both included."""
-        return Stack(self.values[first : last + 1], _moved(self.affine, slice_=first))
+        return replace(self, values=self.values[first : last + 1], affine=_moved(self.affine, slice_=first))
 
 
 def oriented(values: np.ndarray, affine: np.ndarray, plane: str) -> Stack:
@@ -110,7 +112,7 @@ def averaged(stack: Stack, slice_mm: float | None) -> Stack:
     values = torch.einsum("ms,shw->mhw", overlap(n, thickness, count, slice_mm), stack.values)
     affine = _moved(stack.affine, slice_=(n - 1) / 2)
     affine[:3, 2] *= slice_mm / thickness
-    return Stack(values, _moved(affine, slice_=-(count - 1) / 2))
+    return replace(stack, values=values, affine=_moved(affine, slice_=-(count - 1) / 2))
 
 
 def head(stack: Stack, plane: str) -> Stack:

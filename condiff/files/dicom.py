@@ -46,7 +46,7 @@ def save_series(
     Args:
         parameters: tr, te, ti (ms), flip (degrees), field (T), if known.
         about: a description of the series, after the contrast.
-        synthetic: whether the images show nobody.
+        synthetic: whether the images are generated, not measured.
 
     Raises:
         InputError: the folder holds files.

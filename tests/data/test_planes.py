@@ -10,6 +10,7 @@ import torch
 from condiff.data import planes
 from condiff.data.nifti.reader import read_magnitude, read_slices, read_stack
 from condiff.errors import DataFault, InputError
+from condiff.files.place import ALIGNED, SCANNER
 from tests.data.heads import head, tilted, turned, write_nifti
 
 ORIENTATIONS = ["".join(sides) for axes in permutations(("RL", "AP", "SI")) for sides in product(*axes)]
@@ -135,3 +136,17 @@ def test_values_of_all_kinds(tmp_path):
     assert torch.equal(read_slices(write_nifti(tmp_path / "d.nii", few, affine))[0], truth)
     with pytest.raises(DataFault, match="50% negative values, as phase"):
         read_slices(write_nifti(tmp_path / "e.nii", many, affine))
+
+
+@pytest.mark.parametrize(("code", "known"), [(1, SCANNER), (2, ALIGNED), (4, ALIGNED), (0, None)])
+def test_a_place_is_as_sure_as_the_file_says(tmp_path, code, known):
+    """The scanner's, or aligned to something else; a file that does not say how the head lies is refused."""
+    image = nib.Nifti1Image(*head())
+    image.set_sform(image.affine, code)
+    image.set_qform(image.affine, code)
+    nib.save(image, tmp_path / "a.nii")
+    if known is None:
+        with pytest.raises(DataFault, match="does not say how the head lies"):
+            read_stack(tmp_path / "a.nii")
+    else:
+        assert planes.averaged(read_stack(tmp_path / "a.nii").part(2, 30), 10.0).place.code == known

@@ -92,7 +92,7 @@ class Dicom:
         return found[0] if len(found) == 1 else ""
 
     def _unfit(self, frames: Frames) -> str:
-        """The reason why a series cannot be learned from: nobody's, or without contrast or patient; empty if it can."""
+        """The reason why a series is not trained on: synthetic, or without contrast or patient; empty if it is."""
         if frames.synthetic:
             return "is synthetic (0008,001C), made by a program; a model learns from scans"
         if not frames.patient:

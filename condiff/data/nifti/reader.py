@@ -3,6 +3,7 @@
 import gzip
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from condiff.data.header import FOV_MM, PIXEL_MM
 from condiff.data.planes import Stack, averaged, head, oriented, straightened
 from condiff.errors import DataFault, InputError
 from condiff.files import hdf5
+from condiff.files.place import ALIGNED
 
 SUFFIXES = (".nii", ".nii.gz")
 LARGEST = 2**30  # bytes of a file, unpacked
@@ -61,6 +63,7 @@ def read_stack(
     content = _unpacked(path)
     image = _parsed(content)
     check(image.header, len(content))
+    check_place(image.header)
     hdf5.check_memory(8 * math.prod(image.shape))
     try:
         values = np.asarray(image.dataobj, dtype=np.float32).reshape(*image.shape[:3], *(1,) * (3 - image.ndim))
@@ -69,7 +72,7 @@ def read_stack(
         raise _unreadable(error) from None
     stack = oriented(*straightened(cleaned(values), scaled(affine, voxel_mm), resample_mm), plane)
     check_pixels(stack)
-    return stack
+    return replace(stack, code=min(int(image.header["sform_code"] or image.header["qform_code"]), ALIGNED))
 
 
 def cleaned(values: np.ndarray) -> np.ndarray:
@@ -90,6 +93,12 @@ def scaled(affine: np.ndarray, voxel_mm: Sequence[float] | None) -> np.ndarray:
     if len(voxel_mm) != 3 or not all(size > 0 for size in voxel_mm):
         raise InputError(f"data.voxel_mm={list(voxel_mm)}: give three sizes in mm, along the file's own axes")
     return affine @ np.diag([*(np.array(voxel_mm) / nib.affines.voxel_sizes(affine)), 1.0])
+
+
+def check_place(header: Any) -> None:
+    """Raise DataFault where nothing says how the head lies."""
+    if not header["sform_code"] and not header["qform_code"]:
+        raise DataFault("does not say how the head lies (sform_code and qform_code are 0); write its affine into the file")
 
 
 def check_pixels(stack: Stack) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from condiff.data.header import Header
 from condiff.data.layout import STAMP, Row
-from condiff.data.nifti.reader import SUFFIXES, read_header
+from condiff.data.nifti.reader import SUFFIXES, check_place, read_header
 from condiff.data.planes import check_extent
 from condiff.data.volume import Volume, agent_of
 from condiff.errors import DataFault
@@ -46,8 +46,7 @@ def reads(name: str) -> bool:
 def row(path: Path) -> Row:
     """The grid and the digest of a file. Raises DataFault as `read_header` does, or if nothing says how the head lies."""
     header = read_header(path)
-    if not header["sform_code"] and not header["qform_code"]:
-        raise DataFault("does not say how the head lies (sform_code and qform_code are 0); write its affine into the file")
+    check_place(header)
     try:
         affine = header.get_best_affine()[:3]
     except ValueError as error:
