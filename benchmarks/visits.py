@@ -76,7 +76,8 @@ def main(root: str, seeds: list[int]) -> None:
     images, volumes = images_of(root)
     names = sorted({volume.patient for volume in volumes})
     patient = torch.tensor([names.index(volume.patient) for volume in volumes])
-    slices, people = defaultdict(list), defaultdict(list)
+    slices: dict[tuple[str, str], list[torch.Tensor]] = defaultdict(list)
+    people: dict[str, list[tuple[str, float, bool]]] = defaultdict(list)
     for seed in track(seeds, "Searching"):
         index = {role: torch.tensor(indices) for role, indices in roles(volumes, seed).items()}
         found = {
@@ -105,12 +106,12 @@ def main(root: str, seeds: list[int]) -> None:
         table.add_row(role, space, str(number), f"{100 * flagged:.0f} %", "–" if role == NEW else f"{100 * right:.0f} %")
     console.print(table)
     table = Table("people", "number", "median distance", "found in the training set", "found though new")
-    for role, rows in people.items():
-        medians = torch.tensor([median for _, median, _ in rows]).quantile(torch.tensor([0, 0.5, 1])).tolist()
-        known = Counter(name for name, _, is_known in rows if is_known)
+    for role, medians_of in people.items():
+        medians = torch.tensor([median for _, median, _ in medians_of]).quantile(torch.tensor([0, 0.5, 1])).tolist()
+        known = Counter(name for name, _, is_known in medians_of if is_known)
         wrong = ", ".join(known) if role in (HELD_OUT, NEW) else ""
         low, middle, high = (f"{value:.2f}" for value in medians)
-        table.add_row(role, str(len(rows)), f"{middle} ({low} to {high})", str(known.total()), wrong)
+        table.add_row(role, str(len(medians_of)), f"{middle} ({low} to {high})", str(known.total()), wrong)
     console.print(table)
 
 
