@@ -118,7 +118,7 @@ def _relative(distances: Tensor) -> Tensor:
     The best half of an image counts, relative to the mean of the best images of the other patients in that half.
     """
     best = distances.amin(1)  # [P, 4]
-    others = (best.sum(0) - best) / max(len(best) - 1, 1) if len(best) > 1 else best
+    others = (best.sum(0) - best) / (len(best) - 1) if len(best) > 1 else best
     return (distances / others[:, None].clamp(min=1e-12)).amin(-1).flatten()
 
 
