@@ -58,7 +58,7 @@ def call(script: str, *words: str) -> None:
 def run(out: Path, name: str, words: list[str]) -> Path:
     """The folder of a finished run; trained if it is not there."""
     folder = out / name
-    if not (folder / "checkpoints/last.ckpt").is_file():
+    if not (folder / "samples/samples.png").is_file():  # written last
         call("train.py", "experiment=real_brain", "trainer.precision=32-true", *words, f"hydra.run.dir={folder}")
     return folder
 
