@@ -80,8 +80,8 @@ def index(root: Path, cache: Path, layout: Layout, workers: int = 0) -> Index:
         if original is volume:
             result.volumes.append(volume)
         else:
-            who = "" if original.patient == volume.patient else ", of another patient; give the person one name"
-            skipped[volume.path] = f"the same measurement as {printable(original.path)}{who}"
+            note = "" if original.patient == volume.patient else ", of another patient; give the person one name"
+            skipped[volume.path] = f"the same measurement as {printable(original.path)}{note}"
     result.add_skipped(skipped | left_out)
     _log_summary(result, root, len(rows), layout)
     return result

@@ -141,10 +141,10 @@ def opened(path: Path, tags: tuple[str, ...] | None = None) -> Dataset:
 
 @contextmanager
 def decoding() -> Iterator[None]:
-    """Raises DataFault for whatever a damaged file makes pydicom raise, which decodes an element when it is asked for."""
+    """Turns any error of pydicom, which decodes elements on access, into DataFault."""
     try:
         yield
-    except DataFault:
+    except (DataFault, MemoryError):
         raise
     except Exception as error:
         raise DataFault(f"{hdf5.UNREADABLE} as DICOM ({printable(error)[:200]}); copy it again") from None

@@ -64,12 +64,8 @@ class Dicom:
         for name, row in rows.items():
             frames = Frames(**json.loads(row["images"]))
             place = *(round(x, 2) for x in frames.orientation), *frames.size, *(round(x, 3) for x in frames.spacing)
-            key = (
-                frames.patient,
-                frames.series,
-                place,
-                frames.parameters.get("te"),
-            )  # the echoes of a series are volumes of their own
+            echo = frames.parameters.get("te")  # the echoes of a series are volumes of their own
+            key = frames.patient, frames.series, place, echo
             groups.setdefault(key, []).append(File(root / name, frames, row))
         found: list[Volume] = []
         left_out: dict[Path, str] = {}

@@ -14,9 +14,8 @@ from condiff.errors import DataFault, InputError
 
 REPEATED, MOST_REPEATED = re.compile(r"(?<!\\)[*+{]"), 3  # each lets the time of a search grow with the length of a path
 OPTIONAL, MOST_OPTIONAL = re.compile(r"(?<!\\)[?|]"), 6  # each doubles it
-ENDLESS = re.compile(
-    r"\) *[*+{]|\(\?(?!:)"
-)  # a repeated group, whose matches may be tried in endless ways; flags, which hide one
+# a repeated group, whose matches may be tried in endless ways; flags, which hide one
+ENDLESS = re.compile(r"\) *[*+{]|\(\?(?!:)")
 
 
 class NamedFiles:
