@@ -143,6 +143,22 @@ def test_a_run_that_begins_with_another_keeps_its_ranges(run_entry, tmp_path):
     assert Checkpoint.read("runs/then/checkpoints/last.ckpt").config["data"]["conditioning"]["ranges"] == first
 
 
+@pytest.mark.parametrize(("key", "sites"), [("resume", ("A",)), ("init", None)])
+def test_a_run_that_begins_with_another_has_sites_of_its_own(tmp_path, key, sites):
+    """None: of the training volumes. A resumed run keeps its own."""
+    own = {
+        "_target_": "condiff.data.conditioning.AcquisitionCondition",
+        "_partial_": True,
+        "ranges": {"AXT2": {}},
+        "sites": ["A"],
+    }
+    content = {"hyper_parameters": {"model": {}, "data": {"conditioning": own}, "overrides": []}, "state_dict": {}}
+    torch.save(content, tmp_path / "old.ckpt")
+    cfg = compose("train", "model=acquisition", f"{key}={tmp_path}/old.ckpt")
+    data = reuse_conditioning(cfg.data, Origin.of(cfg.resume, cfg.init, None))
+    assert instantiate(data.conditioning)(contrasts=["AXT2"]).sites == sites
+
+
 @pytest.mark.parametrize("key", ["resume", "init"])
 def test_a_run_keeps_the_features_of_the_checkpoint_it_continues(tmp_path, key):
     """One made before there was a choice names none, and its network was trained with the periodic ones."""
