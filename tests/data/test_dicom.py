@@ -319,7 +319,7 @@ def test_no_agent_is_no_agent(scan, tmp_path, agent, contrast):
 
 
 def test_parameters_of_enhanced_images(scan, tmp_path):
-    """The inversion time and the agent lie in sequences: a FLAIR is no T2, and contrast is told."""
+    """The inversion time and the agent lie in sequences: a FLAIR is not taken for T2, and the agent is found."""
     path = write_enhanced(tmp_path / "data/a.dcm", *scan)
     data = pydicom.dcmread(path)
     shared, (agent,) = data.SharedFunctionalGroupsSequence[0], (Dataset(),)
@@ -357,7 +357,7 @@ def test_damage_of_one_file_stops_nothing(scan, tmp_path):
         read_stack(paths, "axial")
 
 
-def test_nobody_learns_from_synthetic_images_or_mixes_people(scan, tmp_path):
+def test_synthetic_series_are_left_out_and_people_kept_apart(scan, tmp_path):
     values, affine = scan
     series = generate_uid()
     write_series(
@@ -388,7 +388,7 @@ def test_descriptions_that_name_the_person_are_not_kept(scan, tmp_path, text):
         ("t1 se POST GD", {"PatientID": "POST-0017"}, "ceT1w"),
     ],
 )
-def test_words_of_a_protocol_stay_whoever_has_them_in_the_name(scan, tmp_path, text, fields, contrast):
+def test_words_of_a_protocol_stay_though_a_name_has_them(scan, tmp_path, text, fields, contrast):
     write_series(tmp_path / "data", *scan, **{"SeriesDescription": text, "RepetitionTime": 500, "EchoTime": 10, **fields})
     assert [volume.contrast for volume in found_in(tmp_path / "data", tmp_path).volumes] == [contrast]
 

@@ -29,8 +29,8 @@ def flatten(images):
 
 def copies_in(search, sets):
     """The copies in one space; no held-out patient is a training patient."""
-    nobody = torch.zeros(len(sets.held_out), dtype=torch.bool)
-    return find_copies(search(sets.samples.pixels), search(sets.held_out.pixels), sets, nobody)
+    none = torch.zeros(len(sets.held_out), dtype=torch.bool)
+    return find_copies(search(sets.samples.pixels), search(sets.held_out.pixels), sets, none)
 
 
 def test_distance_is_relative_to_the_other_training_images():
@@ -236,7 +236,7 @@ def test_another_visit_of_a_person_is_found():
 
 
 def test_training_patients_under_another_name():
-    """Their median counts, not single slices; with few patients or slices nobody knows how people differ."""
+    """Their median counts, not single slices; with few patients or slices the spread between people is unknown."""
     patient = torch.arange(50) // 10
     distance = torch.linspace(0.6, 0.8, 10, dtype=torch.float64).repeat(5)
     distance[:4], distance[10:20] = 0.1, distance[10:20] * 0.8
