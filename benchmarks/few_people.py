@@ -76,15 +76,20 @@ def rows(name: str, start: str, numbers: dict, folder: Path) -> list[list[str]]:
         *_, last = csv.DictReader(file)
     found = []
     for row, scores in numbers["scores"].items():
-        cells = [
-            f"{scores[key]['samples']['value']:.{digits}f} ({scores[key]['floor']['value']:.{digits}f})"
-            if scores.get(key, {}).get("samples")
-            else "–"
-            for key, digits in SHOWN.items()
-        ]
+        cells = []
+        for key, digits in SHOWN.items():
+            values = [(scores.get(key, {}).get(of) or {}).get("value") for of in ("samples", "floor")]
+            cells.append("–" if None in values else f"{values[0]:.{digits}f} ({values[1]:.{digits}f})")
         flagged = sum(one["contrast"] == row or row == "pooled" for one in numbers["named"])
         found.append(
-            [TITLES[name], start, row, *cells, str(flagged), f"{float(last['val/loss']):.4f}" if row == "pooled" else ""]
+            [
+                TITLES[name],
+                start,
+                row,
+                *cells,
+                str(flagged),
+                f"{float(last['val/loss']):.4f}" if row == [*numbers["scores"]][-1] else "",
+            ]
         )
     return found
 
