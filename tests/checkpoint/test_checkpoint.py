@@ -299,7 +299,12 @@ def test_newest(tmp_path):
 
 
 def test_what_is_stored_has_no_path():
-    config = {"data": {"root": "/home/x", "matrix": 3, "shard": "1/1"}, "run": "runs/x", "init": "/a.ckpt", "words": ["a", "b/c", "+data.site=B"]}
+    config = {
+        "data": {"root": "/home/x", "matrix": 3, "shard": "1/1"},
+        "run": "runs/x",
+        "init": "/a.ckpt",
+        "words": ["a", "b/c", "+data.site=B"],
+    }
     assert without_paths(config) == {"data": {"matrix": 3}, "init": True, "words": ["a"]}
     assert without_paths({"init": None})["init"] is False
 
