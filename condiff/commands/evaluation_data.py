@@ -46,13 +46,14 @@ def load_evaluation_data(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[MRIDa
         raise InputError(
             f"data: {len(leaked)} held-out patients of {data.root} are training patients of {ckpt}; the folder, the counts or "
             "the seed have changed since. Give the folder as it was, with the counts and data.seed of the training"
+            f"{data.namesakes}"
         )
     if guide := guide_of(cfg):
         trained_on = trained_on + guide.training_patients
         if leaked := data.held_out_known_to(trained_on):
             raise InputError(
                 f"guidance.weaker.ckpt={guide.path}: was trained on {len(leaked)} held-out patients of {data.root}; give "
-                "a model that was trained with the same data and data.seed"
+                f"a model that was trained with the same data and data.seed{data.namesakes}"
             )
     own, *others = trained_on
     same_patients = own.within(data.patients) and not data.patients - own.known(data.patients)

@@ -100,6 +100,7 @@ class MRIDataModule(L.LightningDataModule):
         self.seen_batches: int | None = None  # of the stream, by a run that is resumed
 
     kind = "real"  # of its images, as pictures call them
+    namesakes = ""  # remedy where held-out patients have the names of training patients
 
     def folder(self) -> Path:
         """The folder of the files."""

@@ -1,6 +1,7 @@
 """A layout: how the scans of one format lie in a folder tree."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -36,3 +37,21 @@ class Layout(Protocol):
     def volumes(self, root: Path, rows: Mapping[str, Row]) -> tuple[list[Volume], dict[Path, str]]:
         """The volumes of all readable files, by relative path, and the reasons why some are left out."""
         ...
+
+
+class Study(Layout):
+    """A layout whose patients belong to a study: sub-01 of one study is another person than sub-01 of the next."""
+
+    def __init__(self, layout: Layout, study: str):
+        self.layout, self.study = layout, study
+        self.name, self.files, self.remedy, self.columns = layout.name, layout.files, layout.remedy, layout.columns
+
+    def reads(self, name: str) -> bool:
+        return self.layout.reads(name)
+
+    def row(self, path: Path) -> Row:
+        return self.layout.row(path)
+
+    def volumes(self, root: Path, rows: Mapping[str, Row]) -> tuple[list[Volume], dict[Path, str]]:
+        volumes, left_out = self.layout.volumes(root, rows)
+        return [replace(volume, patient=f"{self.study} {volume.patient}") for volume in volumes], left_out

@@ -6,6 +6,7 @@ from typing import Any
 
 from condiff.data.datamodule import MRIDataModule
 from condiff.data.dicom.layout import Dicom
+from condiff.data.layout import Layout, Study
 from condiff.data.nifti.bids import Bids
 from condiff.data.nifti.patterns import NamedFiles
 from condiff.errors import InputError
@@ -28,19 +29,24 @@ class ScanDataModule(MRIDataModule):
         slice_mm: thickness to which thinner slices are averaged; None: none.
         voxel_mm: true size of a voxel along the file's axes where headers have a wrong one; None: as they say.
         resample_mm: size of the cubes to which oblique scans are resampled; None: none.
+        study: of the patients, if those of another study have the same names; None: none.
     """
 
     def __init__(
         self,
+        layout: Layout,
         read: Callable,
         plane: str,
         slice_mm: float | None,
         voxel_mm: Sequence[float] | None = None,
         resample_mm: float | None = None,
+        study: str | None = None,
         **settings,
     ):
+        self.namesakes = "" if study else "; if they are other people with the same names, give data.study=NAME"
+        layout = layout if study is None else Study(layout, study)
         given = {"plane": plane, "slice_mm": slice_mm, "voxel_mm": voxel_mm, "resample_mm": resample_mm}
-        super().__init__(read=reading(read, given), **settings)
+        super().__init__(layout=layout, read=reading(read, given), **settings)
         if self.spec.shape[0] != 1:
             raise InputError(
                 "data.transform: complex images are made of k-space, which these files do not hold; use data=fastmri"

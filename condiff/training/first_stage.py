@@ -56,7 +56,7 @@ def record_patients(checkpoint: Checkpoint, data: MRIDataModule, resumed: bool) 
     if held_out:
         raise InputError(
             f"{checkpoint.path}: was trained on {len(held_out)} patients that are held out here; give the data and data.seed of "
-            "its training"
+            f"its training{data.namesakes}"
         )
     if len(elsewhere) > STAGES:
         elsewhere = [patients for patients in elsewhere if not patients.within(data.patients)]

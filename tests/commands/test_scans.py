@@ -63,6 +63,25 @@ def test_train_evaluate_resume(heads, run_entry, monkeypatch, source, capsys, tm
     assert "no longer splits" not in capsys.readouterr().err
 
 
+def test_a_second_data_set_whose_patients_have_the_same_names(heads, run_entry, monkeypatch, capsys):
+    """sub-a of another tree is another person: said, and told apart by the name of the study."""
+    monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)
+    run_entry("train.py", *SETTINGS, *SOURCES["bids"], "trainer.max_epochs=1")
+    evaluate = [
+        "evaluate.py",
+        "num_samples=2",
+        "steps=2",
+        "accelerator=cpu",
+        "data.seed=5",
+    ]  # validates on c, which the model was trained on
+    assert "if they are other people with the same names, give data.study=NAME" in bad(capsys, run_entry, *evaluate, "out=no")
+    run_entry(*evaluate, "data.study=second", "out=yes")
+    assert "copies: no search" in capsys.readouterr().out
+    begun = [*SETTINGS, *SOURCES["bids"], "trainer.max_epochs=1", "data.seed=5", "init=runs/now"]
+    assert "give data.study=NAME" in bad(capsys, run_entry, "train.py", *begun, "hydra.run.dir=runs/no")
+    run_entry("train.py", *begun, "data.study=second", "hydra.run.dir=runs/yes")
+
+
 def test_translation_goes_back_to_the_place_of_the_scan(heads, run_entry, tmp_path, capsys):
     """Of a NIfTI file and of the same scan in DICOM, to both formats: one array and one place; samples have an orientation."""
     run_entry("train.py", *SETTINGS, *SOURCES["bids"], "trainer.max_epochs=1")
