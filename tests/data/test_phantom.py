@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from condiff.data.fastmri.layout import FastMRI
+from condiff.data.index import index
 from condiff.data.phantom import volumes
 from condiff.data.phantom.anatomy import TEMPLATE, draw_subject, load_template, smooth_field
 from condiff.data.phantom.volumes import CONTRASTS, TISSUES, Phantom, _plane
@@ -120,6 +122,30 @@ def test_smooth_field_has_unit_variance_and_is_smooth():
     values = field(points)
     assert values.std().item() == pytest.approx(1, abs=0.2)
     assert (field(points + 1.0) - values).std() < 0.2
+
+
+def test_every_volume_has_its_own_protocol(tmp_path):
+    """The header tells field strength, TR, TE and TI of a volume; the signal of white matter follows them, by the equation."""
+    signals = dict[tuple[float, str], float]()
+    for field, ti in ((2.8936, 1.0), (1.5, 0.6)):
+        root = Phantom(1, 1, 1, matrix=64, tr_factors=[0.8], ti_factors=[ti], fields_t=[field]).build(tmp_path)
+        for volume in index(root, tmp_path, FastMRI()).volumes:
+            made, header = CONTRASTS[volume.contrast], volume.header
+            assert (header.field_t, header.tr, header.te) == (field, pytest.approx(0.8 * made.protocol.tr), made.protocol.te)
+            assert (header.ti or 0) == pytest.approx(ti * made.protocol.ti)
+            with h5py.File(volume.path) as file:
+                white = file["reconstruction_rss"][0][file["tissue"][0, 0] > 240].mean()
+            protocol = dataclasses.replace(made.protocol, tr=header.tr, ti=header.ti or 0)
+            signals[field, volume.contrast] = white / made.signal(TISSUES["white"].in_field(field / 2.8936), protocol)
+    for contrast in CONTRASTS:
+        assert signals[1.5, contrast] == pytest.approx(signals[2.8936, contrast], rel=0.05)
+
+
+def test_a_parameter_that_no_scanner_has():
+    with pytest.raises(InputError, match=r"data.phantom.fields_t=0: give a number of at least 0.1"):
+        Phantom(fields_t=[0])
+    with pytest.raises(InputError, match=r"data.phantom.te_factors=None: give a number"):
+        Phantom(te_factors=[])
 
 
 def test_building_twice_does_nothing(phantom_root, cache, monkeypatch):

@@ -4,7 +4,8 @@ Each volume is another patient in one of four contrasts: `anatomy` gives tissue 
 what the sequence makes of them, and here come coils, phase, finite k-space and noise. The protocols are
 those of fastMRI's brain set; tissue parameters are for 3 T: white matter as Wansapura et al. 1999 measured,
 grey matter's T1 between their 1331 ms and the 1820 ms of Stanisz et al. 2005, blood's T1 after the latter;
-the rest, and all proton densities, are round figures that give the contrasts radiologists know.
+the rest, and all proton densities, are round figures that give the contrasts radiologists know. Fat's T1 follows
+B0 as in Bottomley et al. 1984.
 """
 
 import errno
@@ -36,15 +37,16 @@ THICKNESS_MM = 5.0
 SPACING_MM = 9.0
 FIELD_T = 2.8936
 VOLUMES_PER_PROCESS, MOST_PROCESSES = 16, 8  # fewer volumes are not worth the start of a process
+YOUNGER = {"spacing_mm": SPACING_MM, "ti_factors": [1.0], "fields_t": [FIELD_T]}  # of `Phantom.key`
 KSPACE_SCALE = 1e-4  # fastMRI's k-space is of this order
 
 TISSUES = {
     "white": Tissue(830, 72, 0.72),
     "grey": Tissue(1500, 105, 0.80),
-    "csf": Tissue(4200, 1500, 1.00),
+    "csf": Tissue(4200, 1500, 1.00, dispersion=0),
     "bone": Tissue(900, 10, 0.10),
     "marrow": Tissue(550, 60, 0.45),
-    "fat": Tissue(380, 90, 0.65),
+    "fat": Tissue(380, 90, 0.65, dispersion=0.17),
     "skin": Tissue(1000, 45, 0.60),
     "dura": Tissue(1200, 50, 0.70),
     "vein": Tissue(1900, 60, 0.80),
@@ -81,7 +83,8 @@ class Phantom:
         matrix: pixels along the 220 mm field of view; the readout is oversampled twice.
         seed: of everything random.
         spacing_mm: between the centers of neighbouring slices; up to a sixth more, another in each volume.
-        tr_factors, te_factors: TR and TE of every volume are those of its contrast times one of these.
+        tr_factors, te_factors, ti_factors: TR, TE and TI of every volume are those of its contrast times one of these.
+        fields_t: the field strength of every volume is one of these [T].
     """
 
     patients: int = 16
@@ -92,11 +95,16 @@ class Phantom:
     spacing_mm: float = SPACING_MM
     tr_factors: Sequence[float] = (1.0,)
     te_factors: Sequence[float] = (1.0,)
+    ti_factors: Sequence[float] = (1.0,)
+    fields_t: Sequence[float] = (FIELD_T,)
 
     def __post_init__(self) -> None:
         for name in ("patients", "slices", "coils", "matrix"):
             check_whole(f"data.phantom.{name}", getattr(self, name))
         check_number("data.phantom.spacing_mm", self.spacing_mm, at_least=1)
+        for name in ("tr_factors", "te_factors", "ti_factors", "fields_t"):
+            for value in getattr(self, name) or [None]:
+                check_number(f"data.phantom.{name}", value, at_least=0.1)
         volume = self._bytes() / (self.patients * len(CONTRASTS))
         if volume > LARGEST or self._bytes() > ALL:
             raise InputError(
@@ -106,10 +114,12 @@ class Phantom:
 
     @property
     def key(self) -> str:
-        """Name of the folder: all that shapes the files, hashed. The default spacing is left out, as in files made before it."""
-        fields = asdict(replace(self, tr_factors=[*self.tr_factors], te_factors=[*self.te_factors]))
-        if self.spacing_mm == SPACING_MM:
-            del fields["spacing_mm"]
+        """Name of the folder: all that shapes the files, hashed. Younger fields are left out while they have their default,
+        so that files made before them keep their name."""
+        fields = {name: value if isinstance(value, int | float) else [*value] for name, value in asdict(self).items()}
+        for name, default in YOUNGER.items():
+            if fields[name] == default:
+                del fields[name]
         return f"phantom-{hashlib.sha256(repr((VERSION, fields)).encode()).hexdigest()[:12]}"
 
     def build(self, cache: Path) -> Path:
@@ -159,20 +169,20 @@ class Phantom:
         if target.exists():
             return
         generator = torch.Generator().manual_seed(number)
-        made = self._varied(CONTRASTS[contrast], identity)
-        kspace, tissue = self._acquired(made, generator)
+        made, field = self._varied(CONTRASTS[contrast], identity)
+        kspace, tissue = self._acquired(made, field, generator)
         image = center_crop(rss(ifft2c(kspace)), (self.matrix, self.matrix))
         with atomic_write_hdf5(target) as file:
             file["kspace"], file["reconstruction_rss"] = kspace.numpy(), image.numpy()
             file["tissue"] = tissue.numpy()
-            file["ismrmrd_header"] = self._header(contrast, made.protocol, identity).encode()
+            file["ismrmrd_header"] = self._header(contrast, made.protocol, field, identity).encode()
             file.attrs["acquisition"] = contrast
             file.attrs["patient_id"] = hashlib.sha256(f"patient {identity}".encode()).hexdigest()
             file.attrs["max"], file.attrs["norm"] = image.max().item(), image.norm().item()
 
-    def _acquired(self, contrast: Contrast, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _acquired(self, contrast: Contrast, field: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """A newly drawn patient: noisy multicoil k-space [slices, coils, 2 matrix, matrix] and the truth, `shares`."""
-        subject, signal = draw_subject(generator), _signals(contrast, generator)
+        subject, signal = draw_subject(generator), _signals(contrast, field / FIELD_T, generator)
         texture = smooth_field(generator, 1, 25.0)
         shift = 4 * torch.randn(2, generator=generator)
         lowest = -22 + 8 * torch.rand((), generator=generator)
@@ -191,20 +201,19 @@ class Phantom:
         kspace = kspace + level * torch.randn(kspace.shape, dtype=torch.complex64, generator=generator)
         return KSPACE_SCALE * kspace, torch.stack(tissue)
 
-    def _varied(self, contrast: Contrast, identity: str) -> Contrast:
-        """With a volume's own protocol."""
+    def _varied(self, contrast: Contrast, identity: str) -> tuple[Contrast, float]:
+        """With a volume's own protocol; its field strength [T]."""
         generator = torch.Generator().manual_seed(derive_seed("protocol", identity))
-        tr, te = (
-            factors[int(torch.randint(len(factors), (), generator=generator))] for factors in (self.tr_factors, self.te_factors)
-        )
+        choices = (self.tr_factors, self.te_factors, self.ti_factors, self.fields_t)
+        tr, te, ti, field = (values[int(torch.randint(len(values), (), generator=generator))] for values in choices)
         own = contrast.protocol
-        return replace(contrast, protocol=replace(own, tr=own.tr * tr, te=own.te * te))
+        return replace(contrast, protocol=replace(own, tr=own.tr * tr, te=own.te * te, ti=own.ti * ti)), field
 
-    def _header(self, contrast: str, protocol: Protocol, identity: str) -> str:
+    def _header(self, contrast: str, protocol: Protocol, field: float, identity: str) -> str:
         return ismrmrd.TEMPLATE.format(
             measurement=identity, acquisition=contrast, coils=self.coils, rows=2 * self.matrix, cols=self.matrix,
             readout=2 * FOV_MM, fov=FOV_MM, recon=FOV_MM, thickness=THICKNESS_MM, last=self.matrix - 1, center=self.matrix // 2,
-            tr=protocol.tr, te=protocol.te, ti=protocol.ti, flip=protocol.flip, field=FIELD_T, sequence="TurboSpinEcho",
+            tr=protocol.tr, te=protocol.te, ti=protocol.ti, flip=protocol.flip, field=field, sequence="TurboSpinEcho",
         )  # fmt: skip
 
 
@@ -214,12 +223,15 @@ def shares(tissues: dict[str, Tensor]) -> Tensor:
     return (255 * fractions).round().to(torch.uint8)
 
 
-def _signals(contrast: Contrast, generator: torch.Generator) -> dict[str, float]:
-    """Signal of each tissue in one patient, whose relaxation times and densities differ by a few percent."""
+def _signals(contrast: Contrast, ratio: float, generator: torch.Generator) -> dict[str, float]:
+    """Signal of each tissue in one patient, whose relaxation times and densities differ by a few percent.
+
+    The field strength is ``ratio`` times `FIELD_T`.
+    """
     signals = {}
     for name, tissue in TISSUES.items():
         t1, t2, pd, agent = (1 + 0.05 * torch.randn(4, generator=generator).clamp(-2, 2)).tolist()
-        own = Tissue(tissue.t1 * t1, tissue.t2 * t2, tissue.pd * pd)
+        own = replace(tissue, t1=tissue.t1 * t1, t2=tissue.t2 * t2, pd=tissue.pd * pd).in_field(ratio)
         signals[name] = contrast.signal(own.enhanced(contrast.agent.get(name, 0.0) * agent), contrast.protocol)
     return signals
 
