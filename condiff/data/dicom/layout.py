@@ -43,7 +43,7 @@ class Dicom:
     name = "dicom"
     files = "DICOM file"
     remedy = "give the folder with DICOM files, data.root=DIR; docs/data.md names other formats"
-    columns = ("images", "digest", *STAMP)
+    columns: tuple[str, ...] = ("images", "digest", *STAMP)
 
     def __init__(self, patterns: Mapping[str, str] | None = None, site: str | None = None):
         self.patterns, self.site = dict(patterns or {}), site

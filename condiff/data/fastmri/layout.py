@@ -31,7 +31,7 @@ class FastMRI:
         "give the folder with fastMRI's multicoil brain files (.h5), data.root=DIR; for NIfTI, BIDS or DICOM use data=nifti, "
         "data=bids or data=dicom: docs/data.md"
     )
-    columns = (*VOLUME_COLUMNS, *HEADER_COLUMNS)
+    columns: tuple[str, ...] = (*VOLUME_COLUMNS, *HEADER_COLUMNS)
 
     def __init__(self, probe: Callable[[Path], Volume] = probe):
         self.probe = probe

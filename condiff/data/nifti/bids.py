@@ -47,7 +47,7 @@ class Bids:
     name = "bids"
     files = "anatomical NIfTI file"
     remedy = "give the root of a BIDS tree, with sub-*/anat/sub-*_T1w.nii.gz, data.root=DIR; docs/data.md names other formats"
-    columns = COLUMNS
+    columns: tuple[str, ...] = COLUMNS
 
     def __init__(self, site: str | None = None, voxel_mm: Sequence[float] | None = None):
         self.site, self.voxel_mm = site, voxel_mm

@@ -31,7 +31,7 @@ class NamedFiles:
     name = "nifti"
     files = "NIfTI file"
     remedy = "give the folder with .nii or .nii.gz files, data.root=DIR; docs/data.md names other formats"
-    columns = COLUMNS
+    columns: tuple[str, ...] = COLUMNS
 
     def __init__(
         self, patterns: Mapping[str, str], patient: str, site: str | None = None, voxel_mm: Sequence[float] | None = None

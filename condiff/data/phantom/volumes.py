@@ -58,11 +58,12 @@ AGENT = {"skin": 0.4, "dura": 1.5, "vein": 3.0, "plexus": 1.5, "fat": 0.15}  # g
 
 @dataclass(frozen=True)
 class Contrast:
-    """How one contrast is made: the signal equation, its parameters, and the agent given before."""
+    """How one contrast is made: the signal equation, its parameters, the agent given before, the field strength [T]."""
 
     signal: Callable[[Tissue, Protocol], float]
     protocol: Protocol
     agent: dict[str, float]
+    field_t: float = FIELD_T
 
 
 CONTRASTS = {
@@ -169,20 +170,20 @@ class Phantom:
         if target.exists():
             return
         generator = torch.Generator().manual_seed(number)
-        made, field = self._varied(CONTRASTS[contrast], identity)
-        kspace, tissue = self._acquired(made, field, generator)
+        made = self._varied(CONTRASTS[contrast], identity)
+        kspace, tissue = self._acquired(made, generator)
         image = center_crop(rss(ifft2c(kspace)), (self.matrix, self.matrix))
         with atomic_write_hdf5(target) as file:
             file["kspace"], file["reconstruction_rss"] = kspace.numpy(), image.numpy()
             file["tissue"] = tissue.numpy()
-            file["ismrmrd_header"] = self._header(contrast, made.protocol, field, identity).encode()
+            file["ismrmrd_header"] = self._header(contrast, made, identity).encode()
             file.attrs["acquisition"] = contrast
             file.attrs["patient_id"] = hashlib.sha256(f"patient {identity}".encode()).hexdigest()
             file.attrs["max"], file.attrs["norm"] = image.max().item(), image.norm().item()
 
-    def _acquired(self, contrast: Contrast, field: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _acquired(self, contrast: Contrast, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """A newly drawn patient: noisy multicoil k-space [slices, coils, 2 matrix, matrix] and the truth, `shares`."""
-        subject, signal = draw_subject(generator), _signals(contrast, field / FIELD_T, generator)
+        subject, signal = draw_subject(generator), _signals(contrast, generator)
         texture = smooth_field(generator, 1, 25.0)
         shift = 4 * torch.randn(2, generator=generator)
         lowest = -22 + 8 * torch.rand((), generator=generator)
@@ -201,19 +202,20 @@ class Phantom:
         kspace = kspace + level * torch.randn(kspace.shape, dtype=torch.complex64, generator=generator)
         return KSPACE_SCALE * kspace, torch.stack(tissue)
 
-    def _varied(self, contrast: Contrast, identity: str) -> tuple[Contrast, float]:
-        """With a volume's own protocol; its field strength [T]."""
+    def _varied(self, contrast: Contrast, identity: str) -> Contrast:
+        """With a volume's own protocol and field strength."""
         generator = torch.Generator().manual_seed(derive_seed("protocol", identity))
         choices = (self.tr_factors, self.te_factors, self.ti_factors, self.fields_t)
         tr, te, ti, field = (values[int(torch.randint(len(values), (), generator=generator))] for values in choices)
         own = contrast.protocol
-        return replace(contrast, protocol=replace(own, tr=own.tr * tr, te=own.te * te, ti=own.ti * ti)), field
+        return replace(contrast, protocol=replace(own, tr=own.tr * tr, te=own.te * te, ti=own.ti * ti), field_t=field)
 
-    def _header(self, contrast: str, protocol: Protocol, field: float, identity: str) -> str:
+    def _header(self, contrast: str, made: Contrast, identity: str) -> str:
+        protocol = made.protocol
         return ismrmrd.TEMPLATE.format(
             measurement=identity, acquisition=contrast, coils=self.coils, rows=2 * self.matrix, cols=self.matrix,
             readout=2 * FOV_MM, fov=FOV_MM, recon=FOV_MM, thickness=THICKNESS_MM, last=self.matrix - 1, center=self.matrix // 2,
-            tr=protocol.tr, te=protocol.te, ti=protocol.ti, flip=protocol.flip, field=field, sequence="TurboSpinEcho",
+            tr=protocol.tr, te=protocol.te, ti=protocol.ti, flip=protocol.flip, field=made.field_t, sequence="TurboSpinEcho",
         )  # fmt: skip
 
 
@@ -223,15 +225,12 @@ def shares(tissues: dict[str, Tensor]) -> Tensor:
     return (255 * fractions).round().to(torch.uint8)
 
 
-def _signals(contrast: Contrast, ratio: float, generator: torch.Generator) -> dict[str, float]:
-    """Signal of each tissue in one patient, whose relaxation times and densities differ by a few percent.
-
-    The field strength is ``ratio`` times `FIELD_T`.
-    """
+def _signals(contrast: Contrast, generator: torch.Generator) -> dict[str, float]:
+    """Signal of each tissue in one patient, whose relaxation times and densities differ by a few percent."""
     signals = {}
     for name, tissue in TISSUES.items():
         t1, t2, pd, agent = (1 + 0.05 * torch.randn(4, generator=generator).clamp(-2, 2)).tolist()
-        own = replace(tissue, t1=tissue.t1 * t1, t2=tissue.t2 * t2, pd=tissue.pd * pd).in_field(ratio)
+        own = replace(tissue, t1=tissue.t1 * t1, t2=tissue.t2 * t2, pd=tissue.pd * pd).in_field(contrast.field_t / FIELD_T)
         signals[name] = contrast.signal(own.enhanced(contrast.agent.get(name, 0.0) * agent), contrast.protocol)
     return signals
 
