@@ -20,6 +20,7 @@ from condiff.diffusion.model import DiffusionModel
 from condiff.diffusion.samplers import Sampler
 from condiff.errors import InputError, check_number, check_whole
 from condiff.evaluation.likelihood import bound_bits
+from condiff.export.folder import save as export
 from condiff.images import Images
 from condiff.progress import progress_bar
 from condiff.reconstruction.arrays import Arrays
@@ -30,9 +31,12 @@ from condiff.sampling.translation import Source, steps_of, translate
 
 
 def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = (), precision: str = "32-true") -> "Model":
-    """A trained model, from a checkpoint, a run's folder or a folder of runs, of which the newest is taken.
+    """A trained model.
 
     Args:
+        path: a checkpoint, a run's folder, a folder of runs, of which the newest is taken, a folder that `Model.save` wrote, or
+            the name of a model that comes with condiff: "phantom", magnitude images of four contrasts, or "phantom_prior",
+            complex images, for `reconstruct`.
         trust: names of your own classes and functions that the checkpoint may construct.
         precision: of the network's computations: 32-true; bf16-mixed or 16-mixed, faster on GPUs.
 
@@ -41,7 +45,7 @@ def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[s
     """
     checkpoint = Checkpoint.read(path, trust)
     network, sigma_data = checkpoint.model().in_precision(precision), checkpoint.statistics["sigma_data"]
-    return Model(network, checkpoint.spec(), Sampling.of_run(checkpoint), sigma_data).to(device)
+    return Model(network, checkpoint.spec(), Sampling.of_run(checkpoint), sigma_data, checkpoint).to(device)
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,14 @@ class Model:
         spec: what an image is; contrasts and parameters.
         sampling: sampler, guidance and steps of its run, the defaults of `sample` and `translate`.
         sigma_data: root mean square of its training images.
+        checkpoint: that it was loaded from.
     """
 
     network: DiffusionModel
     spec: ImageSpec
     sampling: Sampling
     sigma_data: float
+    checkpoint: Checkpoint = field(repr=False)
     _typical_images: dict[str | None, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -72,6 +78,20 @@ class Model:
             return replace(self, network=self.network.to(torch.device(device)))
         except (RuntimeError, AssertionError) as error:
             raise InputError(f"device={device}: {str(error).splitlines()[0]}") from None
+
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        float16: bool = False,
+        patients: bool = True,
+        evaluation: str | Path | None = None,
+        accept_copies: bool = False,
+    ) -> Path:
+        """Writes the model as a folder to give away, with a card; arguments and errors of `condiff.export.folder.save`."""
+        return export(
+            self.checkpoint, folder, float16=float16, patients=patients, evaluation=evaluation, accept_copies=accept_copies
+        )
 
     def sample(
         self,

@@ -17,7 +17,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from condiff.checkpoint import registry
+from condiff.checkpoint import model_folder, registry
 from condiff.checkpoint.run import checkpoint_file, data_fields
 from condiff.checkpoint.weights import BUILD_ERRORS, build_filled, submodule_weights
 from condiff.configuration import cache_folder
@@ -62,15 +62,16 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: str | Path, trust: Sequence[str] = ()) -> "Checkpoint":
-        """Reads a checkpoint: a file, or of a folder that of `checkpoint_file`.
+        """Reads a checkpoint: a file, or what `checkpoint_file` finds.
 
         Raises:
             InputError: missing, damaged, or not a checkpoint of condiff.
         """
         path = checkpoint_file(path)
         if not path.is_file():
-            raise InputError(f"{path}: no such checkpoint; train one ({command('train')}) or give another path")
-        content = torch_archive.read(path)
+            names = f", or a model that comes with condiff: {', '.join(known)}" if (known := model_folder.shipped()) else ""
+            raise InputError(f"{path}: no such checkpoint; train one ({command('train')}), or give another path{names}")
+        content = (model_folder if path.name == model_folder.WEIGHTS else torch_archive).read(path)
         config, state = (content.get(key) if isinstance(content, dict) else None for key in ("hyper_parameters", "state_dict"))
         described = isinstance(config, dict) and all(
             isinstance(config.get(key), kind) for key, kind in (("model", dict), ("data", dict), ("overrides", list))
@@ -85,6 +86,11 @@ class Checkpoint:
     def config(self) -> dict[str, Any]:
         """The resolved configuration of the run."""
         return self.content["hyper_parameters"]
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether it was trained on simulated heads, not on patients."""
+        return "phantom" in self.config["data"]
 
     @property
     def is_autoencoder(self) -> bool:
@@ -163,14 +169,18 @@ class Checkpoint:
         data_config = _without(LOCAL, self.config["data"])
         registry.check("data", data_config, self.path, self.trust)
         merged = OmegaConf.to_container(OmegaConf.merge(data_config, _without(LOCAL, requested)))
-        root = {} if "phantom" in data_config else {"root": ""} | data_fields(self.path)
+        root = {} if self.is_simulated else {"root": ""} | data_fields(self.path)
         local = {"cache": cache_folder()} | root | {key: requested[key] for key in LOCAL if key in requested}
         return registry.build("data", merged, self.path, self.trust, **local)
 
     @property
     def patients(self) -> PatientRecord:
         """The patients that it was trained and validated on. Raises InputError if they are not recorded."""
-        state = self._data_state
+        state = self.data_state
+        if "patients" not in state:
+            raise InputError(
+                f"{self.path}: does not record its training patients, so none is known to be held out; train it again"
+            )
         try:
             return PatientRecord.of_state(state)
         except (KeyError, TypeError, ValueError):
@@ -184,7 +194,7 @@ class Checkpoint:
     @property
     def statistics(self) -> dict[str, float]:
         """Statistics of the training images, `condiff.data.statistics`. Raises InputError if they are not recorded."""
-        statistics = self._data_state.get("statistics")
+        statistics = self.data_state.get("statistics")
         sigma_data = statistics.get("sigma_data") if isinstance(statistics, dict) else None
         if not isinstance(statistics, dict) or not isinstance(sigma_data, float) or not 0 < sigma_data < 1e6:
             raise InputError(
@@ -237,13 +247,10 @@ class Checkpoint:
         return str(self.config["data"].get("_target_")).rpartition(".")[2]
 
     @property
-    def _data_state(self) -> dict[str, Any]:
+    def data_state(self) -> dict[str, Any]:
+        """The state of the data module: statistics of the images and, where they are recorded, patients."""
         state = self.content.get(self.data_key)
-        if not isinstance(state, dict) or "patients" not in state:
-            raise InputError(
-                f"{self.path}: does not record its training patients, so none is known to be held out; train it again"
-            )
-        return state
+        return state if isinstance(state, dict) else {}
 
 
 def _without(keys: Sequence[str], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,16 +1,20 @@
 """The folder of the run of a checkpoint: its results and data root."""
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from condiff.checkpoint.model_folder import SHIPPED, WEIGHTS
+from condiff.checkpoint.model_folder import shipped as shipped_models
 from condiff.errors import InputError, command
 from condiff.files.atomic import check_links_stay_inside
 
 NAME = re.compile(r"\w[\w+-]*")  # of a contrast
 MAX_YAML_BYTES = 1 << 16  # bytes
+log = logging.getLogger(__name__)
 
 
 def run_folder(path: str | Path) -> Path:
@@ -20,8 +24,11 @@ def run_folder(path: str | Path) -> Path:
 
 
 def results_folder(path: str | Path, kind: str, name: str) -> Path:
-    """Returns the folder for results of a kind in the run of a checkpoint. Raises InputError as `check_links_stay_inside`."""
-    run = run_folder(path)
+    """Returns the folder for results of a kind in the run of a checkpoint. Raises InputError as `check_links_stay_inside`.
+
+    Results of a model folder are in runs/NAME, because they may hold images of patients and the folder is there to be given away.
+    """
+    run = Path("runs", run_folder(path).name) if Path(path).name == WEIGHTS else run_folder(path)
     for folder in (run / kind, run / kind / name):
         check_links_stay_inside(folder, run)
     return run / kind / name
@@ -57,21 +64,32 @@ def _is_text(value: Any) -> bool:
     return type(value) is str and value.isprintable() and "${" not in value
 
 
-def newest(root: str | Path) -> Path:
-    """Returns the newest ``last.ckpt`` under a folder of runs. Raises InputError if there is none."""
+def newest(root: str | Path, shipped: str = "") -> Path:
+    """Returns the newest ``last.ckpt`` under a folder of runs; without one the model ``shipped`` that comes with condiff.
+
+    Raises:
+        InputError: no checkpoint, and no such model is given.
+    """
     checkpoints = sorted(Path(root).glob("**/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not checkpoints and shipped:
+        log.info("no run in %s: %s, which comes with condiff; for another give ckpt=RUN", root, shipped)
+        return SHIPPED / shipped / WEIGHTS
     if not checkpoints:
         raise InputError(f"{root}: no run in this folder has a checkpoint; train one ({command('train')}), or give a path to one")
     return checkpoints[-1]
 
 
 def checkpoint_file(path: str | Path) -> Path:
-    """Returns the checkpoint of a path: a file itself, a run's ``last.ckpt``, or the newest under a folder of runs.
+    """Returns the checkpoint of a path: a file itself; of a folder a run's ``last.ckpt``, the weights of a model folder, or the
+    newest of several runs; of a name the weights that come with condiff, unless there is a file or folder of that name.
 
     Raises:
         InputError: a folder without a checkpoint.
     """
-    last = Path(path) / "checkpoints/last.ckpt"
-    if last.is_file() or not Path(path).is_dir():
-        return last if last.is_file() else Path(path)
-    return newest(path)
+    folder = Path(path)
+    if not folder.exists() and str(path) in shipped_models():
+        folder = SHIPPED / str(path)
+    for file in (folder / "checkpoints/last.ckpt", folder / WEIGHTS):
+        if file.is_file():
+            return file
+    return newest(folder) if folder.is_dir() else folder

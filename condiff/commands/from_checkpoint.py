@@ -21,15 +21,16 @@ from condiff.files import results
 from condiff.sampling import Sampling
 
 
-def open_checkpoint(cfg: DictConfig, *keys: str) -> tuple[DictConfig, Checkpoint]:
+def open_checkpoint(cfg: DictConfig, *keys: str, shipped: str = "") -> tuple[DictConfig, Checkpoint]:
     """Returns the checkpoint of a command, by default the newest, and the configuration with ``keys`` taken from its run.
 
-    Fields on the command line are set in them; a group that the command line chooses, guidance=none, is not taken from the run.
+    Where there is no run it is ``shipped``, a model that comes with condiff, if one is given. Fields on the command line are set
+    in the ``keys``; a group that the command line chooses, guidance=none, is not taken from the run.
 
     Raises:
         InputError: a field that the object of the run lacks, or a value of another type or out of range.
     """
-    checkpoint = Checkpoint.read(cfg.ckpt or newest("runs"), cfg.trust)
+    checkpoint = Checkpoint.read(cfg.ckpt or newest("runs", shipped), cfg.trust)
     cfg = copy.deepcopy(cfg)
     cfg.ckpt = str(checkpoint.path)
     options = overrides()

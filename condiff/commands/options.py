@@ -153,6 +153,11 @@ OPTIONS: dict[str, dict[str, Rule]] = {
     "evaluate": DRAWING | {"num_samples": whole(2, 100_000), "real_images": whole(2)},
     "likelihood": COMPUTING | {"seed": SEED, "num_images": whole(2), "steps": whole(2, 10_000), "width": above(0)},
     "ema": {"std": above(0), "step": maybe(whole(0))},
+    "export": {
+        "format": one_of("safetensors", "onnx"),
+        "dtype": one_of("float32", "float16"),
+        "copies": one_of("refuse", "accept"),
+    },
     "reconstruct": DRAWING
     | {
         "samples": whole(1, 10_000),

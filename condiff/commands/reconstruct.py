@@ -39,7 +39,7 @@ NEUTRAL_OPTIONS = (
 
 @entry("reconstruct")
 def main(cfg: DictConfig) -> None:
-    cfg, checkpoint = open_checkpoint(cfg)
+    cfg, checkpoint = open_checkpoint(cfg, shipped="phantom_prior")
     model, spec = checkpoint.model(), checkpoint.spec()
     if cfg.sigma_data is None:
         cfg = cast(DictConfig, OmegaConf.merge(cfg, {"sigma_data": checkpoint.statistics["sigma_data"]}))

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @entry("sample", allow_checkpoint_fields(*SAMPLING))
 def main(cfg: DictConfig) -> None:
-    cfg, checkpoint = open_checkpoint(cfg, *SAMPLING)
+    cfg, checkpoint = open_checkpoint(cfg, *SAMPLING, shipped="phantom")
     model, spec, out = checkpoint.model(), checkpoint.spec(), job_folder(cfg.out)
     check_clamp(instantiate(cfg.clamp), spec.shape[0], model.codec.is_latent)
     requests = requests_of(cfg, model, spec)

@@ -63,7 +63,7 @@ class Denoiser(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
         """Returns x0 [B, C, H, W], for ``x`` [B, C, H, W] at noise level ``sigma``, [B] or []."""
         is_on_host = not sigma.dim() and sigma.device != x.device  # a level of the grid: copying it waits for a GPU
-        sigma = x.new_full((len(x),), sigma.item()) if is_on_host else sigma.to(x).expand(len(x))
+        sigma = x.new_full(x.shape[:1], sigma.item()) if is_on_host else sigma.to(x).expand(x.shape[0])
         c_skip, c_out, c_in = self._coefficients(sigma)
         return c_skip * x + c_out * self.net(c_in * x, sigma.log() / 4, cond).to(x.dtype)
 

@@ -1,6 +1,7 @@
 """Result of the search for copies: a sentence, and a list of the flagged samples."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from condiff.evaluation.evaluate import EvaluationResult
@@ -54,6 +55,12 @@ def significant_spaces(result: EvaluationResult) -> dict[str, list[str]]:
 def may_hold_copies(result: EvaluationResult) -> bool:
     """Return whether samples may be copies of patients; nothing of the evaluation is then uploaded."""
     return bool(result.flagged.any() or significant_spaces(result))
+
+
+def reports_copies(numbers: Mapping[str, Any]) -> bool:
+    """Return the same of the content of evaluation.json."""
+    tests = [test for by_contrast in numbers["copies"].values() for test in by_contrast.values()]
+    return bool(numbers["named"]) or any(test["p"] is not None and test["p"] < SIGNIFICANCE for test in tests)
 
 
 def flagged_samples(result: EvaluationResult) -> list[dict[str, Any]]:

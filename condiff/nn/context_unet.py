@@ -65,7 +65,7 @@ class ContextUNet(nn.Module):
             (self.up2, half, self.time2, self.cond2),
         ):
             if of_cond is not None:
-                h = h * plane(of_cond(x.new_zeros(len(x), self.cond_dim) if cond is None else cond))
+                h = h * plane(of_cond(x.new_zeros(x.shape[0], self.cond_dim) if cond is None else cond))
             h = up(torch.cat([h + plane(of_time(time)), skip], dim=1))
         return self.head(torch.cat([h, begin], dim=1))
 

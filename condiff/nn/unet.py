@@ -105,9 +105,10 @@ def positions(x: Tensor, patch: int) -> Tensor:
 
     Heads are in the middle of their images; without these channels a convolution has to learn that from the borders.
     """
-    rows, cols = (torch.linspace(-1, 1, size // patch, device=x.device, dtype=x.dtype) for size in x.shape[-2:])
+    numbers = [size // patch for size in x.shape[-2:]]
+    rows, cols = (torch.arange(1 - n, n, 2, device=x.device, dtype=x.dtype) / max(n - 1, 1) for n in numbers)  # from -1 to 1
     v, u = torch.meshgrid(rows, cols, indexing="ij")
-    return torch.stack([f(u, v) for f in POSITIONS]).expand(len(x), -1, -1, -1)
+    return torch.stack([f(u, v) for f in POSITIONS]).expand(x.shape[0], -1, -1, -1)
 
 
 class Stage(nn.Module):
@@ -135,6 +136,6 @@ class Tokens(nn.Module):
         self.values = nn.ModuleList(nn.Linear(width, dim, bias=False) for width in fields)
 
     def forward(self, x: Tensor, cond: Tensor | None) -> Tensor:
-        cond = x.new_zeros(len(x), sum(self.fields)) if cond is None else cond
+        cond = x.new_zeros(x.shape[0], sum(self.fields)) if cond is None else cond
         values = [layer(field) for layer, field in zip(self.values, cond.split(self.fields, dim=1), strict=True)]
         return self.names + torch.stack([*values, torch.zeros_like(values[0])], dim=1)

@@ -1,0 +1,29 @@
+"""Write a model as a folder to give away: python export.py out=FOLDER [ckpt=…] [format=onnx] [dtype=float16]."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from condiff.checkpoint import Checkpoint, newest
+from condiff.commands.cli import entry, job_folder
+from condiff.export import folder, onnx
+
+WRITERS: dict[str, Callable[..., Path]] = {"safetensors": folder.save, "onnx": onnx.save}
+
+
+@entry("export")
+def main(cfg: DictConfig) -> None:
+    checkpoint = Checkpoint.read(cfg.ckpt or newest("runs"), cfg.trust)
+    out = WRITERS[cfg.format](
+        checkpoint,
+        job_folder(cfg.out),
+        float16=cfg.dtype == "float16",
+        patients=cfg.patients,
+        evaluation=cfg.evaluation,
+        accept_copies=cfg.copies == "accept",
+    )
+    print(f"checkpoint  {checkpoint.path}")
+    for file in sorted(out.iterdir()):
+        print(f"{file.name:<18}{file.stat().st_size / 1e6:8.2f} MB")
+    print(f"model       {out}; read its card, README.md, and fill in the licence")

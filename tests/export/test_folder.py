@@ -1,0 +1,174 @@
+"""Models to give away: the same images from the folder, a card with the true numbers, and nothing of a patient or a machine."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import condiff
+from condiff.checkpoint import Checkpoint, model_folder
+from condiff.errors import InputError
+from condiff.export import folder
+from condiff.export.card import card
+from tests.conftest import bad
+
+
+@pytest.fixture(scope="module")
+def given(trained_once, tmp_path_factory):
+    """A model folder of the tiny run."""
+    return condiff.load(trained_once).save(tmp_path_factory.mktemp("given") / "heads")
+
+
+@pytest.fixture(scope="module")
+def evaluation():
+    """Content of evaluation.json of two measures and two contrasts."""
+
+    def estimate(value, half=0.25):
+        return {"value": value, "low": value - half, "high": value + half}
+
+    scores = {
+        "c2st_auroc": {"samples": estimate(0.75), "floor": estimate(0.5), "ceiling": None},
+        "random_frechet": {"samples": estimate(7), "floor": estimate(6), "ceiling": estimate(30)},
+    }
+    test = {"share": 0.0, "threshold": 0.5, "p": 1.0, "detectable": 0.25}
+    return {
+        "settings": {"checkpoint": "/home/x/last.ckpt", "sha256": "0", "num_samples": 64, "steps": 12},
+        "held_out": {"splits": ["val", "test"], "patients": 24, "images": 192},
+        "scores": {"AXT1": scores, "pooled": scores},
+        "copies": {"pixels": {"AXT1": test, "pooled": test}},
+        "named": [],
+        "summary": "copies of training images: no sample is flagged; the count is no higher than by chance",
+        "notes": ["copies: 104 patients of a model before this one were not searched", "pixels: 3 images left out"],
+    }
+
+
+def test_the_same_images(trained_once, given):
+    model, copy = condiff.load(trained_once), condiff.load(given)
+    assert {path.name for path in given.iterdir()} == {"model.safetensors", "config.json", "README.md"}
+    drawn, again = (each.sample("AXT2", n=2, steps=3) for each in (model, copy))
+    assert np.array_equal(drawn.values, again.values) and repr(copy) == repr(model)
+    assert copy.checkpoint.patients == model.checkpoint.patients and copy.sigma_data == model.sigma_data
+
+
+def test_half_of_the_bytes(trained_once, given, tmp_path):
+    """Every weight is the nearest of 16 bits; images differ as much as that rounding lets them."""
+    halved = condiff.load(trained_once).save(tmp_path / "half", float16=True)
+    assert (halved / "model.safetensors").stat().st_size < 0.6 * (given / "model.safetensors").stat().st_size
+    weights, exact = (Checkpoint.read(path).weights for path in (halved, given))
+    for name, weight in exact.items():
+        torch.testing.assert_close(weights[name], weight, rtol=2**-11, atol=2**-24)
+    drawn, again = (condiff.load(path).sample("AXT2", n=2, steps=3).values for path in (given, halved))
+    np.testing.assert_allclose(again, drawn, atol=0.02)
+
+
+def test_every_command_takes_a_folder(given, run_entry, tmp_path, capsys):
+    """Pictures of it, a run that begins with it, and an export of it; results that hold real images stay out of it."""
+    run_entry("sample.py", f"ckpt={given}", "num_samples=1", "steps=2", "accelerator=cpu", "out=drawn")
+    assert (tmp_path / "drawn/samples.png").is_file()
+    run_entry("likelihood.py", f"ckpt={given}", "num_images=2", "steps=2", "accelerator=cpu")
+    assert (tmp_path / "runs/heads/likelihood").is_dir() and len([*given.iterdir()]) == 3
+    run_entry("export.py", f"ckpt={given}", "out=again")
+    assert (tmp_path / "again/model.safetensors").read_bytes() == (given / "model.safetensors").read_bytes()
+    assert (tmp_path / "again/config.json").read_text() == (given / "config.json").read_text()
+    assert "model       again" in capsys.readouterr().out
+    line = bad(capsys, run_entry, "train.py", f"resume={given}")
+    assert "cannot be resumed" in line and "init=" in line
+
+
+def test_nothing_of_a_machine_or_a_patient(given, trained_once, tmp_path):
+    text = "".join((given / name).read_text() for name in ("config.json", "README.md"))
+    assert (
+        str(trained_once.parent) not in text
+        and "cache" not in json.loads((given / "config.json").read_text())["hyper_parameters"]
+    )
+    bare = condiff.load(trained_once).save(tmp_path / "bare", patients=False)
+    assert json.loads((bare / "config.json").read_text())["data"].keys() == {"statistics"}
+    model = condiff.load(bare)
+    assert model.sample("AXT1", n=1, steps=2).values.shape == (1, 1, 16, 16)
+    with pytest.raises(InputError, match="does not record its training patients"):
+        _ = model.checkpoint.patients
+
+
+def test_the_card(trained_once, evaluation, tmp_path):
+    """Its numbers are those of the evaluation, and it says what was not searched."""
+    file = tmp_path / "evaluation.json"
+    file.write_text(json.dumps(evaluation))
+    checkpoint = Checkpoint.read(trained_once)
+    out = folder.save(checkpoint, tmp_path / "heads", evaluation=file)
+    text = (out / "README.md").read_text()
+    assert "| C2ST AUROC, samples vs held-out | 0.50 ± 0.25 | 0.75 ± 0.25 |  |" in text
+    assert "| Fréchet distance · random features | 6.00 ± 0.25 | 7.00 ± 0.25 | 30.00 ± 0.25 |" in text
+    assert "64 samples per contrast in 12 steps against 192 images of 24 held-out patients" in text
+    assert "Copies of training images: no sample is flagged" in text and "Copies: 104 patients" in text and "3 images" not in text
+    assert "Simulated heads, the phantom of condiff: 4 patients, 6 steps of 4 images." in text
+    assert "/home/x" not in (out / "config.json").read_text() and 'condiff.load("heads")' in text
+    assert folder.evaluation_of(Checkpoint.read(out))["held_out"] == evaluation["held_out"]
+    assert "Not evaluated" in card(checkpoint, "x", None, 1)
+
+
+def test_the_newest_evaluation_of_the_run_is_taken(trained_once, evaluation, tmp_path):
+    """Of this checkpoint, not of another one beside it."""
+    run = shutil.copytree(trained_once, tmp_path / "run")
+    checkpoint = Checkpoint.read(run)
+    for name, digest in (("other", "0"), ("own", checkpoint.sha256)):
+        (run / "evaluation" / name).mkdir(parents=True)
+        content = evaluation | {"settings": evaluation["settings"] | {"sha256": digest}, "summary": name}
+        (run / "evaluation" / name / "evaluation.json").write_text(json.dumps(content))
+    assert folder.evaluation_of(checkpoint)["summary"] == "own"
+
+
+@pytest.mark.parametrize("found", ["named", "p"])
+def test_copies_are_not_given_away(trained_once, evaluation, tmp_path, found, run_entry, capsys):
+    significant = {"pixels": {"AXT1": {"share": 0.5, "threshold": 0.5, "p": 0.001, "detectable": 0.2}}}
+    copied = evaluation | ({"named": [{"sample": 3}]} if found == "named" else {"copies": significant})
+    (tmp_path / "evaluation.json").write_text(json.dumps(copied | {"summary": "copies of training images: YES, 3 samples"}))
+    words = ["export.py", f"ckpt={trained_once}", "out=given", "evaluation=evaluation.json"]
+    line = bad(capsys, run_entry, *words)
+    assert "reports copies of training patients" in line and "copies=accept" in line and not (tmp_path / "given").exists()
+    run_entry(*words, "copies=accept")
+    assert "YES, 3 samples" in (tmp_path / "given/README.md").read_text()
+
+
+def test_bad_folders(given, trained_once, tmp_path, run_entry, capsys):
+    """One line for each fault of a folder that somebody gave; nothing that is there is overwritten."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/notes.txt").write_text("mine")
+    assert "out=full: is not empty; give a new folder" in bad(capsys, run_entry, "export.py", f"ckpt={trained_once}", "out=full")
+    for fault, name, content in (
+        ("cannot be read", "model.safetensors", b"\xff" * 100),
+        ("does not describe a model", "config.json", b"{}"),
+        ("does not describe a model", "config.json", b"[" * 10_000),
+        ("does not describe a model", "config.json", b'{"data": {}, "step": 1, "hyper_parameters": [1]}'),
+    ):
+        broken = shutil.copytree(given, tmp_path / "broken", dirs_exist_ok=True)
+        (broken / name).write_bytes(content)
+        with pytest.raises(InputError, match=fault):
+            condiff.load(broken)
+    (broken / "config.json").unlink()
+    with pytest.raises(InputError, match=r"config.json: does not describe a model of condiff \(No such file"):
+        condiff.load(broken)
+    weights = load_file(given / "model.safetensors")
+    save_file({name: weight[:1] for name, weight in weights.items()}, broken / "model.safetensors")
+    shutil.copy(given / "config.json", broken)
+    with pytest.raises(InputError, match="do not fit the model it describes"):
+        condiff.load(broken)
+
+
+def test_a_folder_runs_no_code(given, tmp_path):
+    """A name outside of the registry is refused, as in a checkpoint."""
+    hostile = shutil.copytree(given, tmp_path / "hostile")
+    config = json.loads((hostile / "config.json").read_text())
+    config["hyper_parameters"]["net"]["_target_"] = config["hyper_parameters"]["model"]["denoiser"]["net"]["_target_"] = (
+        "os.system"
+    )
+    (hostile / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="os.system"):
+        condiff.load(hostile)
+
+
+def test_weights_beyond_16_bits():
+    with pytest.raises(InputError, match="dtype=float16: a has weights above 65504"):
+        model_folder.half({"a": torch.tensor([1e6])})
