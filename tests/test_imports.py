@@ -12,7 +12,7 @@ ROOMS = {  # room -> the libraries that it may import besides the standard one; 
     "model": {"torch", "numpy", "hydra"},
     "training": {"torch", "numpy", "lightning", "wandb", "hydra", "omegaconf", "filelock", "matplotlib", "PIL"},
     "reconstruction": {"torch", "numpy", "h5py", "torchmetrics", "lightning", "rich", "PIL"},
-    "export": {"torch"},
+    "export": {"torch", "diffusers", "huggingface_hub"},
     "evaluation": {"torch", "numpy", "torchmetrics", "scipy", "matplotlib", "PIL", "rich"},
     "sampling": {"torch", "numpy", "lightning", "rich"},
     "images": {"torch", "numpy", "PIL"},

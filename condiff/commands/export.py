@@ -7,9 +7,9 @@ from omegaconf import DictConfig
 
 from condiff.checkpoint import Checkpoint, newest
 from condiff.commands.cli import entry, job_folder
-from condiff.export import folder, onnx
+from condiff.export import diffusers, folder, hub, onnx
 
-WRITERS: dict[str, Callable[..., Path]] = {"safetensors": folder.save, "onnx": onnx.save}
+WRITERS: dict[str, Callable[..., Path]] = {"safetensors": folder.save, "onnx": onnx.save, "diffusers": diffusers.save}
 
 
 @entry("export")
@@ -27,3 +27,5 @@ def main(cfg: DictConfig) -> None:
     for file in sorted(out.iterdir()):
         print(f"{file.name:<18}{file.stat().st_size / 1e6:8.2f} MB")
     print(f"model       {out}; read its card, README.md, and fill in the licence")
+    if cfg.push:
+        print(f"uploaded    {hub.push(out, cfg.push)} (private)")

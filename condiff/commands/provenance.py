@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint
 from condiff.checkpoint.checkpoint import SAMPLING
+from condiff.checkpoint.run import checkpoint_file
 from condiff.configuration import plain
 from condiff.files import results
 
@@ -21,7 +22,7 @@ def settings_of_samples(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, An
     """Returns the settings that determine the samples of an evaluation, as JSON reads them."""
     settings = {key: plain(cfg[key]) for key in ("num_samples", "seed", "steps", "sampler", "guidance", "clamp", "precision")}
     if OmegaConf.select(cfg, "guidance.weaker.ckpt"):
-        settings["guided by"] = results.digest(cfg.guidance.weaker.ckpt)
+        settings["guided by"] = results.digest(checkpoint_file(cfg.guidance.weaker.ckpt))
     settings = {"checkpoint": str(checkpoint.path), "sha256": checkpoint.sha256, **settings}
     return json.loads(json.dumps(settings), parse_constant=str)  # JSON has no infinity
 

@@ -22,6 +22,7 @@ def save(
     patients: bool = True,
     evaluation: str | Path | None = None,
     accept_copies: bool = False,
+    title: str = "",
 ) -> Path:
     """Writes a checkpoint as a model folder, and returns the folder.
 
@@ -31,6 +32,7 @@ def save(
             those that the model was trained on.
         evaluation: evaluation.json of evaluate.py; None: the newest of this checkpoint in its run, if there is one.
         accept_copies: write also a model whose evaluation reports copies of patients.
+        title: of the card; the folder's name by default.
 
     Raises:
         InputError: a folder that is not empty, a checkpoint that is not of a diffusion model, or copies that are not accepted.
@@ -49,7 +51,7 @@ def save(
     if not patients:
         state = {"statistics": checkpoint.statistics}
     try:
-        text = card(checkpoint, target.name, scores, sum(weight.numel() for weight in model.parameters()))
+        text = card(checkpoint, title or target.name, scores, sum(weight.numel() for weight in model.parameters()))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"evaluation: lacks {error}; give evaluation.json as evaluate.py writes it, or evaluate again") from None
     weights = model_folder.half(checkpoint.weights) if float16 else checkpoint.weights
