@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint
+from condiff.checkpoint.model_folder import WEIGHTS
 from condiff.commands.cli import entry
 from condiff.commands.from_checkpoint import guidance_of, guide_of, open_checkpoint, ready, results_folder_of
 from condiff.commands.provenance import settings_of
@@ -17,6 +18,7 @@ from condiff.configuration import plain
 from condiff.data.fastmri.raw_scan import read_raw_scan
 from condiff.data.map_files import of_valid_slices
 from condiff.data.map_files import read as read_maps
+from condiff.data.phantom.datamodule import PhantomDataModule
 from condiff.files import results
 from condiff.reconstruction.acquisition import AcquisitionModel
 from condiff.reconstruction.pipeline import results_of, solve_volume
@@ -80,8 +82,14 @@ def main(cfg: DictConfig) -> None:
 
 
 def files_of(cfg: DictConfig, checkpoint: Checkpoint, print_line: Callable[[str], None]) -> tuple[list[Path], Path]:
-    """Returns the files to reconstruct and their folder, by default the data folder of the checkpoint."""
-    root = Path(cfg.data.root).expanduser() if cfg.data.root else checkpoint.data().folder()
+    """Returns the files to reconstruct and their folder: by default the data folder of the checkpoint; of a model of the phantom
+    that was given away, new heads."""
+    if cfg.data.root:
+        root = Path(cfg.data.root).expanduser()
+    else:
+        data = checkpoint.data()
+        is_given_away = checkpoint.path.name == WEIGHTS
+        root = data.new_heads() if is_given_away and isinstance(data, PhantomDataModule) else data.folder()
     guide = guide_of(cfg)
     trained_on = checkpoint.training_patients + (guide.training_patients if guide else [])
     return select_files(root, [] if cfg.seen else trained_on, cfg.volumes, print_line), root
