@@ -14,5 +14,5 @@ EDITABLE = "editable_wheel" in sys.argv
 setup(
     packages=PACKAGES if EDITABLE else [*PACKAGES, "condiff.conf"],
     package_dir={"": "."} if EDITABLE else {"condiff.conf": "conf"},
-    package_data={"condiff.conf": ["**/*.yaml"], "condiff.data.phantom": ["*.npz"], "condiff": ["weights/*/*"]},
+    package_data={"condiff.conf": ["**/*.yaml"], "condiff.data.phantom": ["*.npz"], "condiff": ["weights/*/*", "export/page/*"]},
 )

@@ -7,9 +7,14 @@ from omegaconf import DictConfig
 
 from condiff.checkpoint import Checkpoint, newest
 from condiff.commands.cli import entry, job_folder
-from condiff.export import diffusers, folder, hub, onnx
+from condiff.export import diffusers, folder, hub, onnx, web
 
-WRITERS: dict[str, Callable[..., Path]] = {"safetensors": folder.save, "onnx": onnx.save, "diffusers": diffusers.save}
+WRITERS: dict[str, Callable[..., Path]] = {
+    "safetensors": folder.save,
+    "onnx": onnx.save,
+    "diffusers": diffusers.save,
+    "web": web.save,
+}
 
 
 @entry("export")
@@ -25,7 +30,7 @@ def main(cfg: DictConfig) -> None:
     )
     print(f"checkpoint  {checkpoint.path}")
     for file in sorted(out.iterdir()):
-        print(f"{file.name:<18}{file.stat().st_size / 1e6:8.2f} MB")
+        print(f"{file.name:<28}{file.stat().st_size / 1e6:8.2f} MB")
     print(f"model       {out}; read its card, README.md, and fill in the licence")
     if cfg.push:
         print(f"uploaded    {hub.push(out, cfg.push)} (private)")

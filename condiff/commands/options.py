@@ -154,7 +154,7 @@ OPTIONS: dict[str, dict[str, Rule]] = {
     "likelihood": COMPUTING | {"seed": SEED, "num_images": whole(2), "steps": whole(2, 10_000), "width": above(0)},
     "ema": {"std": above(0), "step": maybe(whole(0))},
     "export": {
-        "format": one_of("safetensors", "onnx", "diffusers"),
+        "format": one_of("safetensors", "onnx", "diffusers", "web"),
         "dtype": one_of("float32", "float16"),
         "copies": one_of("refuse", "accept"),
         "push": maybe(WORD),

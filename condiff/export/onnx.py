@@ -2,6 +2,7 @@
 
 import json
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,9 @@ def save(checkpoint: Checkpoint, target: str | Path, **settings: Any) -> Path:
 
 def exported(model: DiffusionModel, spec: ImageSpec) -> Any:
     """Returns the denoiser as a `torch.onnx.ONNXProgram`; without ``cond`` for an unconditional model."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for library in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "# The axis name")
     multiple, cond = getattr(model.denoiser.net, "size_multiple", 1), torch.zeros(2, spec.conditioning.dim)
     inputs = (torch.zeros(2, *spec.shape), torch.ones(2), cond)[: 3 if model.conditional else 2]
     batch = torch.export.Dim("batch", min=1, max=LARGEST)

@@ -1,0 +1,87 @@
+"""Export as a web page that draws images in the visitor's browser, for any server of static files."""
+
+import json
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+from shutil import copyfile, which
+from typing import Any
+
+from condiff.checkpoint import Checkpoint
+from condiff.data.conditioning import PARAMETERS, AcquisitionCondition, piecewise_linear
+from condiff.data.image_spec import ImageSpec
+from condiff.errors import InputError
+from condiff.export import onnx
+from condiff.files.atomic import atomic_write
+
+PAGE = Path(__file__).with_name("page")
+RUNTIME = "onnxruntime-web@1"  # of npm, MIT licence
+RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+LEVELS = 100  # of the noise schedule, between which the page interpolates
+WHITE = 2.0  # magnitude of complex images that is shown white
+
+
+def save(checkpoint: Checkpoint, target: str | Path, **settings: Any) -> Path:
+    """Writes a page, its ONNX model and the runtime, which npm brings; the model folder is beside them.
+
+    Args:
+        settings: of `condiff.export.folder.save`.
+
+    Raises:
+        InputError: as `condiff.export.onnx.save`; npm is missing, or cannot bring the runtime.
+    """
+    if which("npm") is None:
+        raise InputError("format=web: needs npm, which brings the program that runs the model in a browser; install Node.js")
+    out = onnx.save(checkpoint, target, **settings)
+    with atomic_write(out / "model.json") as file:
+        file.write(json.dumps(description(checkpoint)).encode())
+    for page in sorted(PAGE.iterdir()):
+        copyfile(page, out / page.name)
+    fetch_runtime(out)
+    return out
+
+
+def description(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Returns what the page reads: the sizes, noise levels, guidance, contrasts and ranges of the parameters."""
+    model, spec = checkpoint.model(), checkpoint.spec()
+    guidance = checkpoint.config.get("guidance") or {}
+    return onnx.description(model, spec) | {
+        "levels": model.schedule.steps(LEVELS)[:-1].tolist(),
+        "guidance": {"scale": guidance.get("scale", 1.0), "interval": guidance.get("interval")},
+        "contrasts": [*spec.contrasts] if model.conditional else [],
+        "parameters": parameters(spec) if model.conditional else {},
+        "white": WHITE,
+    }
+
+
+def parameters(spec: ImageSpec) -> dict[str, Any]:
+    """Returns of each parameter of the acquisition its scale, its range over all contrasts and the range of each contrast."""
+    condition = spec.conditioning
+    if not isinstance(condition, AcquisitionCondition) or condition.ranges is None:
+        return {}
+    if getattr(condition.features, "func", condition.features) is not piecewise_linear:
+        raise InputError("format=web: the model encodes its parameters as an older version did; train it again")
+    found: dict[str, Any] = {"slice": {"low": 0, "high": 1, "log": False, "ranges": dict.fromkeys(spec.contrasts, (0, 1))}}
+    for name in PARAMETERS:
+        ranges = {contrast: spans[name] for contrast, spans in condition.ranges.items() if name in spans}
+        if ranges:
+            low, high = min(span[0] for span in ranges.values()), max(span[1] for span in ranges.values())
+            found[name] = {"low": low, "high": high, "log": PARAMETERS[name] is not float, "ranges": ranges}
+    return found
+
+
+def fetch_runtime(out: Path) -> None:
+    """Writes the files of onnxruntime-web into a folder. Raises InputError where npm does not bring them."""
+    with tempfile.TemporaryDirectory() as temporary:
+        packed = subprocess.run(["npm", "pack", RUNTIME], cwd=temporary, capture_output=True, text=True)
+        archives = [*Path(temporary).glob("*.tgz")]
+        if packed.returncode or not archives:
+            reason = packed.stderr.strip().splitlines()[-1:] or ["no archive"]
+            raise InputError(f"format=web: npm pack {RUNTIME} failed ({reason[0]}); is there a network?")
+        with tarfile.open(archives[0]) as archive:
+            for name in RUNTIME_FILES:
+                content = archive.extractfile(f"package/dist/{name}")
+                assert content is not None, name
+                with atomic_write(out / name) as file:
+                    file.write(content.read())
