@@ -32,7 +32,7 @@ def explain(error: Exception, config_name: str, cfg: DictConfig | None = None) -
     if isinstance(error, MissingMandatoryValue | InterpolationToMissingValueError) or of_resolver:
         key = next((line.split(": ", 1)[1] for line in lines if line.startswith("full_key")), first)
         key = key if isinstance(error, MissingMandatoryValue) else first.rsplit(": ", 1)[-1]
-        return f"{key} has no value; give one on the command line, {key}=..."
+        return f"{key} has no value; give one on the command line, {key}=...{_purpose(key)}"
     if isinstance(error, OSError) and error.errno in FULL:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}; free some space, or choose a folder on another disk (out=, hydra.run.dir=, data.cache=)"
@@ -51,6 +51,15 @@ def explain(error: Exception, config_name: str, cfg: DictConfig | None = None) -
         group, _, choice = re.findall("'([^']*)'", first)[-1].rpartition("/")
         return missing_choice(group.replace("/", "."), choice, lines[begin:end])
     return with_option(" ".join(lines), cfg) if isinstance(error, InputError) else first
+
+
+def _purpose(key: str) -> str:
+    """Returns the comment of an option in conf/, in brackets; empty without one."""
+    group, _, name = key.rpartition(".")
+    lines = (line for path in sorted((CONF / group).glob("*.yaml")) for line in path.read_text().splitlines())
+    comments = (line.partition(" # ")[2] for line in lines if line.startswith(f"{name}: ???"))
+    comment = next(filter(None, comments), "")
+    return f" ({comment})" if comment else ""
 
 
 def with_option(message: str, cfg: DictConfig | None, place: str = "") -> str:

@@ -109,7 +109,11 @@ def check_data(data: DictConfig) -> None:
     """Warns if an experiment for fastMRI would run on the phantom."""
     experiment = HydraConfig.get().runtime.choices.get("experiment") or ""
     if "brain" in experiment and "phantom" in data._target_.lower():
-        log.warning("experiment=%s: trains on the phantom; for fastMRI add data=fastmri data.root=DIR", experiment)
+        log.warning(
+            "experiment=%s: trains on the phantom; for scans add data=fastmri or data=bids, and data.root=DIR", experiment
+        )
+    if data.get("site") and "Acquisition" not in data.conditioning._target_:
+        log.warning("data.site=%s: is a condition of model=acquisition alone; without it it changes nothing", data.site)
 
 
 def check_second_stage(cfg: DictConfig, autoencoder: Checkpoint | None) -> None:

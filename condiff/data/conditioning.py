@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from condiff.data.metadata import SEQUENCES, header_parameters, volume_metadata
+from condiff.data.metadata import SEQUENCES, header_parameters, plain_words, volume_metadata
 from condiff.data.volume import Volume
 from condiff.errors import InputError
 
@@ -191,18 +191,16 @@ class AcquisitionCondition:
         return self._encoded(contrast, known)
 
     def _encoded(self, contrast: str | None, known: Known) -> Tensor:
-        parts = [
-            one_hot("contrast", contrast, self.contrasts),
-            one_hot("agent", known.get("agent"), AGENT),
-            one_hot("sequence", known.get("sequence"), SEQUENCES),
-        ]
+        parts = [one_hot("contrast", contrast, self.contrasts)]
+        parts += [one_hot(name, known.get(name), names) for name, names in (("agent", AGENT), ("sequence", SEQUENCES))]
         for name, scale in PARAMETERS.items():
             parts.append(torch.zeros_like(self.features(0.0)))
             if known.get(name) is not None:
                 lowest, highest = map(scale, self._range(name, None))
                 middle, half = (lowest + highest) / 2, (highest - lowest) / 2
                 parts[-1] = self.features((scale(known[name]) - middle) / half if half else 0.0)
-        return torch.cat([*parts, one_hot("site", known.get("site"), self.sites or ())])
+        site, sites = known.get("site"), self.sites or ()  # as it is in the training set, or in the table that it was read from
+        return torch.cat([*parts, one_hot("site", site if not site or site in sites else plain_words(site), sites)])
 
     def _check(self, name: str, value: Any, contrast: str | None, extrapolate: bool) -> None:
         number = isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < inf

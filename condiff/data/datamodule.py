@@ -129,6 +129,10 @@ class MRIDataModule(L.LightningDataModule):
             if not len(datasets[verb]):
                 raise InputError(f"data.root: no volume of {self.root} to {verb} on could be read; see the files named above")
         log.info("; ".join(f"{verb} on {part.summary}" for verb, part in datasets.items()))
+        if split.unused:
+            log.info("%s left over: data.volumes_per_contrast and data.held_out_per_contrast are reached without", split.unused)
+        if absent := [c for c in self.spec.contrasts if c not in {volume.contrast for volume in self.val.volumes}]:
+            log.warning("no volume to validate on of %s: data.root has too few patients of it", ", ".join(absent))
         if groups := coregistered(split.all):
             log.info("%s of co-registered contrasts; splits.csv numbers them", counted(len(groups), "group"))
         if not split.test:

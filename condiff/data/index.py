@@ -95,7 +95,8 @@ def table_path(root: Path, cache: Path, layout: str = "fastmri") -> Path:
 
 def _log_summary(result: Index, root: Path, files: int, layout: Layout) -> None:
     """Log the skipped files. Raises InputError where no volume is left."""
-    for path, reason in list(result.skipped.items())[:MAX_LOGGED]:
+    first = {reason: path for path, reason in reversed(result.skipped.items())}  # files of a series share theirs
+    for reason, path in list(reversed(first.items()))[:MAX_LOGGED]:
         log.warning("skipped %s: %s", printable(path), printable(reason))
     if result.skipped:
         log.warning("skipped %d of %d files in %s; the reasons are in %s", len(result.skipped), files, root, result.report)

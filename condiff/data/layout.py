@@ -17,14 +17,16 @@ class Layout(Protocol):
     Attributes:
         name: of the format, a plain word.
         files: what it reads, in words, say ".h5 files".
-        remedy: for a folder without any.
         columns: of its rows, with those of `STAMP`.
     """
 
     name: str
     files: str
-    remedy: str
     columns: tuple[str, ...]
+
+    def remedy(self, root: Path) -> str:
+        """What to do about a folder without any."""
+        ...
 
     def reads(self, name: str) -> bool:
         """Whether a file, by its path relative to the root, is one of the format."""
@@ -44,7 +46,10 @@ class Study(Layout):
 
     def __init__(self, layout: Layout, study: str):
         self.layout, self.study = layout, study
-        self.name, self.files, self.remedy, self.columns = layout.name, layout.files, layout.remedy, layout.columns
+        self.name, self.files, self.columns = layout.name, layout.files, layout.columns
+
+    def remedy(self, root: Path) -> str:
+        return self.layout.remedy(root)
 
     def reads(self, name: str) -> bool:
         return self.layout.reads(name)

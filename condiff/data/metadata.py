@@ -1,11 +1,17 @@
 """How a volume was taken: the acquisition parameters of its header, contrast agent, sequence and site."""
 
+import re
 from typing import Any
 
 from condiff.data.volume import Volume
 
 SEQUENCES = ("TurboSpinEcho", "Flash")
 NOT_INVERTED = ("AXT1", "AXT1PRE", "AXT1POST", "AXT2")  # their TI is a placeholder of fastMRI
+
+
+def plain_words(text: str) -> str:
+    """The words of a name, without punctuation that a command line would read, at most 60 characters."""
+    return " ".join(re.findall(r"[\w.+-]+", text))[:60].strip(" .+-")
 
 
 def header_parameters(volume: Volume) -> dict[str, float]:

@@ -6,19 +6,25 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from condiff.data.volume import Volume
-from condiff.errors import InputError
+from condiff.errors import InputError, counted
 
 
 @dataclass
 class Split:
-    """The volumes to train, validate and test on; no patient is in two of them."""
+    """The volumes to train, validate and test on; no patient is in two of them.
+
+    Attributes:
+        unused: number of volumes in none, because those of their contrast suffice.
+    """
 
     train: list[Volume] = field(default_factory=list)
     val: list[Volume] = field(default_factory=list)
     test: list[Volume] = field(default_factory=list)
+    unused: int = 0
 
     @property
     def all(self) -> list[Volume]:
@@ -68,11 +74,11 @@ def split_by_patient(volumes: Iterable[Volume], contrasts: Sequence[str], train:
         present = ", ".join(f"{count} {contrast}" for contrast, count in sorted(Counter(v.contrast for v in volumes).items()))
         raise InputError(
             f"data.contrasts={_list(contrasts)}: no {absent[0]} volume in data.root (there are {present}); give those that there "
-            f"are, data.contrasts={_list(found) if (found := [c for c in contrasts if counts[c]]) else '[...]'}"
+            f"are, data.contrasts={_list(_nearest(contrasts, sorted({volume.contrast for volume in volumes})))}"
         )
     split = _assign_patients(candidates, train, held_out, seed)
     if _is_complete(split, contrasts, train):
-        return split
+        return replace(split, unused=len(candidates) - len(split.all))
     low, high = 0, (train or max(counts.values())) - 1  # the largest number that works, by bisection
     while low < high:
         middle = (low + high + 1) // 2
@@ -83,12 +89,19 @@ def split_by_patient(volumes: Iterable[Volume], contrasts: Sequence[str], train:
     remedy = (
         f"set data.volumes_per_contrast={low}"
         if low
-        else "add volumes of other patients, or leave a contrast out of data.contrasts"
+        else "add volumes of other patients"
+        + (", or leave a contrast out of data.contrasts" if patients > 1 and len(contrasts) > 1 else "")
     )
     raise InputError(
-        f"data.volumes_per_contrast={'null' if train is None else train}: data.root has {present} of {patients} patients, "
-        f"and at least one patient must be left to validate on; {remedy}"
+        f"data.volumes_per_contrast={'null' if train is None else train}: data.root has {present} of "
+        f"{counted(patients, 'patient')}, and at least one patient must be left to validate on; {remedy}"
     )
+
+
+def _nearest(wanted: Sequence[str], present: Sequence[str]) -> list[str]:
+    """Of the names that there are the wanted ones, or those most like them; all without any."""
+    found = [name for each in wanted for name in get_close_matches(each, present, n=1, cutoff=0.6)]
+    return [*dict.fromkeys(found)] or [*present]
 
 
 def _list(names: Sequence[str]) -> str:

@@ -205,7 +205,8 @@ def _build_from_init(source: Checkpoint, cfg: DictConfig, spec: ImageSpec) -> Di
     system = instantiate(cfg.model)
     known, wanted = source.spec().conditioning, spec.conditioning
     if new := [contrast for contrast in wanted.contrasts if contrast not in known.contrasts]:
-        log.info("init: %s new to the model, which knows %s", ", ".join(new), ", ".join(known.contrasts))
+        known_names = ", ".join(known.contrasts)
+        log.info("init: %s new to the model, which knows %s; data.select.merge renames contrasts", ", ".join(new), known_names)
     load_weights(system, with_condition(source.content["state_dict"], known, wanted), source.path)
     return system
 

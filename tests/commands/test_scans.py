@@ -125,14 +125,22 @@ def test_slices_of_another_plane(heads, run_entry, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["data.contrasts=[PDw]"], "data.contrasts=[PDw]: no PDw volume in data.root (there are 4 FLAIR, 4 T1w); give those"),
+        (
+            ["data.contrasts=[PDw]"],
+            "data.contrasts=[PDw]: no PDw volume in data.root (there are 4 FLAIR, 4 T1w); give those that there are, "
+            "data.contrasts=[FLAIR,T1w]",
+        ),
+        (["data.contrasts=[T1,FLAIR]"], "give those that there are, data.contrasts=[T1w,FLAIR]"),
         (
             ["data.contrasts=[T1w,T2w]"],
             "no T2w volume in data.root (there are 4 FLAIR, 4 T1w); give those that there are, data.contrasts=[T1w]",
         ),
         (["data.plane=oblique"], "data.plane=oblique: give axial or coronal or sagittal"),
         (["data.transform=complex", "data.select.coils=[0,9]"], "data.transform: complex images are made of k-space"),
-        (["data=nifti"], "data.patterns has no value; give one on the command line"),
+        (
+            ["data=nifti"],
+            "data.patterns has no value; give one on the command line, data.patterns=... (contrast: pattern of the path",
+        ),
         (["data.root=nowhere"], "data.root: no folder nowhere; give the one that holds the anatomical NIfTI files"),
         (["data.voxel_mm=[1,1]"], "data.voxel_mm=[1,1]: give three sizes in mm"),
         (["data.voxel_mm=2"], "data.voxel_mm=2: give three sizes in mm"),

@@ -173,6 +173,7 @@ def test_the_site_is_a_field_of_its_own():
     condition = AcquisitionCondition(["AXT2"], features=piecewise_linear, sites=None).with_ranges_of(volumes)
     assert condition.sites == ("a", "b") and condition.fields[-1] == 2 and condition.columns[-2:] == ("site a", "site b")
     assert condition.encode("AXT2", {"site": "b"})[-2:].tolist() == [0, 1]
+    assert torch.equal(condition.encode("AXT2", {"site": "b,"}), condition.encode("AXT2", {"site": "b"}))  # as in its table
     rows = [condition.encode_slices(one, [0])[0, -2:].tolist() for one in (*volumes, replace(volumes[0], site="c"))]
     assert rows == [[0, 1], [1, 0], [0, 0], [0, 1], [0, 0]]
     with pytest.raises(InputError, match="site=c: unknown to this model; it has a, b"):

@@ -228,7 +228,8 @@ def test_places_missing_and_places_twice(scan, tmp_path):
     (tmp_path / "data/README").write_text("no DICOM")
     found = found_in(tmp_path / "data", tmp_path)
     assert sorted(volume.path.parent.name for volume in found.volumes) == ["backup", "copy", "good"]
-    reasons = {f"{path.parent.name}/{path.name}": reason for path, reason in found.skipped.items()}
+    first = {(path.parent.name, reason): path for path, reason in reversed(found.skipped.items())}  # of the files of a series
+    reasons = {f"{path.parent.name}/{path.name}": reason for (_, reason), path in first.items()}
     expected = {
         "gap/000.dcm": "its series of 23 files misses about 1 slice (steps of 6 and 12 mm); copy it again",
         "copy/copy.dcm": "is a copy of 004.dcm",
@@ -368,8 +369,8 @@ def test_synthetic_series_are_left_out_and_people_kept_apart(scan, tmp_path):
         write_series(tmp_path / f"data/{person}", values + ord(person), affine, "{:03d}.dcm", **fields)
     found = found_in(tmp_path / "data", tmp_path)
     assert sorted(volume.path.parent.name for volume in found.volumes) == ["a", "b"]  # one identifier, two people
-    (reason,) = found.skipped.values()
-    assert "is synthetic (0008,001C)" in reason
+    (reason,) = {*found.skipped.values()}
+    assert "is synthetic (0008,001C)" in reason and len(found.skipped) == 24  # the report has every file
 
 
 @pytest.mark.parametrize("text", ["brain of Li", "T1 20010203", "id jd-77 t1", "T1 19660102"])
@@ -399,7 +400,10 @@ def test_patterns_of_descriptions(scan, tmp_path):
     write_series(tmp_path / "data/b", *scan, SeriesDescription="t1 both")
     found = found_in(tmp_path / "data", tmp_path, {"T1w": "*t1*", "other": "*both*"})
     assert [(volume.contrast, volume.agent) for volume in found.volumes] == [("T1w", "with")]
-    assert "matches none of data.patterns, or several" in next(iter(found.skipped.values()))
+    (reason,) = {*found.skipped.values()}
+    assert "matches T1w and other of data.patterns (t1 both, tr 500, te 12, flip 90" in reason
+    with pytest.raises(InputError, match=r"matches none of data.patterns \(t1"):
+        found_in(tmp_path / "data", tmp_path, {"T2w": "*t2*"})
 
 
 def test_two_acquisitions_of_a_series_are_not_interleaved(scan, tmp_path):

@@ -177,12 +177,48 @@ def test_names_tell_contrast_and_patient(tmp_path, patterns, patient, labels):
         ({"T1": "*"}, r"(?x)^(\w+) +!", "may search for ever"),
         ({"T1": "*"}, 22 * r"\w?" + "!", "may search for ever"),
         ({"T1": "*"}, 22 * "(?:a|a)" + "!", "may search for ever"),
+        ({"T1": "_t1"}, "p", r"data.patterns=.T1: _t1.: fit none of 1 path, which look like a.nii; a \* stands"),
+        ({"T1": "*"}, r"sub-\d", r"data.patient=sub-.*: is found in none of 1 path, which look like a.nii; give"),
     ],
 )
 def test_patterns_that_cannot_be(patterns, patient, message):
     layout = NamedFiles(patterns, patient)  # a model that only samples lists no files
     with pytest.raises(InputError, match=message):
         layout.volumes(Path(), {"a.nii": {}})
+
+
+def test_patients_that_are_files(tmp_path, caplog):
+    """A patient of his own in every file, although there are two contrasts: said, because his scans may be in two splits."""
+    values, affine = head()
+    for number, name in enumerate(("p1_T1.nii", "p1_t2.nii", "p2_T1.nii")):
+        write_nifti(tmp_path / "data" / name, values * (1 + number), affine)
+    for patient, said in ((".*", True), (r"p\d", False)):
+        caplog.clear()
+        found = index(tmp_path / "data", tmp_path / "cache", NamedFiles({"T1": "*_t1*", "T2": "*_T2*"}, patient))
+        assert len(found.volumes) == 3 and ("every file has a patient of its own" in caplog.text) == said
+
+
+def test_derivatives_beside_the_scans(tree, tmp_path):
+    values, affine = head()
+    write_nifti(tree / "sub-02/anat/sub-02_desc-brain_T1w.nii.gz", values * 7, affine)
+    found = index(tree, tmp_path / "cache", Bids())
+    assert len(found.volumes) == 12
+    (reason,) = found.skipped.values()
+    assert reason == "is a derivative, by desc-brain; scans are read"
+
+
+@pytest.mark.parametrize("folder", ["..", "sub-01", "sub-01/ses-1"])
+def test_a_root_beside_the_tree(tree, tmp_path, folder):
+    """One level too high or too low: the line names the tree."""
+    with pytest.raises(InputError, match=f"a BIDS tree begins at {tree}: give that, data.root={tree}"):
+        index(tree / folder / "anat" if "ses" in folder else tree / folder, tmp_path / "cache", Bids())
+
+
+def test_archives_are_to_be_unpacked(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/scans.zip").write_bytes(b"PK")
+    with pytest.raises(InputError, match="holds no NIfTI file .1 .zip file found.; unpack the archives, or give the folder"):
+        index(tmp_path / "data", tmp_path / "cache", NamedFiles({"T1": "*"}, "p"))
 
 
 @pytest.mark.parametrize(

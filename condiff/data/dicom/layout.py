@@ -42,13 +42,15 @@ class Dicom:
 
     name = "dicom"
     files = "DICOM file"
-    remedy = "give the folder with DICOM files, data.root=DIR; docs/data.md names other formats"
     columns: tuple[str, ...] = ("images", "digest", *STAMP)
 
     def __init__(self, patterns: Mapping[str, str] | None = None, site: str | None = None):
         self.patterns, self.site = dict(patterns or {}), site
         if site is not None and site not in MAKES:
             raise InputError(f"data.site={site}: there are {' and '.join(MAKES)}")
+
+    def remedy(self, root: Path) -> str:
+        return "give the folder with DICOM files, data.root=DIR; docs/data.md names other formats"
 
     def reads(self, name: str) -> bool:
         path = Path(name)
@@ -74,7 +76,8 @@ class Dicom:
             left_out |= repeated
             reason = _fault(files) or (self._unfit(files[0].frames) if needs_label else "")
             if reason:
-                left_out[files[0].path] = f"its series of {counted(len(files), 'file')} {reason}"
+                text = f"its series of {counted(len(files), 'file')} {reason}"
+                left_out |= {file.path: text for file in files}
             else:
                 found.append(self._volume(files))
         return found, left_out
@@ -83,9 +86,12 @@ class Dicom:
         """The contrast; empty without one, or with several."""
         if not self.patterns:
             return contrast_of(frames.description, frames.parameters, frames.agent)
-        text = frames.description.lower()
-        found = [contrast for contrast, pattern in self.patterns.items() if fnmatch(text, pattern.lower())]
+        found = self._matching(frames)
         return found[0] if len(found) == 1 else ""
+
+    def _matching(self, frames: Frames) -> list[str]:
+        text = frames.description.lower()
+        return [contrast for contrast, pattern in self.patterns.items() if fnmatch(text, pattern.lower())]
 
     def _unfit(self, frames: Frames) -> str:
         """The reason why a series is not trained on: synthetic, or without contrast or patient; empty if it is."""
@@ -96,11 +102,14 @@ class Dicom:
         if self._contrast(frames):
             return ""
         by = (
-            "matches none of data.patterns, or several"
+            f"matches {' and '.join(self._matching(frames)) or 'none'} of data.patterns"
             if self.patterns
             else "has no contrast that description or TR, TE and TI tell"
         )
-        return f"{by} ({frames.description or 'no description'}, {frames.parameters}); give data.patterns={{T1w: '*WORD*'}}"
+        known = ", ".join(
+            [frames.description or "no description", *(f"{key} {value:g}" for key, value in frames.parameters.items())]
+        )
+        return f"{by} ({known}); give data.patterns={{T1w: '*WORD*'}}"
 
     def _volume(self, files: Sequence[File]) -> Volume:
         frames, contrast = files[0].frames, self._contrast(files[0].frames)

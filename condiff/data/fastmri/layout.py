@@ -27,14 +27,16 @@ class FastMRI:
 
     name = "fastmri"
     files = ".h5 file"
-    remedy = (
-        "give the folder with fastMRI's multicoil brain files (.h5), data.root=DIR; for NIfTI, BIDS or DICOM use data=nifti, "
-        "data=bids or data=dicom: docs/data.md"
-    )
     columns: tuple[str, ...] = (*VOLUME_COLUMNS, *HEADER_COLUMNS)
 
     def __init__(self, probe: Callable[[Path], Volume] = probe):
         self.probe = probe
+
+    def remedy(self, root: Path) -> str:
+        return (
+            "give the folder with fastMRI's multicoil brain files (.h5), data.root=DIR; for NIfTI, BIDS or DICOM use data=nifti, "
+            "data=bids or data=dicom: docs/data.md"
+        )
 
     def reads(self, name: str) -> bool:
         return name.endswith(".h5")

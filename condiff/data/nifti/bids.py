@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from condiff.data.header import within
 from condiff.data.layout import Row
+from condiff.data.metadata import plain_words
 from condiff.data.nifti import scans
 from condiff.data.nifti.scans import COLUMNS, Label
 from condiff.data.volume import Volume
@@ -21,8 +22,8 @@ from condiff.errors import DataFault, InputError, printable
 NAME = re.compile(r"(?P<entities>(?:[a-zA-Z]+-[a-zA-Z0-9]+_)*)(?P<suffix>[a-zA-Z0-9]+)(?P<extension>\.nii(?:\.gz)?|\.json)")
 MILLISECONDS = {"tr": "RepetitionTime", "te": "EchoTime", "ti": "InversionTime"}  # in seconds there
 AS_THEY_ARE = {"flip": "FlipAngle", "field_t": "MagneticFieldStrength"}
+PROCESSED = ("desc", "space", "res", "den", "label", "seg", "atlas")  # entities of derivatives
 LONGEST = 2**20  # bytes of a JSON file, or of participants.tsv
-MOST_OF_SITE = 60  # characters
 log = logging.getLogger(__name__)
 
 
@@ -46,11 +47,15 @@ class Bids:
 
     name = "bids"
     files = "anatomical NIfTI file"
-    remedy = "give the root of a BIDS tree, with sub-*/anat/sub-*_T1w.nii.gz, data.root=DIR; docs/data.md names other formats"
     columns: tuple[str, ...] = COLUMNS
 
     def __init__(self, site: str | None = None, voxel_mm: Sequence[float] | None = None):
         self.site, self.voxel_mm = site, voxel_mm
+
+    def remedy(self, root: Path) -> str:
+        if trees := _trees_near(root):
+            return f"a BIDS tree begins at {trees[0]}: give that, data.root={trees[0]}"
+        return "give the root of a BIDS tree, with sub-*/anat/sub-*_T1w.nii.gz, data.root=DIR; docs/data.md names other formats"
 
     def reads(self, name: str) -> bool:
         parts = PurePosixPath(name).parts
@@ -67,6 +72,8 @@ class Bids:
             name = parsed(Path(file).name)
             if name is None or "sub" not in name.entities:
                 left_out[root / file] = "has no BIDS name, sub-LABEL_…_SUFFIX.nii.gz"
+            elif processed := [entity for entity in PROCESSED if entity in name.entities]:
+                left_out[root / file] = f"is a derivative, by {processed[0]}-{name.entities[processed[0]]}; scans are read"
             elif name.entities.get("part", "mag") != "mag":
                 left_out[root / file] = f"is the {name.entities['part']} part of an image; magnitudes are read"
             else:
@@ -109,6 +116,13 @@ class Sidecars:
         return self._in_folder[folder]
 
 
+def _trees_near(root: Path) -> list[Path]:
+    """Folders with subjects of a tree of which ``root`` is a part, or that lie up to two levels below it."""
+    root = root.resolve()
+    near = [*list(root.parents)[:3], *root.glob("*"), *root.glob("*/*")]
+    return [folder for folder in near if any(folder.glob("sub-*/anat")) or any(folder.glob("sub-*/ses-*/anat"))]
+
+
 def sites_of(root: Path, column: str) -> dict[str, str]:
     """The entry of a column of participants.tsv for each subject, as a plain word.
 
@@ -125,8 +139,7 @@ def sites_of(root: Path, column: str) -> dict[str, str]:
         names = ", ".join(rows[0]) if rows else "none"
         raise InputError(f"data.site={column}: {path} has the columns {names}; give one of them besides participant_id")
     cells = [(row["participant_id"] or "", row[column] or "") for row in rows]
-    words = {subject.removeprefix("sub-"): " ".join(re.findall(r"[\w.+-]+", cell)) for subject, cell in cells}
-    return {subject: word[:MOST_OF_SITE].strip(" .+-") for subject, word in words.items() if word != "n a"}  # n/a: BIDS' missing
+    return {subject.removeprefix("sub-"): plain_words(cell) for subject, cell in cells if cell != "n/a"}  # BIDS' missing
 
 
 def parsed(name: str) -> Name | None:

@@ -1,5 +1,6 @@
 """A folder of NIfTI files whose names tell contrast and patient."""
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
@@ -10,8 +11,9 @@ from condiff.data.layout import Row
 from condiff.data.nifti import scans
 from condiff.data.nifti.scans import COLUMNS, Label
 from condiff.data.volume import Volume
-from condiff.errors import DataFault, InputError
+from condiff.errors import DataFault, InputError, counted, printable
 
+log = logging.getLogger(__name__)
 REPEATED, MOST_REPEATED = re.compile(r"(?<!\\)[*+{]"), 3  # each lets the time of a search grow with the length of a path
 OPTIONAL, MOST_OPTIONAL = re.compile(r"(?<!\\)[?|]"), 6  # each doubles it
 # a repeated group, whose matches may be tried in endless ways; flags, which hide one
@@ -30,13 +32,15 @@ class NamedFiles:
 
     name = "nifti"
     files = "NIfTI file"
-    remedy = "give the folder with .nii or .nii.gz files, data.root=DIR; docs/data.md names other formats"
     columns: tuple[str, ...] = COLUMNS
 
     def __init__(
         self, patterns: Mapping[str, str], patient: str, site: str | None = None, voxel_mm: Sequence[float] | None = None
     ):
         self.voxel_mm, self.patterns, self.expressions = voxel_mm, dict(patterns), (patient, site)
+
+    def remedy(self, root: Path) -> str:
+        return "give the folder with .nii or .nii.gz files, data.root=DIR; docs/data.md names other formats"
 
     def reads(self, name: str) -> bool:
         return scans.reads(name)
@@ -47,13 +51,38 @@ class NamedFiles:
     def volumes(self, root: Path, rows: Mapping[str, Row]) -> tuple[list[Volume], dict[Path, str]]:
         if not self.patterns:
             raise InputError("data.patterns: is empty; give one per contrast, 'data.patterns={T1: \"*_t1.nii.gz\"}'")
+        self._check(list(rows))
         found, left_out = [], {}
         for name, row in rows.items():
             try:
                 found.append(scans.volume(root / name, row, self._label(name), self.voxel_mm))
             except DataFault as fault:
                 left_out[root / name] = str(fault)
+        if len(found) > 1 and len({volume.contrast for volume in found}) > 1 and len({v.patient for v in found}) == len(found):
+            log.warning(
+                "data.patient=%s: every file has a patient of its own, %s …; scans of a person are then in several splits",
+                self.patient.pattern,
+                " and ".join(printable(volume.patient) for volume in found[:2]),
+            )
         return found, left_out
+
+    def _check(self, names: Sequence[str]) -> None:
+        """Raises InputError where no name has a contrast, or none a patient."""
+        if names and not any(self._contrasts(name) for name in names):
+            patterns = ", ".join(f"{contrast}: {pattern}" for contrast, pattern in self.patterns.items())
+            raise InputError(
+                f"data.patterns={{{patterns}}}: fit none of {counted(len(names), 'path')}, which look like "
+                f"{printable(names[0])}; a * stands for anything, also for folders: '*_t1*'"
+            )
+        if names and not any(_found(self.patient, name) for name in names):
+            raise InputError(
+                f"data.patient={self.patient.pattern}: is found in none of {counted(len(names), 'path')}, which look like "
+                f"{printable(names[0])}; give a regular expression for the patient in it, '(sub-[a-zA-Z0-9]+)'"
+            )
+
+    def _contrasts(self, name: str) -> list[str]:
+        """The contrasts whose patterns fit a path; upper and lower case are the same."""
+        return [contrast for contrast, pattern in self.patterns.items() if fnmatch(name.lower(), pattern.lower())]
 
     @cached_property
     def patient(self) -> re.Pattern[str]:
@@ -65,7 +94,7 @@ class NamedFiles:
 
     def _label(self, name: str) -> Label:
         """Contrast and patient of a file by its name. Raises DataFault with the reason if it has none."""
-        contrasts = [contrast for contrast, pattern in self.patterns.items() if fnmatch(name, pattern)]
+        contrasts = self._contrasts(name)
         if len(contrasts) != 1:
             patterns = ", ".join(f"{contrast}: {pattern}" for contrast, pattern in self.patterns.items())
             raise DataFault(f"matches {' and '.join(contrasts) or 'none'} of data.patterns ({patterns}); one expected")
