@@ -1,4 +1,4 @@
-"""The seven commands as functions without arguments, for the scripts condiff-train … and train.py …
+"""The eight commands as functions without arguments, for the scripts condiff-train … and train.py …
 
 A command is imported when it runs, so that its help does not import torch.
 """
@@ -20,6 +20,6 @@ def _command(name: str) -> Callable[[], None]:
     return run
 
 
-train, sample, evaluate, reconstruct, likelihood, ema, prepare = map(
-    _command, ("train", "sample", "evaluate", "reconstruct", "likelihood", "ema", "prepare")
+train, sample, evaluate, reconstruct, likelihood, ema, prepare, app = map(
+    _command, ("train", "sample", "evaluate", "reconstruct", "likelihood", "ema", "prepare", "app")
 )
