@@ -110,5 +110,5 @@ def _slider(name: str, spans: Any, value: float | None, **settings: Any) -> gr.S
     if value is None or not low <= value <= high:
         value = middle(low, high)
     visible = name in spans and low < high
-    label = f"{TITLES[name]}, {UNITS[name]}"
+    label = f"{TITLES[name]} ({UNITS[name]})"
     return gr.Slider(low, max(high, low + 1e-6), value, step=step_of(low, high), label=label, visible=visible, **settings)

@@ -15,7 +15,7 @@ from condiff.errors import InputError
 from condiff.sampling import ANY
 
 PHANTOM, FILE = "phantom", "fastMRI file"
-OF_SCAN = "that of the scan"
+OF_SCAN = "of the scan"
 TITLES = {
     "posterior": "posterior: samples and their spread",
     "dds": "dds: one image",
@@ -33,7 +33,7 @@ def reconstruct_tab(models: Models, folder: Path) -> None:
             prior = gr.Dropdown(models.available(), value=models.default, label="Model (the prior)", elem_id="reconstruct-prior")
             source = gr.Radio([PHANTOM, FILE], value=PHANTOM, label="Scan", elem_id="reconstruct-source")
             with gr.Row() as of_phantom:
-                patient = gr.Number(0, label="Patient: a seed", precision=0, minimum=0, min_width=100)
+                patient = gr.Number(0, label="Patient (seed)", precision=0, minimum=0, min_width=100)
                 phantom_contrast = gr.Dropdown([*CONTRASTS], value="AXT2", label="Contrast", min_width=100)
             with gr.Column(visible=False) as of_file:
                 upload = gr.File(label="fastMRI file with k-space (.h5)", file_count="single", elem_id="reconstruct-file")

@@ -11,10 +11,10 @@ from condiff.app.show import events, notes, one_line_errors, pictures
 from condiff.app.translate import brightest, panels, read, save, translate
 from condiff.errors import InputError
 
-OF_FILE = "as the file says"
+OF_FILE = "of the file"
 HELP = (
     "The slice is turned into noise under its own contrast, and the noise into an image of the target contrast (DDIM inversion). "
-    "What a scan does not show the model invents."
+    "The model invents what the scan does not show."
 )
 
 

@@ -1,0 +1,28 @@
+"""Fixtures of the explorer's tests: a tiny model that knows TE and TR, and phantom scans."""
+
+import pytest
+
+from condiff.data.phantom.volumes import Phantom
+from tests.conftest import TINY_RUN, entry_caller
+
+PROTOCOLS = ["model=acquisition", "data.phantom.te_factors=[0.8,1.0,1.25]", "data.phantom.tr_factors=[0.8,1.0,1.25]"]
+
+
+@pytest.fixture(scope="session")
+def acquisition_run(cache, shared_folder):
+    """The folder of a tiny run of model=acquisition, inside a folder runs/."""
+    parent, lock = shared_folder
+    folder = parent / "app/runs/tiny/run"
+    with lock:
+        if not folder.exists():
+            (parent / "app").mkdir(exist_ok=True)
+            with pytest.MonkeyPatch.context() as patch:
+                entry_caller(patch, cache, parent / "app")("train.py", *TINY_RUN[:-1], *PROTOCOLS, f"hydra.run.dir={folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scan(tmp_path_factory):
+    """A fully sampled phantom volume of a new patient."""
+    phantom = Phantom(patients=1, slices=2, coils=2, matrix=32, seed=77)
+    return phantom.make_volume(tmp_path_factory.mktemp("scan"), "AXT2")
