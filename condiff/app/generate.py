@@ -145,7 +145,7 @@ def save(images: Images, folder: Path) -> list[str]:
     return [str(images.save(folder / f"{stem}{suffix}")) for suffix in (".png", ".nii.gz", ".h5")]
 
 
-def save_animation(frames: Sequence[Image.Image], folder: Path) -> str:
+def save_animation(frames: Sequence[Image.Image], folder: Path) -> Path:
     """Writes an animation of the denoising as GIF. Returns the path."""
     pictures.save_gif(folder / "denoising.gif", frames)
-    return str(folder / "denoising.gif")
+    return folder / "denoising.gif"

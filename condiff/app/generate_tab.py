@@ -22,7 +22,7 @@ from condiff.app.generate import (
     step_of,
 )
 from condiff.app.models import Loaded
-from condiff.app.show import events, one_line_errors, pictures
+from condiff.app.show import animation, events, one_line_errors, pictures
 from condiff.configuration import choices
 from condiff.images import Images
 
@@ -37,7 +37,9 @@ def generate_tab(loaded: Loaded, folder: Path, page: gr.Blocks) -> None:
     sampler = generator.default_sampler()
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
-            contrast = gr.Dropdown([*contrasts], value=first or None, label="Contrast", visible=bool(contrasts))
+            contrast = gr.Dropdown(
+                [*contrasts], value=first or None, label="Contrast", visible=bool(contrasts), elem_id="generate-contrast"
+            )
             sliders = [_slider(name, spans(model, first), None, elem_id=f"generate-{name}") for name in names]
             with gr.Row():
                 seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=90, elem_id="generate-seed")
@@ -52,11 +54,8 @@ def generate_tab(loaded: Loaded, folder: Path, page: gr.Blocks) -> None:
         with gr.Column(scale=3, min_width=320):
             gr.Markdown(HELP, visible=bool(names))
             shown = gr.HTML(elem_id="generate-images")
-            animation = gr.Image(
-                label="From noise to image", visible=False, type="filepath", buttons=["download"], elem_id="generate-animation"
-            )
             files = gr.Button("Make files to download", elem_id="generate-save")
-            downloads = gr.File(label="PNG, NIfTI, HDF5", visible=False, elem_id="generate-files")
+            downloads = gr.File(label="Files", visible=False, interactive=False, elem_id="generate-files")
 
     def settings_of(contrast: str, seed: int, n: int, guidance: float, sampler: str, steps: int, *values: float) -> Settings:
         return Settings(contrast, known(model, contrast, names, values), guidance, sampler, steps, seed, n)
@@ -71,7 +70,8 @@ def generate_tab(loaded: Loaded, folder: Path, page: gr.Blocks) -> None:
 
     @one_line_errors
     def animate(*values: Any) -> Any:
-        return gr.Image(save_animation(generator.denoising(settings_of(*values)), new_folder(folder)), visible=True)
+        path = save_animation(generator.denoising(settings_of(*values)), new_folder(folder))
+        return animation("from noise to image", path), gr.File([str(path)], visible=True)
 
     @one_line_errors
     def write(*values: Any) -> Any:
@@ -94,7 +94,7 @@ def generate_tab(loaded: Loaded, folder: Path, page: gr.Blocks) -> None:
         contrast.input(full, **done)
     sampler_name.input(generator.default_steps, sampler_name, steps, **events("sliders")).then(full, **done)
     gr.on([steps.release, n.release, seed.submit, generate.click, page.load], full, **done)
-    watch.click(animate, inputs, animation, **events())
+    watch.click(animate, inputs, [shown, downloads], **events())
     files.click(write, inputs, downloads, **events())
 
 

@@ -39,8 +39,8 @@ CSS = """
 .pictures.n1 figure {max-width: 512px}
 .pictures img {width: 100%; display: block}
 .pictures figcaption {color: #ddd; text-align: center; font-size: 13px; padding-top: 4px}
-table.numbers {border-collapse: collapse; font-size: 14px}
-table.numbers th, table.numbers td {padding: 4px 14px 4px 0; text-align: left}
+table.numbers {border-collapse: collapse; font-size: 14px; margin: 4px 0 12px}
+table.numbers th, table.numbers td {border: 0 !important; padding: 5px 18px 5px 0 !important; text-align: left}
 table.numbers tr {border-bottom: 1px solid var(--border-color-primary)}
 .note {font-size: 14px}
 footer {display: none !important}

@@ -103,9 +103,9 @@ def numbers(solved: SolvedVolume) -> list[list[str]]:
 
 def remarks(loaded: Loaded, solved: SolvedVolume) -> list[str]:
     """Returns sentences about the scan and how far the result can be trusted."""
-    volume, (rate, _) = solved.raw.volume, solved.acquisition.acceleration
+    volume, (rate, _), number = solved.raw.volume, solved.acquisition.acceleration, solved.slices[0]
     means = mean_metrics([results_of(solved, {})])
-    scan = f"{volume.acquisition}, slice {solved.slices[0]} of {volume.slices}, {volume.coils} coils, acceleration {rate:.2g}"
+    scan = f"{volume.acquisition}, slice {number} (from 0) of {volume.slices}, {volume.coils} coils, acceleration {rate:.2g}"
     unknown = "" if solved.reference else "The file is not fully sampled, so the error is unknown."
     warnings = [f"Warning: {text}." for text in (worse_than_zero_filling(means), overconfident(means)) if text]
     return [f"{scan}.", unknown, loaded.patient_note(volume.patient.strip()), *warnings]

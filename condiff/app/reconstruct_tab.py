@@ -39,9 +39,8 @@ def reconstruct_tab(models: Models, folder: Path) -> None:
                 upload = gr.File(label="fastMRI file with k-space (.h5)", file_count="single", elem_id="reconstruct-file")
                 with gr.Row():
                     number = gr.Number(None, label="Slice, from 0; empty: middle", precision=0, minimum=0, min_width=100)
-                    condition = gr.Dropdown(
-                        [OF_SCAN, ANY, *models[models.default].model.contrasts], value=OF_SCAN, label="Contrast", min_width=100
-                    )
+                    names = _conditions(models, models.default)
+                    condition = gr.Dropdown(names, value=OF_SCAN, label="Contrast for the prior", min_width=100)
             with gr.Row():
                 mask = gr.Dropdown(choices("mask"), value="equispaced_fraction", label="Mask", min_width=100)
                 acceleration = gr.Slider(1, 12, 4, step=0.5, label="Acceleration", elem_id="reconstruct-acceleration")
@@ -54,10 +53,14 @@ def reconstruct_tab(models: Models, folder: Path) -> None:
             measured = gr.HTML(elem_id="reconstruct-numbers", elem_classes="note")
             solved = gr.State()
             files = gr.Button("Make files to download", visible=False, elem_id="reconstruct-save")
-            downloads = gr.File(label="PNG, NIfTI, HDF5", visible=False, elem_id="reconstruct-files")
+            downloads = gr.File(label="Files", visible=False, interactive=False, elem_id="reconstruct-files")
 
     def switch(source: str) -> Any:
         return gr.Row(visible=source == PHANTOM), gr.Column(visible=source == FILE)
+
+    @one_line_errors
+    def conditions(prior: str) -> Any:
+        return gr.Dropdown(_conditions(models, prior), value=OF_SCAN)
 
     @one_line_errors
     def solve(
@@ -97,8 +100,14 @@ def reconstruct_tab(models: Models, folder: Path) -> None:
         result, settings = solved
         return gr.File(save(result, settings, new_folder(folder)), visible=True)
 
+    prior.input(conditions, prior, condition, **events())
     source.input(switch, source, [of_phantom, of_file], **events("choices"))
     method.input(lambda name: gr.Slider(visible=name in ("posterior", "dds")), method, samples, **events("choices"))
     inputs = [upload, prior, source, patient, phantom_contrast, number, condition, mask, acceleration, method, samples]
     run.click(solve, inputs, [shown, measured, solved, files, downloads], **events())
     files.click(write, solved, downloads, **events())
+
+
+def _conditions(models: Models, prior: str) -> list[str]:
+    """What a prior can be conditioned on: the contrast of the scan, none, or one of its own."""
+    return [OF_SCAN, ANY, *models[prior].model.contrasts]

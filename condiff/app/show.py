@@ -18,12 +18,13 @@ SIDE = 384  # pixels that a picture is enlarged to, at least
 
 
 def pictures(images: Sequence[tuple[str, np.ndarray]]) -> str:
-    """Returns HTML with captioned magnitudes [H, W] whose white is 1, front of the head up."""
-    figures = (
-        f'<figure><img alt="{html.escape(title)}" src="{data_url(image)}"><figcaption>{html.escape(title)}</figcaption></figure>'
-        for title, image in images
-    )
-    return f'<div class="pictures n{min(len(images), 8)}">{"".join(figures)}</div>'
+    """Returns HTML with captioned magnitudes [H, W] whose white is 1, front of the head up; no file is written."""
+    return _figures([(title, "image/png", _png(image)) for title, image in images])
+
+
+def animation(title: str, path: Path) -> str:
+    """Returns HTML with a captioned GIF file."""
+    return _figures([(title, "image/gif", path.read_bytes())])
 
 
 def enlarged(image: np.ndarray) -> Image.Image:
@@ -33,11 +34,19 @@ def enlarged(image: np.ndarray) -> Image.Image:
     return gray.resize((gray.width * factor, gray.height * factor), Image.Resampling.BICUBIC)
 
 
-def data_url(image: np.ndarray) -> str:
-    """Returns the picture of a magnitude [H, W] inside a URL, so that no file is written."""
+def _png(image: np.ndarray) -> bytes:
     content = io.BytesIO()
     enlarged(image).save(content, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+    return content.getvalue()
+
+
+def _figures(images: Sequence[tuple[str, str, bytes]]) -> str:
+    figures = (
+        f'<figure><img alt="{html.escape(title)}" src="data:{kind};base64,{base64.b64encode(content).decode()}">'
+        f"<figcaption>{html.escape(title)}</figcaption></figure>"
+        for title, kind, content in images
+    )
+    return f'<div class="pictures n{len(images)}">{"".join(figures)}</div>'
 
 
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -53,8 +53,10 @@ def translate(model: Model, path: Path, source: str | None, to: str, number: int
         InputError: a file that cannot be read, or contrasts that do not fit.
     """
     before = one_slice(read(model, path).named(source), model, number)
+    if before.contrasts == (ANY,):
+        raise InputError(f"source contrast: the file does not record it; choose one of {', '.join(model.contrasts)}")
     if before.contrasts == (to,):
-        raise InputError(f"target={to}: is the contrast of the file; choose another")
+        raise InputError(f"target contrast={to}: is that of the file; choose another")
     return Translation(before, model.translate(before, to))
 
 

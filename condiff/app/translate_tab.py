@@ -38,7 +38,7 @@ def translate_tab(loaded: Loaded, folder: Path) -> None:
             about = gr.HTML(elem_classes="note", elem_id="translate-note")
             result = gr.State()
             files = gr.Button("Make files to download", visible=False, elem_id="translate-save")
-            downloads = gr.File(label="PNG, NIfTI, HDF5", visible=False, elem_id="translate-files")
+            downloads = gr.File(label="Files", visible=False, interactive=False, elem_id="translate-files")
 
     @one_line_errors
     def uploaded(file: str | None) -> Any:

@@ -5,7 +5,9 @@ import pytest
 from condiff.data.phantom.volumes import Phantom
 from tests.conftest import TINY_RUN, entry_caller
 
-PROTOCOLS = ["model=acquisition", "data.phantom.te_factors=[0.8,1.0,1.25]", "data.phantom.tr_factors=[0.8,1.0,1.25]"]
+PROTOCOLS = [
+    "data=phantom_protocols", "model=acquisition", "data.phantom.te_factors=[0.8,1.0,1.25]", "data.phantom.tr_factors=[0.8,1.0,1.25]",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="session")

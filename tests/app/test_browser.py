@@ -155,10 +155,13 @@ class Page:
             clear.click()
         self.wait(lambda: self.all(f"#{identifier} input[type=file]"))[0].send_keys(str(path))
 
-    def error(self):
+    def error(self, name=""):
         """The text of the error line, which is then closed."""
         toast = self.one(".toast-body.error")
         text = toast.text
+        print(text.replace("\n", " | "))
+        if name:
+            self.screenshot(name)
         for close in self.all(".toast-close"):
             close.click()
         self.wait(lambda: not self.all(".toast-body.error"))
@@ -166,8 +169,7 @@ class Page:
 
     def download(self, identifier, suffix):
         """A file of a list of downloads, in the folder of the browser."""
-        links = self.wait(lambda: self.all(f"#{identifier} a[download]"))
-        link = next(link for link in links if link.get_attribute("download").endswith(suffix))
+        link = self.wait(lambda: next(iter(self.all(f"#{identifier} a[download$='{suffix}']")), None))
         target = self.downloads / link.get_attribute("download")
         self.driver.execute_script("arguments[0].click()", link)
         self.wait(lambda: target.is_file() and target.stat().st_size)
@@ -246,9 +248,22 @@ def test_te_changes_the_contrast_of_one_head(page):
 
 def test_watch_it_denoise(page):
     page.click("generate-watch")
-    source = page.wait(lambda: page.all("#generate-animation img"))[0].get_attribute("src")
-    assert source.endswith(".gif")
+    page.wait(lambda: page.sources("generate-images")[0].startswith("data:image/gif"))
     page.screenshot("denoise")
+    with Image.open(page.download("generate-files", ".gif")) as frames:
+        assert frames.n_frames > 5
+
+
+def test_sliders_follow_the_contrast(page):
+    low = page.one("#generate-te input[type=range]").get_attribute("min")
+    page.after("generate-images", lambda: choose(page, "generate-contrast", "AXT2"))
+    page.wait(lambda: page.one("#generate-te input[type=range]").get_attribute("min") != low)
+    begin = time.monotonic()
+    page.after("generate-images", lambda: page.drag("generate-te", 0.3))
+    print(f"first image after the slider began to move: {time.monotonic() - begin:.2f} s")
+    page.settled("generate-images")
+    assert "AXT2" in page.one("#generate-images figcaption").text
+    page.screenshot("generate_t2")
 
 
 def test_generated_nifti_is_downloaded(page):
@@ -292,13 +307,12 @@ def test_bad_uploads_give_one_line(page, tmp_path):
     page.tab("Translate")
     (tmp_path / "broken.nii.gz").write_bytes(b"no NIfTI")
     page.upload("translate-file", tmp_path / "broken.nii.gz")
-    text = page.error()
+    text = page.error("error_broken")
     assert "broken.nii.gz" in text and "Traceback" not in text and str(tmp_path) not in text
     (tmp_path / "large.nii.gz").write_bytes(bytes(SIZE_LIMIT_MB * 1_000_000 + 500_000))
     page.upload("translate-file", tmp_path / "large.nii.gz")
-    text = page.error()
+    text = page.error("error_size")
     assert "size" in text.lower() and "Traceback" not in text
-    page.screenshot("error")
 
 
 def test_without_an_evaluation_the_tab_names_the_command(page):

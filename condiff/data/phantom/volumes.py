@@ -163,6 +163,7 @@ class Phantom:
         """Writes one volume, without the others, into a folder. Returns its path. Raises InputError for an unknown contrast."""
         if contrast not in CONTRASTS:
             raise InputError(f"contrast={contrast}: the phantom has {', '.join(CONTRASTS)}")
+        folder.mkdir(parents=True, exist_ok=True)
         return self._write(folder, contrast, patient)
 
     def _bytes(self) -> int:
