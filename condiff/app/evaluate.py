@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from condiff.checkpoint import results_folder
 from condiff.data import image_files
@@ -30,7 +31,7 @@ def missing(run: Path | None) -> str:
     """Returns a sentence with the command that makes an evaluation."""
     if run is None:
         return "These weights have no folder of a run, and so no evaluation."
-    return f"This run has no evaluation. Make one with {command('evaluate')} ckpt={run}, then reload this page."
+    return f"This run has no evaluation. Make one with {command('evaluate')} ckpt={run}, then start this program again."
 
 
 def folder_of(run: Path, name: str) -> Path:
@@ -84,6 +85,15 @@ def flagged(folder: Path, numbers: Mapping[str, Any], spec: ImageSpec) -> list[t
         f"{row['contrast']}, seed {row['seed']}: {min(row['distance_over_limit'].values()):.0%} of the limit" for row in shown
     ]
     return [(title, images[row["sample"]]) for title, row in zip(titles, shown, strict=True)]
+
+
+def page_of(folder: Path) -> Image.Image:
+    """Returns the page that evaluate.py wrote, with held-out and training images. Raises InputError if it cannot be read."""
+    try:
+        with Image.open(folder / "evaluation.png") as page:
+            return page.convert("RGB")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{folder}/evaluation.png: cannot be read ({error}); run {command('evaluate')} again") from None
 
 
 def _cell(estimate: Mapping[str, float] | None, decimals: int) -> str:

@@ -61,8 +61,8 @@ def generate_tab(loaded: Loaded, folder: Path, page: gr.Blocks) -> None:
         return Settings(contrast, known(model, contrast, names, values), guidance, sampler, steps, seed, n)
 
     @one_line_errors
-    def full(*values: Any) -> str:
-        return captioned(generator.images(settings_of(*values)))
+    def full(*values: Any) -> Any:
+        return captioned(generator.images(settings_of(*values))), gr.File(None, visible=False)
 
     @one_line_errors
     def preview(*values: Any) -> str:
@@ -82,9 +82,9 @@ def generate_tab(loaded: Loaded, folder: Path, page: gr.Blocks) -> None:
         return sliders[0] if len(sliders) == 1 else sliders
 
     inputs = [contrast, seed, n, guidance, sampler_name, steps, *sliders]
-    drawn: Any = {"inputs": inputs, "outputs": shown, **events()}
-    moving = {**drawn, "trigger_mode": "always_last", "show_progress": "hidden"}
-    done = {**drawn, "trigger_mode": "always_last", "show_progress": "minimal"}
+    latest: Any = {"inputs": inputs, "trigger_mode": "always_last", **events()}  # requests in between are dropped
+    moving = {**latest, "outputs": shown, "show_progress": "hidden"}
+    done = {**latest, "outputs": [shown, downloads], "show_progress": "minimal"}
     for slider in [*sliders, guidance]:
         slider.input(preview, **moving)
         slider.release(full, **done)

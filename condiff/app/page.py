@@ -39,9 +39,9 @@ CSS = """
 .pictures.n1 figure {max-width: 512px}
 .pictures img {width: 100%; display: block}
 .pictures figcaption {color: #ddd; text-align: center; font-size: 13px; padding-top: 4px}
-table.numbers {border-collapse: collapse; font-size: 14px; margin: 4px 0 12px}
+table.numbers {border: 0 !important; border-collapse: collapse; font-size: 14px; margin: 4px 0 12px}
 table.numbers th, table.numbers td {border: 0 !important; padding: 5px 18px 5px 0 !important; text-align: left}
-table.numbers tr {border-bottom: 1px solid var(--border-color-primary)}
+table.numbers tr {border: 0; border-bottom: 1px solid var(--border-color-primary)}
 .note {font-size: 14px}
 footer {display: none !important}
 """
@@ -78,7 +78,7 @@ def build(models: Models, folder: Path) -> gr.Blocks:
         with gr.Tab("Translate"):
             translate_tab(models[models.default], folder)
         with gr.Tab("Evaluate"):
-            evaluate_tab(models[models.default])
+            evaluate_tab(models[models.default], page)
     return page
 
 

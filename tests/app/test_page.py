@@ -141,6 +141,8 @@ def test_an_evaluation_that_is_missing_damaged_or_elsewhere(evaluated, tmp_path)
     assert evaluate.evaluations(None) == [] and "no folder of a run" in evaluate.missing(None)
     with pytest.raises(InputError, match="no such evaluation"):
         evaluate.folder_of(run, "../elsewhere")
+    with pytest.raises(InputError, match="evaluation.png: cannot be read"):
+        evaluate.page_of(folder)
     (folder / "evaluation.json").write_text("[]")
     with pytest.raises(InputError, match="cannot be read as an evaluation"):
         evaluate.numbers_of(folder)
