@@ -63,14 +63,16 @@ class LocalPolicy:
         await self.app(scope, receive, send_with_policy)
 
 
-def build(models: Models, folder: Path) -> gr.Blocks:
+def build(models: Models, folder: Path, size_limit_mb: int) -> gr.Blocks:
     """Returns the page.
 
     Args:
         folder: for the files of downloads.
+        size_limit_mb: of an uploaded file, which the page names.
     """
     with gr.Blocks(title="condiff", analytics_enabled=False, delete_cache=KEEP) as page:
-        gr.Markdown(f"## condiff\nModel: `{models.default}`. {ABOUT}")
+        limit = f"Uploads: at most {size_limit_mb} MB (`size_limit_mb=`)."
+        gr.Markdown(f"## condiff\nModel: `{models.default}`. {limit} {ABOUT}")
         with gr.Tab("Generate"):
             generate_tab(models[models.default], folder, page)
         with gr.Tab("Reconstruct"):

@@ -23,4 +23,4 @@ def main(cfg: DictConfig) -> None:
 
         models = Models(cfg.ckpt, device, cfg.trust)
         print(f"checkpoint  {models.default}")
-        serve(build(models, folder), cfg.port, cfg.size_limit_mb)
+        serve(build(models, folder, cfg.size_limit_mb), cfg.port, cfg.size_limit_mb)

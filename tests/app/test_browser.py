@@ -31,7 +31,7 @@ def served(request, tmp_path_factory):
     """The server and its page, of a tiny model or of CONDIFF_APP_RUNS."""
     folder = tmp_path_factory.mktemp("served")
     own = os.environ.get("CONDIFF_APP_RUNS")
-    runs = Path(own) if own else request.getfixturevalue("acquisition_run").parent.parent
+    runs = Path(own) if own else request.getfixturevalue("runs_that_follow_te")
     shutil.copytree(runs, folder / "runs")
     with serving(folder) as (port, process, temporary, contacted):
         page = Page(port, folder)
@@ -113,6 +113,18 @@ def test_a_phantom_slice_is_reconstructed(page):
     page.click("reconstruct-save")
     with h5py.File(page.download("reconstruct-files", ".h5")) as file:
         assert {"reconstruction", "samples", "standard_deviation"} <= file.keys()
+
+
+def test_an_uploaded_scan_is_reconstructed(page, scan):
+    page.tab("Reconstruct")
+    page.one("#reconstruct-source label:nth-of-type(2)").click()
+    page.click("reconstruct-run")
+    assert "no file is chosen" in page.error()
+    page.upload("reconstruct-file", scan)
+    page.wait(lambda: scan.name in page.one("#reconstruct-file").text.replace("\n", ""))
+    page.after("reconstruct-images", lambda: page.click("reconstruct-run"))
+    assert "AXT2, slice 1 (from 0) of 2" in page.one("#reconstruct-numbers").text
+    page.screenshot("reconstruct_file")
 
 
 def test_an_uploaded_nifti_is_translated(page, volume):

@@ -88,7 +88,7 @@ def test_nothing_from_another_machine_is_allowed():
 
 def test_the_page_is_built_for_every_kind_of_model(acquisition_run, trained_once, tmp_path):
     for run in (acquisition_run, trained_once):
-        page = build(Models(str(run), CPU), tmp_path)
+        page = build(Models(str(run), CPU), tmp_path, size_limit_mb=1)
         labels = {block.label for block in page.blocks.values() if isinstance(block, gr.Slider)}
         assert ("TE (ms)" in labels) == (run == acquisition_run)
         assert all(function.api_visibility == "private" for function in page.fns.values())
