@@ -11,7 +11,7 @@ from condiff.app.models import Loaded
 from condiff.configuration import chosen
 from condiff.data.fastmri.raw_scan import RawScan, read_raw_scan
 from condiff.data.phantom.volumes import Phantom
-from condiff.errors import check_number, check_whole
+from condiff.errors import InputError, check_number, check_whole
 from condiff.reconstruction.acquisition import AcquisitionModel
 from condiff.reconstruction.pipeline import SolvedVolume, results_of, solve_volume
 from condiff.reconstruction.prior import Prior
@@ -72,6 +72,16 @@ def reconstruct(
     return solve_volume(raw, scan(raw, slices, device, typical), solver, cond, slices, on_step)
 
 
+def slice_number(text: str) -> int | None:
+    """Returns the number in a text; None if it is empty. Raises InputError for other text."""
+    if not text.strip():
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"slice={text}: give a whole number, counted from 0, or nothing for the middle slice") from None
+
+
 def chosen_slice(raw: RawScan, number: int | None) -> int:
     """Returns the number of a valid slice, by default the middle one. Raises InputError if it is not valid."""
     valid = select_slices(raw, None if number is None else [number])
@@ -107,7 +117,7 @@ def remarks(loaded: Loaded, solved: SolvedVolume) -> list[str]:
     means = mean_metrics([results_of(solved, {})])
     scan = f"{volume.acquisition}, slice {number} (from 0) of {volume.slices}, {volume.coils} coils, acceleration {rate:.2g}"
     unknown = "" if solved.reference else "The file is not fully sampled, so the error is unknown."
-    warnings = [f"Warning: {text}." for text in (worse_than_zero_filling(means), overconfident(means)) if text]
+    warnings = [f"Warning: {text}" for text in (worse_than_zero_filling(means), overconfident(means)) if text]
     return [f"{scan}.", unknown, loaded.patient_note(volume.patient.strip()), *warnings]
 
 

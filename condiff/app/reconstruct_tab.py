@@ -7,7 +7,7 @@ import gradio as gr
 
 from condiff.app.folder import new_folder
 from condiff.app.models import Models
-from condiff.app.reconstruct import METHODS, Settings, numbers, panels, phantom_scan, reconstruct, remarks, save
+from condiff.app.reconstruct import METHODS, Settings, numbers, panels, phantom_scan, reconstruct, remarks, save, slice_number
 from condiff.app.show import events, notes, one_line_errors, pictures, table
 from condiff.configuration import choices
 from condiff.data.phantom.volumes import CONTRASTS
@@ -38,7 +38,7 @@ def reconstruct_tab(models: Models, folder: Path) -> None:
             with gr.Column(visible=False) as of_file:
                 upload = gr.File(label="fastMRI file with k-space (.h5)", file_count="single", elem_id="reconstruct-file")
                 with gr.Row():
-                    number = gr.Number(None, label="Slice, from 0; empty: middle", precision=0, minimum=0, min_width=100)
+                    number = gr.Textbox(label="Slice, from 0; empty: middle", min_width=100)
                     names = _conditions(models, models.default)
                     condition = gr.Dropdown(names, value=OF_SCAN, label="Contrast for the prior", min_width=100)
             with gr.Row():
@@ -69,7 +69,7 @@ def reconstruct_tab(models: Models, folder: Path) -> None:
         source: str,
         patient: int,
         phantom_contrast: str,
-        number: int | None,
+        number: str,
         condition: str,
         mask: str,
         acceleration: float,
@@ -88,7 +88,7 @@ def reconstruct_tab(models: Models, folder: Path) -> None:
 
         progress(0.0, desc="Preparing the scan")
         path = Path(file) if source == FILE and file else phantom_scan(scans, phantom_contrast, patient)
-        of_file = (None if condition == OF_SCAN else condition, number) if source == FILE else (None, None)
+        of_file = (None if condition == OF_SCAN else condition, slice_number(number)) if source == FILE else (None, None)
         settings = Settings(mask, acceleration, method, samples, *of_file)
         result = reconstruct(models[prior], path, settings, on_step)
         heading, rows = ("", "PSNR", "SSIM"), numbers(result)

@@ -74,6 +74,12 @@ def test_steps_add_up(loaded, scan):
     assert sum(shares) == pytest.approx(1, abs=0.05) and len(shares) > 5
 
 
+def test_numbers_of_slices():
+    assert tab.slice_number(" ") is None and tab.slice_number("3 ") == 3
+    with pytest.raises(InputError, match="slice=x: give a whole number"):
+        tab.slice_number("x")
+
+
 def test_files(solved, tmp_path):
     paths = tab.save(solved, EASY, tmp_path)
     assert [path.split("_")[-1] for path in paths] == ["sense.png", "sense.nii.gz", "sense.h5"]
