@@ -122,7 +122,7 @@ class Model:
             InputError: an argument that the model does not know, by name.
         """
         check_whole("n", n)
-        how = self._how(sampler, steps, guidance, batch_size)
+        how = self.sampling_with(sampler, steps, guidance, batch_size)
         names = resolve_contrasts(contrast, self.spec.contrasts, self.network.conditional)
         requests = make_requests(names, n, seed, shared_noise, parameters, extrapolate)
         with progress_bar("Sampling", -(-len(requests) // batch_size) * (how.steps + 1)) as tick:
@@ -158,7 +158,10 @@ class Model:
         source_images = Source.of(images, self.spec).named(source)
         check_whole("seed", seed, at_least=None)
         [contrast] = resolve_contrasts([to], self.spec.contrasts, self.network.conditional, "to")
-        how, target = self._how(sampler, steps, guidance, batch_size), SampleRequest(contrast, seed, parameters, extrapolate)
+        how, target = (
+            self.sampling_with(sampler, steps, guidance, batch_size),
+            SampleRequest(contrast, seed, parameters, extrapolate),
+        )
         with progress_bar("Translating", -(-len(source_images.images) // batch_size) * steps_of(how, strength)) as tick:
             values = translate(self.network, self.spec, source_images, target, how, strength, tick)
         n = len(values)
@@ -238,10 +241,10 @@ class Model:
             images, _ = solver(measurement, range(slices), streams, cond, lambda share: tick(share * slices))
         return scan.result(measurement, images)
 
-    def _how(
+    def sampling_with(
         self, sampler: str | Sampler | None, steps: int | None, guidance: float | Guidance | None, batch_size: int
     ) -> Sampling:
-        """The run's way of sampling, with the arguments that are given in its place."""
+        """The run's settings of sampling, with the given arguments in their place; None: those of the run."""
         how = replace(self.sampling, batch_size=batch_size)
         if isinstance(sampler, str):
             cfg = chosen("sampler", sampler, "sample").sampler

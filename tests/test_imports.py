@@ -9,6 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "condiff"
 ROOMS = {  # room -> the libraries that it may import besides the standard one; of rooms it may import its own and those below
     "commands": {"torch", "lightning", "hydra", "omegaconf", "yaml", "rich", "filelock"},
+    "app": {"torch", "numpy", "hydra", "gradio", "starlette", "PIL"},
     "model": {"torch", "numpy", "hydra"},
     "training": {"torch", "numpy", "lightning", "wandb", "hydra", "omegaconf", "filelock", "matplotlib", "PIL"},
     "reconstruction": {"torch", "numpy", "h5py", "torchmetrics", "lightning", "rich", "PIL"},

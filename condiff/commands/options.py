@@ -152,6 +152,7 @@ OPTIONS: dict[str, dict[str, Rule]] = {
     },
     "evaluate": DRAWING | {"num_samples": whole(2, 100_000), "real_images": whole(2)},
     "likelihood": COMPUTING | {"seed": SEED, "num_images": whole(2), "steps": whole(2, 10_000), "width": above(0)},
+    "app": {"port": whole(1, 65_535), "size_limit_mb": whole(1, 1_000_000), "accelerator": ACCELERATOR},
     "ema": {"std": above(0), "step": maybe(whole(0))},
     "export": {
         "format": one_of("safetensors", "onnx", "diffusers", "web"),

@@ -20,6 +20,6 @@ def _command(name: str) -> Callable[[], None]:
     return run
 
 
-train, sample, evaluate, reconstruct, likelihood, ema, prepare, export = map(
-    _command, ("train", "sample", "evaluate", "reconstruct", "likelihood", "ema", "prepare", "export")
+train, sample, evaluate, reconstruct, likelihood, ema, prepare, export, app = map(
+    _command, ("train", "sample", "evaluate", "reconstruct", "likelihood", "ema", "prepare", "export", "app")
 )

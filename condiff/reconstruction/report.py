@@ -63,26 +63,35 @@ def write_report(out: Path, files: Sequence[Path], failed: Mapping[Path, str]) -
 
 def warn_if_worse_than_zero_filling(name: str, means: Mapping[str, float]) -> None:
     """Log a warning where the mean PSNR of the reconstructions is below that of zero filling."""
+    if warning := worse_than_zero_filling(means):
+        log.warning("%s: %s", name, warning)
+
+
+def worse_than_zero_filling(means: Mapping[str, float]) -> str:
+    """A warning where the PSNR of the reconstruction is below that of zero filling, else an empty text."""
     before = means.get("combined.zero_filled.psnr")
     after = means.get("combined.mean.psnr", means.get("combined.one.psnr"))
-    if before is not None and after is not None and after < before:
-        log.warning(
-            "%s: reconstructions are worse than zero filling, PSNR %.1f dB and %.1f dB; was the prior trained on such images?",
-            name,
-            after,
-            before,
-        )
+    if before is None or after is None or after >= before:
+        return ""
+    numbers = f"PSNR {after:.1f} dB and {before:.1f} dB"
+    return f"reconstructions are worse than zero filling, {numbers}; was the prior trained on such images?"
 
 
 def warn_if_overconfident(means: Mapping[str, float]) -> None:
     """Log a warning where two standard deviations hold much less than 95 % of the errors."""
+    if warning := overconfident(means):
+        log.warning("%s", warning)
+
+
+def overconfident(means: Mapping[str, float]) -> str:
+    """A warning where two standard deviations hold much less than 95 % of the errors, else an empty text."""
     covered = means.get("uncertainty.coverage_2", 1.0)
-    if covered < MIN_COVERAGE:
-        log.warning(
-            "the uncertainty is too small: two standard deviations hold %.0f %% of the errors, not 95 %%; priors of complex "
-            "images of the same kind of heads do better (experiment=phantom_prior)",
-            100 * covered,
-        )
+    if covered >= MIN_COVERAGE:
+        return ""
+    return (
+        f"the uncertainty is too small: two standard deviations hold {100 * covered:.0f} % of the errors, not 95 %; priors of "
+        "complex images of the same kind of heads do better (experiment=phantom_prior)"
+    )
 
 
 def title(key: str) -> str:

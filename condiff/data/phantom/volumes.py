@@ -159,16 +159,23 @@ class Phantom:
             ) from None
         return root
 
+    def make_volume(self, folder: Path, contrast: str, patient: int = 0) -> Path:
+        """Writes one volume, without the others, into a folder. Returns its path. Raises InputError for an unknown contrast."""
+        if contrast not in CONTRASTS:
+            raise InputError(f"contrast={contrast}: the phantom has {', '.join(CONTRASTS)}")
+        folder.mkdir(parents=True, exist_ok=True)
+        return self._write(folder, contrast, patient)
+
     def _bytes(self) -> int:
         pixels = self.patients * len(CONTRASTS) * self.slices * self.matrix**2
         return pixels * (self.coils * 2 * 8 + 4 + len(BRAIN))
 
-    def _write(self, folder: Path, contrast: str, patient: int) -> None:
+    def _write(self, folder: Path, contrast: str, patient: int) -> Path:
         identity = f"{self.seed}-{contrast}-{patient}"
         number = derive_seed("phantom", identity)
         target = folder / f"file_brain_{contrast}_900_{number % 10**7:07d}.h5"
         if target.exists():
-            return
+            return target
         generator = torch.Generator().manual_seed(number)
         made = self._varied(CONTRASTS[contrast], identity)
         kspace, tissue = self._acquired(made, generator)
@@ -180,6 +187,7 @@ class Phantom:
             file.attrs["acquisition"] = contrast
             file.attrs["patient_id"] = hashlib.sha256(f"patient {identity}".encode()).hexdigest()
             file.attrs["max"], file.attrs["norm"] = image.max().item(), image.norm().item()
+        return target
 
     def _acquired(self, contrast: Contrast, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """A newly drawn patient: noisy multicoil k-space [slices, coils, 2 matrix, matrix] and the truth, `shares`."""

@@ -1,0 +1,1 @@
+"""The explorer: a page in the browser, on this machine alone, to use a trained model."""

@@ -1,0 +1,102 @@
+"""Evaluate: the results of evaluate.py in the folder of a run. Images of patients are in its page alone."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from condiff.checkpoint import results_folder
+from condiff.data import image_files
+from condiff.data.image_spec import ImageSpec
+from condiff.errors import InputError, command
+from condiff.evaluation.table import METRIC_ROWS
+
+MAX_BYTES = 1 << 26  # of evaluation.json
+MAX_FLAGGED = 16  # samples shown
+COLUMNS = ("measure", "real vs real", "samples", "wrong contrast")
+SETS = ("floor", "samples", "ceiling")  # keys of evaluation.json, in the order of `COLUMNS`
+
+
+def evaluations(run: Path | None) -> list[str]:
+    """Returns the names of the evaluations of a run, the newest first."""
+    files = [] if run is None else [*run.glob("evaluation/*/evaluation.json")]
+    return [path.parent.name for path in sorted(files, key=lambda path: -path.stat().st_mtime)]
+
+
+def missing(run: Path | None) -> str:
+    """Returns a sentence with the command that makes an evaluation."""
+    if run is None:
+        return "These weights have no folder of a run, and so no evaluation."
+    return f"This run has no evaluation. Make one with {command('evaluate')} ckpt={run}, then start this program again."
+
+
+def folder_of(run: Path, name: str) -> Path:
+    """Returns the folder of an evaluation. Raises InputError if it is not one, or holds links out of the run."""
+    if name not in evaluations(run):
+        raise InputError(f"evaluation={name}: no such evaluation of this run; reload the page")
+    return results_folder(run / "checkpoints" / "last.ckpt", "evaluation", name)
+
+
+def numbers_of(folder: Path) -> dict[str, Any]:
+    """Returns the content of evaluation.json. Raises InputError if it is damaged."""
+    path = folder / "evaluation.json"
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError("too large")
+        numbers = json.loads(path.read_text())
+        if not isinstance(numbers["scores"], dict) or not isinstance(numbers["summary"], str):
+            raise ValueError("other content")
+        return numbers
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as an evaluation ({error}); run {command('evaluate')} again") from None
+
+
+def rows(numbers: Mapping[str, Any], contrast: str) -> list[list[str]]:
+    """Returns a row per measure of a contrast, as `COLUMNS`: value and half of its 95 % interval."""
+    scores = numbers["scores"].get(contrast, {})
+    return [
+        [row.title, *(_cell(scores[key].get(name), row.decimals) for name in SETS)]
+        for key, row in METRIC_ROWS.items()
+        if key in scores
+    ]
+
+
+def remarks(numbers: Mapping[str, Any]) -> list[str]:
+    """Returns the result of the search for copies, and the notes of the evaluation."""
+    return [numbers["summary"], *map(str, numbers.get("notes", []))]
+
+
+def flagged(folder: Path, numbers: Mapping[str, Any], spec: ImageSpec) -> list[tuple[str, np.ndarray]]:
+    """Returns titles and magnitudes [H, W] of the samples that resemble a training image, the most similar first.
+
+    They are samples alone; the training images are not read. Raises InputError if the file of the samples cannot be read.
+    """
+    named: Sequence[Mapping[str, Any]] = numbers.get("named", [])
+    if not named:
+        return []
+    name = f"samples-{hashlib.sha256(json.dumps(numbers['settings']).encode()).hexdigest()[:8]}.h5"
+    images = spec.transform.magnitude(image_files.read(folder / name, spec)[0]).numpy()
+    shown = [row for row in named if 0 <= row["sample"] < len(images)][:MAX_FLAGGED]
+    titles = [
+        f"{row['contrast']}, seed {row['seed']}: {min(row['distance_over_limit'].values()):.0%} of the limit" for row in shown
+    ]
+    return [(title, images[row["sample"]]) for title, row in zip(titles, shown, strict=True)]
+
+
+def page_of(folder: Path) -> Image.Image:
+    """Returns the page that evaluate.py wrote, with held-out and training images. Raises InputError if it cannot be read."""
+    try:
+        with Image.open(folder / "evaluation.png") as page:
+            return page.convert("RGB")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{folder}/evaluation.png: cannot be read ({error}); run {command('evaluate')} again") from None
+
+
+def _cell(estimate: Mapping[str, float] | None, decimals: int) -> str:
+    if not estimate:
+        return "–"
+    return f"{estimate['value']:.{decimals}f} ± {(estimate['high'] - estimate['low']) / 2:.{decimals}f}"
