@@ -30,7 +30,7 @@ def evaluations(run: Path | None) -> list[str]:
 def missing(run: Path | None) -> str:
     """Returns a sentence with the command that makes an evaluation."""
     if run is None:
-        return "These weights have no folder of a run, and so no evaluation."
+        return "This model is a folder without a run; its evaluation is in its card:"
     return f"This run has no evaluation. Make one with {command('evaluate')} ckpt={run}, then start this program again."
 
 

@@ -7,6 +7,7 @@ import gradio as gr
 from condiff.app.evaluate import COLUMNS, evaluations, flagged, folder_of, missing, numbers_of, page_of, remarks, rows
 from condiff.app.models import Loaded
 from condiff.app.show import events, notes, one_line_errors, pictures, table
+from condiff.checkpoint.model_folder import CARD
 from condiff.evaluation.sets import POOLED
 
 WARNING = "The page holds held-out and training images, which may be of patients: it is shown only when you open it."
@@ -19,7 +20,9 @@ def evaluate_tab(loaded: Loaded, page: gr.Blocks) -> None:
     contrasts = own if len(own) == 1 else [POOLED, *own]
     names = evaluations(run)
     if run is None or not names:
-        gr.Markdown(missing(run), elem_id="evaluate-missing")
+        file = loaded.model.checkpoint.path.with_name(CARD)
+        card = file.read_text(encoding="utf-8").rpartition("---\n")[2] if run is None and file.is_file() else ""
+        gr.Markdown(f"{missing(run)}\n\n{card}", elem_id="evaluate-missing")
         return
     with gr.Row():
         name = gr.Dropdown(names, value=names[0], label="Evaluation", scale=3, elem_id="evaluate-name")

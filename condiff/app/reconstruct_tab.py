@@ -30,7 +30,7 @@ def reconstruct_tab(models: Models, folder: Path) -> None:
     scans = new_folder(folder)
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
-            prior = gr.Dropdown(models.available(), value=models.default, label="Model (the prior)", elem_id="reconstruct-prior")
+            prior = gr.Dropdown(models.available(), value=models.prior(), label="Model (the prior)", elem_id="reconstruct-prior")
             source = gr.Radio([PHANTOM, FILE], value=PHANTOM, label="Scan", elem_id="reconstruct-source")
             with gr.Row() as of_phantom:
                 patient = gr.Number(0, label="Patient (seed)", precision=0, minimum=0, min_width=100)
@@ -39,7 +39,7 @@ def reconstruct_tab(models: Models, folder: Path) -> None:
                 upload = gr.File(label="fastMRI file with k-space (.h5)", file_count="single", elem_id="reconstruct-file")
                 with gr.Row():
                     number = gr.Textbox(label="Slice, from 0; empty: middle", min_width=100)
-                    names = _conditions(models, models.default)
+                    names = _conditions(models, models.prior())
                     condition = gr.Dropdown(names, value=OF_SCAN, label="Contrast for the prior", min_width=100)
             with gr.Row():
                 mask = gr.Dropdown(choices("mask"), value="equispaced_fraction", label="Mask", min_width=100)

@@ -12,10 +12,13 @@ import torch
 
 gr = pytest.importorskip("gradio")
 from condiff.app import evaluate, show  # noqa: E402
+from condiff.app.evaluate import missing  # noqa: E402
 from condiff.app.folder import new_folder, temporary_folder  # noqa: E402
+from condiff.app.generate import parameters_of  # noqa: E402
 from condiff.app.models import Models  # noqa: E402
 from condiff.app.page import POLICY, build  # noqa: E402
 from condiff.errors import InputError  # noqa: E402
+from condiff.model import load  # noqa: E402
 from tests.conftest import bad  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -31,11 +34,18 @@ def test_models_of_this_folder(acquisition_run, monkeypatch):
         Models("nowhere.ckpt", CPU)
 
 
-def test_no_model_at_all(tmp_path, monkeypatch):
+def test_models_that_come_with_condiff(tmp_path, monkeypatch):
+    """Without a run: phantom to generate, phantom_prior to reconstruct, the card instead of an evaluation."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("condiff.app.models.SHIPPED", ())
-    with pytest.raises(InputError, match="runs: no run in this folder has a checkpoint"):
-        Models(None, CPU)
+    models = Models(None, CPU)
+    assert models.default == "phantom" and models.prior() == "phantom_prior" and models.available() == ["phantom", "phantom_prior"]
+    assert models["phantom"].run is None and parameters_of(models["phantom"].model) == ["te", "tr", "ti", "field", "slice"]
+    assert models["phantom"].patient_note("another") == "" and "evaluation is in its card" in missing(None)
+
+
+def test_a_model_without_a_record_of_patients(acquisition_run, tmp_path):
+    bare = load(acquisition_run).save(tmp_path / "bare", patients=False)
+    assert "does not record its training patients" in Models(str(bare), CPU)[str(bare)].patient_note("someone")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -1,0 +1,70 @@
+"""The models that come with condiff: small, evaluated, found by name and taken where there is no run."""
+
+import json
+from math import exp
+
+import h5py
+import numpy as np
+import pytest
+
+import condiff
+from condiff.checkpoint.model_folder import SHIPPED, shipped
+from condiff.data.fastmri.raw_scan import read_raw_scan
+from condiff.data.phantom.volumes import TISSUES, Phantom
+from condiff.errors import InputError
+from condiff.mri.fourier import center_crop, fft2c, ifft2c
+from condiff.mri.masks import equispaced
+from tests.conftest import bad
+
+NAMES = ["phantom", "phantom_prior"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_small_and_evaluated(name):
+    folder = SHIPPED / name
+    assert (folder / "model.safetensors").stat().st_size <= 4_000_000
+    config, card = (json.loads((folder / "config.json").read_text()), (folder / "README.md").read_text())
+    assert config["evaluation"]["held_out"]["patients"] > 10 and "| real vs real | samples |" in card
+    assert "Simulated heads, the phantom of condiff" in card and "## Copies of training patients" in card
+    assert "It has seen no patient" in card and "license: mit" in card
+    model = condiff.load(name)
+    assert model.spec.shape == ({"phantom": 1, "phantom_prior": 2}[name], 128, 128) and len(model.contrasts) == 4
+
+
+def test_names():
+    assert shipped() == NAMES
+    with pytest.raises(InputError, match="phantoms: no such checkpoint; .*comes with condiff: phantom, phantom_prior"):
+        condiff.load("phantoms")
+
+
+def test_taken_where_there_is_no_run(run_entry, tmp_path, capsys, caplog):
+    run_entry("sample.py", "contrast=AXT2", "num_samples=1", "steps=2", "accelerator=cpu", "out=drawn")
+    assert "weights/phantom/model.safetensors" in capsys.readouterr().out
+    assert "no run in runs: phantom, which comes with condiff; for another give ckpt=RUN" in caplog.text
+    assert h5py.File(tmp_path / "drawn/samples.h5")["images"].shape == (1, 1, 128, 128)
+    assert "runs: no run in this folder has a checkpoint" in bad(capsys, run_entry, "evaluate.py")
+
+
+def test_the_signal_follows_te():
+    """In T2 images of one noise fluid grows brighter against white matter with TE, as exp(TE (1 / T2 - 1 / T2')) says."""
+    model = condiff.load("phantom")
+    ratios = []
+    for te in (70.0, 150.0):
+        image = model.sample("AXT2", n=4, seed=5, steps=10, te=te, tr=6000.0, slice=0.6, guidance=1.0).magnitude
+        head = image[image > 0.15]
+        ratios.append(np.quantile(head, 0.98) / np.quantile(head, 0.35))
+    expected = exp(80 * (1 / TISSUES["white"].t2 - 1 / TISSUES["csf"].t2))
+    assert ratios[1] / ratios[0] == pytest.approx(expected, rel=0.4) and ratios[1] > 1.5 * ratios[0]
+
+
+def test_the_prior_reconstructs_a_new_head(tmp_path):
+    """Ten steps of dds on a four-fold accelerated scan halve the error of zero filling, twice."""
+    path = Phantom(patients=1, slices=1, seed=99).make_volume(tmp_path, "AXT2")
+    raw = read_raw_scan(path)
+    images = center_crop(ifft2c(raw.kspace([0])[0]), (128, 128))
+    kspace, mask = fft2c(images), equispaced(128, 4.0, 0.08, 0)
+    truth = images.abs().square().sum(dim=0).sqrt().numpy()
+    found = condiff.load("phantom_prior").reconstruct(kspace.numpy(), mask.numpy(), method="dds", steps=10)
+    zero_filled = ifft2c(kspace * mask).abs().square().sum(dim=0).sqrt().numpy()
+    error, before = (np.linalg.norm(np.abs(x).squeeze() - truth) for x in (found.mean, zero_filled))
+    assert error < before / 2
