@@ -45,7 +45,9 @@ def test_wheel(built):
         scripts.read_string(wheel.read(f"{about}/entry_points.txt").decode())
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "condiff").rglob("*.py")}
     shipped = {name for name in names if not name.startswith(about)}
-    data = {str(path.relative_to(ROOT)) for folder in ("export/page", "weights") for path in (ROOT / "condiff" / folder).rglob("*.*")}
+    data = {
+        str(path.relative_to(ROOT)) for folder in ("export/page", "weights") for path in (ROOT / "condiff" / folder).rglob("*.*")
+    }
     assert shipped == modules | {f"condiff/{name}" for name in YAMLS} | {"condiff/data/phantom/mni152.npz"} | data
     assert {f"{about}/licenses/LICENSE", f"{about}/licenses/NOTICE"} < names
     assert dict(scripts["console_scripts"]) == {f"condiff-{name}": f"condiff.commands.scripts:{name}" for name in COMMANDS}

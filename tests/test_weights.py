@@ -6,10 +6,10 @@ from math import exp
 import h5py
 import numpy as np
 import pytest
+import torch
 
 import condiff
 from condiff.checkpoint.model_folder import SHIPPED, shipped
-from condiff.data.fastmri.raw_scan import read_raw_scan
 from condiff.data.phantom.volumes import TISSUES, Phantom
 from condiff.errors import InputError
 from condiff.mri.fourier import center_crop, fft2c, ifft2c
@@ -58,13 +58,12 @@ def test_the_signal_follows_te():
 
 
 def test_the_prior_reconstructs_a_new_head(tmp_path):
-    """Ten steps of dds on a four-fold accelerated scan halve the error of zero filling, twice."""
+    """Ten steps of dds on a four-fold accelerated scan halve the error of zero filling."""
     path = Phantom(patients=1, slices=1, seed=99).make_volume(tmp_path, "AXT2")
-    raw = read_raw_scan(path)
-    images = center_crop(ifft2c(raw.kspace([0])[0]), (128, 128))
-    kspace, mask = fft2c(images), equispaced(128, 4.0, 0.08, 0)
-    truth = images.abs().square().sum(dim=0).sqrt().numpy()
-    found = condiff.load("phantom_prior").reconstruct(kspace.numpy(), mask.numpy(), method="dds", steps=10)
-    zero_filled = ifft2c(kspace * mask).abs().square().sum(dim=0).sqrt().numpy()
-    error, before = (np.linalg.norm(np.abs(x).squeeze() - truth) for x in (found.mean, zero_filled))
-    assert error < before / 2
+    with h5py.File(path) as file:
+        coils = center_crop(ifft2c(torch.from_numpy(file["kspace"][0])), (128, 128))  # without readout oversampling
+    kspace, mask = fft2c(coils), equispaced((128, 128), 4.0, 0.08, torch.Generator().manual_seed(0))
+    truth, zero_filled = (x.abs().square().sum(dim=0).sqrt() for x in (coils, ifft2c(kspace * mask)))
+    found = condiff.load("phantom_prior").reconstruct(kspace.numpy(), mask.numpy().reshape(-1)[:128], method="dds", steps=10)
+    reconstruction = torch.from_numpy(np.abs(found.mean[0]))
+    assert (reconstruction - truth).norm() < (zero_filled - truth).norm() / 2

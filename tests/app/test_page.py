@@ -38,7 +38,9 @@ def test_models_that_come_with_condiff(tmp_path, monkeypatch):
     """Without a run: phantom to generate, phantom_prior to reconstruct, the card instead of an evaluation."""
     monkeypatch.chdir(tmp_path)
     models = Models(None, CPU)
-    assert models.default == "phantom" and models.prior() == "phantom_prior" and models.available() == ["phantom", "phantom_prior"]
+    assert (
+        models.default == "phantom" and models.prior() == "phantom_prior" and models.available() == ["phantom", "phantom_prior"]
+    )
     assert models["phantom"].run is None and parameters_of(models["phantom"].model) == ["te", "tr", "ti", "field", "slice"]
     assert models["phantom"].patient_note("another") == "" and "evaluation is in its card" in missing(None)
 
