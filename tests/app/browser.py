@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,19 +14,13 @@ from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests import chromium
 from tests.conftest import ROOT
 
-CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--window-size=1300,1000",
-)  # fmt: skip
 PATIENCE = 120  # seconds
 SIZE_LIMIT_MB = 1
 WATCH = """
@@ -75,15 +68,8 @@ class Page:
     """The page in a browser."""
 
     def __init__(self, port, folder):
-        options = webdriver.ChromeOptions()
-        options.binary_location = CHROMIUM
-        for flag in (*FLAGS, f"--user-data-dir={folder / 'browser'}"):
-            options.add_argument(flag)
         self.downloads, self.shots = folder / "downloads", os.environ.get("CONDIFF_SCREENSHOTS")
-        self.downloads.mkdir()
-        options.add_experimental_option("prefs", {"download.default_directory": str(self.downloads)})
-        options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-        self.driver = webdriver.Chrome(options, Service(DRIVER))
+        self.driver = chromium.start(folder)
         self.driver.get(f"http://127.0.0.1:{port}/")
 
     def all(self, css):

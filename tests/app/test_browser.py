@@ -17,7 +17,8 @@ from PIL import Image
 
 pytest.importorskip("gradio")
 pytest.importorskip("selenium")
-from tests.app.browser import CHROMIUM, DRIVER, SIZE_LIMIT_MB, Page, likeness, serving
+from tests.app.browser import SIZE_LIMIT_MB, Page, likeness, serving
+from tests.chromium import CHROMIUM, DRIVER
 
 LOCAL = ("127.0.0.1", "localhost", "::1", "0.0.0.0")
 pytestmark = [

@@ -14,11 +14,7 @@ from condiff.checkpoint import Checkpoint
 from condiff.diffusion.guidance import classifier_free
 from condiff.diffusion.samplers import dpmpp_2m
 from condiff.export import web
-
-FLAGS = (
-    "headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
-    "disable-component-update", "disable-sync", "window-size=1000,800",
-)  # fmt: skip
+from tests.conftest import TINY_RUN
 
 
 def test_what_the_page_reads(trained_once):
@@ -29,13 +25,12 @@ def test_what_the_page_reads(trained_once):
 
 @pytest.fixture
 def browser(tmp_path):
-    webdriver = pytest.importorskip("selenium.webdriver")
-    if which("chromium") is None or which("chromedriver") is None:
+    pytest.importorskip("selenium")
+    from tests import chromium
+
+    if not (chromium.CHROMIUM and chromium.DRIVER):
         pytest.skip("no Chromium")
-    options = webdriver.ChromeOptions()
-    for flag in (*FLAGS, f"user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(f"--{flag}")
-    driver = webdriver.Chrome(options, webdriver.ChromeService(which("chromedriver")))
+    driver = chromium.start(tmp_path)
     driver.set_script_timeout(120)
     yield driver
     driver.quit()
@@ -62,8 +57,6 @@ def serve():
 def test_the_browser_draws_our_images(run_entry, tmp_path, browser, serve, words):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
-
-    from tests.conftest import TINY_RUN
 
     run_entry("train.py", *words, *TINY_RUN)
     run_entry("export.py", "out=page", "format=web")
