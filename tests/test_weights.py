@@ -26,7 +26,7 @@ def test_small_and_evaluated(name):
     config, card = (json.loads((folder / "config.json").read_text()), (folder / "README.md").read_text())
     assert config["evaluation"]["held_out"]["patients"] > 10 and "| real vs real | samples |" in card
     assert "Simulated heads, the phantom of condiff" in card and "## Copies of training patients" in card
-    assert "It has seen no patient" in card and "license: mit" in card
+    assert "No patient is in its training data" in card and "license: mit" in card
     model = condiff.load(name)
     assert model.spec.shape == ({"phantom": 1, "phantom_prior": 2}[name], 128, 128) and len(model.contrasts) == 4
 

@@ -13,12 +13,11 @@ from condiff.checkpoint import results_folder
 from condiff.data import image_files
 from condiff.data.image_spec import ImageSpec
 from condiff.errors import InputError, command
+from condiff.evaluation.serialization import SETS, read_numbers
 from condiff.evaluation.table import METRIC_ROWS
 
-MAX_BYTES = 1 << 26  # of evaluation.json
 MAX_FLAGGED = 16  # samples shown
 COLUMNS = ("measure", "real vs real", "samples", "wrong contrast")
-SETS = ("floor", "samples", "ceiling")  # keys of evaluation.json, in the order of `COLUMNS`
 
 
 def evaluations(run: Path | None) -> list[str]:
@@ -30,7 +29,7 @@ def evaluations(run: Path | None) -> list[str]:
 def missing(run: Path | None) -> str:
     """Returns a sentence with the command that makes an evaluation."""
     if run is None:
-        return "This model is a folder without a run; its evaluation is in its card:"
+        return "This model is a folder without a run, and no evaluation is recorded in it."
     return f"This run has no evaluation. Make one with {command('evaluate')} ckpt={run}, then start this program again."
 
 
@@ -43,16 +42,7 @@ def folder_of(run: Path, name: str) -> Path:
 
 def numbers_of(folder: Path) -> dict[str, Any]:
     """Returns the content of evaluation.json. Raises InputError if it is damaged."""
-    path = folder / "evaluation.json"
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError("too large")
-        numbers = json.loads(path.read_text())
-        if not isinstance(numbers["scores"], dict) or not isinstance(numbers["summary"], str):
-            raise ValueError("other content")
-        return numbers
-    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as an evaluation ({error}); run {command('evaluate')} again") from None
+    return read_numbers(folder / "evaluation.json")
 
 
 def rows(numbers: Mapping[str, Any], contrast: str) -> list[list[str]]:
@@ -90,7 +80,7 @@ def flagged(folder: Path, numbers: Mapping[str, Any], spec: ImageSpec) -> list[t
 def page_of(folder: Path) -> Image.Image:
     """Returns the page that evaluate.py wrote, with held-out and training images. Raises InputError if it cannot be read."""
     try:
-        with Image.open(folder / "evaluation.png") as page:
+        with Image.open(folder / "evaluation.png", formats=["PNG"]) as page:
             return page.convert("RGB")
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{folder}/evaluation.png: cannot be read ({error}); run {command('evaluate')} again") from None

@@ -7,8 +7,8 @@ import gradio as gr
 from condiff.app.evaluate import COLUMNS, evaluations, flagged, folder_of, missing, numbers_of, page_of, remarks, rows
 from condiff.app.models import Loaded
 from condiff.app.show import events, notes, one_line_errors, pictures, table
-from condiff.checkpoint.model_folder import CARD
 from condiff.evaluation.sets import POOLED
+from condiff.export.folder import given_evaluation
 
 WARNING = "The page holds held-out and training images, which may be of patients: it is shown only when you open it."
 FLAGGED = "Samples that are nearer to a training image than any held-out image is. Only the samples are shown."
@@ -20,9 +20,12 @@ def evaluate_tab(loaded: Loaded, page: gr.Blocks) -> None:
     contrasts = own if len(own) == 1 else [POOLED, *own]
     names = evaluations(run)
     if run is None or not names:
-        file = loaded.model.checkpoint.path.with_name(CARD)
-        card = file.read_text(encoding="utf-8").rpartition("---\n")[2] if run is None and file.is_file() else ""
-        gr.Markdown(f"{missing(run)}\n\n{card}", elem_id="evaluate-missing")
+        given = given_evaluation(loaded.model.checkpoint)
+        if given is None:
+            gr.Markdown(missing(run), elem_id="evaluate-missing")
+        else:  # of a model folder
+            gr.HTML(notes(remarks(given)), elem_classes="note", elem_id="evaluate-summary")
+            gr.HTML(table(COLUMNS, rows(given, contrasts[0])), elem_id="evaluate-table")
         return
     with gr.Row():
         name = gr.Dropdown(names, value=names[0], label="Evaluation", scale=3, elem_id="evaluate-name")

@@ -27,6 +27,8 @@ POLICY = "; ".join(  # what the browser may load: nothing from another machine
         "font-src": "data:",
         "worker-src": "blob:",
         "frame-ancestors": "",
+        "form-action": "",
+        "base-uri": "",
     }.items()
 )
 MINUTES = 60

@@ -47,7 +47,7 @@ def read(weights: Path) -> dict[str, Any]:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0][:200]
         raise InputError(f"{weights}: cannot be read ({reason}); give an intact copy of the folder") from None
     state = {f"model.{name}": weight.float() if weight.is_floating_point() else weight for name, weight in tensors.items()}
-    data_class = str(config["hyper_parameters"].get("data", {}).get("_target_")).rpartition(".")[2]
+    data_class = str(config["hyper_parameters"]["data"].get("_target_")).rpartition(".")[2]
     return {
         "hyper_parameters": config["hyper_parameters"] | {"overrides": []},
         "state_dict": state,
@@ -76,7 +76,12 @@ def write(
         evaluation: content of evaluation.json.
     """
     described = {"hyper_parameters": {key: config[key] for key in GROUPS if key in config}, "data": data, "step": step}
-    text = json.dumps(described | ({"evaluation": evaluation} if evaluation else {}), indent=1, allow_nan=False)
+    try:
+        text = json.dumps(described | ({"evaluation": evaluation} if evaluation else {}), indent=1, allow_nan=False)
+    except ValueError:
+        raise InputError(
+            "export: the configuration has an infinite number, which JSON does not hold; null means no limit"
+        ) from None
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: weight.contiguous() for name, weight in weights.items()}
     for name, content in ((CONFIG, f"{text}\n".encode()), (CARD, card.encode()), (WEIGHTS, save(tensors))):
@@ -101,6 +106,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         for key, kind in KEYS.items():
             if not isinstance(config.get(key), kind) and (key != "evaluation" or key in config):
                 raise ValueError(f"no {key}")
+        if not isinstance(config["hyper_parameters"].get("data"), dict):
+            raise ValueError("no data in hyper_parameters")
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or str(error)[:200]
         raise InputError(f"{path}: does not describe a model of condiff ({reason}); give an intact copy of the folder") from None

@@ -1,6 +1,8 @@
 """The folder of the run of a checkpoint: its results and data root."""
 
+import hashlib
 import logging
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -26,12 +28,18 @@ def run_folder(path: str | Path) -> Path:
 def results_folder(path: str | Path, kind: str, name: str) -> Path:
     """Returns the folder for results of a kind in the run of a checkpoint. Raises InputError as `check_links_stay_inside`.
 
-    Results of a model folder are in runs/NAME, because they may hold images of patients and the folder is there to be given away.
+    Those of a model folder are in runs/NAME-DIGEST, because they may hold images of patients and the folder is given away.
     """
-    run = Path("runs", run_folder(path).name) if Path(path).name == WEIGHTS else run_folder(path)
+    run = _results_of_folder(run_folder(path)) if Path(path).name == WEIGHTS else run_folder(path)
     for folder in (run / kind, run / kind / name):
         check_links_stay_inside(folder, run)
     return run / kind / name
+
+
+def _results_of_folder(folder: Path) -> Path:
+    """Returns the folder in runs/ for a model folder, by its name and, unless it comes with condiff, its place."""
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
+    return Path("runs", folder.name if folder.parent == SHIPPED.resolve() else f"{folder.name}-{digest}")
 
 
 def data_root(path: str | Path) -> str:
@@ -41,6 +49,8 @@ def data_root(path: str | Path) -> str:
 
 def data_fields(path: str | Path) -> dict[str, Any]:
     """Returns those of root, patterns, patient and site that config.yaml in the run of a checkpoint gives for the data."""
+    if Path(path).name == WEIGHTS:  # a model folder is of no machine
+        return {}
     file = run_folder(path) / "config.yaml"
     try:
         if not file.is_file() or file.stat().st_size > MAX_YAML_BYTES:
@@ -89,7 +99,7 @@ def checkpoint_file(path: str | Path) -> Path:
     folder = Path(path)
     if not folder.exists() and str(path) in shipped_models():
         folder = SHIPPED / str(path)
-    for file in (folder / "checkpoints/last.ckpt", folder / WEIGHTS):
+    for file in (folder / "checkpoints/last.ckpt", folder / WEIGHTS, folder / "denoiser" / WEIGHTS):  # the last of diffusers
         if file.is_file():
             return file
     return newest(folder) if folder.is_dir() else folder

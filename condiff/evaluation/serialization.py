@@ -1,13 +1,58 @@
 """Results of an evaluation as plain containers, for evaluation.json and loggers."""
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
+from condiff.errors import InputError, command
 from condiff.evaluation.copy_summary import copy_summary, flagged_samples
 from condiff.evaluation.evaluate import EvaluationResult
 from condiff.evaluation.memorization import CopyTest
 from condiff.evaluation.resampling import Estimate, Scores
 from condiff.evaluation.sets import POOLED
+
+SETS = ("floor", "samples", "ceiling")  # of a metric
+MAX_BYTES = 1 << 26  # of evaluation.json
+
+
+def read_numbers(path: Path) -> dict[str, Any]:
+    """Return the content of evaluation.json. Raises InputError if it is damaged, or of another kind."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES} bytes")
+        return check_numbers(json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or str(error)[:200]
+        raise InputError(f"{path}: cannot be read as an evaluation ({reason}); run {command('evaluate')} again") from None
+
+
+def check_numbers(content: Any) -> dict[str, Any]:
+    """Return the content of evaluation.json as it is. Raises ValueError unless it has the structure of `to_dict` and a report."""
+    kinds = {"settings": dict, "held_out": dict, "scores": dict, "copies": dict, "named": list, "summary": str, "notes": list}
+    for key, kind in kinds.items():
+        if not isinstance(content, dict) or not isinstance(content.get(key), kind):
+            raise ValueError(f"no {key}")
+    counts = [content["held_out"].get("patients"), content["held_out"].get("images")]
+    sets = [sets for metrics in _values(content["scores"]) for sets in _values(metrics)]
+    estimates = [estimate for each in sets for estimate in _values({name: each[name] for name in SETS if each.get(name)})]
+    numbers = [estimate.get(key) for estimate in estimates for key in ("value", "low", "high")]
+    tests = [test for by_contrast in _values(content["copies"]) for test in _values(by_contrast)]
+    p_values = [test.get("p") for test in tests if test.get("p") is not None]
+    if not all(isinstance(number, int | float) for number in (*counts, *numbers, *p_values)):
+        raise ValueError("a score, count or p is no number")
+    return content
+
+
+def _values(mapping: Any) -> list[dict[str, Any]]:
+    values = list(mapping.values())
+    if not all(isinstance(value, dict) for value in values):
+        raise ValueError("scores or copies are no tables")
+    return values
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"holds {constant}")
 
 
 def to_dict(result: EvaluationResult) -> dict[str, Any]:

@@ -9,11 +9,14 @@ from typing import Any
 
 from condiff.checkpoint import Checkpoint
 from condiff.data.conditioning import PARAMETERS
+from condiff.data.patients import Fingerprints
 from condiff.evaluation.sets import POOLED
 from condiff.evaluation.table import METRIC_ROWS
 
 UNITS = {"slice": "", "tr": " ms", "te": " ms", "ti": " ms", "flip": "°", "field": " T"}
-NO_EVALUATION = "Not evaluated: nothing is known of the quality of its images, and **no search for copies of patients was made**."
+NO_EVALUATION = (
+    "No evaluation is recorded: neither the quality of its images is known, nor **whether they are copies of patients**."
+)
 
 
 def card(checkpoint: Checkpoint, name: str, evaluation: Mapping[str, Any] | None, parameters: int) -> str:
@@ -31,7 +34,7 @@ def card(checkpoint: Checkpoint, name: str, evaluation: Mapping[str, Any] | None
         f"---\nlibrary_name: condiff\ntags: [diffusion, mri, brain]\nlicense: other # fill in\n---\n\n# {name}",
         f"A diffusion model of {kind} brain MR images, {rows} x {columns} pixels of {spec.transform.fov_mm:g} mm: {contrasts}. "
         f"{parameters / 1e6:.2f} million parameters.",
-        _usage(name, spec.contrasts, kind),
+        _usage(name, spec.contrasts if checkpoint.model().conditional else (), kind),
         "## Training data\n\n" + _training(checkpoint),
         "## Evaluation\n\n" + (_scores(evaluation) if evaluation else NO_EVALUATION),
         *(["## Copies of training patients\n\n" + _copies(evaluation)] if evaluation else []),
@@ -45,18 +48,25 @@ def _usage(name: str, contrasts: tuple[str, ...], kind: str) -> str:
     call = (
         'result = model.reconstruct(kspace, mask, method="posterior", samples=8)'
         if kind == "complex"
-        else f'images = model.sample("{contrasts[0]}", n=4, seed=1)  # images.save("head.nii.gz")'
+        else f"images = model.sample({_quoted(contrasts)}n=4, seed=1)  # images.save('head.nii.gz')"
     )
     return f'```python\nimport condiff\n\nmodel = condiff.load("{name}")  # this folder\n{call}\n```'
 
 
+def _quoted(contrasts: tuple[str, ...]) -> str:
+    return f'"{contrasts[0]}", ' if contrasts else ""
+
+
 def _training(checkpoint: Checkpoint) -> str:
-    config, state = checkpoint.config["data"], checkpoint.data_state
+    config = checkpoint.config["data"]
     source = "Simulated heads, the phantom of condiff" if checkpoint.is_simulated else "Scans of patients"
-    train = (state.get("patients") or {}).get("hashes")
-    numbers = [f"{len(train)} patients"] if train is not None else []
-    numbers += [f"{checkpoint.content['global_step']:,} steps of {config.get('batch_size', '?')} images"]
+    own, *earlier = [len(patients.hashes) for patients in _patients(checkpoint)] or [0]
+    numbers = [f"{own} patients"] if own else []
+    numbers += [f"{checkpoint.content.get('global_step') or 0:,} steps of {config.get('batch_size', '?')} images"]
     lines = [f"{source}: {', '.join(numbers)}."]
+    if earlier:
+        count = ", ".join(map(str, earlier))
+        lines.append(f"It began with, or was taught by, models of other data: {count} patients or simulated heads.")
     ranges = getattr(checkpoint.spec().conditioning, "ranges", None) or {}
     if ranges:
         names = [name for name in PARAMETERS if any(name in spans for spans in ranges.values())]
@@ -69,6 +79,11 @@ def _training(checkpoint: Checkpoint) -> str:
     return "\n".join(lines)
 
 
+def _patients(checkpoint: Checkpoint) -> list[Fingerprints]:
+    """The training patients of a checkpoint and of those before it; empty if they are not recorded."""
+    return checkpoint.training_patients if "patients" in checkpoint.data_state else []
+
+
 def _span(span: Any, name: str) -> str:
     if span is None:
         return "–"
@@ -77,11 +92,13 @@ def _span(span: Any, name: str) -> str:
 
 
 def _scores(evaluation: Mapping[str, Any]) -> str:
-    pooled, settings, held_out = evaluation["scores"][POOLED], evaluation["settings"], evaluation["held_out"]
+    scores, settings, held_out = evaluation["scores"], evaluation["settings"], evaluation["held_out"]
+    pooled: Mapping[str, Any] = scores.get(POOLED) or next(iter(scores.values()), {})
     lines = [
-        f"{settings['num_samples']} samples per contrast in {settings['steps']} steps against {held_out['images']} images of "
-        f"{held_out['patients']} held-out patients, contrasts pooled, with the half width of 95 % intervals. A score as of real "
-        "images against real images is as good as these patients can show.",
+        f"{settings.get('num_samples', '?')} samples per contrast in {settings.get('steps', '?')} steps against "
+        f"{held_out['images']} images of {held_out['patients']} held-out patients, contrasts pooled, with the half width of 95 % "
+        "intervals, before any rounding of the weights to 16 bits. The score of real images against real images is the best that "
+        "so many patients can show.",
         "",
         "| measure | real vs real | samples | wrong contrast |",
         "|---|---|---|---|",
@@ -114,12 +131,12 @@ def _limits(checkpoint: Checkpoint, kind: str) -> str:
         "them are missing.",
         "- Details of generated images are invented. Those of a reconstruction may be; see its uncertainty.",
     ]
-    if checkpoint.is_simulated:
+    if checkpoint.is_simulated and len(_patients(checkpoint)) == 1:
         lines.append(
-            "- It has seen no patient. Figures above are of simulated heads, and of real ones nothing follows from them."
+            "- No patient is in its training data. The figures above are of simulated heads and say nothing of real ones."
         )
     else:
         lines.append("- A search can miss copies of patients. Follow the data agreement before you pass the model on.")
     if kind == "magnitude":
-        lines.append("- It knows magnitudes only. For reconstruction a model of complex images is better.")
+        lines.append("- It makes magnitudes only. For reconstruction a model of complex images is better.")
     return "\n".join(lines)

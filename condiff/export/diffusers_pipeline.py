@@ -41,7 +41,7 @@ class CondiffDenoiser(ModelMixin, ConfigMixin):
 
     def save_pretrained(self, save_directory: str | Path, **settings: Any) -> None:
         """Writes the folder again."""
-        folder.save(self.checkpoint, save_directory, accept_copies=True)  # it was accepted when the folder was made
+        folder.save(self.checkpoint, save_directory)
 
     def forward(self, scaled: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
         x = scaled * (1 + sigma**2) ** 0.5

@@ -36,6 +36,8 @@ def save(checkpoint: Checkpoint, target: str | Path, **settings: Any) -> Path:
         raise InputError(f"format=onnx: {checkpoint.path} is a model of codes; ONNX files are written of models of pixels")
     program = exported(model, spec)
     program.model.metadata_props.update({key: json.dumps(value) for key, value in description(model, spec).items()})
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()  # lines of the program, with paths of this machine
     out = folder.save(checkpoint, target, **settings)
     program.save(out / FILE)
     return out

@@ -16,14 +16,15 @@ from condiff.export import onnx
 from condiff.files.atomic import atomic_write
 
 PAGE = Path(__file__).with_name("page")
-RUNTIME = "onnxruntime-web@1"  # of npm, MIT licence
+RUNTIME = "onnxruntime-web@1.30.0"  # of npm, MIT licence
+PATIENCE = 300  # seconds
 RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 LEVELS = 100  # of the noise schedule, between which the page interpolates
 WHITE = 2.0  # magnitude of complex images that is shown white
 
 
 def save(checkpoint: Checkpoint, target: str | Path, **settings: Any) -> Path:
-    """Writes a page, its ONNX model and the runtime, which npm brings; the model folder is beside them.
+    """Writes a page, its ONNX model and the runtime, which npm brings; the model folder, without patients, is beside them.
 
     Args:
         settings: of `condiff.export.folder.save`.
@@ -33,12 +34,15 @@ def save(checkpoint: Checkpoint, target: str | Path, **settings: Any) -> Path:
     """
     if which("npm") is None:
         raise InputError("format=web: needs npm, which brings the program that runs the model in a browser; install Node.js")
-    out = onnx.save(checkpoint, target, **settings)
+    runtime = fetch_runtime()
+    out = onnx.save(checkpoint, target, **settings | {"patients": False})  # a page is public
     with atomic_write(out / "model.json") as file:
         file.write(json.dumps(description(checkpoint)).encode())
     for page in sorted(PAGE.iterdir()):
         copyfile(page, out / page.name)
-    fetch_runtime(out)
+    for name, content in runtime.items():
+        with atomic_write(out / name) as file:
+            file.write(content)
     return out
 
 
@@ -48,11 +52,16 @@ def description(checkpoint: Checkpoint) -> dict[str, Any]:
     guidance = checkpoint.config.get("guidance") or {}
     return onnx.description(model, spec) | {
         "levels": model.schedule.steps(LEVELS)[:-1].tolist(),
-        "guidance": {"scale": guidance.get("scale", 1.0), "interval": guidance.get("interval")},
+        "guidance": {"scale": guidance.get("scale", 1.0), "interval": _finite(guidance.get("interval"))},
         "contrasts": [*spec.contrasts] if model.conditional else [],
         "parameters": parameters(spec) if model.conditional else {},
         "white": WHITE,
     }
+
+
+def _finite(interval: list[float] | None) -> list[float] | None:
+    """The interval as JSON holds it, with a large number for infinity."""
+    return interval and [min(end, 1e9) for end in interval]
 
 
 def parameters(spec: ImageSpec) -> dict[str, Any]:
@@ -71,17 +80,17 @@ def parameters(spec: ImageSpec) -> dict[str, Any]:
     return found
 
 
-def fetch_runtime(out: Path) -> None:
-    """Writes the files of onnxruntime-web into a folder. Raises InputError where npm does not bring them."""
+def fetch_runtime() -> dict[str, bytes]:
+    """Returns the files of onnxruntime-web by name. Raises InputError where npm does not bring them."""
     with tempfile.TemporaryDirectory() as temporary:
-        packed = subprocess.run(["npm", "pack", RUNTIME], cwd=temporary, capture_output=True, text=True)
+        try:
+            packed = subprocess.run(["npm", "pack", RUNTIME], cwd=temporary, capture_output=True, text=True, timeout=PATIENCE)
+            reason = (packed.stderr.strip().splitlines() or ["no archive"])[-1]
+        except subprocess.TimeoutExpired:
+            reason = f"no answer in {PATIENCE} s"
         archives = [*Path(temporary).glob("*.tgz")]
-        if packed.returncode or not archives:
-            reason = packed.stderr.strip().splitlines()[-1:] or ["no archive"]
-            raise InputError(f"format=web: npm pack {RUNTIME} failed ({reason[0]}); is there a network?")
+        if not archives:
+            raise InputError(f"format=web: npm pack {RUNTIME} failed ({reason}); is there a network?")
         with tarfile.open(archives[0]) as archive:
-            for name in RUNTIME_FILES:
-                content = archive.extractfile(f"package/dist/{name}")
-                assert content is not None, name
-                with atomic_write(out / name) as file:
-                    file.write(content.read())
+            files = {name: archive.extractfile(f"package/dist/{name}") for name in RUNTIME_FILES}
+            return {name: file.read() for name, file in files.items() if file is not None}

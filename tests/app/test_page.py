@@ -12,12 +12,12 @@ import torch
 
 gr = pytest.importorskip("gradio")
 from condiff.app import evaluate, show  # noqa: E402
-from condiff.app.evaluate import missing  # noqa: E402
 from condiff.app.folder import new_folder, temporary_folder  # noqa: E402
 from condiff.app.generate import parameters_of  # noqa: E402
 from condiff.app.models import Models  # noqa: E402
 from condiff.app.page import POLICY, build  # noqa: E402
 from condiff.errors import InputError  # noqa: E402
+from condiff.export.folder import given_evaluation  # noqa: E402
 from condiff.model import load  # noqa: E402
 from tests.conftest import bad  # noqa: E402
 
@@ -42,7 +42,10 @@ def test_models_that_come_with_condiff(tmp_path, monkeypatch):
         models.default == "phantom" and models.prior() == "phantom_prior" and models.available() == ["phantom", "phantom_prior"]
     )
     assert models["phantom"].run is None and parameters_of(models["phantom"].model) == ["te", "tr", "ti", "field", "slice"]
-    assert models["phantom"].patient_note("another") == "" and "evaluation is in its card" in missing(None)
+    assert (
+        models["phantom"].patient_note("another") == ""
+        and given_evaluation(models["phantom"].model.checkpoint)["held_out"]["patients"] > 10
+    )
 
 
 def test_a_model_without_a_record_of_patients(acquisition_run, tmp_path):
@@ -110,6 +113,8 @@ EVALUATION = {
     "settings": {"steps": 2},
     "summary": "copies of training images: YES",
     "notes": ["a note"],
+    "held_out": {"patients": 2, "images": 8},
+    "copies": {},
     "named": [{"sample": 1, "contrast": "AXT1", "seed": 1, "distance_over_limit": {"pixels": 0.5, "anatomy": 0.8}}],
     "scores": {"pooled": {"cas": {name: {"value": 0.5, "low": 0.4, "high": 0.6} for name in ("floor", "samples", "ceiling")}}},
 }
@@ -150,7 +155,7 @@ def evaluate_digest():
 def test_an_evaluation_that_is_missing_damaged_or_elsewhere(evaluated, tmp_path):
     run, folder, _ = evaluated
     assert "evaluate.py ckpt=" in evaluate.missing(run) or "condiff-evaluate ckpt=" in evaluate.missing(run)
-    assert evaluate.evaluations(None) == [] and "no folder of a run" in evaluate.missing(None)
+    assert evaluate.evaluations(None) == [] and "folder without a run" in evaluate.missing(None)
     with pytest.raises(InputError, match="no such evaluation"):
         evaluate.folder_of(run, "../elsewhere")
     with pytest.raises(InputError, match="evaluation.png: cannot be read"):

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import condiff
 from condiff.checkpoint import Checkpoint, model_folder
+from condiff.checkpoint.run import data_fields
 from condiff.errors import InputError
 from condiff.export import folder
 from condiff.export.card import card
@@ -69,7 +70,8 @@ def test_every_command_takes_a_folder(given, run_entry, tmp_path, capsys):
     run_entry("sample.py", f"ckpt={given}", "num_samples=1", "steps=2", "accelerator=cpu", "out=drawn")
     assert (tmp_path / "drawn/samples.png").is_file()
     run_entry("likelihood.py", f"ckpt={given}", "num_images=2", "steps=2", "accelerator=cpu")
-    assert (tmp_path / "runs/heads/likelihood").is_dir() and len([*given.iterdir()]) == 3
+    [results] = (tmp_path / "runs").glob("heads-????????/likelihood")
+    assert results.is_dir() and len([*given.iterdir()]) == 3
     run_entry("export.py", f"ckpt={given}", "out=again")
     assert (tmp_path / "again/model.safetensors").read_bytes() == (given / "model.safetensors").read_bytes()
     assert (tmp_path / "again/config.json").read_text() == (given / "config.json").read_text()
@@ -92,11 +94,18 @@ def test_nothing_of_a_machine_or_a_patient(given, trained_once, tmp_path):
         _ = model.checkpoint.patients
 
 
+def written(path, evaluation, checkpoint, **changes):
+    """Writes evaluation.json of a checkpoint. Returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    settings = evaluation["settings"] | {"sha256": checkpoint.sha256}
+    path.write_text(json.dumps(evaluation | {"settings": settings} | changes))
+    return path
+
+
 def test_the_card(trained_once, evaluation, tmp_path):
     """Its numbers are those of the evaluation, and it says what was not searched."""
-    file = tmp_path / "evaluation.json"
-    file.write_text(json.dumps(evaluation))
     checkpoint = Checkpoint.read(trained_once)
+    file = written(tmp_path / "evaluation.json", evaluation, checkpoint)
     out = folder.save(checkpoint, tmp_path / "heads", evaluation=file)
     text = (out / "README.md").read_text()
     assert "| C2ST AUROC, samples vs held-out | 0.50 ± 0.25 | 0.75 ± 0.25 |  |" in text
@@ -105,31 +114,75 @@ def test_the_card(trained_once, evaluation, tmp_path):
     assert "Copies of training images: no sample is flagged" in text and "Copies: 104 patients" in text and "3 images" not in text
     assert "Simulated heads, the phantom of condiff: 4 patients, 6 steps of 4 images." in text
     assert "/home/x" not in (out / "config.json").read_text() and 'condiff.load("heads")' in text
-    assert folder.evaluation_of(Checkpoint.read(out))["held_out"] == evaluation["held_out"]
-    assert "Not evaluated" in card(checkpoint, "x", None, 1)
+    assert folder.given_evaluation(Checkpoint.read(out))["held_out"] == evaluation["held_out"]
+    assert "No patient is in its training data" in text
+    assert "No evaluation is recorded" in card(checkpoint, "x", None, 1)
+    alone = written(file, evaluation, checkpoint, scores={"AXT1": evaluation["scores"]["AXT1"]})  # of one contrast
+    assert "0.75 ± 0.25" in (folder.save(checkpoint, tmp_path / "one", evaluation=alone) / "README.md").read_text()
 
 
-def test_the_newest_evaluation_of_the_run_is_taken(trained_once, evaluation, tmp_path):
-    """Of this checkpoint, not of another one beside it."""
+def test_the_card_counts_the_patients_of_earlier_models(trained_once, tmp_path):
+    content = torch.load(trained_once / "checkpoints/last.ckpt", weights_only=True)
+    state = content["PhantomDataModule"]
+    state["others"] = [state["patients"] | {"hashes": ["a", "b", "c"]}]
+    torch.save(content, tmp_path / "x.ckpt")
+    text = (folder.save(Checkpoint.read(tmp_path / "x.ckpt"), tmp_path / "heads") / "README.md").read_text()
+    assert "models of other data: 3 patients or simulated heads" in text and "No patient is in" not in text
+
+
+def test_the_newest_evaluation_of_the_checkpoint_is_taken(trained_once, evaluation, tmp_path):
+    """Of this checkpoint, not of another one beside it; a file of another one is refused."""
     run = shutil.copytree(trained_once, tmp_path / "run")
     checkpoint = Checkpoint.read(run)
-    for name, digest in (("other", "0"), ("own", checkpoint.sha256)):
-        (run / "evaluation" / name).mkdir(parents=True)
-        content = evaluation | {"settings": evaluation["settings"] | {"sha256": digest}, "summary": name}
-        (run / "evaluation" / name / "evaluation.json").write_text(json.dumps(content))
-    assert folder.evaluation_of(checkpoint)["summary"] == "own"
+    for name in ("old", "own"):
+        written(run / "evaluation" / name / "evaluation.json", evaluation, checkpoint, summary=name)
+    other = run / "evaluation/other/evaluation.json"
+    other.parent.mkdir()
+    other.write_text(json.dumps(evaluation))
+    assert "Own." in (folder.save(checkpoint, tmp_path / "heads") / "README.md").read_text()
+    with pytest.raises(InputError, match="other/evaluation.json: is of another checkpoint than"):
+        folder.save(checkpoint, tmp_path / "more", evaluation=other)
 
 
-@pytest.mark.parametrize("found", ["named", "p"])
+@pytest.mark.parametrize("found", ["named", "p", "older", "of another checkpoint", "of the folder"])
 def test_copies_are_not_given_away(trained_once, evaluation, tmp_path, found, run_entry, capsys):
+    """Whichever evaluation of the run reports them; with copies=accept the card says so, and no seed of a copy is told."""
+    run = shutil.copytree(trained_once, tmp_path / "run")
+    checkpoint = Checkpoint.read(run)
+    flagged = {"named": [{"sample": 3, "seed": 77}], "summary": "copies of training images: YES, 3 samples"}
     significant = {"pixels": {"AXT1": {"share": 0.5, "threshold": 0.5, "p": 0.001, "detectable": 0.2}}}
-    copied = evaluation | ({"named": [{"sample": 3}]} if found == "named" else {"copies": significant})
-    (tmp_path / "evaluation.json").write_text(json.dumps(copied | {"summary": "copies of training images: YES, 3 samples"}))
-    words = ["export.py", f"ckpt={trained_once}", "out=given", "evaluation=evaluation.json"]
+    changes = flagged | {"named": [], "copies": significant} if found == "p" else flagged
+    first = written(run / "evaluation/a/evaluation.json", evaluation, checkpoint, **changes)
+    if found == "of another checkpoint":
+        first.write_text(json.dumps(evaluation | changes))
+    if found == "older":
+        written(run / "evaluation/b/evaluation.json", evaluation, checkpoint)
+    words = ["export.py", f"ckpt={run}", "out=given"]
     line = bad(capsys, run_entry, *words)
     assert "reports copies of training patients" in line and "copies=accept" in line and not (tmp_path / "given").exists()
     run_entry(*words, "copies=accept")
-    assert "YES, 3 samples" in (tmp_path / "given/README.md").read_text()
+    config, text = (tmp_path / "given" / name for name in ("config.json", "README.md"))
+    assert "77" not in json.dumps(json.loads(config.read_text()).get("evaluation", {}).get("named"))
+    if found in ("named", "p", "of the folder"):
+        assert "YES, 3 samples" in text.read_text()
+        assert "reports copies" in bad(capsys, run_entry, "export.py", "ckpt=given", "out=again")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"named": None}, {"copies": {"pixels": 3}}, {"scores": {"AXT1": {"cas": {"floor": {"value": "x"}}}}}, {"settings": []}],
+)
+def test_a_damaged_evaluation(trained_once, evaluation, tmp_path, change):
+    (tmp_path / "evaluation.json").write_text(json.dumps(evaluation | change))
+    with pytest.raises(InputError, match="evaluation.json: cannot be read as an evaluation"):
+        folder.save(Checkpoint.read(trained_once), tmp_path / "heads", evaluation=tmp_path / "evaluation.json")
+
+
+def test_what_a_folder_holds_beside_is_not_read(given, tmp_path):
+    """No data root of a config.yaml in it: a folder that somebody gave chooses no path."""
+    stranger = shutil.copytree(given, tmp_path / "stranger")
+    (stranger / "config.yaml").write_text("data: {root: /etc}")
+    assert data_fields(stranger / "model.safetensors") == {}
 
 
 def test_bad_folders(given, trained_once, tmp_path, run_entry, capsys):
@@ -142,6 +195,7 @@ def test_bad_folders(given, trained_once, tmp_path, run_entry, capsys):
         ("does not describe a model", "config.json", b"{}"),
         ("does not describe a model", "config.json", b"[" * 10_000),
         ("does not describe a model", "config.json", b'{"data": {}, "step": 1, "hyper_parameters": [1]}'),
+        ("does not describe a model", "config.json", b'{"data": {}, "step": 1, "hyper_parameters": {"data": [1]}}'),
     ):
         broken = shutil.copytree(given, tmp_path / "broken", dirs_exist_ok=True)
         (broken / name).write_bytes(content)
