@@ -14,7 +14,7 @@ from condiff.data.phantom.volumes import TISSUES, Phantom
 from condiff.errors import InputError
 from condiff.mri.fourier import center_crop, fft2c, ifft2c
 from condiff.mri.masks import equispaced
-from tests.conftest import bad
+from tests.conftest import TINY_RUN, bad
 
 NAMES = ["phantom", "phantom_prior"]
 
@@ -68,3 +68,14 @@ def test_the_prior_reconstructs_a_new_head(tmp_path):
     found = condiff.load("phantom_prior").reconstruct(kspace.numpy(), mask.numpy().reshape(-1)[:128], method="dds", steps=10)
     reconstruction = torch.from_numpy(np.abs(found.mean[0]))
     assert (reconstruction - truth).norm() < (zero_filled - truth).norm() / 2
+
+
+def test_a_run_begins_with_it(run_entry, capsys):
+    """On heads that it has not seen; the condition of contrasts is found by name."""
+    words = ["train.py", "init=phantom", *(word for word in TINY_RUN if not word.startswith("net"))]
+    assert "held out here; give the data and data.seed of its training, or other heads, data.phantom.seed=1" in bad(
+        capsys, run_entry, *words
+    )
+    run_entry(*words, "data.phantom.seed=1", "trainer.max_epochs=1")
+    begun = condiff.load("runs/now")
+    assert begun.contrasts == condiff.load("phantom").contrasts and len(begun.checkpoint.patients.elsewhere) == 1

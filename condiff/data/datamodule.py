@@ -130,7 +130,8 @@ class MRIDataModule(L.LightningDataModule):
                 raise InputError(f"data.root: no volume of {self.root} to {verb} on could be read; see the files named above")
         log.info("; ".join(f"{verb} on {part.summary}" for verb, part in datasets.items()))
         if split.unused:
-            log.info("%s left over: data.volumes_per_contrast and data.held_out_per_contrast are reached without", split.unused)
+            reached = "data.volumes_per_contrast and data.held_out_per_contrast are reached"
+            log.info("%s in no split, because %s", counted(split.unused, "volume"), reached)
         if absent := [c for c in self.spec.contrasts if c not in {volume.contrast for volume in self.val.volumes}]:
             log.warning("no volume to validate on of %s: data.root has too few patients of it", ", ".join(absent))
         if groups := coregistered(split.all):

@@ -14,6 +14,7 @@ class PhantomDataModule(MRIDataModule):
     """The phantom's volumes, made in the cache folder before they are first needed."""
 
     kind = "simulated"
+    namesakes = ", or other heads, data.phantom.seed=1"
 
     def __init__(self, phantom: Phantom, cache: str | os.PathLike, workers: int = 0, **settings):
         self.phantom = phantom
