@@ -1,7 +1,7 @@
 """Export as a pipeline of the library diffusers.
 
-Our networks are none of theirs, so the folder has a pipeline of its own, `condiff.export.diffusers_pipeline`, and needs condiff
-where it is loaded:
+That library has no network like ours, so the folder has a pipeline of its own, `condiff.export.diffusers_pipeline`, and
+needs condiff where it is loaded:
 
     DiffusionPipeline.from_pretrained(FOLDER, custom_pipeline=FOLDER, trust_remote_code=True)("AXT2", num_images=4)
 """
