@@ -70,9 +70,13 @@ def middle(low: float, high: float) -> float:
     return min(max(round((low + high) / 2 / step) * step, low), high)
 
 
-def known(model: Model, contrast: str, names: Sequence[str], values: Sequence[float]) -> tuple[tuple[str, float], ...]:
-    """Returns the parameters of a contrast: those of the sliders, and those with one value in all training images."""
-    given = dict(zip(names, values, strict=True))
+def shared(model: Model, name: str) -> bool:
+    """Returns whether a parameter has the same range in all contrasts."""
+    return len({spans(model, contrast).get(name) for contrast in model.contrasts}) == 1
+
+
+def known(model: Model, contrast: str, given: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+    """Returns the parameters of a contrast: those given, and those with one value in all training images."""
     return tuple((name, low if low == high else given[name]) for name, (low, high) in spans(model, contrast).items())
 
 

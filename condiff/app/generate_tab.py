@@ -18,6 +18,7 @@ from condiff.app.generate import (
     parameters_of,
     save,
     save_animation,
+    shared,
     spans,
     step_of,
 )
@@ -40,7 +41,14 @@ def generate_tab(loaded: Loaded, folder: Path, page: gr.Blocks) -> None:
             contrast = gr.Dropdown(
                 [*contrasts], value=first or None, label="Contrast", visible=bool(contrasts), elem_id="generate-contrast"
             )
-            sliders = [_slider(name, spans(model, first), None, elem_id=f"generate-{name}") for name in names]
+            sliders = {("", name): _slider(name, spans(model, first)[name]) for name in names if shared(model, name)}
+            columns = []
+            for owner in contrasts:  # sliders of its own, whose ranges never change: gradio checks values against them
+                with gr.Column(visible=owner == first) as column:
+                    of = spans(model, owner)
+                    own = [name for name in names if name in of and of[name][0] < of[name][1] and not shared(model, name)]
+                    sliders |= {(owner, name): _slider(name, of[name]) for name in own}
+                columns.append(column)
             with gr.Row():
                 seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=90, elem_id="generate-seed")
                 n = gr.Slider(1, MOST, 1, step=1, label="Images", min_width=120)
@@ -58,7 +66,8 @@ def generate_tab(loaded: Loaded, folder: Path, page: gr.Blocks) -> None:
             downloads = gr.File(label="Files", visible=False, interactive=False, elem_id="generate-files")
 
     def settings_of(contrast: str, seed: int, n: int, guidance: float, sampler: str, steps: int, *values: float) -> Settings:
-        return Settings(contrast, known(model, contrast, names, values), guidance, sampler, steps, seed, n)
+        given = {name: value for (owner, name), value in zip(sliders, values, strict=True) if owner in ("", contrast)}
+        return Settings(contrast, known(model, contrast, given), guidance, sampler, steps, seed, n)
 
     @one_line_errors
     def full(*values: Any) -> Any:
@@ -77,21 +86,18 @@ def generate_tab(loaded: Loaded, folder: Path, page: gr.Blocks) -> None:
     def write(*values: Any) -> Any:
         return gr.File(save(generator.images(settings_of(*values)), new_folder(folder)), visible=True)
 
-    def ranges(contrast: str, *values: float) -> Any:
-        sliders = [_slider(name, spans(model, contrast), value) for name, value in zip(names, values, strict=True)]
-        return sliders[0] if len(sliders) == 1 else sliders
+    @one_line_errors
+    def of_contrast(contrast: str, *values: Any) -> Any:
+        return [*(gr.Column(visible=owner == contrast) for owner in contrasts), *full(contrast, *values)]
 
-    inputs = [contrast, seed, n, guidance, sampler_name, steps, *sliders]
+    inputs = [contrast, seed, n, guidance, sampler_name, steps, *sliders.values()]
     latest: Any = {"inputs": inputs, "trigger_mode": "always_last", **events()}  # requests in between are dropped
     moving = {**latest, "outputs": shown, "show_progress": "hidden"}
     done = {**latest, "outputs": [shown, downloads], "show_progress": "minimal"}
-    for slider in [*sliders, guidance]:
+    for slider in [*sliders.values(), guidance]:
         slider.input(preview, **moving)
         slider.release(full, **done)
-    if names:
-        contrast.input(ranges, [contrast, *sliders], sliders, **events("sliders")).then(full, **done)
-    else:
-        contrast.input(full, **done)
+    contrast.input(of_contrast, **done | {"outputs": [*columns, shown, downloads]})
     sampler_name.input(generator.default_steps, sampler_name, steps, **events("sliders")).then(full, **done)
     gr.on([steps.release, n.release, seed.submit, generate.click, page.load], full, **done)
     watch.click(animate, inputs, [shown, downloads], **events())
@@ -104,11 +110,7 @@ def captioned(images: Images) -> str:
     return pictures([*zip(titles, images.magnitude, strict=True)])
 
 
-def _slider(name: str, spans: Any, value: float | None, **settings: Any) -> gr.Slider:
-    """A slider of an acquisition parameter over its range; hidden where that is a single value, or unknown."""
-    low, high = spans.get(name, (0.0, 1.0))
-    if value is None or not low <= value <= high:
-        value = middle(low, high)
-    visible = name in spans and low < high
+def _slider(name: str, span: tuple[float, float]) -> gr.Slider:
+    """A slider of an acquisition parameter over a range."""
     label = f"{TITLES[name]} ({UNITS[name]})"
-    return gr.Slider(low, max(high, low + 1e-6), value, step=step_of(low, high), label=label, visible=visible, **settings)
+    return gr.Slider(*span, middle(*span), step=step_of(*span), label=label, elem_id=f"generate-{name}")

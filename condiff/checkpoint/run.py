@@ -85,7 +85,11 @@ def newest(root: str | Path, shipped: str = "") -> Path:
         log.info("no run in %s: %s, which comes with condiff; for another give ckpt=RUN", root, shipped)
         return SHIPPED / shipped / WEIGHTS
     if not checkpoints:
-        raise InputError(f"{root}: no run in this folder has a checkpoint; train one ({command('train')}), or give a path to one")
+        names = " or ".join(shipped_models())
+        raise InputError(
+            f"{root}: no run in this folder has a checkpoint; train one ({command('train')}), give a path to one, or a model "
+            f"that comes with condiff, {names}"
+        )
     return checkpoints[-1]
 
 

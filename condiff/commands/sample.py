@@ -60,7 +60,7 @@ def main(cfg: DictConfig) -> None:
         data = checkpoint.data()
         real = data.volumes.prepared_example(requests[0].contrast)
         if real is None:
-            log.info("process.png shows no forward process: the cache holds no validation image of the checkpoint's data")
+            log.info("process.png shows a sample alone: no held-out image of the model's data is in the cache to add noise to")
         pictures.grid(process(model.cpu(), spec, states[0], real, cfg.seed, cfg.steps, data.kind)).save(out / "process.png")
         evaluations = cost.evaluations / len(requests[:: fabric.world_size])
         print(f"samples     {out}/samples.h5 ({counted(len(requests), 'image')})")

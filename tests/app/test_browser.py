@@ -85,6 +85,7 @@ def test_sliders_follow_the_contrast(page):
     low = page.one("#generate-te input[type=range]").get_attribute("min")
     page.after("generate-images", lambda: page.choose("generate-contrast", "AXT2"))
     page.wait(lambda: page.one("#generate-te input[type=range]").get_attribute("min") != low)
+    assert not page.all(".toast-body.error")
     begin = time.monotonic()
     page.after("generate-images", lambda: page.drag("generate-te", 0.3))
     print(f"first image after the slider began to move: {time.monotonic() - begin:.2f} s")

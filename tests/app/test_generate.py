@@ -27,7 +27,7 @@ def settings_of(model, contrast="AXT2", te=None, **changes):
     if te is not None:
         values[names.index("te")] = te
     fields = {"guidance": 1.5, "sampler": "dpmpp", "steps": 8, "seed": 3, "n": 1} | changes
-    return Settings(contrast, generate.known(model, contrast, names, values), **fields)
+    return Settings(contrast, generate.known(model, contrast, dict(zip(names, values, strict=True))), **fields)
 
 
 def test_ranges_are_those_of_the_training_images_of_a_contrast(loaded):
