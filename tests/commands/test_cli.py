@@ -118,7 +118,7 @@ def test_a_run_is_repeated_by_its_command_line(flags, tmp_path):
 def test_hints_name_commands_as_the_running_one_was_called(monkeypatch):
     for called, hint in (("/opt/bin/condiff-sample", "condiff-train"), ("sample.py", "python train.py"), ("", "python train.py")):
         monkeypatch.setattr(sys, "argv", [called])
-        with pytest.raises(InputError, match=re.escape(f"train one ({hint}) or")):
+        with pytest.raises(InputError, match=re.escape(f"train one ({hint}), or")):
             Checkpoint.read("nowhere.ckpt")
 
 
