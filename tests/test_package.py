@@ -56,7 +56,8 @@ def test_wheel(built):
 def test_archive_of_the_sources(built):
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert names > YAMLS | {"setup.py", "NOTICE", "condiff/data/phantom/mni152.npz"}
+    data = {"condiff/data/phantom/mni152.npz", "condiff/weights/phantom/model.safetensors", "condiff/export/page/page.js"}
+    assert names > YAMLS | {"setup.py", "NOTICE"} | data
 
 
 def test_editable_install_beside_a_folder_of_its_name(tmp_path):

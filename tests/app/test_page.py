@@ -71,7 +71,7 @@ def test_errors_are_one_line_with_the_name_of_the_upload():
         raise InputError(f"{path}: is <b>no</b> scan; give another")
 
     with pytest.raises(gr.Error) as raised:
-        handle("/tmp/condiff-app-x/abc/scan.h5")
+        handle("/uploads/abc/scan.h5")
     assert raised.value.message == "scan.h5: is &lt;b&gt;no&lt;/b&gt; scan; give another" and not raised.value.print_exception
 
 

@@ -64,7 +64,7 @@ def test_train_evaluate_resume(heads, run_entry, monkeypatch, source, capsys, tm
 
 
 def test_a_second_data_set_whose_patients_have_the_same_names(heads, run_entry, monkeypatch, capsys):
-    """sub-a of another tree is another person: said, and told apart by the name of the study."""
+    """sub-a of another tree may be another person: the error names data.study, which keeps the two apart."""
     monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)
     run_entry("train.py", *SETTINGS, *SOURCES["bids"], "trainer.max_epochs=1")
     evaluate = [

@@ -146,7 +146,7 @@ def test_the_newest_evaluation_of_the_checkpoint_is_taken(trained_once, evaluati
 
 @pytest.mark.parametrize("found", ["named", "p", "older", "of another checkpoint", "of the folder"])
 def test_copies_are_not_given_away(trained_once, evaluation, tmp_path, found, run_entry, capsys):
-    """Whichever evaluation of the run reports them; with copies=accept the card says so, and no seed of a copy is told."""
+    """Any evaluation of the run counts; with copies=accept the card has the result, and the folder no seed of a copy."""
     run = shutil.copytree(trained_once, tmp_path / "run")
     checkpoint = Checkpoint.read(run)
     flagged = {"named": [{"sample": 3, "seed": 77}], "summary": "copies of training images: YES, 3 samples"}
