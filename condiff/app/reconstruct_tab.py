@@ -8,7 +8,7 @@ import gradio as gr
 from condiff.app.folder import new_folder
 from condiff.app.models import Models
 from condiff.app.reconstruct import METHODS, Settings, numbers, panels, phantom_scan, reconstruct, remarks, save, slice_number
-from condiff.app.show import events, notes, one_line_errors, pictures, table
+from condiff.app.show import events, notes, one_line_errors, outcome, pictures, table
 from condiff.configuration import choices
 from condiff.data.phantom.volumes import CONTRASTS
 from condiff.errors import InputError
@@ -49,11 +49,7 @@ def reconstruct_tab(models: Models, folder: Path) -> None:
             run = gr.Button("Reconstruct", variant="primary", elem_id="reconstruct-run")
         with gr.Column(scale=3, min_width=320):
             gr.Markdown(HELP)
-            shown = gr.HTML(elem_id="reconstruct-images")
-            measured = gr.HTML(elem_id="reconstruct-numbers", elem_classes="note")
-            solved = gr.State()
-            files = gr.Button("Make files to download", visible=False, elem_id="reconstruct-save")
-            downloads = gr.File(label="Files", visible=False, interactive=False, elem_id="reconstruct-files")
+            shown, measured, solved, files, downloads = outcome("reconstruct")
 
     def switch(source: str) -> Any:
         return gr.Row(visible=source == PHANTOM), gr.Column(visible=source == FILE)

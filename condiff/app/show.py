@@ -62,6 +62,14 @@ def notes(lines: Sequence[str]) -> str:
     return "".join(f"<p>{html.escape(line)}</p>" for line in lines if line)
 
 
+def outcome(tab: str) -> tuple[gr.HTML, gr.HTML, gr.State, gr.Button, gr.File]:
+    """Adds what a tab shows of its result: images, a note, the result itself, and its files to download."""
+    shown = gr.HTML(elem_id=f"{tab}-images")
+    note, result = gr.HTML(elem_classes="note", elem_id=f"{tab}-note"), gr.State()
+    files = gr.Button("Make files to download", visible=False, elem_id=f"{tab}-save")
+    return shown, note, result, files, gr.File(label="Files", visible=False, interactive=False, elem_id=f"{tab}-files")
+
+
 def one_line_errors(handle: Callable[..., Any]) -> Callable[..., Any]:
     """Returns an event handler that shows invalid input as one line in the page, without a traceback.
 

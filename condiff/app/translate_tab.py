@@ -7,7 +7,7 @@ import gradio as gr
 
 from condiff.app.folder import new_folder
 from condiff.app.models import Loaded
-from condiff.app.show import events, notes, one_line_errors, pictures
+from condiff.app.show import events, notes, one_line_errors, outcome, pictures
 from condiff.app.translate import brightest, panels, read, save, translate
 from condiff.errors import InputError
 
@@ -34,11 +34,7 @@ def translate_tab(loaded: Loaded, folder: Path) -> None:
             run = gr.Button("Translate", variant="primary", elem_id="translate-run")
         with gr.Column(scale=3, min_width=320):
             gr.Markdown(HELP)
-            shown = gr.HTML(elem_id="translate-images")
-            about = gr.HTML(elem_classes="note", elem_id="translate-note")
-            result = gr.State()
-            files = gr.Button("Make files to download", visible=False, elem_id="translate-save")
-            downloads = gr.File(label="Files", visible=False, interactive=False, elem_id="translate-files")
+            shown, about, result, files, downloads = outcome("translate")
 
     @one_line_errors
     def uploaded(file: str | None) -> Any:

@@ -110,7 +110,7 @@ def test_a_phantom_slice_is_reconstructed(page):
     page.after("reconstruct-images", lambda: page.click("reconstruct-run"))
     titles = [caption.text for caption in page.all("#reconstruct-images figcaption")]
     assert titles[:3] == ["zero-filled", "mean of the samples", "full scan"] and len(titles) == 6
-    assert "dB" in page.one("#reconstruct-numbers").text
+    assert "dB" in page.one("#reconstruct-note").text
     page.screenshot("reconstruct")
     page.click("reconstruct-save")
     with h5py.File(page.download("reconstruct-files", ".h5")) as file:
@@ -125,7 +125,7 @@ def test_an_uploaded_scan_is_reconstructed(page, scan):
     page.upload("reconstruct-file", scan)
     page.wait(lambda: scan.name in page.one("#reconstruct-file").text.replace("\n", ""))
     page.after("reconstruct-images", lambda: page.click("reconstruct-run"))
-    assert "AXT2, slice 1 (from 0) of 2" in page.one("#reconstruct-numbers").text
+    assert "AXT2, slice 1 (from 0) of 2" in page.one("#reconstruct-note").text
     page.screenshot("reconstruct_file")
 
 
