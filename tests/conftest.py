@@ -1,5 +1,6 @@
 """Shared fixtures: a tiny phantom, and the entry points called in this process."""
 
+import copy
 import importlib.util
 import os
 import resource
@@ -13,12 +14,16 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.hydra import Hydra
+from matplotlib.figure import Figure
 from scipy.special import j1
 
 from condiff.data import patients
 from condiff.data.fastmri import ismrmrd
 from condiff.data.phantom.volumes import Phantom
-from condiff.training.callbacks import StopAtNaN
+from condiff.evaluation import evaluate, features, report
+from condiff.training.callbacks import StopAtNaN, curves
 
 ROOT = Path(__file__).parent.parent
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # workers that share cores slow each other down
@@ -30,7 +35,7 @@ TINY = Phantom(patients=3, slices=2, coils=2, matrix=32)
 def same_numbers():
     """The number of threads, on which sums depend, and the random numbers, which else depend on the tests before."""
     torch.set_num_threads(THREADS)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     np.random.seed(0)
 
 
@@ -38,6 +43,38 @@ def same_numbers():
 def quick_fingerprints(monkeypatch):
     """Slow on purpose; here every run would wait for them."""
     monkeypatch.setattr(patients, "COST", 2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def files_of_conf_read_once():
+    """A quarter of the time in which Hydra composes, which the tests have it do a thousand times."""
+    read, known = FileConfigSource.load_config, {}
+
+    def load_config(self, config_path):
+        if Path(self.path) != ROOT / "conf":
+            return read(self, config_path)
+        key = self.provider, config_path
+        if key not in known:
+            known[key] = read(self, config_path)
+        return copy.deepcopy(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FileConfigSource, "load_config", load_config)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def empty_curves(monkeypatch):
+    """The picture of the losses without content, which takes as long to draw as a tiny run to train."""
+    monkeypatch.setattr(curves, "draw", lambda *_: Figure())
+
+
+@pytest.fixture
+def quick_evaluation(monkeypatch):
+    """Classifiers that have learned little, few half-splits, no page: what they show is tested in tests/evaluation."""
+    monkeypatch.setattr(features, "STEPS", 3)
+    monkeypatch.setattr(evaluate, "NUM_SPLITS", 3)
+    monkeypatch.setattr(report, "full_page", lambda *_: Figure())
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +115,7 @@ def run_entry(monkeypatch, cache, tmp_path):
 
 def entry_caller(monkeypatch, cache, folder):
     def run(script: str, *arguments: str) -> None:
+        monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)  # -m alone says it; else Hydra composes twice
         monkeypatch.setattr(sys, "argv", [str(ROOT / script), *arguments])
         monkeypatch.chdir(folder)
         monkeypatch.setenv("CONDIFF_CACHE", str(cache))

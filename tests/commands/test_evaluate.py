@@ -24,8 +24,6 @@ FAST = ["num_samples=3", "steps=2", "accelerator=cpu"]
 
 @pytest.fixture
 def trained(trained_once, tmp_path, monkeypatch):
-    monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)
-    monkeypatch.setattr("condiff.evaluation.evaluate.NUM_SPLITS", 4)
     shutil.copytree(trained_once, tmp_path / "runs/now")
     monkeypatch.chdir(tmp_path)
     return Path("runs/now")
@@ -187,8 +185,7 @@ def test_two_processes_give_the_results_of_one(trained, run_entry, cache, tmp_pa
     assert json.loads(Path("two/evaluation.json").read_text())["cost"]["evaluations_per_image"] == 2
 
 
-def test_unconditional(run_entry, monkeypatch):
-    monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)
+def test_unconditional(run_entry):
     run_entry("train.py", *TINY_RUN, "model=unconditional", "trainer.max_epochs=1")
     run_entry("evaluate.py", "num_samples=8", "steps=2", "accelerator=cpu", "out=judged")
     assert list(json.loads(Path("judged/evaluation.json").read_text())["scores"]) == ["pooled"]
@@ -230,9 +227,8 @@ def test_samples_that_are_not_numbers(trained, run_entry, capsys):
 
 
 @pytest.mark.slow
-def test_a_folder_that_changed(run_entry, capsys, tmp_path, monkeypatch):
+def test_a_folder_that_changed(run_entry, capsys, tmp_path):
     """Another patient in the folder changes the split; a held-out patient that was trained on is an error."""
-    monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)
     (tmp_path / "heads").mkdir()
     volumes(tmp_path / "heads", "xpqas")  # drawn in this order: x and p to train on
     settings = [word for word in TINY_RUN if "phantom" not in word]

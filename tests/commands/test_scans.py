@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -27,26 +29,31 @@ SOURCES = {
 }
 
 
-@pytest.fixture
-def heads(tmp_path):
+@pytest.fixture(scope="module")
+def written_heads(tmp_path_factory):
     """Four people in two contrasts, in all formats; one file of each is damaged."""
+    folder = tmp_path_factory.mktemp("written")
     for person in "abcd":
         for name, factor in NAMES.items():
             values, affine = head()
             values = np.round(values * factor + 50 * (values > 0) * "abcd".index(person))
-            write_nifti(tmp_path / f"heads/sub-{person}/anat/sub-{person}_{name}.nii.gz", values, tilted(affine))
+            write_nifti(folder / f"heads/sub-{person}/anat/sub-{person}_{name}.nii.gz", values, tilted(affine))
             fields = {"PatientID": person, "SeriesDescription": name}
-            write_series(tmp_path / f"heads/dicom/{person}{name}", values, tilted(affine), **fields)
+            write_series(folder / f"heads/dicom/{person}{name}", values, tilted(affine), **fields)
     for name in ("heads/sub-e/anat/sub-e_T1w.nii.gz", "heads/dicom/damaged.dcm"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("x")
-    return tmp_path / "heads"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    return folder / "heads"
+
+
+@pytest.fixture
+def heads(written_heads, tmp_path):
+    return shutil.copytree(written_heads, tmp_path / "heads", copy_function=os.link)
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_train_evaluate_resume(heads, run_entry, monkeypatch, source, capsys, tmp_path, cache):
+def test_train_evaluate_resume(heads, run_entry, source, capsys, tmp_path, cache):
     """The data of a run are found again without their options: by evaluate.py, and by train.py resume=."""
-    monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)
     before = len([*cache.glob("images-*")])
     run_entry("train.py", *SETTINGS, *SOURCES[source], "trainer.max_epochs=1", f"data.transform.fov_mm={200 + len(source)}")
     log = Path("runs/now/train.log").read_text()
@@ -63,9 +70,8 @@ def test_train_evaluate_resume(heads, run_entry, monkeypatch, source, capsys, tm
     assert "no longer splits" not in capsys.readouterr().err
 
 
-def test_a_second_data_set_whose_patients_have_the_same_names(heads, run_entry, monkeypatch, capsys):
+def test_a_second_data_set_whose_patients_have_the_same_names(heads, run_entry, capsys):
     """sub-a of another tree may be another person: the error names data.study, which keeps the two apart."""
-    monkeypatch.setattr("condiff.evaluation.features.STEPS", 3)
     run_entry("train.py", *SETTINGS, *SOURCES["bids"], "trainer.max_epochs=1")
     evaluate = [
         "evaluate.py",

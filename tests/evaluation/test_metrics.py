@@ -10,8 +10,9 @@ from matplotlib.text import Text
 
 from condiff.errors import InputError
 from condiff.evaluation.copy_summary import copy_summary, may_hold_copies
-from condiff.evaluation.evaluate import evaluate, score_contrast, training_free_metrics
+from condiff.evaluation.evaluate import evaluate, score_contrast, search_copies, training_free_metrics
 from condiff.evaluation.figure import full_page, shareable_page, to_image
+from condiff.evaluation.metrics import classifier_two_sample_test
 from condiff.evaluation.report import Report
 from condiff.evaluation.resampling import Estimate, Scores
 from condiff.evaluation.serialization import to_dict, to_flat_dict
@@ -67,12 +68,21 @@ def classifiers(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def short_training(monkeypatch):
     monkeypatch.setattr("condiff.evaluation.features.STEPS", 50)
-    monkeypatch.setattr("condiff.evaluation.evaluate.NUM_SPLITS", 10)
+    monkeypatch.setattr("condiff.evaluation.evaluate.NUM_SPLITS", 5)
 
 
 def as_samples(images):
     """Return images as samples, where each counts as a patient."""
     return ImageSet(images.pixels, images.contrast, torch.arange(len(images)))
+
+
+def nothing(sets, cache):
+    """No metrics: the search for copies alone."""
+    return []
+
+
+def training_free(sets, cache):
+    return training_free_metrics(sets)
 
 
 def evaluate_samples(samples, real, cache, names=NAMES, conditional=True):
@@ -103,7 +113,8 @@ def test_a_wrong_contrast_reaches_the_ceiling(real, classifiers):
 
 def test_copies_of_the_training_set_score_well_and_are_flagged(real, classifiers):
     """Distances are low, and the search finds every copy."""
-    result = evaluate_samples(as_samples(real[1]), real, classifiers)
+    sets = ImageSets(as_samples(real[1]), *real, NAMES, True)
+    result = evaluate(sets, classifiers, metrics=training_free)
     assert result.scores["AXT1"]["random_frechet"].samples.value < 2 * result.scores["AXT1"]["random_frechet"].floor.value
     assert all(test.share == 1 for copies in result.copies.values() for test in copies.tests.values())
     assert "YES, 120 of 120 samples" in copy_summary(result) and may_hold_copies(result)
@@ -115,7 +126,7 @@ def test_one_copy_is_flagged_shown_and_counted(real, classifiers):
     fresh = as_samples(heads(36, 2, slices=1))
     fresh.pixels[5] = real[1].pixels[17].flip(-2)
     sets = ImageSets(fresh, *real, NAMES, True)
-    result = evaluate(sets, classifiers)
+    result = evaluate(sets, classifiers, metrics=nothing)
     assert min(test.p for copies in result.copies.values() for test in copies.tests.values()) > 0.05
     assert "YES, 1 of 72 samples" in copy_summary(result) and "undecided" in copy_summary(result)
     (flagged,) = to_dict(result)["named"]
@@ -158,7 +169,7 @@ def test_an_unconditional_model_has_one_row(real, classifiers):
 def test_few_images_give_numbers_or_a_note(real, classifiers):
     """Four samples per contrast, two per set: metrics that need more neighbours are NaN, not 0."""
     fresh = as_samples(heads(1, 2, slices=4))
-    result = evaluate_samples(fresh, real, classifiers)
+    result = evaluate(ImageSets(fresh, *real, NAMES, True), classifiers, metrics=training_free)
     values = result.scores["AXT1"]
     assert math.isnan(values["random_precision"].samples.value) and math.isfinite(values["random_frechet"].samples.value)
     assert any("AXT1" in note and "too few images" in note and "random_precision" in note for note in result.notes)
@@ -181,7 +192,9 @@ def test_c2st_sees_noise(real, classifiers, monkeypatch):
     fresh, generator = heads(24, 2, slices=1), torch.Generator().manual_seed(1)
     noise = 0.3 * torch.rand(fresh.pixels.shape, generator=generator)
     noisy = ImageSet(fresh.pixels + noise, fresh.contrast, fresh.patient)
-    auroc = evaluate_samples(as_samples(noisy), real, classifiers).scores["pooled"]["c2st_auroc"]
+    sets = ImageSets(as_samples(noisy), *real, NAMES, True)
+    scores, _ = score_contrast([classifier_two_sample_test(sets, classifiers)], sets, None, 10)
+    auroc = scores["c2st_auroc"]
     assert auroc.samples.value > 0.95 and 0.2 < auroc.floor.value < 0.8
 
 
@@ -226,7 +239,7 @@ def judged(real, classifiers):
     samples = as_samples(heads(12, 2, slices=1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("condiff.evaluation.features.STEPS", 50)
-        patch.setattr("condiff.evaluation.evaluate.NUM_SPLITS", 10)
+        patch.setattr("condiff.evaluation.evaluate.NUM_SPLITS", 5)
         return samples, evaluate(ImageSets(samples, *real, NAMES, True), classifiers)
 
 
@@ -272,11 +285,11 @@ def test_a_held_out_person_who_is_trained_on_too(real, classifiers, tmp_path):
         min=0
     )
     sets = ImageSets(as_samples(heads(36, 2, slices=1)), again, real[1], NAMES, True)
-    result = evaluate(sets, classifiers)
+    result = evaluate(sets, classifiers, metrics=nothing)
     assert torch.equal(result.trained_on, again.patient == 0)
     assert all(copies.duplicates == 12 for copies in result.copies.values()) and any("two names" in note for note in result.notes)
-    truth = evaluate(ImageSets(sets.samples, again[12:], real[1], NAMES, True), classifiers)
-    assert all(result.copies[space].limit == truth.copies[space].limit for space in truth.copies)
+    truth, _ = search_copies(ImageSets(sets.samples, again[12:], real[1], NAMES, True))
+    assert all(result.copies[space].limit == truth[space].limit for space in truth)
     sources = {
         name: [(f"{name}{index // 12}.nii", index % 12) for index in range(len(images))]
         for name, images in (("training", real[1]), ("held_out", again))
@@ -292,7 +305,7 @@ def test_a_held_out_person_who_is_trained_on_too(real, classifiers, tmp_path):
 def test_without_a_search_of_all_training_images_no_samples_are_shared(patients_elsewhere, real, classifiers):
     """Samples may be copies of training images that are not here, so the shareable page has none."""
     sets = ImageSets(as_samples(real[1]), *real, NAMES, True)
-    result = evaluate(sets, classifiers, patients_elsewhere)
+    result = evaluate(sets, classifiers, patients_elsewhere, nothing)
     blank = ImageSet(0 * real[1].pixels, real[1].contrast, torch.arange(len(real[1])))
     assert np.array_equal(
         *[np.asarray(to_image(shareable_page(result, image_sets))) for image_sets in (sets, ImageSets(blank, *real, NAMES, True))]

@@ -3,6 +3,7 @@
 import csv
 import struct
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ def records(run):
             at += 32768 - at % 32768
             continue
         _, length, kind = struct.unpack("<IHB", content[at : at + 7])
+        if at + 7 + length > len(content):  # not yet written to its end
+            return
         whole, at = whole + content[at + 7 : at + 7 + length], at + 7 + length
         if kind in (1, 4):  # a whole record, or the last piece of one
             yield wandb_internal_pb2.Record.FromString(whole)
@@ -43,6 +46,10 @@ def records(run):
 
 def read_back(run):
     """Everything logged {key: [values as JSON]}, configuration keys, artifact types, exit codes, files."""
+    for _ in range(100):  # the process of W&B writes on for a moment after the run has ended
+        if any(record.WhichOneof("record_type") == "exit" for record in records(run)):
+            break
+        time.sleep(0.1)
     logged, config, artifacts, exits, files = {}, set(), [], [], []
     for record in records(run):
         for item in record.history.item:
@@ -73,8 +80,7 @@ def test_training(run_entry, tmp_path):
     assert wandb.run is None
 
 
-def test_evaluation(run_entry, tmp_path, monkeypatch):
-    monkeypatch.setattr("condiff.evaluation.features.STEPS", 2)
+def test_evaluation(run_entry, tmp_path, quick_evaluation):
     run_entry("train.py", *TINY_RUN, "trainer.max_epochs=1")
     run_entry("evaluate.py", "num_samples=3", "steps=2", "accelerator=cpu", "logger=wandb", "out=judged")
     logged, config, _, exits, files = read_back("judged")
