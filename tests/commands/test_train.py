@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -56,9 +57,9 @@ def check_run_pictures(folder):
 
 
 @pytest.fixture
-def trained(run_entry, tmp_path):
-    run_entry("train.py", *TINY)
-    return tmp_path / "runs/now"
+def trained(trained_once, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copytree(trained_once, tmp_path / "runs/now"))
 
 
 def test_run_folder(trained, capsys):
