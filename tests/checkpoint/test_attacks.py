@@ -18,6 +18,7 @@ LIMIT = 20  # seconds, after which an attack counts as endless
 def good(trained_once):
     """The content of a checkpoint, of a smaller network and with a few of its states: 900 files are made of it."""
     content = torch.load(trained_once / "checkpoints/last.ckpt", weights_only=True)
+    content["hyper_parameters"]["overrides"] = content["hyper_parameters"]["overrides"][:2]
     net = {"channels": [8], "blocks": [1], "attention": [False]}
     for config in (content["hyper_parameters"]["net"], content["hyper_parameters"]["model"]["denoiser"]["net"]):
         config |= net
