@@ -241,7 +241,7 @@ def test_killed_and_resumed(cache, volumes, tmp_path):
 
 
 def test_two_at_once(cache, volumes, tmp_path):
-    processes = [started(tmp_path, 0.2) for _ in range(2)]
+    processes = [started(tmp_path, 0.1) for _ in range(2)]
     assert [process.communicate()[0] for process in processes] == ["done\n"] * 2
     assert cache.verify(volumes) == [] and [len(cache.open(volume)) for volume in volumes] == [1, 2, 3]
     assert not list(cache.folder.glob("*.part"))
