@@ -217,7 +217,9 @@ class AcquisitionCondition:
             )
         if not (extrapolate or lowest * (1 - 1e-6) <= value <= highest * (1 + 1e-6)):
             span = f"{lowest:g} to {highest:g}" if lowest < highest else f"{lowest:g}"
-            raise InputError(f"{name}={value}: the training images{of} have {span}; stay within, or set extrapolate=true")
+            others = [owner for owner in self.ranges or () if self._range(name, owner)[0] <= value <= self._range(name, owner)[1]]
+            other = f" give contrast={others[0]}," if others else ""
+            raise InputError(f"{name}={value}: the training images{of} have {span}; stay within,{other} or set extrapolate=true")
 
     def _was_trained(self, name: str) -> bool:
         lowest, highest = self._range(name, None)

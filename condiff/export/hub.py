@@ -24,7 +24,8 @@ def push(folder: Path, name: str) -> str:
     except Exception as error:  # of the hub, of its HTTP library, or of the network
         reason = str(error).strip().partition("\n")[0]
         raise InputError(
-            f"push={name}: not uploaded ({reason}); log in (hf auth login), then hf upload {name} {folder}, which is complete"
+            f"push={name}: not uploaded ({reason}); {folder} is complete: when there is a connection and a login "
+            f"(hf auth login), hf upload {name} {folder}"
         ) from None
     if not is_private:
         raise InputError(f"push={name}: is a public repository; give a new name, or upload {folder} yourself, hf upload")
