@@ -13,11 +13,9 @@ from condiff.checkpoint import results_folder
 from condiff.data import image_files
 from condiff.data.image_spec import ImageSpec
 from condiff.errors import InputError, command
-from condiff.evaluation.serialization import SETS, read_numbers
-from condiff.evaluation.table import METRIC_ROWS
+from condiff.evaluation.serialization import read_numbers
 
 MAX_FLAGGED = 16  # samples shown
-COLUMNS = ("measure", "real vs real", "samples", "wrong contrast")
 
 
 def evaluations(run: Path | None) -> list[str]:
@@ -43,16 +41,6 @@ def folder_of(run: Path, name: str) -> Path:
 def numbers_of(folder: Path) -> dict[str, Any]:
     """Returns the content of evaluation.json. Raises InputError if it is damaged."""
     return read_numbers(folder / "evaluation.json")
-
-
-def rows(numbers: Mapping[str, Any], contrast: str) -> list[list[str]]:
-    """Returns a row per measure of a contrast, as `COLUMNS`: value and half of its 95 % interval."""
-    scores = numbers["scores"].get(contrast, {})
-    return [
-        [row.title, *(_cell(scores[key].get(name), row.decimals) for name in SETS)]
-        for key, row in METRIC_ROWS.items()
-        if key in scores
-    ]
 
 
 def remarks(numbers: Mapping[str, Any]) -> list[str]:
@@ -84,9 +72,3 @@ def page_of(folder: Path) -> Image.Image:
             return page.convert("RGB")
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{folder}/evaluation.png: cannot be read ({error}); run {command('evaluate')} again") from None
-
-
-def _cell(estimate: Mapping[str, float] | None, decimals: int) -> str:
-    if not estimate:
-        return "–"
-    return f"{estimate['value']:.{decimals}f} ± {(estimate['high'] - estimate['low']) / 2:.{decimals}f}"

@@ -4,10 +4,11 @@ from typing import Any
 
 import gradio as gr
 
-from condiff.app.evaluate import COLUMNS, evaluations, flagged, folder_of, missing, numbers_of, page_of, remarks, rows
+from condiff.app.evaluate import evaluations, flagged, folder_of, missing, numbers_of, page_of, remarks
 from condiff.app.models import Loaded
 from condiff.app.show import events, notes, one_line_errors, pictures, table
 from condiff.evaluation.sets import POOLED
+from condiff.evaluation.table import COLUMNS, score_rows
 from condiff.export.folder import given_evaluation
 
 WARNING = "The page holds held-out and training images, which may be of patients: it is shown only when you open it."
@@ -25,7 +26,9 @@ def evaluate_tab(loaded: Loaded, page: gr.Blocks) -> None:
             gr.Markdown(missing(run), elem_id="evaluate-missing")
         else:  # of a model folder
             gr.HTML(notes(remarks(given)), elem_classes="note", elem_id="evaluate-summary")
-            gr.HTML(table(COLUMNS, rows(given, contrasts[0])), elem_id="evaluate-table")
+            choice = gr.Dropdown(contrasts, value=contrasts[0], label="Contrast", elem_id="evaluate-contrast")
+            scores = gr.HTML(table(COLUMNS, score_rows(given, contrasts[0])), elem_id="evaluate-table")
+            choice.input(lambda contrast: table(COLUMNS, score_rows(given, contrast)), choice, scores, **events("choices"))
         return
     with gr.Row():
         name = gr.Dropdown(names, value=names[0], label="Evaluation", scale=3, elem_id="evaluate-name")
@@ -45,7 +48,7 @@ def evaluate_tab(loaded: Loaded, page: gr.Blocks) -> None:
         content = numbers_of(folder)
         samples = flagged(folder, content, spec)
         copies = notes([FLAGGED]) + pictures(samples) if samples else notes(["No sample is flagged."])
-        return notes(remarks(content)), table(COLUMNS, rows(content, contrast)), copies, gr.Image(None, visible=False)
+        return notes(remarks(content)), table(COLUMNS, score_rows(content, contrast)), copies, gr.Image(None, visible=False)
 
     @one_line_errors
     def opened(name: str) -> Any:

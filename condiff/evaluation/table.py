@@ -1,7 +1,9 @@
-"""Results of an evaluation as a table for the terminal."""
+"""Results of an evaluation as a table: for the terminal, and for cards and pages."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rich.table import Table
 
@@ -9,6 +11,7 @@ from condiff.evaluation.copy_summary import MAX_UNDETECTABLE, format_percent
 from condiff.evaluation.evaluate import EvaluationResult
 from condiff.evaluation.memorization import SIGNIFICANCE, CopyTest
 from condiff.evaluation.resampling import Scores
+from condiff.evaluation.serialization import SETS
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,14 @@ class MetricRow:
     better: int
     decimals: int = 2
 
+    @property
+    def measure(self) -> str:
+        """The title with the direction that is better."""
+        return f"{self.title} {ARROWS[self.better]}"
 
+
+ARROWS = {1: "↑", -1: "↓", 0: "="}
+COLUMNS = ("measure: ↑ higher is better, ↓ lower, = as real", "real vs real", "samples", "wrong contrast")
 METRIC_ROWS = {
     "c2st_auroc": MetricRow("C2ST AUROC, samples vs held-out", 0),
     "layout_wasserstein": MetricRow("layout, sliced Wasserstein", -1, 3),
@@ -56,6 +66,26 @@ BLIND_SPOTS = (
     "contrast accuracy, CAS: all but contrast; C2ST: lack of variety, a copy; layout, symmetry: texture, a copy; "
     "MS-SSIM: all but variety"
 )
+
+
+def score_rows(numbers: Mapping[str, Any], contrast: str) -> list[list[str]]:
+    """Return a row per measure of a contrast, as `COLUMNS`: value and half of its 95 % interval.
+
+    Args:
+        numbers: the content of evaluation.json.
+    """
+    scores = numbers["scores"].get(contrast, {})
+    return [
+        [row.measure, *(_format_estimate(scores[key].get(name), row.decimals) for name in SETS)]
+        for key, row in METRIC_ROWS.items()
+        if scores.get(key, {}).get("samples")
+    ]
+
+
+def _format_estimate(estimate: Mapping[str, float] | None, decimals: int) -> str:
+    if not estimate:
+        return "–"
+    return f"{estimate['value']:.{decimals}f} ± {(estimate['high'] - estimate['low']) / 2:.{decimals}f}"
 
 
 def result_table(result: EvaluationResult, cost: dict[str, float]) -> Table:

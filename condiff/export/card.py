@@ -11,7 +11,7 @@ from condiff.checkpoint import Checkpoint
 from condiff.data.conditioning import PARAMETERS
 from condiff.data.patients import Fingerprints
 from condiff.evaluation.sets import POOLED
-from condiff.evaluation.table import METRIC_ROWS
+from condiff.evaluation.table import COLUMNS, score_rows
 
 UNITS = {"slice": "", "tr": " ms", "te": " ms", "ti": " ms", "flip": "°", "field": " T"}
 NO_EVALUATION = (
@@ -93,27 +93,17 @@ def _span(span: Any, name: str) -> str:
 
 def _scores(evaluation: Mapping[str, Any]) -> str:
     scores, settings, held_out = evaluation["scores"], evaluation["settings"], evaluation["held_out"]
-    pooled: Mapping[str, Any] = scores.get(POOLED) or next(iter(scores.values()), {})
     lines = [
         f"{settings.get('num_samples', '?')} samples per contrast in {settings.get('steps', '?')} steps against "
         f"{held_out['images']} images of {held_out['patients']} held-out patients, contrasts pooled, with the half width of 95 % "
         "intervals, before any rounding of the weights to 16 bits. The score of real images against real images is the best that "
         "so many patients can show.",
         "",
-        "| measure | real vs real | samples | wrong contrast |",
+        f"| {' | '.join(COLUMNS)} |",
         "|---|---|---|---|",
     ]
-    for key, row in METRIC_ROWS.items():
-        if key in pooled and pooled[key].get("samples"):
-            cells = [_estimate(pooled[key].get(column), row.decimals) for column in ("floor", "samples", "ceiling")]
-            lines.append(f"| {row.title} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _estimate(estimate: Mapping[str, float] | None, decimals: int) -> str:
-    if not estimate:
-        return ""
-    return f"{estimate['value']:.{decimals}f} ± {(estimate['high'] - estimate['low']) / 2:.{decimals}f}"
+    contrast = POOLED if POOLED in scores else next(iter(scores), POOLED)
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in score_rows(evaluation, contrast))])
 
 
 def _copies(evaluation: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from condiff.app.generate import parameters_of  # noqa: E402
 from condiff.app.models import Models  # noqa: E402
 from condiff.app.page import POLICY, build  # noqa: E402
 from condiff.errors import InputError  # noqa: E402
+from condiff.evaluation.table import score_rows  # noqa: E402
 from condiff.export.folder import given_evaluation  # noqa: E402
 from condiff.model import load  # noqa: E402
 from tests.conftest import bad  # noqa: E402
@@ -136,7 +137,7 @@ def test_an_evaluation_is_shown_without_training_images(evaluated):
     assert evaluate.evaluations(run) == ["last"] and evaluate.folder_of(run, "last") == folder
     numbers = evaluate.numbers_of(folder)
     assert evaluate.remarks(numbers) == ["copies of training images: YES", "a note"]
-    [row] = evaluate.rows(numbers, "pooled")
+    [row] = score_rows(numbers, "pooled")
     assert row[0].startswith("CAS") and row[1:] == ["0.50 ± 0.10"] * 3
     [sample] = folder.glob("samples-*.h5")
     sample.rename(folder / f"samples-{evaluate_digest()}.h5")

@@ -111,7 +111,7 @@ def test_of_a_volume(condition):
 def test_outside_the_range_is_named_and_refused(condition):
     with pytest.raises(InputError, match=r"te=150: the training images of AXT2 have 80 to 125; .*extrapolate=true"):
         condition.encode("AXT2", {"te": 150})
-    with pytest.raises(InputError, match=r"te=100: the training images of AXT1POST have 8; stay within, give contrast=AXT2, or set extrapolate=true"):
+    with pytest.raises(InputError, match="AXT1POST have 8; stay within, give contrast=AXT2, or set"):
         condition.encode("AXT1POST", {"te": 100})
     assert condition.encode(None, {"te": 100}).any()  # seen, in some contrast
     assert parts(condition, condition.encode("AXT2", {"te": 150}, extrapolate=True))["te"][0] > 1
