@@ -206,9 +206,12 @@ def limitations(result: EvaluationResult) -> Iterator[str]:
             f"copies: {result.patients_elsewhere} patients that a model before this one was trained on (init=, an autoencoder, "
             "a guide) are not in data.root; copies of them were not searched"
         )
+    spaces_of: dict[int, list[str]] = {}
     for space, report in copies.items():
-        if report.duplicates:
+        spaces_of.setdefault(report.duplicates, []).append(space)
+    for duplicates, spaces in spaces_of.items():
+        if duplicates:
             yield (
-                f"{space}: {report.duplicates} held-out images are also training images, or show training patients (one patient, "
-                "two names?); left out"
+                f"{', '.join(spaces)}: {duplicates} held-out images are also training images, or show training patients "
+                "(one patient, two names?); left out"
             )
