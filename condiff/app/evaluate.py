@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from condiff.checkpoint import results_folder
+from condiff.checkpoint import results_folder, run_folder
 from condiff.data import image_files
 from condiff.data.image_spec import ImageSpec
 from condiff.errors import InputError, command
@@ -18,24 +18,23 @@ from condiff.evaluation.serialization import read_numbers
 MAX_FLAGGED = 16  # samples shown
 
 
-def evaluations(run: Path | None) -> list[str]:
-    """Returns the names of the evaluations of a run, the newest first."""
-    files = [] if run is None else [*run.glob("evaluation/*/evaluation.json")]
+def evaluations(checkpoint: Path) -> list[str]:
+    """Returns the names of the evaluations of a checkpoint's run or model folder, the newest first."""
+    files = results_folder(checkpoint, "evaluation", "").glob("*/evaluation.json")
     return [path.parent.name for path in sorted(files, key=lambda path: -path.stat().st_mtime)]
 
 
-def missing(run: Path | None) -> str:
+def missing(checkpoint: Path) -> str:
     """Returns a sentence with the command that makes an evaluation."""
-    if run is None:
-        return "This model is a folder without a run, and no evaluation is recorded in it."
-    return f"This run has no evaluation. Make one with {command('evaluate')} ckpt={run}, then start this program again."
+    made = f"{command('evaluate')} ckpt={run_folder(checkpoint)}"
+    return f"This model has no evaluation. Make one with {made}, then start this program again."
 
 
-def folder_of(run: Path, name: str) -> Path:
+def folder_of(checkpoint: Path, name: str) -> Path:
     """Returns the folder of an evaluation. Raises InputError if it is not one, or holds links out of the run."""
-    if name not in evaluations(run):
-        raise InputError(f"evaluation={name}: no such evaluation of this run; reload the page")
-    return results_folder(run / "checkpoints" / "last.ckpt", "evaluation", name)
+    if name not in evaluations(checkpoint):
+        raise InputError(f"evaluation={name}: no such evaluation of this model; reload the page")
+    return results_folder(checkpoint, "evaluation", name)
 
 
 def numbers_of(folder: Path) -> dict[str, Any]:

@@ -17,13 +17,13 @@ FLAGGED = "Samples that are nearer to a training image than any held-out image i
 
 def evaluate_tab(loaded: Loaded, page: gr.Blocks) -> None:
     """Adds the numbers of an evaluation, its page on request, and the samples that may be copies."""
-    run, spec, own = loaded.run, loaded.model.spec, [*loaded.model.contrasts]
+    checkpoint, spec, own = loaded.model.checkpoint, loaded.model.spec, [*loaded.model.contrasts]
     contrasts = own if len(own) == 1 else [POOLED, *own]
-    names = evaluations(run)
-    if run is None or not names:
-        given = given_evaluation(loaded.model.checkpoint)
+    names = evaluations(checkpoint.path)
+    if not names:
+        given = given_evaluation(checkpoint)
         if given is None:
-            gr.Markdown(missing(run), elem_id="evaluate-missing")
+            gr.Markdown(missing(checkpoint.path), elem_id="evaluate-missing")
         else:  # of a model folder
             gr.HTML(notes(remarks(given)), elem_classes="note", elem_id="evaluate-summary")
             choice = gr.Dropdown(contrasts, value=contrasts[0], label="Contrast", elem_id="evaluate-contrast")
@@ -44,7 +44,7 @@ def evaluate_tab(loaded: Loaded, page: gr.Blocks) -> None:
 
     @one_line_errors
     def numbers(name: str, contrast: str) -> Any:
-        folder = folder_of(run, name)
+        folder = folder_of(checkpoint.path, name)
         content = numbers_of(folder)
         samples = flagged(folder, content, spec)
         copies = notes([FLAGGED]) + pictures(samples) if samples else notes(["No sample is flagged."])
@@ -52,7 +52,7 @@ def evaluate_tab(loaded: Loaded, page: gr.Blocks) -> None:
 
     @one_line_errors
     def opened(name: str) -> Any:
-        return gr.Image(page_of(folder_of(run, name)), visible=True)
+        return gr.Image(page_of(folder_of(checkpoint.path, name)), visible=True)
 
     shown: Any = {"inputs": [name, contrast], "outputs": [summary, measures, copies, picture], **events("choices")}
     gr.on([page.load, name.input, contrast.input], numbers, **shown)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from condiff.checkpoint import newest, run_folder
+from condiff.checkpoint import newest
 from condiff.checkpoint.model_folder import WEIGHTS, shipped
 from condiff.data.patients import Fingerprints
 from condiff.errors import InputError
@@ -23,13 +23,11 @@ class Loaded:
     """A model and what its checkpoint records beside it.
 
     Attributes:
-        run: folder of its run; None for a model folder.
         scale: of the guidance of its run.
         trained_on: fingerprints of its training patients; None if they are not recorded.
     """
 
     model: Model
-    run: Path | None
     scale: float
     trained_on: Sequence[Fingerprints] | None
 
@@ -75,9 +73,9 @@ class Models:
 
     def _read(self, name: str) -> Loaded:
         model = load(name, self.device, self.trust)
-        path, guidance = model.checkpoint.path, model.checkpoint.config.get("guidance") or {}
+        guidance = model.checkpoint.config.get("guidance") or {}
         try:
             trained_on = model.checkpoint.training_patients
         except InputError:
             trained_on = None
-        return Loaded(model, None if path.name == WEIGHTS else run_folder(path), float(guidance.get("scale", SCALE)), trained_on)
+        return Loaded(model, float(guidance.get("scale", SCALE)), trained_on)

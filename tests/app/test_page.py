@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import tempfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from condiff.app.folder import new_folder, temporary_folder  # noqa: E402
 from condiff.app.generate import parameters_of  # noqa: E402
 from condiff.app.models import Models  # noqa: E402
 from condiff.app.page import POLICY, build  # noqa: E402
+from condiff.checkpoint import results_folder, run_folder  # noqa: E402
 from condiff.errors import InputError  # noqa: E402
 from condiff.evaluation.table import score_rows  # noqa: E402
 from condiff.export.folder import given_evaluation  # noqa: E402
@@ -30,7 +32,8 @@ def test_models_of_this_folder(acquisition_run, monkeypatch):
     models = Models(None, CPU)
     assert models.default.endswith("run/checkpoints/last.ckpt") and models.default in models.available()
     assert models[models.default] is models[models.default]
-    assert models[models.default].run == acquisition_run.resolve() and models[models.default].scale == 1.5
+    assert run_folder(models[models.default].model.checkpoint.path) == acquisition_run.resolve()
+    assert models[models.default].scale == 1.5
     with pytest.raises(InputError, match="no such checkpoint"):
         Models("nowhere.ckpt", CPU)
 
@@ -42,7 +45,7 @@ def test_models_that_come_with_condiff(tmp_path, monkeypatch):
     assert (
         models.default == "phantom" and models.prior() == "phantom_prior" and models.available() == ["phantom", "phantom_prior"]
     )
-    assert models["phantom"].run is None and parameters_of(models["phantom"].model) == ["te", "tr", "ti", "field", "slice"]
+    assert parameters_of(models["phantom"].model) == ["te", "tr", "ti", "field", "slice"]
     assert (
         models["phantom"].patient_note("another") == ""
         and given_evaluation(models["phantom"].model.checkpoint)["held_out"]["patients"] > 10
@@ -123,18 +126,18 @@ EVALUATION = {
 
 @pytest.fixture
 def evaluated(tmp_path, acquisition_run):
-    """A run's folder with an evaluation, two samples, and the model of the run."""
+    """A run's checkpoint, its folder of an evaluation with two samples, and the spec of its images."""
     loaded = Models(str(acquisition_run), CPU)[str(acquisition_run)]
     folder = tmp_path / "run/evaluation/last"
     folder.mkdir(parents=True)
     (folder / "evaluation.json").write_text(json.dumps(EVALUATION))
     loaded.model.sample("AXT1", n=2, steps=2).save(folder / "samples-29cf9ff5.h5")
-    return tmp_path / "run", folder, loaded.model.spec
+    return tmp_path / "run/checkpoints/last.ckpt", folder, loaded.model.spec
 
 
 def test_an_evaluation_is_shown_without_training_images(evaluated):
-    run, folder, spec = evaluated
-    assert evaluate.evaluations(run) == ["last"] and evaluate.folder_of(run, "last") == folder
+    checkpoint, folder, spec = evaluated
+    assert evaluate.evaluations(checkpoint) == ["last"] and evaluate.folder_of(checkpoint, "last") == folder
     numbers = evaluate.numbers_of(folder)
     assert evaluate.remarks(numbers) == ["copies of training images: YES", "a note"]
     [row] = score_rows(numbers, "pooled")
@@ -154,11 +157,10 @@ def evaluate_digest():
 
 
 def test_an_evaluation_that_is_missing_damaged_or_elsewhere(evaluated, tmp_path):
-    run, folder, _ = evaluated
-    assert "evaluate.py ckpt=" in evaluate.missing(run) or "condiff-evaluate ckpt=" in evaluate.missing(run)
-    assert evaluate.evaluations(None) == [] and "folder without a run" in evaluate.missing(None)
+    checkpoint, folder, _ = evaluated
+    assert re.search(rf"evaluate(.py)? ckpt={tmp_path}/run, then", evaluate.missing(checkpoint))
     with pytest.raises(InputError, match="no such evaluation"):
-        evaluate.folder_of(run, "../elsewhere")
+        evaluate.folder_of(checkpoint, "../elsewhere")
     with pytest.raises(InputError, match="evaluation.png: cannot be read"):
         evaluate.page_of(folder)
     (folder / "evaluation.json").write_text("[]")
@@ -166,7 +168,18 @@ def test_an_evaluation_that_is_missing_damaged_or_elsewhere(evaluated, tmp_path)
         evaluate.numbers_of(folder)
     (folder / "evaluation.png").symlink_to("/etc/hostname")
     with pytest.raises(InputError, match="a link out of the run"):
-        evaluate.folder_of(run, "last")
+        evaluate.folder_of(checkpoint, "last")
+
+
+def test_evaluations_of_a_model_folder_are_found(tmp_path, monkeypatch):
+    """evaluate.py keeps them in runs/, because the folder is given away."""
+    monkeypatch.chdir(tmp_path)
+    path = load("phantom").checkpoint.path
+    assert evaluate.evaluations(path) == []
+    made = results_folder(path, "evaluation", "quick")
+    made.mkdir(parents=True)
+    (made / "evaluation.json").write_text(json.dumps(EVALUATION))
+    assert evaluate.evaluations(path) == ["quick"] and evaluate.folder_of(path, "quick").parent == Path("runs/phantom/evaluation")
 
 
 @pytest.mark.parametrize(("word", "message"), [("port=0", "port=0: give"), ("size_limit_mb=-1", "size_limit_mb=-1: give")])
