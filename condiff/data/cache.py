@@ -28,7 +28,7 @@ from condiff.data.volume import Volume
 from condiff.data.workers import FEWER, alone, available_cpus, worker_pool
 from condiff.errors import DataFault, InputError, printable
 from condiff.files.atomic import atomic_write, friendly_disk_errors
-from condiff.files.hdf5 import UNREADABLE
+from condiff.files.foreign import UNREADABLE
 from condiff.progress import track
 from condiff.renamed import first_name
 

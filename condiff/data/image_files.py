@@ -17,7 +17,7 @@ from condiff.data.nifti import reader as nifti
 from condiff.data.planes import averaged, head
 from condiff.data.transforms import Magnitude
 from condiff.errors import DataFault, InputError, printable
-from condiff.files import hdf5
+from condiff.files import foreign, hdf5
 from condiff.files.place import Place
 
 KINDS = "give a volume (.h5, .nii or .nii.gz), the folder of a DICOM series, or samples.h5"
@@ -44,7 +44,7 @@ def read(path: Path, spec: ImageSpec) -> tuple[Tensor, str | None, Place | None]
         return spec.transform(*take(path))[0], spec.contrast_of(read_identity(path).acquisition) or None, None
     except DataFault as fault:
         reason = str(fault).removeprefix(f"{printable(path)}: ")
-        raise InputError(f"{printable(path)}: {reason}" + (f", or {KINDS}" if hdf5.UNREADABLE in reason else "")) from None
+        raise InputError(f"{printable(path)}: {reason}" + (f", or {KINDS}" if foreign.UNREADABLE in reason else "")) from None
 
 
 def _of_scan(path: Path, spec: ImageSpec) -> tuple[Tensor, str | None, Place]:
@@ -84,7 +84,7 @@ def _samples(file: h5py.File, spec: ImageSpec) -> tuple[Tensor, str | None]:
     assert stored is not None
     if stored.shape[1:] != spec.shape or not len(stored):
         raise DataFault(f"its images are {list(stored.shape[1:])}, the model's {list(spec.shape)}; give those of the same model")
-    hdf5.check_memory(4 * stored.size)
+    foreign.check_memory(4 * stored.size)
     images = torch.from_numpy(hdf5.array(stored).astype(np.float32))
     if not images.isfinite().all():
         raise DataFault("its images are not finite; give others")

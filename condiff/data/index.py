@@ -21,7 +21,7 @@ from condiff.data.volume import Volume
 from condiff.data.workers import FEWER, alone, worker_pool
 from condiff.errors import DataFault, InputError, printable
 from condiff.files.atomic import atomic_write, friendly_disk_errors
-from condiff.files.hdf5 import UNREADABLE
+from condiff.files.foreign import UNREADABLE
 from condiff.progress import track
 
 VERSION = 2  # of what is read of a file: raise it when that changes

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from condiff.data.fastmri.raw_scan import RawScan
 from condiff.errors import DataFault, InputError
-from condiff.files import hdf5
+from condiff.files import foreign, hdf5
 
 KINDS = "give .npy, or .h5 with a dataset maps, of complex numbers [K, H, W] or [S, K, H, W]"
 
@@ -44,5 +44,5 @@ def _from_hdf5(path: Path) -> np.ndarray:
         stored = hdf5.dataset(file, "maps", "c", "complex numbers")
         if stored is None:
             raise DataFault("lacks a dataset maps")
-        hdf5.check_memory(8 * stored.size)
+        foreign.check_memory(8 * stored.size)
         return hdf5.array(stored)

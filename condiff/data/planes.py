@@ -1,4 +1,4 @@
-"""Slices of a volume in a plane: oriented by the affine, thin ones averaged, cut to the head."""
+"""Slices of a volume in a plane: checked, oriented by the affine, thin ones averaged, cut to the head."""
 
 import math
 from collections.abc import Sequence
@@ -10,9 +10,10 @@ import torch
 from nibabel.processing import resample_to_output
 from torch import Tensor
 
+from condiff.data.header import FOV_MM, PIXEL_MM
 from condiff.data.transforms import overlap
 from condiff.errors import DataFault, InputError, counted
-from condiff.files import hdf5
+from condiff.files import foreign
 from condiff.files.place import PLANES, SCANNER, Place
 
 AXES = {name: [*map(int, np.argmax(directions, axis=1)[::-1])] for name, directions in PLANES.items()}  # slices, rows, columns
@@ -23,6 +24,7 @@ COVERED_MM = 40.0  # by the slices of a volume, at least
 SKULL_MM = 170.0  # from the vertex to the base of the skull, at most; axial slices further down show the neck
 STRAIGHT = 0.01  # radians between an array's axis and the scanner's, at most
 MIN_SLICES = 4
+NEGATIVE = 0.05  # share of the voxels, at most: magnitudes have none, interpolation makes a few
 WRONG_SIZE = "If the file has a wrong voxel size, give the true one, data.voxel_mm=[x,y,z]"
 
 
@@ -75,6 +77,26 @@ def oriented(values: np.ndarray, affine: np.ndarray, plane: str) -> Stack:
     return Stack(torch.from_numpy(np.ascontiguousarray(ras.transpose(AXES[plane]))), affine[:, [columns, rows, slices, 3]])
 
 
+def cleaned(values: np.ndarray) -> np.ndarray:
+    """Magnitudes: not a number becomes 0, and so do negative values. Raises DataFault for what makes no magnitudes."""
+    values = np.nan_to_num(values, copy=True, nan=0.0, posinf=np.inf, neginf=-np.inf)
+    if not np.isfinite(values).all() or values.max() <= 0:
+        raise DataFault("is empty or not finite; give one volume of magnitudes")
+    negative = float((values < 0).mean())
+    if negative > NEGATIVE:
+        raise DataFault(f"has {negative:.0%} negative values, as phase or normalised images do; give one volume of magnitudes")
+    return values.clip(min=0)
+
+
+def scaled(affine: np.ndarray, voxel_mm: Sequence[float] | None) -> np.ndarray:
+    """The affine with other voxel sizes along the array's axes; itself for None."""
+    if voxel_mm is None:
+        return affine
+    if len(voxel_mm) != 3 or not all(size > 0 for size in voxel_mm):
+        raise InputError(f"data.voxel_mm={list(voxel_mm)}: give three sizes in mm, along the file's own axes")
+    return affine @ np.diag([*(np.array(voxel_mm) / nib.affines.voxel_sizes(affine)), 1.0])
+
+
 def straightened(values: np.ndarray, affine: np.ndarray, resample_mm: float | None) -> tuple[np.ndarray, np.ndarray]:
     """An oblique array resampled to cubes of ``resample_mm`` along the scanner's axes, by linear interpolation, and its affine.
 
@@ -90,7 +112,7 @@ def straightened(values: np.ndarray, affine: np.ndarray, resample_mm: float | No
     if nib.affines.obliquity(affine).max() < STRAIGHT:
         return values, affine
     shape, _ = nib.spaces.vox2out_vox((values.shape, affine), [resample_mm] * 3)
-    hdf5.check_memory(8 * math.prod(shape))
+    foreign.check_memory(8 * math.prod(shape))
     image = resample_to_output(nib.Nifti1Image(values, affine), [resample_mm] * 3, order=1)
     return np.asarray(image.dataobj), image.affine
 
@@ -139,6 +161,19 @@ def head(stack: Stack, plane: str) -> Stack:
             f"{voxel}; {HEAD_MM[0]:g} to {HEAD_MM[1]:g} mm, and slices that cover {COVERED_MM:g} mm, expected. {WRONG_SIZE}"
         )
     return stack.part(first, last)
+
+
+def check_pixels(stack: Stack) -> None:
+    """Raise DataFault for pixels or a field of view that no image of a head has."""
+    _, height, width = stack.voxel_mm
+    fov = width * stack.values.shape[2], height * stack.values.shape[1]
+    if not all(PIXEL_MM[0] <= size <= PIXEL_MM[1] for size in (width, height)) or not all(
+        FOV_MM[0] <= size <= FOV_MM[1] for size in fov
+    ):
+        raise DataFault(
+            f"has pixels of {width:.3g} x {height:.3g} mm over {fov[0]:.3g} x {fov[1]:.3g} mm; pixels of {PIXEL_MM[0]:g} to "
+            f"{PIXEL_MM[1]:g} mm over {FOV_MM[0]:g} to {FOV_MM[1]:g} mm expected"
+        )
 
 
 def check_extent(shape: Sequence[int], voxel_mm: Sequence[float]) -> None:

@@ -20,7 +20,7 @@ class Volume:
         official: the split whose folder it lies in (train, val or test), if any.
         slices, coils, rows, cols: shape of the k-space; without k-space the shape of the image, and coils is 0.
         norm: of the stored reconstruction; with ``measurement`` it identifies copies of a file.
-        digest: `hdf5.digest` of the file's content.
+        digest: `foreign.digest` of the file's content.
         size, mtime_ns, ctime_ns: of the file; they show whether it has changed.
         header: None where it could not be read.
         agent: "with" or "without" contrast agent; empty where the acquisition alone tells it, or nothing does.

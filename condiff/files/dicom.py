@@ -15,11 +15,10 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from torch import Tensor
 
 from condiff.errors import InputError
-from condiff.files.place import UNKNOWN, Place
+from condiff.files.place import LPS, UNKNOWN, Place
 
 MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 WHITE = 30_000  # stored value of the brightest pixel
-TO_LPS = np.diag([-1.0, -1.0, 1.0])  # DICOM's axes lead to the left, back and head
 PARAMETERS = {
     "tr": "RepetitionTime", "te": "EchoTime", "ti": "InversionTime", "flip": "FlipAngle", "field": "MagneticFieldStrength",
 }  # fmt: skip
@@ -93,8 +92,8 @@ def _file(fields: Mapping[str, Any], image: np.ndarray, number: int) -> FileData
 def _plane(affine: np.ndarray, number: int) -> dict[str, Any]:
     """The elements of a slice's plane."""
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    directions = TO_LPS @ affine[:3, :3] / sizes
-    position = TO_LPS @ (affine @ [0, 0, number, 1])[:3]
+    directions = LPS @ affine[:3, :3] / sizes
+    position = LPS @ (affine @ [0, 0, number, 1])[:3]
     return {
         "ImageOrientationPatient": _numbers([*directions[:, 0], *directions[:, 1]]),
         "ImagePositionPatient": _numbers(position),

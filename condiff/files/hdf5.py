@@ -4,27 +4,23 @@ In HDF5 a dataset may be a link to another file, a view of other datasets (of it
 any file of this machine; a header of a kilobyte may declare terabytes. So links, types and sizes are checked first.
 """
 
-import hashlib
 import math
-import os
-import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from condiff.errors import DataFault
+from condiff.files import foreign
+from condiff.files.foreign import check_memory, check_regular
 
-UNREADABLE = "cannot be read"  # part of the reason where another try may succeed
 LARGEST = 16 * 2**30  # bytes of a dataset; fastMRI's largest has one GiB
 SMALL = 64 * 2**20  # bytes that may be declared, however few are stored
 RATIO = 200  # of declared to stored bytes beyond that; compressed images and zero-filled k-space have less than 50
 FEW_CHUNKS, SMALLEST_CHUNK = 10_000, 4096  # as many chunks are read whatever their size; of more, each must have as many bytes
-MEMORY_SHARE = 1 / 4  # of this machine's memory, that a volume may take; processing needs a few times its size
 LONGEST = 1024  # characters of an attribute
-BLOCK, BLOCKS = 2**16, 8  # bytes of a block and number of blocks that a digest covers
 
 
 @contextmanager
@@ -38,13 +34,6 @@ def opened(path: Path) -> Iterator[h5py.File]:
     finally:
         with reading():
             file.close()
-
-
-def check_regular(path: Path) -> None:
-    """Raises DataFault for a FIFO, a socket or a device, which may block whoever opens it, and for a path that leads nowhere."""
-    with reading(""):
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise DataFault("is no regular file, and is not opened; leave FIFOs, sockets and devices out of the folder")
 
 
 def holds(file: h5py.File, name: str) -> bool:
@@ -100,16 +89,6 @@ def slices(stored: h5py.Dataset) -> Iterator[np.ndarray]:
     step = stored.chunks[0] if stored.chunks else 1
     for begin in range(0, len(stored), step):
         yield from array(stored, slice(begin, begin + step))
-
-
-def check_memory(nbytes: int) -> None:
-    """Raise DataFault where an array of ``nbytes`` is too large for this machine's memory."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else LARGEST / MEMORY_SHARE
-    if nbytes > memory * MEMORY_SHARE:
-        raise DataFault(
-            f"{UNREADABLE} into memory: its arrays take {nbytes / 2**30:.1f} GiB and processing a few times that, of the "
-            f"{memory / 2**30:.0f} GiB here; use a larger machine, or split the volume"
-        )
 
 
 def content(file: h5py.File, name: str, longest: int) -> bytes:
@@ -169,35 +148,9 @@ def attribute(file: h5py.File, name: str, longest: int = LONGEST) -> object:
     return text
 
 
-def digest(path: Path) -> str:
-    """A hash of a file's bytes: of all of them up to half a megabyte, else of 8 blocks spread evenly over the file.
-
-    So a volume of a gigabyte takes 8 reads. They tell two scans apart, because every block of k-space or images holds noise. A
-    change in place between the blocks changes the file's time as well. The raw bytes are hashed, not the decoded values, because
-    they include attributes and header.
-
-    Raises:
-        DataFault: it cannot be read.
-    """
-    with reading(""), path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        whole = size <= BLOCK * BLOCKS
-        sha256 = hashlib.sha256()
-        for number in range(BLOCKS):
-            file.seek(number * BLOCK if whole else number * (size - BLOCK) // (BLOCKS - 1))
-            sha256.update(file.read(BLOCK))
-    return sha256.hexdigest()[:32]
-
-
-@contextmanager
-def reading(kind: str = " as HDF5") -> Iterator[None]:
-    """Turns any error of the calls inside into DataFault; put only calls of HDF5 and of the system inside."""
-    try:
-        yield
-    except (DataFault, MemoryError):
-        raise
-    except Exception as error:
-        raise DataFault(f"{UNREADABLE}{kind} ({error}); copy it again") from None
+def reading() -> AbstractContextManager[None]:
+    """`foreign.reading` of HDF5."""
+    return foreign.reading(" as HDF5")
 
 
 def _check_size(file: h5py.File, item: h5py.Dataset, name: str) -> None:

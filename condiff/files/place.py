@@ -8,6 +8,7 @@ from condiff.errors import InputError
 
 UNKNOWN, SCANNER, ALIGNED = 0, 1, 2  # codes of NIfTI: no orientation, a scan's own place, orientation without a place
 SLICE_MM = 5.0  # nominal thickness of slices that do not record theirs
+LPS = np.diag([-1.0, -1.0, 1.0])  # between these axes and DICOM's, which lead to the left, back and head
 PLANES = {  # directions of columns, rows and slices to the right, front and top
     "axial": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
     "coronal": [[1, 0, 0], [0, 0, 1], [0, 1, 0]],

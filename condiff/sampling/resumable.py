@@ -15,7 +15,7 @@ from torch import Tensor
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.model import DiffusionModel
 from condiff.errors import DataFault, InputError
-from condiff.files import hdf5, samples_h5
+from condiff.files import foreign, hdf5, samples_h5
 from condiff.sampling.batch import Sampling
 from condiff.sampling.cost import SamplingCost
 from condiff.sampling.distributed import sample_distributed
@@ -90,7 +90,7 @@ def _read(path: Path, shape: Sequence[int]) -> tuple[Tensor, SamplingCost]:
             plausible = all(isinstance(count, int | float) and 0 <= count < math.inf for count in counts) and counts[0]
             if stored is None or list(stored.shape[1:]) != list(shape) or not plausible:
                 raise DataFault(f"lacks images of {list(shape)}, or their cost")
-            hdf5.check_memory(4 * stored.size)
+            foreign.check_memory(4 * stored.size)
             content = torch.from_numpy(hdf5.array(stored).astype(np.float32))
         if not content.isfinite().all():
             raise DataFault("its images are not finite")

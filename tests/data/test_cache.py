@@ -21,7 +21,7 @@ from condiff.data.fastmri.reader import probe, read_kspace, read_magnitude
 from condiff.data.index import index
 from condiff.data.transforms import Complex, Magnitude
 from condiff.errors import InputError
-from condiff.files.hdf5 import BLOCK, BLOCKS, digest
+from condiff.files.foreign import BLOCK, BLOCKS, digest
 from condiff.mri.maps import espirit, walsh
 from tests.conftest import ROOT, write_raw, write_volume
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from condiff.data import planes
-from condiff.data.nifti.reader import read_magnitude, read_slices, read_stack
+from condiff.data.nifti.reader import read_slices, read_stack
 from condiff.errors import DataFault, InputError
 from condiff.files.place import ALIGNED, SCANNER
 from tests.data.heads import head, tilted, turned, write_nifti
@@ -118,7 +118,7 @@ def test_one_slice_is_no_volume(tmp_path):
     path = write_nifti(tmp_path / "a.nii", values[:, :, 18:19], affine)
     with pytest.raises(DataFault, match="shows the head in 1 slice; 4 or more expected"):
         read_slices(path)
-    assert read_magnitude(path)[0].shape == (1, 48, 40)  # which sample.py init= takes
+    assert read_stack(path).values.shape == (1, 48, 40)  # which sample.py init= takes
 
 
 def test_values_of_all_kinds(tmp_path):

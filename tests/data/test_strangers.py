@@ -18,7 +18,7 @@ from condiff.data.fastmri.reader import probe, read_identity, read_kspace, read_
 from condiff.data.index import index
 from condiff.data.transforms import Complex, Magnitude
 from condiff.errors import DataFault, InputError, printable
-from condiff.files import hdf5
+from condiff.files import foreign
 from tests.conftest import write_raw, write_volume
 
 KSPACE, RSS, XML = "kspace", "reconstruction_rss", "ismrmrd_header"
@@ -276,7 +276,7 @@ def test_nothing_to_see_makes_no_images(tmp_path, images):
 
 def test_more_than_the_memory(tmp_path, monkeypatch):
     path = write_raw(tmp_path / "a.h5")
-    monkeypatch.setattr(hdf5, "MEMORY_SHARE", 1e-9)
+    monkeypatch.setattr(foreign, "MEMORY_SHARE", 1e-9)
     for read in (read_kspace, read_raw_scan, read_magnitude):
         with pytest.raises(DataFault, match="a.h5: cannot be read into memory: .* GiB"):
             read(path)

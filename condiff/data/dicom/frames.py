@@ -19,7 +19,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from condiff.data.dicom.contrast import is_of_a_protocol
 from condiff.data.header import within
 from condiff.errors import DataFault, printable
-from condiff.files import hdf5
+from condiff.files import foreign
 
 TAGS = (
     "ImageType", "Modality", "SeriesInstanceUID", "SeriesDescription", "ProtocolName", "PatientName", "PatientID",
@@ -129,7 +129,7 @@ def opened(path: Path, tags: tuple[str, ...] | None = None) -> Dataset:
     Raises:
         DataFault: no DICOM, or one whose elements are compressed as a whole: their size is not known before they are unpacked.
     """
-    hdf5.check_regular(path)
+    foreign.check_regular(path)
     with decoding():
         with path.open("rb") as file:
             if file.read(132)[128:] != b"DICM":
@@ -147,7 +147,7 @@ def decoding() -> Iterator[None]:
     except (DataFault, MemoryError):
         raise
     except Exception as error:
-        raise DataFault(f"{hdf5.UNREADABLE} as DICOM ({printable(error)[:200]}); copy it again") from None
+        raise DataFault(f"{foreign.UNREADABLE} as DICOM ({printable(error)[:200]}); copy it again") from None
 
 
 def groups(data: Dataset) -> Iterator[tuple[Dataset, Dataset]]:

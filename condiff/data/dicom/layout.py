@@ -17,7 +17,7 @@ from condiff.data.layout import STAMP, Row
 from condiff.data.planes import MIN_SLICES
 from condiff.data.volume import Volume, agent_of
 from condiff.errors import DataFault, InputError, counted
-from condiff.files import hdf5
+from condiff.files import foreign
 
 SUFFIXES = {"", ".dcm", ".ima", ".dicom"}
 SAME_PLACE_MM = 0.01
@@ -59,7 +59,7 @@ class Dicom:
         return named and path.name != "DICOMDIR" and not any(part.startswith(".") for part in path.parts)
 
     def row(self, path: Path) -> Row:
-        return {"images": json.dumps(read_frames(path).as_dict()), "digest": hdf5.digest(path)}
+        return {"images": json.dumps(read_frames(path).as_dict()), "digest": foreign.digest(path)}
 
     def volumes(self, root: Path, rows: Mapping[str, Row], needs_label: bool = True) -> tuple[list[Volume], dict[Path, str]]:
         groups: dict[Any, list[File]] = {}

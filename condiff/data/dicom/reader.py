@@ -8,12 +8,10 @@ from pydicom.dataset import Dataset
 from torch import Tensor
 
 from condiff.data.dicom.frames import Frames, decoding, groups, opened, read_frames
-from condiff.data.nifti.reader import check_pixels, cleaned, scaled
-from condiff.data.planes import Stack, averaged, head, oriented, straightened
+from condiff.data.planes import Stack, averaged, check_pixels, cleaned, head, oriented, scaled, straightened
 from condiff.errors import DataFault, printable
-from condiff.files import hdf5
-
-TO_RAS = np.diag([-1.0, -1.0, 1.0])  # DICOM's axes lead to the left, back and head
+from condiff.files import foreign
+from condiff.files.place import LPS
 
 
 def read_slices(
@@ -38,7 +36,7 @@ def read_stack(
     images: list[tuple[float, np.ndarray, np.ndarray]] = []
     first = read_frames(paths[0])
     normal = np.cross(first.orientation[:3], first.orientation[3:])
-    hdf5.check_memory(8 * first.size[0] * first.size[1] * len(first.positions) * len(paths))
+    foreign.check_memory(8 * first.size[0] * first.size[1] * len(first.positions) * len(paths))
     for path in paths:
         frames = read_frames(path)
         if frames.size != first.size or not np.allclose(frames.orientation, first.orientation, atol=0.01):
@@ -58,7 +56,7 @@ def affine(frames: Frames, first: np.ndarray, last: np.ndarray, count: int) -> n
     along_row, along_column = np.array(frames.orientation[:3]), np.array(frames.orientation[3:])
     step = (last - first) / max(count - 1, 1)
     columns = np.stack([along_row * frames.spacing[1], along_column * frames.spacing[0], step, first], axis=1)
-    return np.vstack([TO_RAS @ columns, [0, 0, 0, 1]])
+    return np.vstack([LPS @ columns, [0, 0, 0, 1]])
 
 
 def _values(path: Path) -> np.ndarray:
@@ -69,7 +67,7 @@ def _values(path: Path) -> np.ndarray:
     except Exception as error:  # pydicom has many, of missing decoders too
         syntax = data.file_meta.get("TransferSyntaxUID")
         remedy = "pip install pylibjpeg[all], or decompress it" if syntax and syntax.is_compressed else "copy it again"
-        raise DataFault(f"{path.name}: its pixels {hdf5.UNREADABLE} ({printable(error)[:200]}); {remedy}") from None
+        raise DataFault(f"{path.name}: its pixels {foreign.UNREADABLE} ({printable(error)[:200]}); {remedy}") from None
     with decoding():
         pixels = pixels if pixels.ndim == 3 else pixels[None]
         slopes, intercepts = np.array(_rescaling(data, len(pixels)), dtype=np.float32).T[:, :, None, None]

@@ -21,7 +21,7 @@ from condiff.data.fastmri.fields import (
 )
 from condiff.data.volume import Volume
 from condiff.errors import DataFault
-from condiff.files import hdf5
+from condiff.files import foreign, hdf5
 from condiff.mri.fourier import readout_margins, remove_readout_oversampling
 
 
@@ -67,7 +67,7 @@ def read_raw_scan(path: Path) -> RawScan:
         assert stored is not None
         mask = mask_of(file, header.matrix)
         acquisition, patient = text_of(file, "acquisition"), text_of(file, "patient_id")
-        hdf5.check_memory(8 * stored.size)
+        foreign.check_memory(8 * stored.size)
         all_slices = torch.stack([torch.from_numpy(values) for values in slices_of(stored)])
         valid_slices = [index for index, kspace in enumerate(all_slices) if is_sound(kspace)]
         if not valid_slices:

@@ -37,7 +37,7 @@ from condiff.data.fastmri.fields import (
 from condiff.data.header import Header
 from condiff.data.volume import Volume
 from condiff.errors import DataFault
-from condiff.files import hdf5
+from condiff.files import foreign, hdf5
 from condiff.mri.fourier import ifft2c, remove_readout_oversampling, rss
 
 
@@ -68,7 +68,7 @@ def probe(path: Path) -> Volume:
     if not NAME.fullmatch(acquisition):
         raise DataFault(f"acquisition is {acquisition[:40]!r}; a plain word such as {', '.join(ACQUISITIONS)} expected")
     shape = slices, coils, rows, cols
-    digest = hdf5.digest(path)
+    digest = foreign.digest(path)
     with hdf5.reading():
         stat = path.stat()
     stamp = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
@@ -110,10 +110,10 @@ def read_magnitude(path: Path) -> tuple[Tensor, tuple[float, float]]:
         header = header_of(file)
         image, kspace = image_of(file, header), kspace_of(file, header)
         if image is not None:
-            hdf5.check_memory(4 * image.size)
+            foreign.check_memory(4 * image.size)
             images = torch.stack([as_real(values) for values in hdf5.slices(image)])
         elif kspace is not None:
-            hdf5.check_memory(8 * kspace.size // kspace.shape[1])
+            foreign.check_memory(8 * kspace.size // kspace.shape[1])
             images = torch.stack([rss(ifft2c(checked_slice(values))) for values in slices_of(kspace)])
         else:
             raise DataFault("lacks reconstruction_rss or kspace; not fastMRI's layout")
@@ -135,7 +135,7 @@ def read_kspace(path: Path) -> tuple[Tensor, tuple[float, float]]:
         stored = kspace_of(file, header)
         if stored is None:
             raise DataFault("holds no kspace, which complex images are made of; use data.transform=magnitude")
-        hdf5.check_memory(8 * stored.size)
+        foreign.check_memory(8 * stored.size)
         rows = rows_of(header)
         kspace = torch.stack([remove_readout_oversampling(checked_slice(values), rows) for values in slices_of(stored)])
         if not kspace.any():

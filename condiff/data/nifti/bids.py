@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from condiff.data.header import within
 from condiff.data.layout import Row
 from condiff.data.metadata import plain_words
-from condiff.data.nifti import scans
-from condiff.data.nifti.scans import COLUMNS, Label
+from condiff.data.nifti import scan_file
+from condiff.data.nifti.scan_file import COLUMNS, Label
 from condiff.data.volume import Volume
 from condiff.errors import DataFault, InputError, printable
 
@@ -60,10 +60,10 @@ class Bids:
     def reads(self, name: str) -> bool:
         parts = PurePosixPath(name).parts
         is_anatomy = len(parts) >= 3 and parts[-2] == "anat" and parts[0].startswith("sub-")
-        return is_anatomy and scans.reads(name)
+        return is_anatomy and scan_file.reads(name)
 
     def row(self, path: Path) -> Row:
-        return scans.row(path)
+        return scan_file.row(path)
 
     def volumes(self, root: Path, rows: Mapping[str, Row]) -> tuple[list[Volume], dict[Path, str]]:
         found, left_out, sidecars = [], {}, Sidecars(root)
@@ -81,7 +81,7 @@ class Bids:
                 subject, session = name.entities["sub"], name.entities.get("ses", "")
                 label = Label(contrast, subject, session, sites.get(subject, ""), sidecars.of(file, name))
                 try:
-                    found.append(scans.volume(root / file, row, label, self.voxel_mm))
+                    found.append(scan_file.volume(root / file, row, label, self.voxel_mm))
                 except DataFault as fault:
                     left_out[root / file] = str(fault)
         return found, left_out

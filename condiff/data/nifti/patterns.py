@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 
 from condiff.data.layout import Row
-from condiff.data.nifti import scans
-from condiff.data.nifti.scans import COLUMNS, Label
+from condiff.data.nifti import scan_file
+from condiff.data.nifti.scan_file import COLUMNS, Label
 from condiff.data.volume import Volume
 from condiff.errors import DataFault, InputError, counted, printable
 
@@ -43,10 +43,10 @@ class NamedFiles:
         return "give the folder with .nii or .nii.gz files, data.root=DIR; docs/data.md names other formats"
 
     def reads(self, name: str) -> bool:
-        return scans.reads(name)
+        return scan_file.reads(name)
 
     def row(self, path: Path) -> Row:
-        return scans.row(path)
+        return scan_file.row(path)
 
     def volumes(self, root: Path, rows: Mapping[str, Row]) -> tuple[list[Volume], dict[Path, str]]:
         if not self.patterns:
@@ -55,7 +55,7 @@ class NamedFiles:
         found, left_out = [], {}
         for name, row in rows.items():
             try:
-                found.append(scans.volume(root / name, row, self._label(name), self.voxel_mm))
+                found.append(scan_file.volume(root / name, row, self._label(name), self.voxel_mm))
             except DataFault as fault:
                 left_out[root / name] = str(fault)
         if len(found) > 1 and len({volume.contrast for volume in found}) > 1 and len({v.patient for v in found}) == len(found):

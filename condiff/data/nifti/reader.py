@@ -11,16 +11,14 @@ import nibabel as nib
 import numpy as np
 from torch import Tensor
 
-from condiff.data.header import FOV_MM, PIXEL_MM
-from condiff.data.planes import Stack, averaged, head, oriented, straightened
+from condiff.data.planes import Stack, averaged, check_pixels, cleaned, head, oriented, scaled, straightened
 from condiff.errors import DataFault, InputError
-from condiff.files import hdf5
+from condiff.files import foreign
 from condiff.files.place import ALIGNED
 
 SUFFIXES = (".nii", ".nii.gz")
 LARGEST = 2**30  # bytes of a file, unpacked
 HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
-NEGATIVE = 0.05  # share of the voxels, at most: magnitudes have none, interpolation makes a few
 KINDS = (nib.Nifti1Image, nib.Nifti2Image)
 
 
@@ -46,12 +44,6 @@ def read_slices(
     return stack.values, stack.voxel_mm[1:]
 
 
-def read_magnitude(path: Path) -> tuple[Tensor, tuple[float, float]]:
-    """All axial slices [S, H, W] in the file's own units, and the pixel size along H and W in mm. Raises as `read_stack` does."""
-    stack = read_stack(path)
-    return stack.values, stack.voxel_mm[1:]
-
-
 def read_stack(
     path: Path, plane: str = "axial", voxel_mm: Sequence[float] | None = None, resample_mm: float | None = None
 ) -> Stack:
@@ -64,7 +56,7 @@ def read_stack(
     image = _parsed(content)
     check(image.header, len(content))
     check_place(image.header)
-    hdf5.check_memory(8 * math.prod(image.shape))
+    foreign.check_memory(8 * math.prod(image.shape))
     try:
         values = np.asarray(image.dataobj, dtype=np.float32).reshape(*image.shape[:3], *(1,) * (3 - image.ndim))
         affine = image.affine
@@ -75,48 +67,15 @@ def read_stack(
     return replace(stack, code=min(int(image.header["sform_code"] or image.header["qform_code"]), ALIGNED))
 
 
-def cleaned(values: np.ndarray) -> np.ndarray:
-    """Magnitudes: not a number becomes 0, and so do negative values. Raises DataFault for what makes no magnitudes."""
-    values = np.nan_to_num(values, copy=True, nan=0.0, posinf=np.inf, neginf=-np.inf)
-    if not np.isfinite(values).all() or values.max() <= 0:
-        raise DataFault("is empty or not finite; give one volume of magnitudes")
-    negative = float((values < 0).mean())
-    if negative > NEGATIVE:
-        raise DataFault(f"has {negative:.0%} negative values, as phase or normalised images do; give one volume of magnitudes")
-    return values.clip(min=0)
-
-
-def scaled(affine: np.ndarray, voxel_mm: Sequence[float] | None) -> np.ndarray:
-    """The affine with other voxel sizes along the array's axes; itself for None."""
-    if voxel_mm is None:
-        return affine
-    if len(voxel_mm) != 3 or not all(size > 0 for size in voxel_mm):
-        raise InputError(f"data.voxel_mm={list(voxel_mm)}: give three sizes in mm, along the file's own axes")
-    return affine @ np.diag([*(np.array(voxel_mm) / nib.affines.voxel_sizes(affine)), 1.0])
-
-
 def check_place(header: Any) -> None:
     """Raise DataFault where nothing says how the head lies."""
     if not header["sform_code"] and not header["qform_code"]:
         raise DataFault("does not say how the head lies (sform_code and qform_code are 0); write its affine into the file")
 
 
-def check_pixels(stack: Stack) -> None:
-    """Raise DataFault for pixels or a field of view that no image of a head has."""
-    _, height, width = stack.voxel_mm
-    fov = width * stack.values.shape[2], height * stack.values.shape[1]
-    if not all(PIXEL_MM[0] <= size <= PIXEL_MM[1] for size in (width, height)) or not all(
-        FOV_MM[0] <= size <= FOV_MM[1] for size in fov
-    ):
-        raise DataFault(
-            f"has pixels of {width:.3g} x {height:.3g} mm over {fov[0]:.3g} x {fov[1]:.3g} mm; pixels of {PIXEL_MM[0]:g} to "
-            f"{PIXEL_MM[1]:g} mm over {FOV_MM[0]:g} to {FOV_MM[1]:g} mm expected"
-        )
-
-
 def read_header(path: Path) -> Any:
     """The header alone, checked. Raises DataFault for a file that is no NIfTI, or holds no volume of real numbers."""
-    hdf5.check_regular(path)
+    foreign.check_regular(path)
     try:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
@@ -153,7 +112,7 @@ def check(header: Any, size: int) -> None:
 
 def _unpacked(path: Path) -> bytes:
     """The bytes of a file, compressed or not, up to the end of its array; none of a file whose header is refused."""
-    hdf5.check_regular(path)
+    foreign.check_regular(path)
     try:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
@@ -161,7 +120,7 @@ def _unpacked(path: Path) -> bytes:
             begin = file.read(HEADER_BYTES)
             header = _header(begin)
             size = int(header.get_data_offset()) + math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
-            hdf5.check_memory(size)
+            foreign.check_memory(size)
             return begin + file.read(max(size - len(begin), 0))
     except (DataFault, InputError):
         raise
@@ -181,4 +140,4 @@ def _parsed(content: bytes) -> nib.Nifti1Image:
 
 
 def _unreadable(error: object) -> DataFault:
-    return DataFault(f"{hdf5.UNREADABLE} as NIfTI ({error}); copy it again")
+    return DataFault(f"{foreign.UNREADABLE} as NIfTI ({error}); copy it again")

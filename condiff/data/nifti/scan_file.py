@@ -15,7 +15,7 @@ from condiff.data.nifti.reader import SUFFIXES, check_place, read_header
 from condiff.data.planes import check_extent
 from condiff.data.volume import Volume, agent_of
 from condiff.errors import DataFault
-from condiff.files import hdf5
+from condiff.files import foreign
 
 COLUMNS = ("grid", "digest", *STAMP)
 
@@ -52,7 +52,7 @@ def row(path: Path) -> Row:
     except ValueError as error:
         raise DataFault(f"has a quaternion that is no rotation ({error}); write its affine into the file") from None
     grid = [*map(int, header.get_data_shape()[:3])], np.round(affine, 4).ravel().tolist()
-    return {"grid": json.dumps(grid), "digest": hdf5.digest(path)}
+    return {"grid": json.dumps(grid), "digest": foreign.digest(path)}
 
 
 def volume(path: Path, row: Row, label: Label, voxel_mm: Sequence[float] | None) -> Volume:
