@@ -149,18 +149,17 @@ def _find_files(root: Path, layout: Layout) -> tuple[dict[str, Stamp], dict[Path
             subfolders.clear()
             continue
         visited.add((stat.st_dev, stat.st_ino))
+        below = "" if (below := os.path.relpath(folder, root)) == os.curdir else below + os.sep
         for name in names:
-            path = Path(folder, name)
-            relative = str(path.relative_to(root))
-            if layout.reads(relative):
-                stamps[relative] = _stamp_of_file(path)
+            if layout.reads(below + name):
+                stamps[below + name] = _stamp_of_file(os.path.join(folder, name))
     return dict(sorted(stamps.items())), unreadable
 
 
-def _stamp_of_file(path: Path) -> Stamp:
+def _stamp_of_file(path: str | Path) -> Stamp:
     """Size and times; (-1, 0, 0) of a dangling link."""
     try:
-        stat = path.stat()
+        stat = os.stat(path)
         return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
     except OSError:
         return -1, 0, 0

@@ -1,12 +1,13 @@
 """NIfTI files of a folder as rows of the index and as volumes, whatever names their contrast and patient."""
 
 import json
+import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from condiff.data.header import Header
@@ -40,7 +41,7 @@ class Label:
 
 def reads(name: str) -> bool:
     """Whether a file is NIfTI by its name; hidden files are not."""
-    return name.lower().endswith(SUFFIXES) and not any(part.startswith(".") for part in Path(name).parts)
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".") and f"{os.sep}." not in name
 
 
 def row(path: Path) -> Row:
@@ -65,7 +66,7 @@ def volume(path: Path, row: Row, label: Label, voxel_mm: Sequence[float] | None)
         DataFault: a volume too small for a head; seen before it is split off for a purpose.
     """
     shape, affine = json.loads(row["grid"])
-    sizes = nib.affines.voxel_sizes(np.vstack([np.reshape(affine, (3, 4)), [0, 0, 0, 1]])).tolist()
+    sizes = [math.hypot(*affine[axis::4]) for axis in range(3)]
     cols, rows, slices = [*shape, 1, 1][:3]
     sizes = sizes if voxel_mm is None else [float(size) for size in voxel_mm]
     check_extent((cols, rows, slices), sizes)
