@@ -71,11 +71,13 @@ def test_the_prior_reconstructs_a_new_head(tmp_path):
 
 
 def test_a_run_begins_with_it(run_entry, capsys):
-    """On heads that it has not seen; the condition of contrasts is found by name."""
-    words = ["train.py", "init=phantom", *(word for word in TINY_RUN if not word.startswith("net"))]
-    assert "held out here; give the data and data.seed of its training, or other heads, data.phantom.seed=1" in bad(
-        capsys, run_entry, *words
+    """On heads that it has not seen, as those of data=phantom; the condition of contrasts is found by name."""
+    words = ["train.py", "init=phantom", "trainer.max_epochs=1", *(word for word in TINY_RUN if not word.startswith("net"))]
+    refused = "held out here; give the data and data.seed of its training, or other heads, data.phantom.seed=1"
+    assert refused in bad(capsys, run_entry, *words, "data.phantom.seed=2020")
+    run_entry(*words)
+    assert (
+        "model.safetensors; not used by this model: agent, sequence, slice, tr, te, ti, flip, field\n" in capsys.readouterr().out
     )
-    run_entry(*words, "data.phantom.seed=1", "trainer.max_epochs=1")
     begun = condiff.load("runs/now")
     assert begun.contrasts == condiff.load("phantom").contrasts and len(begun.checkpoint.patients.elsewhere) == 1

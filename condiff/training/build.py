@@ -25,7 +25,7 @@ from condiff.nn import Codec
 from condiff.training import first_stage
 from condiff.training.autoencoder import AutoencoderSystem
 from condiff.training.diffusion import DiffusionSystem
-from condiff.training.init_weights import with_condition
+from condiff.training.init_weights import dropped, with_condition
 
 MAX_TERMINAL_SIGNAL = 0.05  # sqrt(alpha_bar_T): 0.006 for the linear chain of 1000 steps, 0.36 for 200 steps without rescaling
 MAX_UNSTORED_PARAMETERS = 1000  # not in the state dict
@@ -207,6 +207,8 @@ def _build_from_init(source: Checkpoint, cfg: DictConfig, spec: ImageSpec) -> Di
     if new := [contrast for contrast in wanted.contrasts if contrast not in known.contrasts]:
         known_names = ", ".join(known.contrasts)
         log.info("init: %s new to the model, which knows %s; data.select.merge renames contrasts", ", ".join(new), known_names)
+    lost = ", ".join(dropped(known, wanted))
+    log.info("init: begins with the weights of %s%s", source.path, f"; not used by this model: {lost}" if lost else "")
     load_weights(system, with_condition(source.content["state_dict"], known, wanted), source.path)
     return system
 

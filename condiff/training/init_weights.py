@@ -29,6 +29,12 @@ def with_condition(state: Mapping[str, Tensor], known: Conditioning, wanted: Con
     return adapted
 
 
+def dropped(known: Conditioning, wanted: Conditioning) -> list[str]:
+    """Names of what the condition ``known`` says and ``wanted`` does not: contrasts, acquisition parameters, sites."""
+    lost = [column.split(" ") for column in known.columns if column not in wanted.columns]
+    return [*dict.fromkeys(kind if kind not in ("contrast", "site") else " ".join([kind, *rest]) for kind, *rest in lost)]
+
+
 def _by_field(conditioning: Conditioning) -> list[Sequence[str]]:
     """The names of the columns of each field."""
     ends = accumulate(conditioning.fields)

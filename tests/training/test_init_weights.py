@@ -4,9 +4,9 @@ import h5py
 import pytest
 import torch
 
-from condiff.data.conditioning import AcquisitionCondition, ContrastCondition, piecewise_linear
+from condiff.data.conditioning import PARAMETERS, AcquisitionCondition, ContrastCondition, piecewise_linear
 from condiff.nn import ContextUNet, UNet
-from condiff.training.init_weights import with_condition
+from condiff.training.init_weights import dropped, with_condition
 from tests.conftest import TINY_RUN
 
 RANGES = {name: {"te": [10.0, 100.0], "tr": [500.0, 9000.0]} for name in ("T1", "T2", "PD")}
@@ -55,6 +55,11 @@ def test_parameters_of_a_model_that_knew_contrasts_alone():
     weight = torch.randn(5, 3)
     adapted = with_condition({"net.cond.weight": weight}, KNOWN["contrast"], wanted)["net.cond.weight"]
     assert torch.equal(adapted[:, :2], weight[:, [1, 0]]) and not adapted[:, 2:].any()
+
+
+def test_what_is_dropped_is_named():
+    assert dropped(KNOWN["acquisition"], KNOWN["contrast"]) == ["agent", "sequence", *PARAMETERS]
+    assert dropped(KNOWN["contrast"], wanted_of(KNOWN["contrast"])) == ["contrast T2"] and not dropped(*2 * [KNOWN["contrast"]])
 
 
 def test_the_ranges_of_a_new_contrast_join_the_known(tmp_path):
