@@ -110,8 +110,7 @@ def _draw_charts(figure, result: EvaluationResult, kind: str) -> None:
     """Plot each score with its 95 % interval, the floor as a band and the ceiling as a mark; the legend is above all charts."""
     names = list(result.scores)
     for axes, key in zip(figure.subplots(2, len(CHART_METRICS) // 2).flat, CHART_METRICS, strict=True):
-        better = {1: " ↑", -1: " ↓", 0: " (as held-out)"}[METRIC_ROWS[key].better]
-        axes.set_title(METRIC_ROWS[key].title + better, fontsize=9)
+        axes.set_title(METRIC_ROWS[key].measure, fontsize=9)
         for x, name in enumerate(names):
             if key not in result.scores[name]:
                 continue

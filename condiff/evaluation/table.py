@@ -31,11 +31,11 @@ class MetricRow:
     @property
     def measure(self) -> str:
         """The title with the direction that is better."""
-        return f"{self.title} {ARROWS[self.better]}"
+        return f"{self.title} {DIRECTIONS[self.better]}"
 
 
-ARROWS = {1: "↑", -1: "↓", 0: "="}
-COLUMNS = ("measure: ↑ higher is better, ↓ lower, = as real", "real vs real", "samples", "wrong contrast")
+DIRECTIONS = {1: "↑", -1: "↓", 0: "(as held-out)"}
+COLUMNS = ("measure: ↑ higher is better, ↓ lower", "real vs real", "samples", "wrong contrast")
 METRIC_ROWS = {
     "c2st_auroc": MetricRow("C2ST AUROC, samples vs held-out", 0),
     "layout_wasserstein": MetricRow("layout, sliced Wasserstein", -1, 3),

@@ -108,7 +108,7 @@ def test_the_card(trained_once, evaluation, tmp_path):
     file = written(tmp_path / "evaluation.json", evaluation, checkpoint)
     out = folder.save(checkpoint, tmp_path / "heads", evaluation=file)
     text = (out / "README.md").read_text()
-    assert "| C2ST AUROC, samples vs held-out = | 0.50 ± 0.25 | 0.75 ± 0.25 | – |" in text
+    assert "| C2ST AUROC, samples vs held-out (as held-out) | 0.50 ± 0.25 | 0.75 ± 0.25 | – |" in text
     assert "| Fréchet distance · random features ↓ | 6.00 ± 0.25 | 7.00 ± 0.25 | 30.00 ± 0.25 |" in text
     assert "64 samples per contrast in 12 steps against 192 images of 24 held-out patients" in text
     assert "Copies of training images: no sample is flagged" in text and "Copies: 104 patients" in text and "3 images" not in text
