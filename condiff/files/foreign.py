@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from condiff.errors import DataFault
+from condiff.errors import DataFault, printable
 
 UNREADABLE = "cannot be read"  # part of the reason where another try may succeed
 MEMORY_SHARE = 1 / 4  # of this machine's memory, that a volume may take; processing needs a few times its size
 UNKNOWN = 64 * 2**30  # bytes of memory, where the system does not tell
+LONGEST = 200  # characters of a library's error
 BLOCK, BLOCKS = 2**16, 8  # bytes of a block and number of blocks that a digest covers
 
 
@@ -60,4 +61,4 @@ def reading(kind: str = "") -> Iterator[None]:
     except (DataFault, MemoryError):
         raise
     except Exception as error:
-        raise DataFault(f"{UNREADABLE}{kind} ({error}); copy it again") from None
+        raise DataFault(f"{UNREADABLE}{kind} ({printable(error)[:LONGEST]}); copy it again") from None

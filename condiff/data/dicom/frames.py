@@ -6,7 +6,7 @@ Source: DICOM PS3.3, MR Image (C.8.3), Image Plane (C.7.6.2) and the functional 
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -139,15 +139,9 @@ def opened(path: Path, tags: tuple[str, ...] | None = None) -> Dataset:
         return pydicom.dcmread(path, specific_tags=list(tags) if tags else None, defer_size=DEFERRED if tags else None)
 
 
-@contextmanager
-def decoding() -> Iterator[None]:
-    """Turns any error of pydicom, which decodes elements on access, into DataFault."""
-    try:
-        yield
-    except (DataFault, MemoryError):
-        raise
-    except Exception as error:
-        raise DataFault(f"{foreign.UNREADABLE} as DICOM ({printable(error)[:200]}); copy it again") from None
+def decoding() -> AbstractContextManager[None]:
+    """`foreign.reading` of DICOM, whose elements pydicom decodes on access."""
+    return foreign.reading(" as DICOM")
 
 
 def groups(data: Dataset) -> Iterator[tuple[Dataset, Dataset]]:
