@@ -7,6 +7,7 @@ import gradio as gr
 from condiff.app.evaluate import evaluations, flagged, folder_of, missing, numbers_of, page_of, remarks
 from condiff.app.models import Loaded
 from condiff.app.show import events, notes, one_line_errors, pictures, table
+from condiff.errors import InputError
 from condiff.evaluation.sets import POOLED
 from condiff.evaluation.table import COLUMNS, score_rows
 from condiff.export.folder import given_evaluation
@@ -19,7 +20,11 @@ def evaluate_tab(loaded: Loaded, page: gr.Blocks) -> None:
     """Adds the numbers of an evaluation, its page on request, and the samples that may be copies."""
     checkpoint, spec, own = loaded.model.checkpoint, loaded.model.spec, [*loaded.model.contrasts]
     contrasts = own if len(own) == 1 else [POOLED, *own]
-    names = evaluations(checkpoint.path)
+    try:
+        names = evaluations(checkpoint.path)
+    except InputError as error:  # a link out of the run; the other tabs need no evaluation
+        gr.HTML(notes([str(error)]), elem_classes="note", elem_id="evaluate-missing")
+        return
     if not names:
         given = given_evaluation(checkpoint)
         if given is None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import tempfile
 from pathlib import Path
@@ -111,6 +112,15 @@ def test_the_page_is_built_for_every_kind_of_model(acquisition_run, trained_once
         labels = {block.label for block in page.blocks.values() if isinstance(block, gr.Slider)}
         assert ("TE (ms)" in labels) == (run == acquisition_run)
         assert all(function.api_visibility == "private" for function in page.fns.values())
+
+
+def test_evaluations_outside_of_the_run_leave_the_other_tabs(trained_once, tmp_path):
+    run = shutil.copytree(trained_once, tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    (run / "evaluation").symlink_to(tmp_path / "elsewhere")
+    page = build(Models(str(run), CPU), tmp_path, size_limit_mb=1)
+    said = [str(block.value) for block in page.blocks.values() if isinstance(block, gr.HTML)]
+    assert any("a link out of the run" in text for text in said)
 
 
 EVALUATION = {
