@@ -3,16 +3,17 @@
 import gzip
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
 from torch import Tensor
 
 from condiff.data.planes import Stack, averaged, check_pixels, cleaned, head, oriented, scaled, straightened
-from condiff.errors import DataFault, InputError
+from condiff.errors import DataFault
 from condiff.files import foreign
 from condiff.files.place import ALIGNED
 
@@ -53,15 +54,14 @@ def read_stack(
         DataFault: the file cannot be read, or holds anything but one volume of magnitudes with the size of a head.
     """
     content = _unpacked(path)
-    image = _parsed(content)
+    with _reading():
+        image = _kind(content).from_bytes(content)  # values are not decoded yet
     check(image.header, len(content))
     check_place(image.header)
     foreign.check_memory(8 * math.prod(image.shape))
-    try:
+    with _reading():
         values = np.asarray(image.dataobj, dtype=np.float32).reshape(*image.shape[:3], *(1,) * (3 - image.ndim))
         affine = image.affine
-    except Exception as error:  # nibabel, and what it calls, have many for damaged files
-        raise _unreadable(error) from None
     stack = oriented(*straightened(cleaned(values), scaled(affine, voxel_mm), resample_mm), plane)
     check_pixels(stack)
     return replace(stack, code=min(int(image.header["sform_code"] or image.header["qform_code"]), ALIGNED))
@@ -75,27 +75,25 @@ def check_place(header: Any) -> None:
 
 def read_header(path: Path) -> Any:
     """The header alone, checked. Raises DataFault for a file that is no NIfTI, or holds no volume of real numbers."""
-    foreign.check_regular(path)
-    try:
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        with (gzip.open if packed else open)(path, "rb") as file:
-            begin = file.read(HEADER_BYTES)
-    except Exception as error:  # gzip has many for damaged files
-        raise _unreadable(error) from None
+    with _opened(path) as file, _reading():
+        begin = file.read(HEADER_BYTES)
     return _header(begin)
 
 
 def _header(begin: bytes) -> Any:
+    kind = _kind(begin).header_class
+    with _reading():
+        header = kind(begin[: kind.template_dtype.itemsize])  # extensions are not read
+    check(header, LARGEST)
+    return header
+
+
+def _kind(begin: bytes) -> type[nib.Nifti1Image]:
+    """NIfTI-1 or NIfTI-2."""
     for kind in KINDS:
         if kind.header_class.may_contain_header(begin):
-            try:
-                header = kind.header_class(begin[: kind.header_class.template_dtype.itemsize])  # extensions are not read
-            except Exception as error:  # nibabel has many for damaged files
-                raise _unreadable(error) from None
-            check(header, LARGEST)
-            return header
-    raise _unreadable("no NIfTI header")
+            return kind
+    raise DataFault(f"{foreign.UNREADABLE} as NIfTI (no NIfTI header); copy it again")
 
 
 def check(header: Any, size: int) -> None:
@@ -112,32 +110,23 @@ def check(header: Any, size: int) -> None:
 
 def _unpacked(path: Path) -> bytes:
     """The bytes of a file, compressed or not, up to the end of its array; none of a file whose header is refused."""
+    with _opened(path) as file, _reading():
+        begin = file.read(HEADER_BYTES)
+        header = _header(begin)
+        size = int(header.get_data_offset()) + math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
+        foreign.check_memory(size)
+        return begin + file.read(max(size - len(begin), 0))
+
+
+def _opened(path: Path) -> gzip.GzipFile | BinaryIO:
+    """A regular file, unpacked where it is compressed, whatever its name says."""
     foreign.check_regular(path)
-    try:
+    with _reading():
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
-        with (gzip.open if packed else open)(path, "rb") as file:
-            begin = file.read(HEADER_BYTES)
-            header = _header(begin)
-            size = int(header.get_data_offset()) + math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
-            foreign.check_memory(size)
-            return begin + file.read(max(size - len(begin), 0))
-    except (DataFault, InputError):
-        raise
-    except Exception as error:  # gzip has many for damaged files
-        raise _unreadable(error) from None
+        return gzip.open(path) if packed else path.open("rb")
 
 
-def _parsed(content: bytes) -> nib.Nifti1Image:
-    """The image, whose values are not decoded yet."""
-    for kind in KINDS:
-        if kind.header_class.may_contain_header(content):
-            try:
-                return kind.from_bytes(content)
-            except Exception as error:  # nibabel has many for damaged files
-                raise _unreadable(error) from None
-    raise _unreadable("no NIfTI header")
-
-
-def _unreadable(error: object) -> DataFault:
-    return DataFault(f"{foreign.UNREADABLE} as NIfTI ({error}); copy it again")
+def _reading() -> AbstractContextManager[None]:
+    """nibabel and gzip have many kinds of errors for damaged files."""
+    return foreign.reading(" as NIfTI")
