@@ -1,9 +1,9 @@
 """Shared fixtures: a tiny phantom, and the entry points called in this process."""
 
-import copy
 import gc
 import importlib.util
 import os
+import pickle
 import resource
 import signal
 import sys
@@ -65,8 +65,8 @@ def files_of_conf_read_once():
                 return read(self, config_path)
             key = self.path, self.provider, config_path
             if key not in known:
-                known[key] = read(self, config_path)
-            return copy.deepcopy(known[key])
+                known[key] = pickle.dumps(read(self, config_path))
+            return pickle.loads(known[key])  # a copy, in a quarter of deepcopy's time
 
         return load_config
 

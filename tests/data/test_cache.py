@@ -221,15 +221,16 @@ print("done", flush=True)
 """
 
 
-def started(folder, seconds):
+def started(folder, seconds, number=1):
+    """Processes that prepare the same volumes, each of which has begun."""
     command = [sys.executable, "-c", SCRIPT, str(folder), str(seconds)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    assert process.stdout.readline() == "begin\n"
-    return process
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(number)]
+    assert [process.stdout.readline() for process in processes] == ["begin\n"] * number
+    return processes
 
 
 def test_killed_and_resumed(cache, volumes, tmp_path):
-    process = started(tmp_path, 5)
+    (process,) = started(tmp_path, 5)
     deadline = time.monotonic() + 30
     while not list(cache.folder.glob("*.part")) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -241,7 +242,7 @@ def test_killed_and_resumed(cache, volumes, tmp_path):
 
 
 def test_two_at_once(cache, volumes, tmp_path):
-    processes = [started(tmp_path, 0.1) for _ in range(2)]
+    processes = started(tmp_path, 0.1, number=2)
     assert [process.communicate()[0] for process in processes] == ["done\n"] * 2
     assert cache.verify(volumes) == [] and [len(cache.open(volume)) for volume in volumes] == [1, 2, 3]
     assert not list(cache.folder.glob("*.part"))
