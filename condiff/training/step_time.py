@@ -4,6 +4,7 @@ The precision (`condiff.training.precision`) and the length of the default run (
 """
 
 import copy
+import statistics
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +33,7 @@ class StepTimer:
         self._times: dict[str, float] = {}
 
     def seconds(self, precisions: Sequence[str]) -> dict[str, float]:
-        """Returns the seconds of a step in each precision: the shortest of a few, taken in turn; measured once."""
+        """Returns the seconds of a step in each precision: the median of a few, taken in turn; measured once."""
         if not self._times.keys() >= {*precisions}:
             self._times = self._measure(precisions)
         return {precision: self._times[precision] for precision in precisions}
@@ -52,7 +53,7 @@ class StepTimer:
                     times[precision].append(_step(system, optimizer, batch, precision))
                 if time.monotonic() - begin > TRIAL_SECONDS * len(precisions):
                     break
-        return {precision: min(measured) for precision, measured in times.items()}
+        return {precision: statistics.median(measured) for precision, measured in times.items()}
 
 
 def _step(system: Any, optimizer: Optimizer, batch: Sample, precision: str) -> float:
