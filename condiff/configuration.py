@@ -48,8 +48,14 @@ def contrasts_of(patterns: Any) -> list[str]:
     return [str(name) for name in patterns] if OmegaConf.is_dict(patterns) else []
 
 
+def flips_in(plane: Any) -> float:
+    """Returns the share of training slices whose columns are flipped: left and right; none of sagittal ones, back and front."""
+    return 0.0 if plane == "sagittal" else 0.5
+
+
 OmegaConf.register_new_resolver("contrasts_of", contrasts_of, replace=True)
 OmegaConf.register_new_resolver("cache_folder", lambda: str(cache_folder()), replace=True)
+OmegaConf.register_new_resolver("flips_in", flips_in, replace=True)
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 OmegaConf.register_new_resolver("job_number", job_number, replace=True)
 OmegaConf.register_new_resolver("overrides", stored_overrides, replace=True)

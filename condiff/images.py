@@ -1,7 +1,7 @@
 """Images of a model: values, contrasts and seeds, with pictures and files."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,16 @@ class Images:
         return len(self.values)
 
     def __getitem__(self, index: int | slice) -> "Images":
-        """Returns a subset of the images."""
-        chosen = slice(index, index + 1 or None) if isinstance(index, int) else index
-        indices = list(range(len(self)))[chosen]
+        """Returns a subset of the images. Raises IndexError for a number that none has."""
+        if isinstance(index, int):
+            number = range(len(self))[index]
+            index = slice(number, number + 1)
+        indices = list(range(len(self)))[index]
         scan = self.scan.of_slices(indices) if self.scan and indices else None
-        return Images(self.values[chosen], self.spec, self.contrasts[chosen], self.seeds[chosen], self.parameters, scan)
+        return Images(self.values[index], self.spec, self.contrasts[index], self.seeds[index], self.parameters, scan)
+
+    def __iter__(self) -> Iterator["Images"]:
+        return (self[index] for index in range(len(self)))
 
     @property
     def magnitude(self) -> np.ndarray:
@@ -78,6 +83,16 @@ class Images:
         """Returns a picture of at most 8 images per contrast, one row each, front of the head up; phases beside magnitudes."""
         views = self.spec.transform.views(self.values)
         return pictures.grid({f"generated {title}".strip(): self._rows(view) for title, view in views.items()})
+
+    def check_fit(self, spec: ImageSpec) -> None:
+        """Raises InputError unless the images are of the size and the pixels of a model's."""
+        mine, other = ((images.shape, round(images.pixel_mm, 6)) for images in (self.spec, spec))
+        if mine != other:
+            (shape, pixel), (own_shape, own_pixel) = mine, other
+            raise InputError(
+                f"images: are {list(shape)} with pixels of {pixel:.3g} mm, and the model's {list(own_shape)} of {own_pixel:.3g} "
+                "mm; give images of the same model"
+            )
 
     def save(self, path: str | Path) -> Path:
         """Writes a file; its suffix decides the format. Returns the path.

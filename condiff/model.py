@@ -128,7 +128,7 @@ class Model:
         with progress_bar("Sampling", -(-len(requests) // batch_size) * (how.steps + 1)) as tick:
             states = sample(self.network, self.spec, requests, how, tick)
         labels, seeds = (tuple(getattr(request, name) for request in requests) for name in ("label", "seed"))
-        return Images(torch.cat(states), self.spec, labels, seeds, parameters)
+        return Images(torch.cat(states), self.spec, labels, seeds, _given(parameters))
 
     def translate(
         self,
@@ -153,7 +153,7 @@ class Model:
             strength: of SDEdit, from 0 to 1; None: DDIM inversion, which needs the source's contrast.
 
         Raises:
-            InputError: an unconditional model, or contrasts that it does not know.
+            InputError: an unconditional model, contrasts that it does not know, or images of another model.
         """
         source_images = Source.of(images, self.spec).named(source)
         check_whole("seed", seed, at_least=None)
@@ -165,7 +165,7 @@ class Model:
         with progress_bar("Translating", -(-len(source_images.images) // batch_size) * steps_of(how, strength)) as tick:
             values = translate(self.network, self.spec, source_images, target, how, strength, tick)
         n = len(values)
-        return Images(values, self.spec, (to,) * n, tuple(range(seed, seed + n)), parameters, source_images.scan)
+        return Images(values, self.spec, (to,) * n, tuple(range(seed, seed + n)), _given(parameters), source_images.scan)
 
     def bits_per_dim(self, images: Images, *, steps: int = 80, width: float = 2 / 255, seed: int = 0) -> np.ndarray:
         """Upper bounds [N] on the bits per dimension of images, by the variational bound (Ho et al. 2020, eq. 5).
@@ -177,10 +177,11 @@ class Model:
             width: of the quantization bins of the images.
 
         Raises:
-            InputError: a model of codes.
+            InputError: a model of codes, or images of another model.
         """
         if not isinstance(images, Images):
             raise InputError(f"images: is {type(images).__name__}; give Images, as sample and translate return")
+        images.check_fit(self.spec)
         if self.network.codec.is_latent:
             raise InputError("bits_per_dim: this is a model of codes, which gives no probability of an image")
         bits = np.zeros(len(images), dtype=np.float32)
@@ -271,3 +272,8 @@ class Model:
         channels, rows, columns = self.spec.shape
         kind = ("latent " if self.network.codec.is_latent else "") + ("complex" if channels == 2 else "magnitude")
         return f"Model({kind} images of {rows} x {columns}, {', '.join(self.contrasts) or 'unconditional'})"
+
+
+def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that have a value."""
+    return {name: value for name, value in parameters.items() if value is not None}

@@ -82,6 +82,13 @@ def test_every_reconstruction_is_built(path):
     check_arguments(cfg)
 
 
+@pytest.mark.parametrize(("plane", "share"), [("axial", 0.5), ("coronal", 0.5), ("sagittal", 0.0)])
+def test_faces_are_not_mirrored(plane, share):
+    cfg = compose("train", "data=bids", "data.root=anywhere", f"data.plane={plane}")
+    flipped = instantiate(cfg.data.augment)(torch.arange(2.0).expand(1000, 1, 1, 2), torch.Generator().manual_seed(0))[..., 0]
+    assert flipped.mean().item() == pytest.approx(share, abs=0.05)
+
+
 def test_sample_config():
     cfg = compose("sample", "sampler=ddim", "out=x")
     assert cfg.steps == cfg.sampler.steps == 50

@@ -10,6 +10,7 @@ from PIL import Image
 import condiff
 from condiff.errors import InputError
 from condiff.evaluation.likelihood import bits_per_dimension
+from condiff.images import Images
 from condiff.mri.fourier import center_crop, fft2c, ifft2c
 from condiff.mri.masks import equispaced
 
@@ -41,6 +42,18 @@ def scan(noise=1e-3, coils=4, size=32):
     generator = torch.Generator().manual_seed(0)
     kspace = fft2c(coil_maps(coils, size) * head(size))
     return kspace + noise * torch.randn(kspace.shape, generator=generator, dtype=torch.complex64)
+
+
+def of_another():
+    """An image of the model `phantom`."""
+    return Images(torch.zeros(1, 1, 128, 128), condiff.load("phantom").spec, ("AXT2",), (0,))
+
+
+def test_parameters_without_a_value_are_unknown(tmp_path):
+    images = condiff.load("phantom").sample("AXT2", n=1, steps=1, te=None, tr=4000.0)
+    assert dict(images.parameters) == {"tr": 4000.0}
+    for name in ("a.h5", "a.dcm", "a.nii.gz"):
+        assert images.save(tmp_path / name).exists()
 
 
 def test_a_sample_is_that_of_the_command(model, trained_once, run_entry, tmp_path):
@@ -88,6 +101,9 @@ def test_a_checkpoint_and_the_folder_of_its_run_are_the_same_model(model, traine
 def test_images_are_saved_by_suffix(model, tmp_path):
     images = model.sample(n=2, seed=0, steps=2)
     assert images.magnitude.shape == (8, 16, 16) and images.magnitude.min() >= 0 and len(images[:3]) == 3
+    assert [image.seeds[0] for image in images] == [*images.seeds] and images[-1].contrasts == images.contrasts[-1:]
+    with pytest.raises(IndexError):
+        images[8]
     volume = nib.load(images.save(tmp_path / "deep/a.nii.gz"))
     assert np.array_equal(volume.get_fdata(dtype=np.float32), images.magnitude.transpose(2, 1, 0))
     assert volume.header.get_zooms()[:2] == pytest.approx((images.pixel_mm,) * 2)
@@ -165,6 +181,11 @@ def test_reconstruction_with_a_prior(model, tmp_path):
         (lambda m: m.sample("AXT1", n=1, steps=2).save("x.jpg"), r"x.jpg: unknown suffix; there are .png"),
         (lambda m: m.translate(m.sample(n=1, steps=2), to="AXT1", steps=2), "source: the contrast of the images is unknown"),
         (lambda m: m.translate(np.ones((1, 16, 16)), "AXT1"), "^images: is ndarray; give Images"),
+        (
+            lambda m: m.translate(of_another(), "AXT1"),
+            r"^images: are \[1, 128, 128\] with pixels of 1.72 mm, and the model's \[1, 16",
+        ),
+        (lambda m: m.bits_per_dim(of_another()), r"^images: are \[1, 128, 128\] with pixels of 1.72 mm, and the model's \[1, 16"),
         (lambda m: m.translate(m.sample("AXT2", n=1, steps=2), "FLAIR"), "^to=FLAIR: unknown"),
         (lambda m: m.translate(m.sample("AXT2", n=1, steps=2), "AXT1", source="AXT1"), "^source=AXT1: the images are AXT2"),
         (lambda m: m.translate(m.sample("AXT2", n=1, steps=2), "AXT1", strength="a"), "^strength='a': give a number"),

@@ -53,7 +53,9 @@ def generate_tab(loaded: Loaded, folder: Path, page: gr.Blocks) -> None:
                 seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=90, elem_id="generate-seed")
                 n = gr.Slider(1, MOST, 1, step=1, label="Images", min_width=120)
             with gr.Accordion("Sampler", open=False):
-                guidance = gr.Slider(0, 5, loaded.scale, step=0.1, label="Guidance scale (1: none)", visible=bool(contrasts))
+                guidance = gr.Slider(
+                    0, max(5, loaded.scale), loaded.scale, step=0.1, label="Guidance scale (1: none)", visible=bool(contrasts)
+                )
                 sampler_name = gr.Dropdown([OF_RUN, *choices("sampler")], value=sampler, label="Sampler")
                 steps = gr.Slider(1, 100, generator.default_steps(sampler), step=1, label="Steps")
             with gr.Row():

@@ -37,10 +37,8 @@ def reconstruct_tab(models: Models, folder: Path) -> None:
                 phantom_contrast = gr.Dropdown([*CONTRASTS], value="AXT2", label="Contrast", min_width=100)
             with gr.Column(visible=False) as of_file:
                 upload = gr.File(label="fastMRI file with k-space (.h5)", file_count="single", elem_id="reconstruct-file")
-                with gr.Row():
-                    number = gr.Textbox(label="Slice, from 0; empty: middle", min_width=100)
-                    names = _conditions(models, models.prior())
-                    condition = gr.Dropdown(names, value=OF_SCAN, label="Contrast for the prior", min_width=100)
+                number = gr.Textbox(label="Slice, from 0; empty: middle", min_width=100)
+            condition = gr.Dropdown(**_conditions(models, models.prior()), label="Contrast for the prior")
             with gr.Row():
                 mask = gr.Dropdown(choices("mask"), value="equispaced_fraction", label="Mask", min_width=100)
                 acceleration = gr.Slider(1, 12, 4, step=0.5, label="Acceleration", elem_id="reconstruct-acceleration")
@@ -56,7 +54,7 @@ def reconstruct_tab(models: Models, folder: Path) -> None:
 
     @one_line_errors
     def conditions(prior: str) -> Any:
-        return gr.Dropdown(_conditions(models, prior), value=OF_SCAN)
+        return gr.Dropdown(**_conditions(models, prior))
 
     @one_line_errors
     def solve(
@@ -84,8 +82,8 @@ def reconstruct_tab(models: Models, folder: Path) -> None:
 
         progress(0.0, desc="Preparing the scan")
         path = Path(file) if source == FILE and file else phantom_scan(scans, phantom_contrast, patient)
-        of_file = (None if condition == OF_SCAN else condition, slice_number(number)) if source == FILE else (None, None)
-        settings = Settings(mask, acceleration, method, samples, *of_file)
+        contrast, chosen = None if condition == OF_SCAN else condition, slice_number(number) if source == FILE else None
+        settings = Settings(mask, acceleration, method, samples, contrast, chosen)
         result = reconstruct(models[prior], path, settings, on_step)
         heading, rows = ("", "PSNR", "SSIM"), numbers(result)
         text = (table(heading, rows) if rows else "") + notes(remarks(models[prior], result))
@@ -104,6 +102,7 @@ def reconstruct_tab(models: Models, folder: Path) -> None:
     files.click(write, solved, downloads, **events())
 
 
-def _conditions(models: Models, prior: str) -> list[str]:
-    """What a prior can be conditioned on: the contrast of the scan, none, or one of its own."""
-    return [OF_SCAN, ANY, *models[prior].model.contrasts]
+def _conditions(models: Models, prior: str) -> dict[str, Any]:
+    """What a prior can be conditioned on: the contrast of the scan, none, or one of its own; none if it knows no phantom's."""
+    known = models[prior].model.contrasts
+    return {"choices": [OF_SCAN, ANY, *known], "value": OF_SCAN if not known or {*known} & {*CONTRASTS} else ANY}

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from condiff.errors import InputError
 from condiff.files.atomic import atomic_write
+from condiff.files.foreign import small_text
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 SHIPPED = Path(__file__).parents[1] / "weights"  # models that come with condiff, by name
@@ -100,9 +101,7 @@ def half(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ValueError(f"more than {MAX_JSON_BYTES} bytes")
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(small_text(path, MAX_JSON_BYTES))
         for key, kind in KEYS.items():
             if not isinstance(config.get(key), kind) and (key != "evaluation" or key in config):
                 raise ValueError(f"no {key}")

@@ -27,6 +27,7 @@ from condiff.reconstruction.report import write_report
 from condiff.reconstruction.run import gather, reasons_file, reconstruct_all
 from condiff.reconstruction.select_files import select_files, select_slices
 from condiff.reconstruction.volume_file import EXPORTS, write_volume
+from condiff.sampling import ANY
 
 NEUTRAL_OPTIONS = (
     "out",
@@ -68,7 +69,7 @@ def main(cfg: DictConfig) -> None:
     def reconstruct_file(path: Path, target: Path, tick: Callable[[float], None]) -> None:
         raw = read_raw_scan(path)
         slices = select_slices(raw, cfg.slices)
-        contrast, cond = prior.condition(raw, cfg.contrast, slices)
+        contrast, cond = prior.condition(raw, cfg.contrast if cfg.method.needs_prior else ANY, slices)
         typical = prior.typical(contrast) if cfg.method.needs_prior else None
         solved = solve_volume(raw, scan(raw, slices, fabric.device, typical), solver, cond, slices, tick)
         write_volume(target, solved, results_of(solved, provenance), cfg.keep_samples, EXPORTS[cfg.format])

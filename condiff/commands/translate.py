@@ -10,7 +10,7 @@ from torch import Tensor
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.model import DiffusionModel
 from condiff.errors import InputError, counted
-from condiff.files import nifti, pictures, results, samples_h5
+from condiff.files import dicom, nifti, pictures, results, samples_h5
 from condiff.images import FIGURE_IMAGES_PER_CONTRAST, Images
 from condiff.progress import progress_bar
 from condiff.sampling import SampleRequest, Sampling
@@ -50,7 +50,9 @@ def translate_file(
         for target in targets:
             values, label = translations[target.label], target.label
             volume = Images(values, spec, (label,) * len(values), tuple(range(len(values))), target.parameters, source.scan)
-            volume.save(out / cfg.format / f"{nifti.file_stem(label)}{suffix}")
+            path = out / cfg.format / f"{nifti.file_stem(label)}{suffix}"
+            dicom.remove_series(path)  # of a former run
+            volume.save(path)
     images = counted(len(source.images), "image")
     print(f"translated  {images} to {', '.join(translations)}: {out}/translated.png, {out}/translated.h5")
 

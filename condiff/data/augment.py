@@ -19,7 +19,7 @@ def compose(images: Tensor, generator: torch.Generator, steps: Sequence[Augment]
 
 
 def random_flip(images: Tensor, generator: torch.Generator, probability: float) -> Tensor:
-    """Flips left and right with a probability. Heads are nearly symmetric, so this enlarges a small data set."""
+    """Flips the columns with a probability: left and right, as heads are nearly symmetric, which enlarges a small data set."""
     flipped = to_device(torch.rand(len(images), 1, 1, 1, generator=generator) < probability, images.device)
     return torch.where(flipped, images.flip(-1), images)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from condiff.data.dicom import reader as dicom
+from condiff.data.dicom.frames import is_dicom
 from condiff.data.dicom.layout import series_at
 from condiff.data.fastmri.reader import read_identity, read_magnitude
 from condiff.data.image_spec import ImageSpec
@@ -35,7 +36,7 @@ def read(path: Path, spec: ImageSpec) -> tuple[Tensor, str | None, Place | None]
     if not path.exists():
         raise InputError(f"{printable(path)}: no such file; {KINDS}")
     try:
-        if path.is_dir() or path.name.lower().endswith((*nifti.SUFFIXES, ".dcm")):
+        if path.is_dir() or path.name.lower().endswith((*nifti.SUFFIXES, ".dcm")) or is_dicom(path):
             return _of_scan(path, spec)
         with hdf5.opened(path) as file:
             if hdf5.holds(file, "images"):

@@ -25,6 +25,7 @@ SKULL_MM = 170.0  # from the vertex to the base of the skull, at most; axial sli
 STRAIGHT = 0.01  # radians between an array's axis and the scanner's, at most
 MIN_SLICES = 4
 NEGATIVE = 0.05  # share of the voxels, at most: magnitudes have none, interpolation makes a few
+SEEN_FROM_THE_SIDE_MM = 3.0  # sides of a pixel, if the other is not half as long: images across thick slices
 WRONG_SIZE = "If the file has a wrong voxel size, give the true one, data.voxel_mm=[x,y,z]"
 
 
@@ -163,9 +164,16 @@ def head(stack: Stack, plane: str) -> Stack:
     return stack.part(first, last)
 
 
-def check_pixels(stack: Stack) -> None:
-    """Raise DataFault for pixels or a field of view that no image of a head has."""
+def check_pixels(stack: Stack, plane: str) -> None:
+    """Raise DataFault for pixels or a field of view that no image of a head has, and for thick slices seen from the side."""
     _, height, width = stack.voxel_mm
+    if max(height, width) > max(SEEN_FROM_THE_SIDE_MM, 2 * min(height, width)):
+        along = AXES[plane][1 if height > width else 2]
+        own = next(name for name, axes in AXES.items() if axes[0] == along)
+        raise DataFault(
+            f"is a {own} scan of slices {max(height, width):.3g} mm thick: {plane} images of it have pixels of {width:.3g} x "
+            f"{height:.3g} mm; give data.plane={own}, or leave it out"
+        )
     fov = width * stack.values.shape[2], height * stack.values.shape[1]
     if not all(PIXEL_MM[0] <= size <= PIXEL_MM[1] for size in (width, height)) or not all(
         FOV_MM[0] <= size <= FOV_MM[1] for size in fov

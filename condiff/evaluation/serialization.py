@@ -11,6 +11,7 @@ from condiff.evaluation.evaluate import EvaluationResult
 from condiff.evaluation.memorization import CopyTest
 from condiff.evaluation.resampling import Estimate, Scores
 from condiff.evaluation.sets import POOLED
+from condiff.files.foreign import small_text
 
 SETS = ("floor", "samples", "ceiling")  # of a metric
 MAX_BYTES = 1 << 26  # of evaluation.json
@@ -19,9 +20,7 @@ MAX_BYTES = 1 << 26  # of evaluation.json
 def read_numbers(path: Path) -> dict[str, Any]:
     """Return the content of evaluation.json. Raises InputError if it is damaged, or of another kind."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"more than {MAX_BYTES} bytes")
-        return check_numbers(json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse))
+        return check_numbers(json.loads(small_text(path, MAX_BYTES), parse_constant=_refuse))
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or str(error)[:200]
         raise InputError(f"{path}: cannot be read as an evaluation ({reason}); run {command('evaluate')} again") from None

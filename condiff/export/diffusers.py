@@ -34,12 +34,13 @@ def save(checkpoint: Checkpoint, target: str | Path, **settings: Any) -> Path:
         settings: of `condiff.export.folder.save`.
 
     Raises:
-        InputError: as there, or a latent model.
+        InputError: as there, or a latent model, or one of few steps.
     """
     out = Path(target)
     folder.check_empty(out)
     if checkpoint.model().codec.is_latent:
         raise InputError(f"format=diffusers: {checkpoint.path} is a model of codes; pipelines are written of models of pixels")
+    folder.check_sampler(checkpoint, "diffusers")
     denoiser = folder.save(checkpoint, out / "denoiser", title=out.name, **settings)
     (out / "scheduler").mkdir()
     texts = {

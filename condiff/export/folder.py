@@ -6,10 +6,12 @@ from typing import Any
 
 from condiff.checkpoint import Checkpoint, model_folder, results_folder, run_folder
 from condiff.checkpoint.model_folder import CONFIG, WEIGHTS
+from condiff.diffusion.samplers import consistency
 from condiff.errors import InputError
 from condiff.evaluation.copy_summary import reports_copies
 from condiff.evaluation.serialization import check_numbers, read_numbers
 from condiff.export.card import card
+from condiff.sampling import Sampling
 
 PUBLIC = ("held_out", "cost", "compared", "scores", "copies", "summary", "notes")  # of evaluation.json
 PUBLIC_SETTINGS = ("sha256", "num_samples", "seed", "steps")
@@ -58,6 +60,16 @@ def save(
     step = int(checkpoint.content.get("global_step") or 0)
     model_folder.write(target, checkpoint.config, weights, _data_state(checkpoint, patients), step, numbers, text)
     return target
+
+
+def check_sampler(checkpoint: Checkpoint, format: str) -> None:
+    """Raises InputError for a few-step model: samplers of other programs take its estimates for means, and draw noise."""
+    sampler = Sampling.of_run(checkpoint).sampler
+    if getattr(sampler, "func", sampler) is consistency:
+        raise InputError(
+            f"format={format}: {checkpoint.path} is a model of few steps, for sampler=consistency alone, which other programs do "
+            "not have; export the model that it began as, or use format=safetensors"
+        )
 
 
 def check_empty(folder: Path) -> None:

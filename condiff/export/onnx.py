@@ -29,11 +29,12 @@ def save(checkpoint: Checkpoint, target: str | Path, **settings: Any) -> Path:
         settings: of `condiff.export.folder.save`.
 
     Raises:
-        InputError: as there; a latent model; or the packages of the extra `onnx` are missing.
+        InputError: as there; a latent model, or one of few steps; or the packages of the extra `onnx` are missing.
     """
     model, spec = checkpoint.model(), checkpoint.spec()
     if model.codec.is_latent:
         raise InputError(f"format=onnx: {checkpoint.path} is a model of codes; ONNX files are written of models of pixels")
+    folder.check_sampler(checkpoint, "onnx")
     program = exported(model, spec)
     program.model.metadata_props.update({key: json.dumps(value) for key, value in description(model, spec).items()})
     for node in program.model.graph.all_nodes():

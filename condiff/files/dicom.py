@@ -76,6 +76,12 @@ def save_series(
         _file(common | _plane(affine, number), image, number).save_as(folder / f"{number + 1:04d}.dcm", enforce_file_format=True)
 
 
+def remove_series(folder: Path) -> None:
+    """Deletes what `save_series` wrote into a folder before; other files stay."""
+    for path in folder.glob("[0-9][0-9][0-9][0-9].dcm"):
+        path.unlink()
+
+
 def _file(fields: Mapping[str, Any], image: np.ndarray, number: int) -> FileDataset:
     data = FileDataset("", {}, file_meta=FileMetaDataset(), preamble=bytes(128))
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

@@ -23,6 +23,16 @@ def check_regular(path: Path) -> None:
             raise DataFault("is no regular file, and is not opened; leave FIFOs, sockets and devices out of the folder")
 
 
+def small_text(path: Path, most: int) -> str:
+    """The text of a file of at most ``most`` bytes. Raises OSError or ValueError for a longer one, or what is no regular file."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("is no regular file")
+    if found.st_size > most:
+        raise ValueError(f"more than {most} bytes")
+    return path.read_text(encoding="utf-8")
+
+
 def check_memory(nbytes: int) -> None:
     """Raise DataFault where an array of ``nbytes`` is too large for this machine's memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else UNKNOWN

@@ -1,7 +1,6 @@
 """Files of a reconstructed volume: HDF5, with a picture and an animation beside it."""
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -36,9 +35,9 @@ def export_nifti(path: Path, images: Tensor, place: Place, volume: Volume) -> No
 
 
 def export_dicom(path: Path, images: Tensor, place: Place, volume: Volume) -> None:
-    """Writes magnitudes [S, H, W] as one DICOM series beside the HDF5 file, in a folder that is replaced."""
+    """Writes magnitudes [S, H, W] as one DICOM series beside the HDF5 file, in place of that of an interrupted run."""
     folder = path.with_suffix(".dcm")
-    shutil.rmtree(folder, ignore_errors=True)  # of an interrupted run
+    dicom.remove_series(folder)
     dicom.save_series(folder, images, place, volume.acquisition, header_parameters(volume), DESCRIPTION, synthetic=False)
 
 

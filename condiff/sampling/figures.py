@@ -11,7 +11,7 @@ from condiff.data.conditioning import NOTHING
 from condiff.data.image_spec import ImageSpec
 from condiff.diffusion.generate import to_vp
 from condiff.diffusion.model import DiffusionModel
-from condiff.files import nifti, pictures
+from condiff.files import dicom, nifti, pictures
 from condiff.images import Images
 from condiff.sampling.batch import frame_indices
 from condiff.sampling.requests import SampleRequest
@@ -36,9 +36,11 @@ def save_nifti(folder: Path, images: Images) -> None:
 
 
 def save_dicom(folder: Path, images: Images) -> None:
-    """Writes one DICOM series per sample, of one magnitude, in ``<contrast>_<seed>/``."""
-    for index, (contrast, seed) in enumerate(zip(images.contrasts, images.seeds, strict=True)):
-        images[index].save(folder / f"{nifti.file_stem(contrast)}_{seed:06d}.dcm")
+    """Writes one DICOM series per sample, of one magnitude, in ``<contrast>_<seed>.dcm/``, in place of those of a former run."""
+    for image in images:
+        series = folder / f"{nifti.file_stem(image.contrasts[0])}_{image.seeds[0]:06d}.dcm"
+        dicom.remove_series(series)
+        image.save(series)
 
 
 def images_of(

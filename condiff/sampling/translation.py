@@ -29,8 +29,13 @@ class Source(NamedTuple):
 
     @classmethod
     def of(cls, images: Images | str | Path, spec: ImageSpec) -> "Source":
-        """Images, or those of a file (`image_files.read`). Raises InputError for something else, or a file without images."""
+        """Images, or those of a file (`image_files.read`).
+
+        Raises:
+            InputError: images of another size, a file without images, or something else.
+        """
         if isinstance(images, Images):
+            images.check_fit(spec)
             names = {*images.contrasts}
             return cls(images.values, names.pop() if len(names) == 1 and ANY not in names else None, images.scan)
         if not isinstance(images, str | Path):

@@ -57,6 +57,15 @@ def test_a_scan_is_that_of_the_command(loaded, scan, run_entry, acquisition_run,
         assert np.allclose(file["samples"][:, 1], solved.samples[:, 0], atol=1e-5)
 
 
+def test_methods_without_a_prior_ask_nothing_of_it(loaded, scan):
+    for contrast in (None, "of another model"):
+        assert (
+            reconstruct(loaded, scan, Settings("equispaced", 2.0, "zero_filled", samples=1, contrast=contrast))
+            .samples.isfinite()
+            .all()
+        )
+
+
 def test_panels_and_numbers(loaded, scan, solved):
     titles = [title for title, _ in tab.panels(solved)]
     assert titles[:3] == ["zero-filled", "mean of the samples", "full scan"]

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from functools import partial
 
 import nibabel as nib
 import numpy as np
@@ -12,13 +13,17 @@ import torch
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
 
+from condiff.data import image_files
+from condiff.data.conditioning import ContrastCondition
 from condiff.data.dicom.contrast import contrast_of
-from condiff.data.dicom.frames import read_frames
-from condiff.data.dicom.layout import Dicom
+from condiff.data.dicom.frames import is_dicom, read_frames
+from condiff.data.dicom.layout import Dicom, series_at
 from condiff.data.dicom.reader import read_slices, read_stack
+from condiff.data.image_spec import ImageSpec
 from condiff.data.index import index
 from condiff.data.metadata import volume_metadata
 from condiff.data.nifti import reader as nifti
+from condiff.data.transforms import Magnitude
 from condiff.errors import DataFault, InputError
 from tests.data.heads import head, tilted, turned, write_nifti
 
@@ -182,6 +187,8 @@ def test_nothing_of_the_person_is_kept(scan, tmp_path):
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "is a localizer"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "is a mosaic of several slices; convert it with dcm2niix"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "P"]}, "is a phase image"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "I_FFE", "I", "FFE"]}, "is the imaginary part of a complex image"),
+        ({"ComplexImageComponent": "PHASE"}, "is a phase image (0008,9208); magnitudes expected"),
         ({"Modality": "CT"}, "is of modality CT; MR expected"),
         ({"SamplesPerPixel": 3}, "holds colours"),
         ({"SeriesInstanceUID": None}, "what series they are of"),
@@ -281,6 +288,32 @@ def test_files_of_two_grids(scan, tmp_path):
         read_stack([*one, *other], "axial")
 
 
+def test_phase_of_an_enhanced_image(scan, tmp_path):
+    path = write_enhanced(tmp_path / "a.dcm", *scan)
+    data = pydicom.dcmread(path)
+    for component, is_read in (("MAGNITUDE", True), ("PHASE", False)):
+        kind = Dataset()
+        kind.ComplexImageComponent = component
+        data.PerFrameFunctionalGroupsSequence[3].MRImageFrameTypeSequence = [kind]
+        data.save_as(path)
+        if is_read:
+            assert len(read_frames(path).positions) == scan[0].shape[2]
+        else:
+            with pytest.raises(DataFault, match="is a phase image .0008,9208."):
+                read_frames(path)
+
+
+def test_a_file_of_a_series_without_a_suffix(scan, tmp_path):
+    """Named as scanners do; of another kind it is HDF5."""
+    one, *_ = write_series(tmp_path / "data", *scan, names="IM{:04d}")
+    assert is_dicom(one) and series_at(one).slices == scan[0].shape[2]
+    spec = ImageSpec(
+        partial(read_slices, plane="axial", slice_mm=None), Magnitude(matrix=32, downsample=1), ContrastCondition(["T1w"])
+    )
+    images, contrast, place = image_files.read(one, spec)
+    assert images.shape == (scan[0].shape[2], 1, 32, 32) and contrast == "T1w" and place is not None
+
+
 @pytest.mark.parametrize(
     ("description", "parameters", "agent", "contrast"),
     [
@@ -304,7 +337,7 @@ def test_files_of_two_grids(scan, tmp_path):
         ("Ax SWAN", {"tr": 40, "te": 25}, False, ""), ("MRV 2D", {"tr": 20, "te": 5}, False, ""), ("T1 RHO", {}, False, ""),
         ("COR STIR", {"tr": 4000, "te": 90, "ti": 150}, False, ""), ("t2_tirm_cor", {"ti": 150}, False, ""),
         ("s3DI_MC_HR", {"tr": 23, "te": 3.4}, False, ""), ("MRA COW", {"tr": 23, "te": 3.4}, False, ""),
-        ("Sub_T1", {}, False, ""), ("T1 no contrast", {}, False, "T1w"),
+        ("Sub_T1", {}, False, ""), ("T1 no contrast", {}, False, "T1w"), ("T1 mprage epilepsy", {}, False, "T1w"),
     ],
 )  # fmt: skip
 def test_contrast_of_words_and_parameters(description, parameters, agent, contrast):
@@ -373,12 +406,24 @@ def test_synthetic_series_are_left_out_and_people_kept_apart(scan, tmp_path):
     assert "is synthetic (0008,001C)" in reason and len(found.skipped) == 24  # the report has every file
 
 
-@pytest.mark.parametrize("text", ["brain of Li", "T1 20010203", "id jd-77 t1", "T1 19660102"])
-def test_descriptions_that_name_the_person_are_not_kept(scan, tmp_path, text):
-    fields = {"PatientName": "Li^Jane", "PatientID": "jd-77", "PatientBirthDate": "19660102"}
+@pytest.mark.parametrize(
+    ("text", "secret", "person"),
+    [
+        ("brain of Li", "Li", ("Li^Jane", "jd-77")),
+        ("T1 20010203", "20010203", ("Li^Jane", "jd-77")),
+        ("id jd-77 t1", "jd-77", ("Li^Jane", "jd-77")),
+        ("12.03.1980 AX T1", "12.03.1980", ("Li^Jane", "jd-77")),
+        ("Swanson Ann T1 mprage", "Swanson", ("Swanson^Ann", "1")),
+        ("T1 Gadner", "Gadner", ("Gadner^Jo", "1")),
+        ("SmithT1 ax", "SmithT1", ("Smith^Jo", "1")),
+        ("brain T20391", "T20391", ("Li^Jane", "T20391")),
+    ],
+)
+def test_descriptions_that_name_the_person_are_not_kept(scan, tmp_path, text, secret, person):
+    fields = {"PatientName": person[0], "PatientID": person[1], "PatientBirthDate": "19660102"}
     write_series(tmp_path / "data", *scan, SeriesDescription=text, RepetitionTime=500, EchoTime=10, **fields)
     assert len(found_in(tmp_path / "data", tmp_path).volumes) == 1
-    assert text not in "".join(path.read_text() for path in (tmp_path / "cache").rglob("*.csv"))
+    assert secret not in "".join(path.read_text() for path in (tmp_path / "cache").rglob("*.csv"))
 
 
 @pytest.mark.parametrize(

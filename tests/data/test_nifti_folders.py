@@ -174,7 +174,7 @@ def test_names_tell_contrast_and_patient(tmp_path, patterns, patient, labels):
         ({"T1": "*"}, "(p", "is no regular expression"),
         ({"T1": "*"}, r"(\w+)+x", "may search for ever"),
         ({"T1": "*"}, r".*.*.*.*.*x", "may search for ever"),
-        ({"T1": "*"}, r"(?x)^(\w+) +!", "may search for ever"),
+        ({"T1": "*"}, r"(?x)^(\w+) +!", "has flags or a lookaround"),
         ({"T1": "*"}, 22 * r"\w?" + "!", "may search for ever"),
         ({"T1": "*"}, 22 * "(?:a|a)" + "!", "may search for ever"),
         ({"T1": "_t1"}, "p", r"data.patterns=.T1: _t1.: fit none of 1 path, which look like a.nii; a \* stands"),
@@ -196,6 +196,14 @@ def test_patients_that_are_files(tmp_path, caplog):
         caplog.clear()
         found = index(tmp_path / "data", tmp_path / "cache", NamedFiles({"T1": "*_t1*", "T2": "*_T2*"}, patient))
         assert len(found.volumes) == 3 and ("every file has a patient of its own" in caplog.text) == said
+
+
+def test_patients_that_differ_in_case_are_told(tmp_path, caplog):
+    values, affine = head()
+    for number, name in enumerate(("P1_t1.nii", "p1_t2.nii", "p2_t1.nii")):
+        write_nifti(tmp_path / "data" / name, values * (1 + number), affine)
+    index(tmp_path / "data", tmp_path / "cache", NamedFiles({"T1": "*_t1*", "T2": "*_t2*"}, r"(?P<who>[Pp]\d)_"))
+    assert "data.patient: P1 and p1 count as several patients" in caplog.text
 
 
 def test_derivatives_beside_the_scans(tree, tmp_path):

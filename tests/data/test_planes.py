@@ -36,6 +36,21 @@ def test_all_orientations_give_the_same_slices(tmp_path, plane):
             assert pixel_mm == pytest.approx((rows, columns), rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("own", "voxel"), [("sagittal", (6.0, 4.0, 4.0)), ("coronal", (4.0, 8.5, 4.0)), ("axial", (4.0, 4.0, 9.0))]
+)
+def test_thick_slices_of_another_plane_are_left_out(tmp_path, own, voxel):
+    """Slices of 6 mm, twice as long as wide from the side, or nearly; those in their own plane are read."""
+    values, affine = head(tuple(round(200 / size) for size in voxel), voxel)
+    path = write_nifti(tmp_path / "a.nii", values, affine)
+    for plane in planes.PLANES:
+        if plane == own or max(voxel) < 8:
+            assert len(read_slices(path, plane)[0]) > 4
+        else:
+            with pytest.raises(DataFault, match=f"is a {own} scan of slices {max(voxel):g} mm thick: {plane} images of it have"):
+                read_slices(path, plane)
+
+
 def test_directions_of_axes(tmp_path):
     """Slices lead up, rows to the front, columns to the right: the head is brighter to these sides."""
     values, affine = head()

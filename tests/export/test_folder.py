@@ -1,6 +1,7 @@
 """Models to give away: the same images from the folder, a card with the true numbers, and nothing of a patient or a machine."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -12,7 +13,7 @@ import condiff
 from condiff.checkpoint import Checkpoint, model_folder
 from condiff.checkpoint.run import data_fields
 from condiff.errors import InputError
-from condiff.export import folder
+from condiff.export import diffusers, folder, onnx
 from condiff.export.card import card
 from tests.conftest import bad
 
@@ -44,6 +45,29 @@ def evaluation():
         "summary": "copies of training images: no sample is flagged; the count is no higher than by chance",
         "notes": ["copies: 104 patients of a model before this one were not searched", "pixels: 3 images left out"],
     }
+
+
+def test_few_step_models_stay_with_their_sampler(trained_once, tmp_path):
+    """ONNX, the page and diffusers come with samplers that take the network's estimate for a mean."""
+    content = torch.load(trained_once / "checkpoints/last.ckpt", weights_only=True)
+    content["hyper_parameters"]["sampler"]["fn"]["_target_"] = "condiff.diffusion.samplers.consistency"
+    torch.save(content, tmp_path / "few.ckpt")
+    checkpoint = Checkpoint.read(tmp_path / "few.ckpt")
+    for name, writer in (("onnx", onnx), ("diffusers", diffusers)):
+        with pytest.raises(InputError, match=f"format={name}: .*few.ckpt is a model of few steps, for sampler=consistency alone"):
+            writer.save(checkpoint, tmp_path / name)
+        assert not (tmp_path / name).exists()
+    assert folder.save(checkpoint, tmp_path / "safetensors").is_dir()
+
+
+def test_a_config_that_would_be_waited_for(given, tmp_path):
+    shutil.copytree(given, tmp_path / "copy")
+    (tmp_path / "copy/config.json").unlink()
+    os.mkfifo(tmp_path / "copy/config.json")
+    with pytest.raises(
+        InputError, match="config.json: does not describe a model of condiff .is no regular file.; give an intact"
+    ):
+        condiff.load(tmp_path / "copy")
 
 
 def test_the_same_images(trained_once, given):

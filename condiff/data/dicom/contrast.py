@@ -13,7 +13,7 @@ DENIED = r"(?:\bw/?o|\bwithout|\bohne|\bnon?|\bpre)\b.?(?:contrast|gad|gd\b|km\b
 NO_AGENT = rf"{DENIED}|\bpre\b(?!.?op)|\bprecontrast|\bnativ|\bw/?o$"
 STAR = r"t2 ?\*|t2.?star|t2.*(?:\bgre\b|ffe|fl2d|ha?emo|\bmedic\b|\bmerge\b)"
 OTHER = "|".join([
-    STAR, r"swi|swan|dwi|diff|adc|trace|\bdti|tensor|perf|asl|bold|fmri|\bepi|tof|angio|\bmr[av]\b|veno|\bcow\b|map|fa\b",
+    STAR, r"swi|swan|dwi|diff|adc|trace|\bdti|tensor|perf|asl|bold|fmri|\bepi(?!l)|tof|angio|\bmr[av]\b|veno|\bcow\b|map|fa\b",
     r"\bsub\b|subtract|ha?emo|t1.images|rho|scout|\bloc(?:ali[sz]er|ator)?\b|survey|calib|stir",
 ])  # fmt: skip
 LEAST_TI = 1500.0  # ms; a shorter inversion nulls fat or shapes the contrast, not the fluid
@@ -40,11 +40,6 @@ def contrast_of(description: str, parameters: Mapping[str, float], agent: bool) 
         return ""
     is_enhanced = agent or (not is_denied and bool(re.search(AGENT, text)))
     return f"ce{name}" if name and is_enhanced else name
-
-
-def is_of_a_protocol(word: str) -> bool:
-    """Whether a word tells something of the contrast."""
-    return bool(re.search("|".join([*WORDS.values(), AGENT, NO_AGENT, OTHER]), word.lower()))
 
 
 def _by_parameters(parameters: Mapping[str, float]) -> str:

@@ -16,13 +16,14 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from condiff.data.dicom.contrast import is_of_a_protocol
+from condiff.data.dicom.description import LONGEST, description
 from condiff.data.header import within
 from condiff.errors import DataFault, printable
 from condiff.files import foreign
 
 TAGS = (
-    "ImageType", "Modality", "SeriesInstanceUID", "SeriesDescription", "ProtocolName", "PatientName", "PatientID",
+    "ImageType", "ComplexImageComponent", "Modality", "SeriesInstanceUID", "SeriesDescription", "ProtocolName",
+    "PatientName", "PatientID",
     "PatientBirthDate", "SyntheticData", "FrameOfReferenceUID", "StudyInstanceUID", "ContrastBolusAgentSequence",
     "Manufacturer", "ManufacturerModelName", "ContrastBolusAgent", "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle",
     "MagneticFieldStrength", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns",
@@ -34,6 +35,10 @@ UNUSABLE = {  # a word of ImageType -> what the image is
     "P": "a phase image",
     "PHASE": "a phase image",
     "PHASE MAP": "a phase image",
+    "R": "the real part of a complex image",
+    "REAL": "the real part of a complex image",
+    "I": "the imaginary part of a complex image",
+    "IMAGINARY": "the imaginary part of a complex image",
     "PROJECTION IMAGE": "a projection",
     "ADC": "a map of diffusion",
 }
@@ -47,8 +52,6 @@ PARAMETERS = {
     "flip": "FlipAngle",
     "field_t": "MagneticFieldStrength",
 }
-LONGEST = 64  # characters of a description, as DICOM allows
-LONG_NUMBER = re.compile(r"\d{6}")  # a date, or an identifier
 MAKES = ("Manufacturer", "ManufacturerModelName")
 DEFERRED = 4096  # bytes of an element that is not read for the header
 
@@ -104,6 +107,8 @@ def _frames(data: Dataset) -> Frames:
             raise DataFault(f"is {UNUSABLE[str(word).upper()]}")
         if COMPUTED.search(str(word).upper()):
             raise DataFault(f"is an image computed of others ({printable(word)})")
+    if parts := _parts(data) - {"", "MAGNITUDE"}:
+        raise DataFault(f"is a {printable(parts.pop()).lower()} image (0008,9208); magnitudes expected")
     if "PixelData" not in data:
         raise DataFault("holds no pixel data")
     if data.get("SamplesPerPixel", 1) != 1:
@@ -118,7 +123,7 @@ def _frames(data: Dataset) -> Frames:
     frame = str(data.get("FrameOfReferenceUID") or data.get("StudyInstanceUID") or "")
     synthetic = data.get("SyntheticData") == "YES"
     return Frames(
-        _hash(series), _hash(frame), _hash(patient) if patient else "", synthetic, _description(data, synthetic), _agent(data),
+        _hash(series), _hash(frame), _hash(patient) if patient else "", synthetic, description(data, synthetic), _agent(data),
         _makes(data), orientation, spacing, size, positions, _parameters(data),
     )  # fmt: skip
 
@@ -129,14 +134,19 @@ def opened(path: Path, tags: tuple[str, ...] | None = None) -> Dataset:
     Raises:
         DataFault: no DICOM, or one whose elements are compressed as a whole: their size is not known before they are unpacked.
     """
-    foreign.check_regular(path)
+    if not is_dicom(path):
+        raise DataFault("is no DICOM file")
     with decoding():
-        with path.open("rb") as file:
-            if file.read(132)[128:] != b"DICM":
-                raise DataFault("is no DICOM file")
         if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             raise DataFault("is deflated, which is not read; write it with another transfer syntax")
         return pydicom.dcmread(path, specific_tags=list(tags) if tags else None, defer_size=DEFERRED if tags else None)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM does. Raises DataFault for one that cannot be read, or is no regular file."""
+    foreign.check_regular(path)
+    with decoding(), path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def decoding() -> AbstractContextManager[None]:
@@ -157,6 +167,13 @@ def _of_group(frame: tuple[Dataset, Dataset], sequence: str, name: str) -> Any:
         if group.get(sequence):
             return group[sequence][0][name].value
     raise KeyError(name)
+
+
+def _parts(data: Dataset) -> set[str]:
+    """What an image, or the frames of one, show of the complex signal: MAGNITUDE, PHASE …; empty if that is not said."""
+    frames = groups(data) if data.get("PerFrameFunctionalGroupsSequence") else ()
+    kinds = [group["MRImageFrameTypeSequence"][0] for frame in frames for group in frame if group.get("MRImageFrameTypeSequence")]
+    return {str(each.get("ComplexImageComponent") or "").upper() for each in (data, *kinds)}
 
 
 def _geometry(data: Dataset) -> tuple[list[float], list[float], list[list[float]]]:
@@ -193,22 +210,6 @@ def _parameters(data: Dataset) -> dict[str, float]:
             except (KeyError, IndexError):
                 continue
     return within(values)
-
-
-def _description(data: Dataset, synthetic: bool) -> str:
-    """The description of the series, without parts of the patient's name, identifiers and dates."""
-    text = printable(data.get("SeriesDescription") or data.get("ProtocolName") or "")[:LONGEST]
-    if synthetic:
-        return text
-    person = " ".join(str(data.get(name) or "") for name in ("PatientName", "PatientID", "PatientBirthDate")).lower()
-    parts = set(re.findall(r"[^\W_]+", person))
-
-    def kept(match: re.Match[str]) -> str:
-        word = match[0].lower()
-        is_named = word in parts or any(part in word for part in parts if len(part) > 2) or LONG_NUMBER.search(word)
-        return "…" if is_named and not is_of_a_protocol(word) else match[0]
-
-    return re.sub(r"[^\W_]+", kept, text)
 
 
 def _agent(data: Dataset) -> bool:

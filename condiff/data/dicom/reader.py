@@ -47,7 +47,7 @@ def read_stack(
     volume = np.stack([values.T for _, _, values in images], axis=-1)  # columns, rows, slices
     place = affine(first, images[0][1], images[-1][1], len(images))
     stack = oriented(*straightened(cleaned(volume), scaled(place, voxel_mm), resample_mm), plane)
-    check_pixels(stack)
+    check_pixels(stack, plane)
     return stack
 
 

@@ -16,8 +16,8 @@ from condiff.errors import DataFault, InputError, counted, printable
 log = logging.getLogger(__name__)
 REPEATED, MOST_REPEATED = re.compile(r"(?<!\\)[*+{]"), 3  # each lets the time of a search grow with the length of a path
 OPTIONAL, MOST_OPTIONAL = re.compile(r"(?<!\\)[?|]"), 6  # each doubles it
-# a repeated group, whose matches may be tried in endless ways; flags, which hide one
-ENDLESS = re.compile(r"\) *[*+{]|\(\?(?!:)")
+ENDLESS = re.compile(r"\) *[*+{]")  # a repeated group, whose matches may be tried in endless ways
+SPECIAL = re.compile(r"\(\?(?!:|P<\w+>)")  # flags and lookarounds, which may hide one
 
 
 class NamedFiles:
@@ -64,6 +64,11 @@ class NamedFiles:
                 self.patient.pattern,
                 " and ".join(printable(volume.patient) for volume in found[:2]),
             )
+        spellings: dict[str, list[str]] = {}
+        for name in sorted({volume.patient for volume in found}):
+            spellings.setdefault(name.lower(), []).append(printable(name))
+        for names in [names for names in spellings.values() if len(names) > 1][:1]:
+            log.warning("data.patient: %s count as several patients; rename files if they are one", " and ".join(names))
         return found, left_out
 
     def _check(self, names: Sequence[str]) -> None:
@@ -108,10 +113,13 @@ def _compiled(option: str, expression: str) -> re.Pattern[str]:
     """A regular expression. Raises InputError for one that is empty or invalid, or whose search may take for ever."""
     if not expression:
         raise InputError(f"data.{option}: is empty; give a regular expression for the {option} in the path, '(sub-[a-zA-Z0-9]+)'")
+    if SPECIAL.search(expression):
+        raise InputError(f"data.{option}={expression}: has flags or a lookaround, which are not taken; write it without (?")
     is_long = len(REPEATED.findall(expression)) > MOST_REPEATED or len(OPTIONAL.findall(expression)) > MOST_OPTIONAL
     if ENDLESS.search(expression) or is_long:
         raise InputError(
-            f"data.{option}={expression}: may search for ever; repeat no group, and at most {MOST_REPEATED} characters"
+            f"data.{option}={expression}: may search for ever; repeat no group, and at most {MOST_REPEATED} characters. It is "
+            f"found anywhere in the path, so give the part around the {option} alone"
         )
     try:
         return re.compile(expression)

@@ -63,7 +63,7 @@ def read_stack(
         values = np.asarray(image.dataobj, dtype=np.float32).reshape(*image.shape[:3], *(1,) * (3 - image.ndim))
         affine = image.affine
     stack = oriented(*straightened(cleaned(values), scaled(affine, voxel_mm), resample_mm), plane)
-    check_pixels(stack)
+    check_pixels(stack, plane)
     return replace(stack, code=min(int(image.header["sform_code"] or image.header["qform_code"]), ALIGNED))
 
 
