@@ -11,7 +11,7 @@ from PIL import Image
 from condiff.app.models import Loaded
 from condiff.app.show import enlarged
 from condiff.configuration import chosen
-from condiff.data.conditioning import PARAMETERS
+from condiff.data.conditioning import PARAMETERS, AcquisitionCondition
 from condiff.errors import InputError, check_whole
 from condiff.files import nifti, pictures
 from condiff.images import Images
@@ -46,11 +46,11 @@ class Settings:
 
 def spans(model: Model, contrast: str) -> Spans:
     """Returns the ranges of the acquisition parameters in the training images of a contrast; empty if the model knows none."""
-    ranges = model.spec.conditioning.ranges if model.network.conditional else None
-    if ranges is None:
+    condition = model.spec.conditioning
+    if not isinstance(condition, AcquisitionCondition) or not model.network.conditional:
         return {}
-    of_contrast = {**ranges.get(contrast, {}), "slice": (0.0, 1.0)}
-    return {name: (float(of_contrast[name][0]), float(of_contrast[name][1])) for name in PARAMETERS if name in of_contrast}
+    found = {name: condition.range_of(name, contrast) for name in PARAMETERS}
+    return {name: (float(low), float(high)) for name, (low, high) in found.items() if low <= high}
 
 
 def parameters_of(model: Model) -> list[str]:

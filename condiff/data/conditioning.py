@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from condiff.data.metadata import SEQUENCES, header_parameters, plain_words, volume_metadata
+from condiff.data.metadata import SEQUENCES, plain_words, volume_metadata
+from condiff.data.ranges import NEVER, PARAMETERS, WHOLE, Ranges, Spans, check_ranges, hull, measured
 from condiff.data.volume import Volume
 from condiff.errors import InputError
 
@@ -42,7 +43,7 @@ class Conditioning(Protocol):
     @property
     def columns(self) -> tuple[str, ...]: ...
 
-    def with_ranges_of(self, volumes: Iterable[Volume]) -> "Conditioning": ...
+    def with_ranges_of(self, volumes: Iterable[Volume], slices: Sequence[float] = WHOLE) -> "Conditioning": ...
 
     def encode_slices(self, volume: Volume, slices: Sequence[int]) -> Tensor: ...
 
@@ -69,7 +70,7 @@ class ContrastCondition:
     def columns(self) -> tuple[str, ...]:
         return tuple(f"contrast {contrast}" for contrast in self.contrasts)
 
-    def with_ranges_of(self, volumes: Iterable[Volume]) -> "ContrastCondition":
+    def with_ranges_of(self, volumes: Iterable[Volume], slices: Sequence[float] = WHOLE) -> "ContrastCondition":
         """Itself: a contrast has no range."""
         return self
 
@@ -86,12 +87,8 @@ class ContrastCondition:
 
 
 AGENT = ("without", "with")  # contrast agent
-PARAMETERS: dict[str, Callable[[float], float]] = {  # parameter -> the scale on which it is encoded
-    "slice": float, "tr": log, "te": log, "ti": log, "flip": float, "field": float,
-}  # fmt: skip
 NAMES = ("agent", "sequence", "site", *PARAMETERS)
 Features = Callable[[float], Tensor]  # a parameter's value, scaled to [-1, 1] -> [F]
-Ranges = Mapping[str, Mapping[str, Sequence[float]]]  # contrast -> parameter -> lowest, highest
 
 
 def piecewise_linear(value: float) -> Tensor:
@@ -121,6 +118,7 @@ class AcquisitionCondition:
 
     Args:
         ranges: of the parameters in training; None before `with_ranges_of`.
+        scales: parameter -> range that is scaled instead, that of the model whose weights this one began with.
         features: `piecewise_linear`, or `periodic` in older checkpoints.
         sites: of the training volumes; None before `with_ranges_of`. Empty in older checkpoints, and if none is known.
     """
@@ -131,14 +129,11 @@ class AcquisitionCondition:
         ranges: Ranges | None = None,
         features: Features = periodic,
         sites: Sequence[str] | None = (),
+        scales: Spans | None = None,
     ):
-        for contrast, spans in (ranges or {}).items():
-            for name, span in spans.items():
-                numbers = len(span) == 2 and all(isinstance(end, int | float) and 0 <= end < inf for end in span)
-                if name not in PARAMETERS or not numbers or (PARAMETERS[name] is log and min(span) == 0):
-                    raise InputError(f"ranges: {name} of {contrast} is {list(span)}; lowest and highest of a parameter expected")
+        check_ranges({**(ranges or {}), "scales": scales or {}})
         self.contrasts, self.ranges, self.features = tuple(contrasts), ranges, features
-        self.sites = None if sites is None else tuple(sites)
+        self.sites, self.scales = None if sites is None else tuple(sites), scales or {}
 
     @property
     def fields(self) -> tuple[int, ...]:
@@ -156,18 +151,28 @@ class AcquisitionCondition:
         of_parameters = (f"{name} {index}" for name in PARAMETERS for index in range(len(self.features(0.0))))
         return *one_hot_names, *of_parameters, *(f"site {site}" for site in self.sites or ())
 
-    def with_ranges_of(self, volumes: Iterable[Volume]) -> "AcquisitionCondition":
-        """A condition with the sites and ranges of some volumes, except of contrasts whose ranges it has already."""
-        volumes, known = list(volumes), self.ranges or {}
+    def with_ranges_of(self, volumes: Iterable[Volume], slices: Sequence[float] = WHOLE) -> "AcquisitionCondition":
+        """A condition with the sites and ranges of some volumes, and of the ``slices`` used; itself if it has ranges already."""
+        if self.ranges is not None:
+            return self
+        volumes = list(volumes)
         sites = tuple(sorted({volume.site for volume in volumes} - {""})) if self.sites is None else self.sites
-        ranges: dict[str, dict[str, list[float]]] = {contrast: {} for contrast in self.contrasts if contrast not in known}
-        for volume in volumes:
-            if volume.contrast in ranges:
-                for name, value in header_parameters(volume).items():
-                    lowest, highest = ranges[volume.contrast].get(name, (value, value))
-                    ranges[volume.contrast][name] = [min(lowest, value), max(highest, value)]
-        is_same = not ranges and sites == self.sites
-        return self if is_same else AcquisitionCondition(self.contrasts, {**known, **ranges}, self.features, sites)
+        ranges = measured(self.contrasts, volumes, slices)
+        return AcquisitionCondition(self.contrasts, ranges, self.features, sites, self.scales)
+
+    def scale(self, name: str) -> tuple[float, float]:
+        """What is encoded as -1 and as 1."""
+        if name == "slice":
+            return WHOLE
+        low, high = self.scales.get(name) or hull(name, (self.ranges or {}).values())
+        return low, high
+
+    def range_of(self, name: str, contrast: str | None) -> tuple[float, float]:
+        """Lowest and highest value of a parameter in training, of a contrast or of all (None); 1 and 0 without any."""
+        assert self.ranges is not None, "with_ranges_of() comes first"
+        owners = self.contrasts if contrast is None else (contrast,)
+        found = hull(name, [self.ranges.get(owner, {}) for owner in owners])
+        return WHOLE if name == "slice" and found == NEVER else found  # older checkpoints record no slices
 
     def encode_slices(self, volume: Volume, slices: Sequence[int]) -> Tensor:
         """The conditions [S, D] of some slices of a volume."""
@@ -196,7 +201,7 @@ class AcquisitionCondition:
         for name, scale in PARAMETERS.items():
             parts.append(torch.zeros_like(self.features(0.0)))
             if known.get(name) is not None:
-                lowest, highest = map(scale, self._range(name, None))
+                lowest, highest = map(scale, self.scale(name))
                 middle, half = (lowest + highest) / 2, (highest - lowest) / 2
                 parts[-1] = self.features((scale(known[name]) - middle) / half if half else 0.0)
         site, sites = known.get("site"), self.sites or ()  # as it is in the training set, or in the table that it was read from
@@ -206,32 +211,26 @@ class AcquisitionCondition:
         number = isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < inf
         if not number or (value == 0 and PARAMETERS[name] is log):
             raise InputError(f"{name}={value}: give a number, in ms, degrees, T or, of the slice, from 0 to 1")
-        lowest, highest = self._range(name, contrast)
+        lowest, highest = self.range_of(name, contrast)
         of = f" of {contrast}" if contrast else ""
         if not self._was_trained(name) or (lowest > highest and not extrapolate):
             raise InputError(f"{name}={value}: no training image{of} has one; leave it out")
-        everywhere = self._range(name, None)
+        everywhere = self.range_of(name, None)
         if everywhere[0] == everywhere[1] != value:
             raise InputError(
                 f"{name}={value}: all training images have {lowest:g}, so nothing was learned of other values; leave it out"
             )
         if not (extrapolate or lowest * (1 - 1e-6) <= value <= highest * (1 + 1e-6)):
             span = f"{lowest:g} to {highest:g}" if lowest < highest else f"{lowest:g}"
-            others = [owner for owner in self.ranges or () if self._range(name, owner)[0] <= value <= self._range(name, owner)[1]]
+            others = [
+                owner for owner in self.contrasts if self.range_of(name, owner)[0] <= value <= self.range_of(name, owner)[1]
+            ]
             other = f" give contrast={others[0]}," if others else ""
             raise InputError(f"{name}={value}: the training images{of} have {span}; stay within,{other} or set extrapolate=true")
 
     def _was_trained(self, name: str) -> bool:
-        lowest, highest = self._range(name, None)
+        lowest, highest = self.range_of(name, None)
         return lowest <= highest
-
-    def _range(self, name: str, contrast: str | None) -> tuple[float, float]:
-        """Lowest and highest value in training, of a contrast or of all (None)."""
-        if name == "slice":
-            return 0.0, 1.0
-        assert self.ranges is not None, "with_ranges_of() comes first"
-        spans = [ranges[name] for owner, ranges in self.ranges.items() if name in ranges and contrast in (None, owner)]
-        return min((low for low, _ in spans), default=1.0), max((high for _, high in spans), default=0.0)
 
 
 def check_names(known: Known) -> None:

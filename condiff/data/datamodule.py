@@ -120,7 +120,9 @@ class MRIDataModule(L.LightningDataModule):
             return
         split = self.volumes.split()
         self.patients = {volume.patient for volume in split.train}
-        self.spec = replace(self.spec, conditioning=self.spec.conditioning.with_ranges_of(split.train))
+        self.spec = replace(
+            self.spec, conditioning=self.spec.conditioning.with_ranges_of(split.train, self.volumes.select.slices)
+        )
         self.train = self.volumes.dataset(split.train, self.spec.conditioning, "training")
         self.val = self.volumes.dataset(split.val, self.spec.conditioning, "validation")
         self.test = self.volumes.dataset(split.test, self.spec.conditioning, "test")

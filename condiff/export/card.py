@@ -67,8 +67,9 @@ def _training(checkpoint: Checkpoint) -> str:
     if earlier:
         count = ", ".join(map(str, earlier))
         lines.append(f"It began with, or was taught by, models of other data: {count} patients or simulated heads.")
-    ranges = getattr(checkpoint.spec().conditioning, "ranges", None) or {}
-    if ranges:
+    conditioning = checkpoint.spec().conditioning
+    if conditioning.ranges:
+        ranges = {contrast: conditioning.ranges.get(contrast, {}) for contrast in conditioning.contrasts}
         names = [name for name in PARAMETERS if any(name in spans for spans in ranges.values())]
         lines += ["", "| contrast | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
         lines += [

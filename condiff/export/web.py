@@ -65,17 +65,18 @@ def _finite(interval: list[float] | None) -> list[float] | None:
 
 
 def parameters(spec: ImageSpec) -> dict[str, Any]:
-    """Returns of each parameter of the acquisition its scale, its range over all contrasts and the range of each contrast."""
+    """Returns of each parameter of the acquisition from and to what it is encoded, how, and its range in each contrast."""
     condition = spec.conditioning
     if not isinstance(condition, AcquisitionCondition) or condition.ranges is None:
         return {}
     if getattr(condition.features, "func", condition.features) is not piecewise_linear:
         raise InputError("format=web: the model encodes its parameters as an older version did; train it again")
-    found: dict[str, Any] = {"slice": {"low": 0, "high": 1, "log": False, "ranges": dict.fromkeys(spec.contrasts, (0, 1))}}
+    found: dict[str, Any] = {}
     for name in PARAMETERS:
-        ranges = {contrast: spans[name] for contrast, spans in condition.ranges.items() if name in spans}
+        ranges = {contrast: condition.range_of(name, contrast) for contrast in spec.contrasts}
+        ranges = {contrast: (low, high) for contrast, (low, high) in ranges.items() if low <= high}
         if ranges:
-            low, high = min(span[0] for span in ranges.values()), max(span[1] for span in ranges.values())
+            low, high = condition.scale(name)
             found[name] = {"low": low, "high": high, "log": PARAMETERS[name] is not float, "ranges": ranges}
     return found
 

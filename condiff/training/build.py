@@ -18,6 +18,7 @@ from condiff.checkpoint import Checkpoint, registry
 from condiff.checkpoint.weights import load_weights, parameters_at_most
 from condiff.data.datamodule import MRIDataModule
 from condiff.data.image_spec import ImageSpec
+from condiff.data.ranges import scales_of
 from condiff.data.statistics import Statistics
 from condiff.diffusion.schedules import Schedule
 from condiff.errors import InputError
@@ -66,8 +67,8 @@ class Origin(NamedTuple):
 
 
 def reuse_conditioning(data: DictConfig, origin: Origin) -> DictConfig:
-    """Returns the configuration of the data with the conditioning of the model to resume, or that of the model to start from but
-    for its sites, which are those of the new data.
+    """Returns the configuration of the data with the conditioning of the model to resume, or the encoding of the model to start
+    from; ranges and sites are then those of the new data.
     """
     source = origin.resume or origin.init
     if source is None:
@@ -77,8 +78,9 @@ def reuse_conditioning(data: DictConfig, origin: Origin) -> DictConfig:
     if not isinstance(conditioning, dict) or conditioning.get("_target_") != data.conditioning._target_:
         return data
     data = copy.deepcopy(data)
-    sites = {"sites": data.conditioning.sites} if origin.resume is None and "sites" in conditioning else {}
-    data.conditioning = {**conditioning, **sites}
+    sites = {"sites": data.conditioning.sites} if "sites" in conditioning else {}
+    scales = {"ranges": None, "scales": scales_of(conditioning)} if "ranges" in conditioning else {}
+    data.conditioning = conditioning | (sites | scales if origin.resume is None else {})
     return data
 
 
@@ -186,9 +188,7 @@ def resolve_data_dependent_fields(
                 "give data like its own"
             )
     cfg.net.update(sizes)
-    if not OmegaConf.is_missing(cfg.net, "fields") and cfg.net.get("fields"):
-        cfg.net.fields = list(spec.conditioning.fields)
-    if OmegaConf.is_missing(cfg.net, "fields"):
+    if OmegaConf.is_missing(cfg.net, "fields") or cfg.net.get("fields"):
         cfg.net.fields = list(spec.conditioning.fields)
     cfg.model.fields = list(spec.conditioning.fields)
     for learned in ("ranges", "sites"):

@@ -13,9 +13,11 @@ from hydra.utils import instantiate
 
 from condiff.checkpoint import Checkpoint
 from condiff.data.conditioning import AcquisitionCondition, piecewise_linear
+from condiff.errors import InputError
 from condiff.training.build import Origin, reuse_conditioning
 from tests.conftest import TINY_RUN as TINY
 from tests.conftest import bad, write_raw, write_volume
+from tests.data.test_conditioning import volume
 from tests.test_conf import compose
 
 FMRI = [
@@ -103,7 +105,7 @@ def test_acquisition(run_entry, tmp_path, capsys):
     run_entry("train.py", *protocols, "model=acquisition", *TINY)
     checkpoint = Checkpoint.read(tmp_path / "runs/now/checkpoints/last.ckpt")
     ranges = checkpoint.config["data"]["conditioning"]["ranges"]
-    assert ranges["AXT2"].keys() == {"tr", "te", "flip", "field"} and "ti" in ranges["AXFLAIR"]
+    assert ranges["AXT2"].keys() == {"slice", "tr", "te", "flip", "field"} and "ti" in ranges["AXFLAIR"]
     assert sum(checkpoint.config["model"]["fields"]) == checkpoint.config["net"]["cond_dim"]
     low, high = ranges["AXT2"]["te"]
     assert 82 <= low <= high <= 129
@@ -135,12 +137,22 @@ def test_clamps_for_air_at_minus_one(run_entry, capsys):
     assert "clamp=magnitude: for complex images" in bad(capsys, run_entry, "train.py", *TINY, *other)
 
 
-def test_a_run_that_begins_with_another_keeps_its_ranges(run_entry, tmp_path):
+def test_a_run_that_begins_with_another_encodes_alike_and_has_ranges_of_its_own(run_entry, tmp_path):
     asked = ["model=acquisition", *TINY, "trainer.max_epochs=1"]
     run_entry("train.py", "data=phantom_protocols", "data.phantom.te_factors=[0.5,2.0]", *asked)
-    first = Checkpoint.read("runs/now/checkpoints/last.ckpt").config["data"]["conditioning"]["ranges"]
-    run_entry("train.py", *asked, "init=runs/now/checkpoints/last.ckpt", "hydra.run.dir=runs/then")
-    assert Checkpoint.read("runs/then/checkpoints/last.ckpt").config["data"]["conditioning"]["ranges"] == first
+    first = Checkpoint.read("runs/now").spec().conditioning
+    run_entry("train.py", *asked, "init=runs/now", "+data.select.slices=[0,0.5]", "hydra.run.dir=runs/then")
+    then = Checkpoint.read("runs/then").spec().conditioning
+    assert then.ranges["AXT2"]["te"] != first.ranges["AXT2"]["te"] and then.ranges["AXT2"]["slice"] == [0, 0.5]
+    low, high = then.ranges["AXT2"]["te"]
+    for te in (low, (low + high) / 2, high):
+        known = {"te": te, "slice": 0.4}
+        assert torch.equal(*(condition.encode("AXT2", known, extrapolate=True) for condition in (then, first)))
+    outside = first.ranges["AXT2"]["te"][1]
+    with pytest.raises(InputError, match=f"te={outside:g}: the training images of AXT2 have "):
+        then.encode("AXT2", {"te": outside})
+    with pytest.raises(InputError, match="slice=0.8: the training images of AXT2 have 0 to 0.5; stay within, or"):
+        then.encode("AXT2", {"slice": 0.8})
 
 
 @pytest.mark.parametrize(("key", "sites"), [("resume", ("A",)), ("init", None)])
@@ -173,5 +185,6 @@ def test_a_run_keeps_the_features_of_the_checkpoint_it_continues(tmp_path, key):
     new, old = AcquisitionCondition(["AXT2"], own["ranges"], piecewise_linear), AcquisitionCondition(["AXT2"], own["ranges"])
     assert instantiate(cfg.data.conditioning)(contrasts=["AXT2"]).dim == new.dim
     data = reuse_conditioning(cfg.data, Origin.of(cfg.resume, cfg.init, None))
-    found = instantiate(data.conditioning)(contrasts=["AXT2"]).encode("AXT2", {"te": 100})
+    seen = [volume("AXT2", 4000.0, te) for te in (90.0, 110.0)]
+    found = instantiate(data.conditioning)(contrasts=["AXT2"]).with_ranges_of(seen).encode("AXT2", {"te": 100})
     assert torch.equal(found, old.encode("AXT2", {"te": 100})) and not torch.equal(found, new.encode("AXT2", {"te": 100}))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from condiff.data.conditioning import PARAMETERS, AcquisitionCondition, ContrastCondition, piecewise_linear
+from condiff.errors import InputError
 from condiff.nn import ContextUNet, UNet
 from condiff.training.init_weights import dropped, with_condition
 from tests.conftest import TINY_RUN
@@ -62,11 +63,14 @@ def test_what_is_dropped_is_named():
     assert dropped(KNOWN["contrast"], wanted_of(KNOWN["contrast"])) == ["contrast T2"] and not dropped(*2 * [KNOWN["contrast"]])
 
 
-def test_the_ranges_of_a_new_contrast_join_the_known(tmp_path):
+def test_ranges_of_contrasts_that_the_model_lacks_are_no_advice():
+    """A checkpoint of an earlier version may have them, and is encoded by them."""
     known = KNOWN["acquisition"]
     assert known.with_ranges_of([]) is known
-    more = AcquisitionCondition(["T1", "FLAIR"], RANGES, piecewise_linear).with_ranges_of([])
-    assert more.ranges == {**RANGES, "FLAIR": {}}
+    fewer = AcquisitionCondition(["T1"], {"T1": {"te": [10.0, 20.0]}, "T2": {"te": [80.0, 100.0]}}, piecewise_linear)
+    with pytest.raises(InputError, match="te=90: the training images of T1 have 10 to 20; stay within, or set"):
+        fewer.encode("T1", {"te": 90})
+    assert fewer.scale("te") == (10, 100) and fewer.range_of("te", None) == (10, 20)
 
 
 def test_the_command_samples_as_before(run_entry, tmp_path, capsys):
