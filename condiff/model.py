@@ -116,7 +116,7 @@ class Model:
             sampler: a name in conf/sampler, or a function; the run's by default, as steps and guidance.
             guidance: scale of classifier-free guidance, or denoiser -> denoiser.
             parameters: of the acquisition, for models of model=acquisition: te, tr, ti in ms, flip in degrees, field in T, slice
-                from 0, the base of the skull, to 1, the vertex, agent, sequence, site.
+                from 0 to 1 (axial: skull base to vertex; coronal: back to front; sagittal: left to right), agent, sequence, site.
 
         Raises:
             InputError: an argument that the model does not know, by name.

@@ -22,7 +22,7 @@ OF_RUN = "of the training run"
 PREVIEW_SAMPLER, PREVIEW_STEPS = "dpmpp", 6  # adds no noise, so the head is that of the image with all steps
 KEPT = 16  # sets of images that are remembered
 MOST = 8  # images at once
-UNITS = {"tr": "ms", "te": "ms", "ti": "ms", "flip": "degrees", "field": "T", "slice": "0: skull base, 1: vertex"}
+UNITS = {"tr": "ms", "te": "ms", "ti": "ms", "flip": "degrees", "field": "T"}
 TITLES = {"tr": "TR", "te": "TE", "ti": "TI", "flip": "Flip angle", "field": "Field strength", "slice": "Slice position"}
 Spans = Mapping[str, tuple[float, float]]  # parameter -> lowest, highest
 

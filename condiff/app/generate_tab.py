@@ -41,13 +41,14 @@ def generate_tab(loaded: Loaded, folder: Path, page: gr.Blocks) -> None:
             contrast = gr.Dropdown(
                 [*contrasts], value=first or None, label="Contrast", visible=bool(contrasts), elem_id="generate-contrast"
             )
-            sliders = {("", name): _slider(name, spans(model, first)[name]) for name in names if shared(model, name)}
+            ends = model.spec.slice_ends
+            sliders = {("", name): _slider(name, spans(model, first)[name], ends) for name in names if shared(model, name)}
             columns = []
             for owner in contrasts:  # sliders of its own, whose ranges never change: gradio checks values against them
                 with gr.Column(visible=owner == first) as column:
                     of = spans(model, owner)
                     own = [name for name in names if name in of and of[name][0] < of[name][1] and not shared(model, name)]
-                    sliders |= {(owner, name): _slider(name, of[name]) for name in own}
+                    sliders |= {(owner, name): _slider(name, of[name], ends) for name in own}
                 columns.append(column)
             with gr.Row():
                 seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=90, elem_id="generate-seed")
@@ -112,7 +113,8 @@ def captioned(images: Images) -> str:
     return pictures([*zip(titles, images.magnitude, strict=True)])
 
 
-def _slider(name: str, span: tuple[float, float]) -> gr.Slider:
-    """A slider of an acquisition parameter over a range."""
-    label = f"{TITLES[name]} ({UNITS[name]})"
+def _slider(name: str, span: tuple[float, float], ends: tuple[str, str]) -> gr.Slider:
+    """A slider of an acquisition parameter over a range; ``ends``: where the first and the last slice lie."""
+    unit = UNITS.get(name, f"0: {ends[0]}, 1: {ends[1]}")
+    label = f"{TITLES[name]} ({unit})"
     return gr.Slider(*span, middle(*span), step=step_of(*span), label=label, elem_id=f"generate-{name}")

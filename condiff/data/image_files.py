@@ -1,8 +1,6 @@
 """Images from a file: a volume of fastMRI's layout, a NIfTI volume, a DICOM series, or samples."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -41,7 +39,7 @@ def read(path: Path, spec: ImageSpec) -> tuple[Tensor, str | None, Place | None]
         with hdf5.opened(path) as file:
             if hdf5.holds(file, "images"):
                 return *_samples(file, spec), None
-        take = read_magnitude if "plane" in _reading(spec) else spec.read
+        take = read_magnitude if "plane" in spec.reading else spec.read
         return spec.transform(*take(path))[0], spec.contrast_of(read_identity(path).acquisition) or None, None
     except DataFault as fault:
         reason = str(fault).removeprefix(f"{printable(path)}: ")
@@ -55,7 +53,7 @@ def _of_scan(path: Path, spec: ImageSpec) -> tuple[Tensor, str | None, Place]:
     """
     if not isinstance(spec.transform, Magnitude):
         raise DataFault("holds magnitudes, and the model makes complex images; give k-space, or a model of magnitudes")
-    reading, contrast = _reading(spec), None
+    reading, contrast = spec.reading, None
     plane = reading.get("plane", "axial")
     geometry = {name: value for name, value in reading.items() if name != "slice_mm"}
     if path.name.lower().endswith(nifti.SUFFIXES):
@@ -72,11 +70,6 @@ def _of_scan(path: Path, spec: ImageSpec) -> tuple[Tensor, str | None, Place]:
     place = whole.place.on_grid(size, (spec.shape[1], spec.shape[2]), spec.pixel_mm)
     images, own_white = spec.transform(whole.values, whole.voxel_mm[1:])
     return (images + 1) * (own_white / (white or own_white)) - 1, contrast, place
-
-
-def _reading(spec: ImageSpec) -> Mapping[str, Any]:
-    """Plane, thickness and voxel size by which a model's scans were read; empty if they were not."""
-    return getattr(spec.read, "keywords", {})
 
 
 def _samples(file: h5py.File, spec: ImageSpec) -> tuple[Tensor, str | None]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
 from condiff.data.conditioning import Conditioning
 from condiff.data.transforms import Transform
-from condiff.files.place import ALIGNED, SLICE_MM, Place
+from condiff.files.place import ALIGNED, ENDS, SLICE_MM, Place
 
 # files of a volume -> slices or k-space, and the size of its pixels or its field of view in mm
 Read = Callable[..., tuple[Tensor, tuple[float, float]]]
@@ -44,10 +45,19 @@ class ImageSpec:
         """Side of a pixel, mm."""
         return self.transform.fov_mm / self.shape[-1]
 
+    @property
+    def reading(self) -> Mapping[str, Any]:
+        """Plane, thickness and voxel size by which scans were read; empty for k-space and images of fastMRI's layout."""
+        return getattr(self.read, "keywords", {})
+
+    @property
+    def slice_ends(self) -> tuple[str, str]:
+        """Where the first and the last slice of a volume lie."""
+        return ENDS[self.reading.get("plane", "axial")]
+
     def place(self, count: int) -> Place:
         """The place of ``count`` slices without a place of their own: of scans by their plane, else of unknown orientation."""
-        shape, pixel_mm = (count, *self.shape[1:]), (self.pixel_mm, self.pixel_mm)
-        reading = getattr(self.read, "keywords", {})
+        shape, pixel_mm, reading = (count, *self.shape[1:]), (self.pixel_mm, self.pixel_mm), self.reading
         if "plane" not in reading:
             return Place.nominal(shape, pixel_mm)
         return Place.nominal(shape, pixel_mm, reading["slice_mm"] or SLICE_MM, reading["plane"], ALIGNED)

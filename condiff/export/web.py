@@ -55,6 +55,7 @@ def description(checkpoint: Checkpoint) -> dict[str, Any]:
         "guidance": {"scale": guidance.get("scale", 1.0), "interval": _finite(guidance.get("interval"))},
         "contrasts": [*spec.contrasts] if model.conditional else [],
         "parameters": parameters(spec) if model.conditional else {},
+        "slice_ends": spec.slice_ends,
         "white": WHITE,
     }
 

@@ -14,6 +14,7 @@ PLANES = {  # directions of columns, rows and slices to the right, front and top
     "coronal": [[1, 0, 0], [0, 0, 1], [0, 1, 0]],
     "sagittal": [[0, 1, 0], [0, 0, 1], [1, 0, 0]],
 }
+ENDS = {"axial": ("skull base", "vertex"), "coronal": ("back", "front"), "sagittal": ("left", "right")}  # of the slices
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ function slider(name, title, low, high, step, unit) {
 }
 
 const TITLES = {
-  slice: ["Slice, from base to vertex", ""], te: ["Echo time TE", " ms"], tr: ["Repetition time TR", " ms"],
+  slice: [`Slice, from ${about.slice_ends.join(" to ")}`, ""], te: ["Echo time TE", " ms"], tr: ["Repetition time TR", " ms"],
   ti: ["Inversion time TI", " ms"], flip: ["Flip angle", "°"], field: ["Field strength", " T"],
 };
 
