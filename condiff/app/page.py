@@ -105,8 +105,8 @@ def serve(page: gr.Blocks, port: int, size_limit_mb: int) -> None:
             quiet=True,
             prevent_thread_lock=True,
         )
-    except OSError as error:
-        raise InputError(f"port={port}: cannot be opened ({error}); give another") from None
+    except OSError:
+        raise InputError(f"port={port}: cannot be opened, or is in use; give another, port={port + 1}") from None
     print(f"page        http://{HOST}:{port} (this machine only; Ctrl-C ends it and deletes uploads)", flush=True)
     try:
         while True:

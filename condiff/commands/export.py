@@ -30,7 +30,7 @@ def main(cfg: DictConfig) -> None:
     )
     print(f"checkpoint  {checkpoint.path}")
     for file in sorted(path for path in out.rglob("*") if path.is_file()):
-        print(f"{file.relative_to(out)!s:<32}{file.stat().st_size / 1e6:8.2f} MB")
+        print(f"{file.relative_to(out)!s:<32}{file.stat().st_size / 1e3:10,.0f} kB")
     print(f"model       {out}; read its card, README.md, and fill in the licence")
     if cfg.push:
         print(f"uploaded    {hub.push(out, cfg.push)} (private)")

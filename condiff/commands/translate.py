@@ -16,6 +16,7 @@ from condiff.progress import progress_bar
 from condiff.sampling import SampleRequest, Sampling
 from condiff.sampling.translation import Source, check_source, steps_of, translate
 
+MANY = 16  # images, whose translation takes a while
 VOLUME_SUFFIXES = {"nifti": ".nii.gz", "dicom": ".dcm"}
 
 
@@ -34,6 +35,8 @@ def translate_file(
     targets = [
         request for request in requests[:: cfg.num_samples] if cfg.contrast is not None or request.contrast != source.contrast
     ]
+    few = "; init_slices=[…] takes some of them" if cfg.init_slices is None and len(source.images) > MANY else ""
+    print(f"source      {counted(len(source.images), 'image')} of {cfg.init}{few}")
     batches = -(-len(source.images) // sampling.batch_size)
     with progress_bar("Translating", len(targets) * batches * steps_of(sampling, cfg.strength)) as tick:
         seeded = (SampleRequest(target.contrast, cfg.seed, target.parameters, target.extrapolate) for target in targets)

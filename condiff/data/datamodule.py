@@ -132,8 +132,10 @@ class MRIDataModule(L.LightningDataModule):
                 raise InputError(f"data.root: no volume of {self.root} to {verb} on could be read; see the files named above")
         log.info("; ".join(f"{verb} on {part.summary}" for verb, part in datasets.items()))
         if split.unused:
-            reached = "data.volumes_per_contrast and data.held_out_per_contrast are reached"
-            log.info("%s in no split, because %s", counted(split.unused, "volume"), reached)
+            log.info("%s in no split: what is asked of their contrast is reached", counted(split.unused, "volume"))
+        people = {name: len({volume.patient for volume in part.volumes}) for name, part in datasets.items()}
+        if self.volumes.numbers[0] is None and people["train"] < people["validate"] + people["test"]:
+            log.info("more patients are held out than trained on; a smaller data.held_out_per_contrast trains on more")
         if absent := [c for c in self.spec.contrasts if c not in {volume.contrast for volume in self.val.volumes}]:
             log.warning("no volume to validate on of %s: data.root has too few patients of it", ", ".join(absent))
         if groups := coregistered(split.all):

@@ -32,7 +32,8 @@ def card(checkpoint: Checkpoint, name: str, evaluation: Mapping[str, Any] | None
     contrasts = ", ".join(spec.contrasts)
     sections = [
         f"---\nlibrary_name: condiff\ntags: [diffusion, mri, brain]\nlicense: other # fill in\n---\n\n# {name}",
-        f"A diffusion model of {kind} brain MR images, {rows} x {columns} pixels of {spec.transform.fov_mm:g} mm: {contrasts}. "
+        f"A diffusion model of {kind} brain MR images, {rows} x {columns} pixels, field of view "
+        f"{spec.transform.fov_mm:g} mm: {contrasts}. "
         f"{parameters / 1e6:.2f} million parameters.",
         _usage(name, spec.contrasts if checkpoint.model().conditional else (), kind),
         "## Training data\n\n" + _training(checkpoint),

@@ -58,7 +58,7 @@ def exported(model: DiffusionModel, spec: ImageSpec) -> Any:
     try:
         return torch.onnx.export(model.denoiser, inputs, dynamo=True, dynamic_shapes=shapes, verbose=False, **names)
     except ImportError as error:
-        raise InputError(f'format=onnx: needs the package {error.name}; pip install "condiff[onnx]"') from None
+        raise InputError(f'format: onnx and web need the package {error.name}; pip install "condiff[onnx]"') from None
 
 
 def description(model: DiffusionModel, spec: ImageSpec) -> dict[str, Any]:

@@ -31,13 +31,15 @@ def fastest(timer: StepTimer, cache: str) -> str:
     with friendly_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):  # processes of one machine measure one after the other
-            if not path.is_file():
+            is_new = not path.is_file()
+            if is_new:
                 with atomic_write(path) as file:
                     file.write(json.dumps(timer.seconds(choices)).encode())
     times = json.loads(path.read_text())
     best, *others = sorted(choices, key=times.__getitem__)
     slower = " and ".join(f"{1e3 * times[name]:.0f} ms in {name}" for name in others)
-    log.info("precision %s: measured %.0f ms a step on this %s, %s", best, 1e3 * times[best], processor(), slower)
+    when = "measured" if is_new else "an earlier run measured"
+    log.info("precision %s: %s %.0f ms a step on this %s, %s", best, when, 1e3 * times[best], processor(), slower)
     return best
 
 

@@ -64,6 +64,12 @@ class NamedFiles:
                 self.patient.pattern,
                 " and ".join(printable(volume.patient) for volume in found[:2]),
             )
+        for (contrast, patient, _), names in _same_place(found, root).items():
+            log.warning(
+                "%s of patient %s is in %s, with one grid; a narrower data.patterns keeps another contrast out",
+                contrast, printable(patient), " and ".join(map(printable, names)),
+            )  # fmt: skip
+            break
         spellings: dict[str, list[str]] = {}
         for name in sorted({volume.patient for volume in found}):
             spellings.setdefault(name.lower(), []).append(printable(name))
@@ -107,6 +113,14 @@ class NamedFiles:
         if not patient:
             raise DataFault(f"names no patient: data.patient={self.patient.pattern} is not found in its path")
         return Label(contrasts[0], patient, site=_found(self.site, name) if self.site else "")
+
+
+def _same_place(volumes: Sequence[Volume], root: Path) -> dict[tuple[str, str, str], list[str]]:
+    """The files that are of one contrast, patient and grid, where there are two and more: another contrast may be among them."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for volume in volumes:
+        groups.setdefault((volume.contrast, volume.patient, volume.grid), []).append(str(volume.path.relative_to(root)))
+    return {key: names for key, names in groups.items() if len(names) > 1}
 
 
 def _compiled(option: str, expression: str) -> re.Pattern[str]:
