@@ -88,6 +88,12 @@ class Checkpoint:
         return self.content["hyper_parameters"]
 
     @property
+    def title(self) -> str:
+        """The path, and how long it was trained."""
+        steps = self.content.get("global_step")
+        return f"{self.path} ({steps:,} steps)" if isinstance(steps, int) else str(self.path)
+
+    @property
     def is_simulated(self) -> bool:
         """Whether it was trained on simulated heads, not on patients."""
         return "phantom" in self.config["data"]

@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> None:
         evaluation=cfg.evaluation,
         accept_copies=cfg.copies == "accept",
     )
-    print(f"checkpoint  {checkpoint.path}")
+    print(f"checkpoint  {checkpoint.title}")
     for file in sorted(path for path in out.rglob("*") if path.is_file()):
         print(f"{file.relative_to(out)!s:<32}{file.stat().st_size / 1e3:10,.0f} kB")
     print(f"model       {out}; read its card, README.md, and fill in the licence")

@@ -60,7 +60,7 @@ def main(cfg: DictConfig) -> None:
         settings = settings_of(cfg, checkpoint, NEUTRAL_OPTIONS)
         results.check_folder(out, settings)
         results.keep(out, settings)
-        print(f"checkpoint  {checkpoint.path}\nprior       {prior.kind} images of {grid.size} x {grid.size}, {grid.fov_mm:g} mm")
+        print(f"checkpoint  {checkpoint.title}\nprior       {prior.kind} images of {grid.size} x {grid.size}, {grid.fov_mm:g} mm")
     reasons_file(out, fabric.global_rank).unlink(missing_ok=True)
     fabric.barrier()
     provenance = {"method": plain(cfg.method.fn), "steps": cfg.steps, "seed": cfg.seed}

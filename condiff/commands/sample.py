@@ -40,7 +40,7 @@ def main(cfg: DictConfig) -> None:
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
     fabric.launch()
     if fabric.is_global_zero:
-        print(f"checkpoint  {checkpoint.path}")
+        print(f"checkpoint  {checkpoint.title}")
     sampling = sampling_of(cfg, fabric.device)
     model = ready(model, cfg, fabric.device)
     sampling.check(model)
