@@ -6,8 +6,8 @@ weights are work without an end; words and path are what a run was made with; de
 are states; file, archive and stream are the file itself.
 """
 
+import copy
 import os
-import pickle
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ for module in (names, containers, work, weights, words, states, archives):
 
 def write(name: str, content: Content, aim: Aim, path: Path) -> Path:
     """Write the hostile checkpoint of that name, made from a copy of a good one's content."""
-    made = ATTACKS[name](pickle.loads(pickle.dumps(content)), aim)  # a copy, sooner than by deepcopy
+    made = ATTACKS[name](copy.deepcopy(content), aim)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # a new file is written sooner than an old one is overwritten
     if isinstance(made, bytes):
