@@ -3,8 +3,9 @@
 import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isclose
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -44,9 +45,9 @@ class Images:
     def __len__(self) -> int:
         return len(self.values)
 
-    def __getitem__(self, index: int | slice) -> "Images":
+    def __getitem__(self, index: SupportsIndex | slice) -> "Images":
         """Returns a subset of the images. Raises IndexError for a number that none has."""
-        if isinstance(index, int):
+        if not isinstance(index, slice):
             number = range(len(self))[index]
             index = slice(number, number + 1)
         indices = list(range(len(self)))[index]
@@ -86,12 +87,11 @@ class Images:
 
     def check_fit(self, spec: ImageSpec) -> None:
         """Raises InputError unless the images are of the size and the pixels of a model's."""
-        mine, other = ((images.shape, round(images.pixel_mm, 6)) for images in (self.spec, spec))
-        if mine != other:
-            (shape, pixel), (own_shape, own_pixel) = mine, other
+        (shape, pixel), (shape_of_model, pixel_of_model) = ((grid.shape, grid.pixel_mm) for grid in (self.spec, spec))
+        if shape != shape_of_model or not isclose(pixel, pixel_of_model, rel_tol=1e-6):
             raise InputError(
-                f"images: are {list(shape)} with pixels of {pixel:.3g} mm, and the model's {list(own_shape)} of {own_pixel:.3g} "
-                "mm; give images of the same model"
+                f"images: are {list(shape)} with pixels of {pixel:.3g} mm, and the model's {list(shape_of_model)} of "
+                f"{pixel_of_model:.3g} mm; give images of the same model"
             )
 
     def save(self, path: str | Path) -> Path:

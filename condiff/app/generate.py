@@ -47,7 +47,7 @@ class Settings:
 def spans(model: Model, contrast: str) -> Spans:
     """Returns the ranges of the acquisition parameters in the training images of a contrast; empty if the model knows none."""
     condition = model.spec.conditioning
-    if not isinstance(condition, AcquisitionCondition) or not model.network.conditional:
+    if not isinstance(condition, AcquisitionCondition) or condition.ranges is None or not model.network.conditional:
         return {}
     found = {name: condition.range_of(name, contrast) for name in PARAMETERS}
     return {name: (float(low), float(high)) for name, (low, high) in found.items() if low <= high}

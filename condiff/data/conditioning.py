@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from condiff.data.metadata import SEQUENCES, plain_words, volume_metadata
-from condiff.data.ranges import NEVER, PARAMETERS, WHOLE, Ranges, Spans, check_ranges, hull, measured
+from condiff.data.ranges import NEVER, PARAMETERS, WHOLE, Ranges, Spans, check_ranges, hull, measured, widened
 from condiff.data.volume import Volume
 from condiff.errors import InputError
 
@@ -131,7 +131,8 @@ class AcquisitionCondition:
         sites: Sequence[str] | None = (),
         scales: Spans | None = None,
     ):
-        check_ranges({**(ranges or {}), "scales": scales or {}})
+        for spans in (ranges or {}, {"scales": scales or {}}):
+            check_ranges(spans)
         self.contrasts, self.ranges, self.features = tuple(contrasts), ranges, features
         self.sites, self.scales = None if sites is None else tuple(sites), scales or {}
 
@@ -158,7 +159,7 @@ class AcquisitionCondition:
         volumes = list(volumes)
         sites = tuple(sorted({volume.site for volume in volumes} - {""})) if self.sites is None else self.sites
         ranges = measured(self.contrasts, volumes, slices)
-        return AcquisitionCondition(self.contrasts, ranges, self.features, sites, self.scales)
+        return AcquisitionCondition(self.contrasts, ranges, self.features, sites, widened(self.scales, ranges))
 
     def scale(self, name: str) -> tuple[float, float]:
         """What is encoded as -1 and as 1."""

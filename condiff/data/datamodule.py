@@ -130,11 +130,15 @@ class MRIDataModule(L.LightningDataModule):
         for verb in ("train", "validate"):
             if not len(datasets[verb]):
                 raise InputError(f"data.root: no volume of {self.root} to {verb} on could be read; see the files named above")
+        if untrained := [c for c in self.spec.contrasts if c not in {volume.contrast for volume in self.train.volumes}]:
+            log.warning("no volume to train on of %s could be read; see the files named above", ", ".join(untrained))
         log.info("; ".join(f"{verb} on {part.summary}" for verb, part in datasets.items()))
         if split.unused:
-            log.info("%s in no split: what is asked of their contrast is reached", counted(split.unused, "volume"))
+            full = "data.volumes_per_contrast and data.held_out_per_contrast have enough of their contrasts"
+            log.info("%s in no split: %s", counted(split.unused, "volume"), full)
         people = {name: len({volume.patient for volume in part.volumes}) for name, part in datasets.items()}
-        if self.volumes.numbers[0] is None and people["train"] < people["validate"] + people["test"]:
+        (train, held_out, _), is_official = self.volumes.numbers, any(volume.official for volume in split.all)
+        if train is None and held_out > 1 and not is_official and people["train"] < people["validate"] + people["test"]:
             log.info("more patients are held out than trained on; a smaller data.held_out_per_contrast trains on more")
         if absent := [c for c in self.spec.contrasts if c not in {volume.contrast for volume in self.val.volumes}]:
             log.warning("no volume to validate on of %s: data.root has too few patients of it", ", ".join(absent))

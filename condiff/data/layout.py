@@ -41,11 +41,11 @@ class Layout(Protocol):
         ...
 
 
-class Study(Layout):
-    """A layout whose patients belong to a study: sub-01 of one study is another person than sub-01 of the next."""
+class Adapted(Layout):
+    """A layout of which a subclass changes the volumes."""
 
-    def __init__(self, layout: Layout, study: str):
-        self.layout, self.study = layout, study
+    def __init__(self, layout: Layout):
+        self.layout = layout
         self.name, self.files, self.columns = layout.name, layout.files, layout.columns
 
     def remedy(self, root: Path) -> str:
@@ -56,6 +56,17 @@ class Study(Layout):
 
     def row(self, path: Path) -> Row:
         return self.layout.row(path)
+
+    def volumes(self, root: Path, rows: Mapping[str, Row]) -> tuple[list[Volume], dict[Path, str]]:
+        return self.layout.volumes(root, rows)
+
+
+class Study(Adapted):
+    """A layout whose patients belong to a study: sub-01 of one study is another person than sub-01 of the next."""
+
+    def __init__(self, layout: Layout, study: str):
+        super().__init__(layout)
+        self.study = study
 
     def volumes(self, root: Path, rows: Mapping[str, Row]) -> tuple[list[Volume], dict[Path, str]]:
         volumes, left_out = self.layout.volumes(root, rows)

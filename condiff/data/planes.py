@@ -25,7 +25,7 @@ SKULL_MM = 170.0  # from the vertex to the base of the skull, at most; axial sli
 STRAIGHT = 0.01  # radians between an array's axis and the scanner's, at most
 MIN_SLICES = 4
 NEGATIVE = 0.05  # share of the voxels, at most: magnitudes have none, interpolation makes a few
-SEEN_FROM_THE_SIDE_MM = 3.0  # sides of a pixel, if the other is not half as long: images across thick slices
+THICK_MM = 3.0  # of a slice; thicker ones are no images from the side, unless pixels are half as large
 WRONG_SIZE = "If the file has a wrong voxel size, give the true one, data.voxel_mm=[x,y,z]"
 
 
@@ -164,16 +164,33 @@ def head(stack: Stack, plane: str) -> Stack:
     return stack.part(first, last)
 
 
-def check_pixels(stack: Stack, plane: str) -> None:
-    """Raise DataFault for pixels or a field of view that no image of a head has, and for thick slices seen from the side."""
-    _, height, width = stack.voxel_mm
-    if max(height, width) > max(SEEN_FROM_THE_SIDE_MM, 2 * min(height, width)):
-        along = AXES[plane][1 if height > width else 2]
-        own = next(name for name, axes in AXES.items() if axes[0] == along)
+def voxel_of(affine: np.ndarray) -> tuple[float, float, float] | None:
+    """Size of a voxel, mm, to the right, to the front and up, along an array's closest axes; None without three directions."""
+    axes = nib.io_orientation(affine)[:, 0] if np.isfinite(affine).all() else np.full(3, np.nan)
+    if not np.isfinite(axes).all():
+        return None
+    right, front, up = (float(size) for _, size in sorted(zip(axes, nib.affines.voxel_sizes(affine), strict=True)))
+    return right, front, up
+
+
+def check_sides(voxel_mm: Sequence[float] | None, plane: str) -> None:
+    """Raise DataFault for a scan of thick slices of another plane. ``voxel_mm`` as of `Volume`; nothing is known of None."""
+    if voxel_mm is None or plane not in AXES:
+        return
+    _, rows, columns = AXES[plane]
+    height, width = voxel_mm[rows], voxel_mm[columns]
+    thick = max(height, width)
+    if round(thick, 1) > THICK_MM and thick > 2 * min(height, width):
+        own = next(name for name, axes in AXES.items() if axes[0] == (rows if height > width else columns))
         raise DataFault(
-            f"is a {own} scan of slices {max(height, width):.3g} mm thick: {plane} images of it have pixels of {width:.3g} x "
-            f"{height:.3g} mm; give data.plane={own}, or leave it out"
+            f"is a scan of {own} slices {thick:.3g} mm thick, of which {plane} images have pixels of {width:.3g} x {height:.3g} "
+            f"mm; move it out of the folder, or train on data.plane={own}"
         )
+
+
+def check_pixels(stack: Stack) -> None:
+    """Raise DataFault for pixels or a field of view that no image of a head has."""
+    _, height, width = stack.voxel_mm
     fov = width * stack.values.shape[2], height * stack.values.shape[1]
     if not all(PIXEL_MM[0] <= size <= PIXEL_MM[1] for size in (width, height)) or not all(
         FOV_MM[0] <= size <= FOV_MM[1] for size in fov

@@ -42,8 +42,22 @@ def hull(name: str, several: Iterable[Spans]) -> tuple[float, float]:
     return min((low for low, _ in spans), default=NEVER[0]), max((high for _, high in spans), default=NEVER[1])
 
 
+def widened(scales: Spans, ranges: Ranges) -> dict[str, Sequence[float]]:
+    """The scales, of which those are widened whose ends would not be near the ranges: 1 is encoded as 2 at most."""
+    result = dict(scales)
+    for name, (low, high) in scales.items():
+        lowest, highest = found = hull(name, ranges.values())
+        if found == NEVER:
+            continue
+        begin, end, first, last = map(PARAMETERS[name], (low, high, lowest, highest))
+        half = (end - begin) / 2
+        if first < begin - half or last > end + half:
+            result[name] = [min(low, lowest), max(high, highest)]
+    return result
+
+
 def scales_of(stored: Mapping[str, Any]) -> dict[str, list[float]]:
-    """The scales of a condition as a checkpoint stores it, for a model that begins with its weights; none of a single value."""
+    """The scales for a model that begins with the weights of another, whose condition is ``stored``; single values have none."""
     ranges, scales = stored.get("ranges") or {}, stored.get("scales") or {}
     hulls = {name: [*hull(name, ranges.values())] for name in PARAMETERS if name != "slice"}
     return {name: [low, high] for name, (low, high) in (hulls | scales).items() if low < high}

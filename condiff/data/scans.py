@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from condiff.data.datamodule import MRIDataModule
 from condiff.data.dicom.layout import Dicom
-from condiff.data.layout import Layout, Study
+from condiff.data.layout import Adapted, Layout, Row, Study
 from condiff.data.nifti.bids import Bids
 from condiff.data.nifti.patterns import NamedFiles
-from condiff.errors import InputError
+from condiff.data.planes import check_sides
+from condiff.data.volume import Volume
+from condiff.errors import DataFault, InputError
 
 READING = ("plane", "slice_mm", "voxel_mm", "resample_mm")  # the last arguments of ``read``
 
@@ -18,6 +21,25 @@ def reading(read: Callable, settings: Mapping[str, Any]) -> Callable:
     """A reader with those of the settings that are named in `READING`, as one partial call; itself without any."""
     given = {name: settings[name] for name in READING if name in settings}
     return partial(getattr(read, "func", read), **given) if given else read  # prepared images are named after it
+
+
+class InPlane(Adapted):
+    """A layout without the scans that show a plane from the side of their slices; left out before patients are split."""
+
+    def __init__(self, layout: Layout, plane: str):
+        super().__init__(layout)
+        self.plane = plane
+
+    def volumes(self, root: Path, rows: Mapping[str, Row]) -> tuple[list[Volume], dict[Path, str]]:
+        volumes, left_out = self.layout.volumes(root, rows)
+        kept = []
+        for volume in volumes:
+            try:
+                check_sides(volume.voxel_mm, self.plane)
+                kept.append(volume)
+            except DataFault as fault:
+                left_out |= dict.fromkeys(volume.files, str(fault))
+        return kept, left_out
 
 
 class ScanDataModule(MRIDataModule):
@@ -44,7 +66,7 @@ class ScanDataModule(MRIDataModule):
         **settings,
     ):
         self.namesakes = "" if study else "; if they are other people with the same names, give data.study=NAME"
-        layout = layout if study is None else Study(layout, study)
+        layout = InPlane(layout if study is None else Study(layout, study), plane)
         given = {"plane": plane, "slice_mm": slice_mm, "voxel_mm": voxel_mm, "resample_mm": resample_mm}
         super().__init__(layout=layout, read=reading(read, given), **settings)
         if self.spec.shape[0] != 1:

@@ -26,6 +26,7 @@ class Volume:
         agent: "with" or "without" contrast agent; empty where the acquisition alone tells it, or nothing does.
         site: where or by what it was taken, a plain word; empty if unknown.
         grid: session, shape and affine of the array; volumes of a patient with the same grid are co-registered. Empty if unknown.
+        voxel_mm: size of a voxel to the right, to the front and up, along the closest axes of the array; None if unknown.
         parts: the files of a volume that has several.
     """
 
@@ -47,6 +48,7 @@ class Volume:
     agent: str = ""
     site: str = ""
     grid: str = ""
+    voxel_mm: tuple[float, float, float] | None = None
     parts: tuple[Path, ...] = ()
 
     @property

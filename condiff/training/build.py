@@ -191,7 +191,7 @@ def resolve_data_dependent_fields(
     if OmegaConf.is_missing(cfg.net, "fields") or cfg.net.get("fields"):
         cfg.net.fields = list(spec.conditioning.fields)
     cfg.model.fields = list(spec.conditioning.fields)
-    for learned in ("ranges", "sites"):
+    for learned in ("ranges", "sites", "scales"):
         if _has_field(cfg.data.conditioning, learned):
             cfg.data.conditioning[learned] = getattr(spec.conditioning, learned)
     if cfg.parameterization.get("sigma_data", statistics.sigma_data) is None:

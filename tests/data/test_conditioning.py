@@ -155,10 +155,28 @@ def test_any_subset_is_seen_in_training():
     torch.testing.assert_close(shares, torch.tensor([1, 1, 1, 5]) / 8, rtol=0, atol=0.015)
 
 
+@pytest.mark.parametrize(
+    ("scale", "te", "expected"),
+    [
+        ([9.0, 100.0], (10.0, 90.0), [9.0, 100.0]),  # within
+        ([9.0, 100.0], (8.0, 110.0), [9.0, 100.0]),  # a little beyond both ends
+        ([9.0, 9.1], (9.0, 100.0), [9.0, 100.0]),  # far beyond
+        ([80.0, 100.0], (8.0, 90.0), [8.0, 100.0]),
+    ],
+)
+def test_scales_of_the_first_model_are_near_the_ranges_of_the_second(scale, te, expected):
+    known = AcquisitionCondition(["AXT2"], features=piecewise_linear, scales={"te": scale, "ti": [100.0, 200.0]})
+    condition = known.with_ranges_of([volume("AXT2", 4000, te[0]), volume("AXT2", 4000, te[1])])
+    assert list(condition.scale("te")) == expected and condition.range_of("te", "AXT2") == te
+    assert all(abs(parts(condition, condition.encode("AXT2", {"te": end}))["te"][0]) <= 2 for end in te)
+
+
 @pytest.mark.parametrize("span", [[0.0, 100.0], [5.0], [1.0, math.inf], [-1.0, 2.0], [math.nan, 1.0]])
 def test_ranges_of_a_forged_checkpoint(span):
     with pytest.raises(InputError, match="ranges: tr of AXT1 is .*; lowest and highest of a parameter expected"):
         AcquisitionCondition(["AXT1"], {"AXT1": {"tr": span}})
+    with pytest.raises(InputError, match="ranges: tr of scales is "):
+        AcquisitionCondition(["scales"], {"scales": {}}, scales={"tr": span})
 
 
 def test_one_value_teaches_nothing_of_others(condition):

@@ -195,6 +195,8 @@ def test_nothing_of_the_person_is_kept(scan, tmp_path):
         ({"PatientID": "", "PatientName": ""}, "its series of 24 files names no patient"),
         ({"SeriesDescription": "resting", "EchoTime": 40}, "no contrast that description or TR, TE and TI tell (resting, "),
         ({"SeriesDescription": "t2*_swi"}, "no contrast"),
+        ({"SeriesDescription": "Sub_T1", "PatientID": "sub-01"}, "no contrast"),
+        ({"SeriesDescription": "T1 mapping", "PatientID": "MAP-01"}, "no contrast"),
     ],
 )
 def test_series_of_no_use(scan, tmp_path, fields, reason):
@@ -417,6 +419,8 @@ def test_synthetic_series_are_left_out_and_people_kept_apart(scan, tmp_path):
         ("T1 Gadner", "Gadner", ("Gadner^Jo", "1")),
         ("SmithT1 ax", "SmithT1", ("Smith^Jo", "1")),
         ("brain T20391", "T20391", ("Li^Jane", "T20391")),
+        *((f"T1 {date}", date, ("Li^Jane", "1")) for date in ("1966_01_02", "20_01_1966", "02 01 1966", "02Jan1966", "2-Jan-66")),
+        ("Müller T1", "Müller", ("Muller^Jo", "1")),
     ],
 )
 def test_descriptions_that_name_the_person_are_not_kept(scan, tmp_path, text, secret, person):
@@ -432,6 +436,9 @@ def test_descriptions_that_name_the_person_are_not_kept(scan, tmp_path, text, se
         ("t1 se post gd 20240105", {}, "ceT1w"),
         ("T2 FLAIR", {"PatientName": "Flair^Study"}, "FLAIR"),
         ("t1 se POST GD", {"PatientID": "POST-0017"}, "ceT1w"),
+        ("AX T1 W/O CONTRAST", {"PatientName": "Smith^John^W"}, "T1w"),
+        ("AX T1 FSE +C", {"PatientName": "Smith^John^C"}, "ceT1w"),
+        ("T1 MPRAGE GADAVIST", {"PatientName": "X^Gad"}, "ceT1w"),
     ],
 )
 def test_words_of_a_protocol_stay_though_a_name_has_them(scan, tmp_path, text, fields, contrast):

@@ -16,6 +16,7 @@ from condiff.data.metadata import volume_metadata
 from condiff.data.nifti.bids import Bids
 from condiff.data.nifti.patterns import NamedFiles
 from condiff.data.nifti.reader import read_slices
+from condiff.data.scans import InPlane
 from condiff.data.split import coregistered
 from condiff.data.transforms import Magnitude
 from condiff.errors import InputError
@@ -196,6 +197,29 @@ def test_patients_that_are_files(tmp_path, caplog):
         caplog.clear()
         found = index(tmp_path / "data", tmp_path / "cache", NamedFiles({"T1": "*_t1*", "T2": "*_T2*"}, patient))
         assert len(found.volumes) == 3 and ("every file has a patient of its own" in caplog.text) == said
+
+
+def test_thick_slices_of_another_plane_are_left_out_before_the_split(tmp_path):
+    """At 3 mm and less, whatever the noise of the affine, they are read; of one patient the other contrast stays."""
+    layout = InPlane(NamedFiles({"T1": "*_t1*", "T2": "*_t2*"}, r"p\d"), "axial")
+    scans = {"p1_t1": (6.0, 2.5, 2.5), "p1_t2": (2.5, 2.5, 6.0), "p2_t1": (3.0001, 1.0, 4.0)}
+    for number, (name, voxel) in enumerate(scans.items()):
+        values, affine = head(tuple(round(200 / size) for size in voxel), voxel)
+        write_nifti(tmp_path / f"data/{name}.nii", values * (1 + number), affine)
+    found = index(tmp_path / "data", tmp_path / "cache", layout)
+    assert [volume.path.stem for volume in found.volumes] == ["p1_t2", "p2_t1"]
+    assert found.volumes[0].voxel_mm == pytest.approx((2.5, 2.5, 6))
+    (reason,) = found.skipped.values()
+    assert "is a scan of sagittal slices 6 mm thick, of which axial images have pixels of 6 x 2.5 mm; move it out" in reason
+
+
+def test_several_scans_of_a_contrast_are_told(tmp_path, caplog):
+    values, affine = head()
+    for number in range(12):
+        write_nifti(tmp_path / f"data/p1_t1_{number}.nii", values * (1 + number), affine)
+    index(tmp_path / "data", tmp_path / "cache", NamedFiles({"T1": "*_t1*"}, r"p\d"))
+    assert "p1 has several T1 of one grid, p1_t1_0.nii and p1_t1_1.nii; narrow data.patterns" in caplog.text
+    assert "p1_t1_2" not in caplog.text
 
 
 def test_patients_that_differ_in_case_are_told(tmp_path, caplog):

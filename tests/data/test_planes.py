@@ -47,7 +47,7 @@ def test_thick_slices_of_another_plane_are_left_out(tmp_path, own, voxel):
         if plane == own or max(voxel) < 8:
             assert len(read_slices(path, plane)[0]) > 4
         else:
-            with pytest.raises(DataFault, match=f"is a {own} scan of slices {max(voxel):g} mm thick: {plane} images of it have"):
+            with pytest.raises(DataFault, match=f"is a scan of {own} slices {max(voxel):g} mm thick, of which {plane} images"):
                 read_slices(path, plane)
 
 

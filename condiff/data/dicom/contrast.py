@@ -5,16 +5,16 @@ from collections.abc import Mapping
 
 WORDS = {  # contrast -> words of a description; the first that fits counts
     "FLAIR": r"flair|tirm|dark.?fluid",
-    "T2w": r"t2",
-    "T1w": r"t1|mp2?rage|spgr|bravo|\btfe\b|vibe",
+    "T2w": r"t2(?!\d\d)",  # not the number T20391
+    "T1w": r"t1(?!\d\d)|mp2?rage|spgr|bravo|\btfe\b|vibe",
 }
 AGENT = r"post(?!er|.?fossa|.?op)|gad|\bgd|\+ ?c\b|\bce\b|contrast|\bkm\b"
 DENIED = r"(?:\bw/?o|\bwithout|\bohne|\bnon?|\bpre)\b.?(?:contrast|gad|gd\b|km\b|ce\b|c\b)"
 NO_AGENT = rf"{DENIED}|\bpre\b(?!.?op)|\bprecontrast|\bnativ|\bw/?o$"
 STAR = r"t2 ?\*|t2.?star|t2.*(?:\bgre\b|ffe|fl2d|ha?emo|\bmedic\b|\bmerge\b)"
 OTHER = "|".join([
-    STAR, r"swi|swan|dwi|diff|adc|trace|\bdti|tensor|perf|asl|bold|fmri|\bepi(?!l)|tof|angio|\bmr[av]\b|veno|\bcow\b|map|fa\b",
-    r"\bsub\b|subtract|ha?emo|t1.images|rho|scout|\bloc(?:ali[sz]er|ator)?\b|survey|calib|stir",
+    STAR, r"swi|\bswan\b|dwi|diff|adc|trace|\bdti|tensor|perf|asl|bold|fmri|\bepi(?!l)|tof|angio|\bmr[av]\b|veno|\bcow\b|fa\b",
+    r"maps?\b|mapp|mapit|\bsub\b|subtract|ha?emo|t1.images|rho\b|scout|\bloc(?:ali[sz]er|ator)?\b|survey|calib|stir",
 ])  # fmt: skip
 LEAST_TI = 1500.0  # ms; a shorter inversion nulls fat or shapes the contrast, not the fluid
 LEAST_T2 = 50.0  # ms; a shorter echo of a series "PD/T2" is the proton density

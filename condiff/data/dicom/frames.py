@@ -16,7 +16,8 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from condiff.data.dicom.description import LONGEST, description
+from condiff.data.dicom.contrast import contrast_of
+from condiff.data.dicom.description import LONGEST, description, text_of
 from condiff.data.header import within
 from condiff.errors import DataFault, printable
 from condiff.files import foreign
@@ -64,7 +65,8 @@ class Frames:
         series, frame: hashes of the identifiers of the series, and of its frame of reference or study.
         patient: hash of the patient's identifier, empty without one.
         synthetic: whether a program made the images, as `condiff.files.dicom` does.
-        description: of the series, or of the protocol.
+        description: of the series, or of the protocol, without the person.
+        contrast: that the whole description and the parameters tell, `contrast_of`.
         agent: whether a contrast agent is named.
         makes: manufacturer and model of the scanner, by their names in DICOM.
         orientation: direction of rows and of columns, to the patient's left, back and head.
@@ -79,6 +81,7 @@ class Frames:
     patient: str
     synthetic: bool
     description: str
+    contrast: str
     agent: bool
     makes: dict[str, str]
     orientation: list[float]
@@ -121,10 +124,11 @@ def _frames(data: Dataset) -> Frames:
         raise DataFault(f"does not say where its images lie or what series they are of ({error})") from None
     patient = str(data.get("PatientID") or data.get("PatientName") or "")
     frame = str(data.get("FrameOfReferenceUID") or data.get("StudyInstanceUID") or "")
-    synthetic = data.get("SyntheticData") == "YES"
+    synthetic, parameters, agent = data.get("SyntheticData") == "YES", _parameters(data), _agent(data)
+    contrast = contrast_of(text_of(data), parameters, agent)
     return Frames(
-        _hash(series), _hash(frame), _hash(patient) if patient else "", synthetic, description(data, synthetic), _agent(data),
-        _makes(data), orientation, spacing, size, positions, _parameters(data),
+        _hash(series), _hash(frame), _hash(patient) if patient else "", synthetic, description(data, synthetic), contrast, agent,
+        _makes(data), orientation, spacing, size, positions, parameters,
     )  # fmt: skip
 
 

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from condiff.data.dicom.contrast import contrast_of
 from condiff.data.dicom.frames import MAKES, Frames, read_frames
+from condiff.data.dicom.reader import affine
 from condiff.data.header import Header
 from condiff.data.layout import STAMP, Row
-from condiff.data.planes import MIN_SLICES
+from condiff.data.planes import MIN_SLICES, voxel_of
 from condiff.data.volume import Volume, agent_of
 from condiff.errors import DataFault, InputError, counted
 from condiff.files import foreign
@@ -85,7 +85,7 @@ class Dicom:
     def _contrast(self, frames: Frames) -> str:
         """The contrast; empty without one, or with several."""
         if not self.patterns:
-            return contrast_of(frames.description, frames.parameters, frames.agent)
+            return frames.contrast
         found = self._matching(frames)
         return found[0] if len(found) == 1 else ""
 
@@ -125,7 +125,7 @@ class Dicom:
             files[0].path, contrast, frames.patient, contrast, slices=len(depths), rows=rows, cols=cols, digest=digest,
             size=sum(size), mtime_ns=max(mtime), ctime_ns=max(ctime), header=header,
             agent="with" if frames.agent else agent_of(contrast), site=frames.makes.get(self.site or "", ""), grid=grid,
-            parts=tuple(file.path for file in files),
+            voxel_mm=_voxel(files), parts=tuple(file.path for file in files),
         )  # fmt: skip
 
 
@@ -155,6 +155,14 @@ def depth(frames: Frames, index: int = 0) -> float:
     """The position of an image along the normal of its plane, mm."""
     (a, b, c, d, e, f), (x, y, z) = frames.orientation, frames.positions[index]
     return (b * f - c * e) * x + (c * d - a * f) * y + (a * e - b * d) * z
+
+
+def _voxel(files: Sequence[File]) -> tuple[float, float, float] | None:
+    """The size of a voxel, as of `Volume`."""
+    frames = files[0].frames
+    places = [(depth(file.frames, index), place) for file in files for index, place in enumerate(file.frames.positions)]
+    (_, first), *_, (_, last) = sorted(places)
+    return voxel_of(affine(frames, np.array(first), np.array(last), len(places)))
 
 
 def _depths(files: Sequence[File]) -> list[float]:

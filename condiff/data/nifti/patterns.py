@@ -64,17 +64,17 @@ class NamedFiles:
                 self.patient.pattern,
                 " and ".join(printable(volume.patient) for volume in found[:2]),
             )
-        for (contrast, patient, _), names in _same_place(found, root).items():
+        if twice := next(iter(_same_place(found, root).items()), None):
+            (contrast, patient, _), (one, other, *_) = twice
             log.warning(
-                "%s of patient %s is in %s, with one grid; a narrower data.patterns keeps another contrast out",
-                contrast, printable(patient), " and ".join(map(printable, names)),
+                "%s has several %s of one grid, %s and %s; narrow data.patterns if one is of another contrast, or data.patient "
+                "if they are of several people", printable(patient), contrast, printable(one), printable(other),
             )  # fmt: skip
-            break
         spellings: dict[str, list[str]] = {}
         for name in sorted({volume.patient for volume in found}):
             spellings.setdefault(name.lower(), []).append(printable(name))
-        for names in [names for names in spellings.values() if len(names) > 1][:1]:
-            log.warning("data.patient: %s count as several patients; rename files if they are one", " and ".join(names))
+        if alike := next((names for names in spellings.values() if len(names) > 1), None):
+            log.warning("data.patient: %s count as several patients; rename files if they are one", " and ".join(alike))
         return found, left_out
 
     def _check(self, names: Sequence[str]) -> None:

@@ -12,7 +12,18 @@ import nibabel as nib
 import numpy as np
 from torch import Tensor
 
-from condiff.data.planes import Stack, averaged, check_pixels, cleaned, head, oriented, scaled, straightened
+from condiff.data.planes import (
+    Stack,
+    averaged,
+    check_pixels,
+    check_sides,
+    cleaned,
+    head,
+    oriented,
+    scaled,
+    straightened,
+    voxel_of,
+)
 from condiff.errors import DataFault
 from condiff.files import foreign
 from condiff.files.place import ALIGNED
@@ -62,8 +73,10 @@ def read_stack(
     with _reading():
         values = np.asarray(image.dataobj, dtype=np.float32).reshape(*image.shape[:3], *(1,) * (3 - image.ndim))
         affine = image.affine
-    stack = oriented(*straightened(cleaned(values), scaled(affine, voxel_mm), resample_mm), plane)
-    check_pixels(stack, plane)
+    affine = scaled(affine, voxel_mm)
+    check_sides(voxel_of(affine), plane)
+    stack = oriented(*straightened(cleaned(values), affine, resample_mm), plane)
+    check_pixels(stack)
     return replace(stack, code=min(int(image.header["sform_code"] or image.header["qform_code"]), ALIGNED))
 
 
@@ -75,7 +88,7 @@ def check_place(header: Any) -> None:
 
 def read_header(path: Path) -> Any:
     """The header alone, checked. Raises DataFault for a file that is no NIfTI, or holds no volume of real numbers."""
-    with _opened(path) as file, _reading():
+    with _reading(), _opened(path) as file:
         begin = file.read(HEADER_BYTES)
     return _header(begin)
 
@@ -110,7 +123,7 @@ def check(header: Any, size: int) -> None:
 
 def _unpacked(path: Path) -> bytes:
     """The bytes of a file, compressed or not, up to the end of its array; none of a file whose header is refused."""
-    with _opened(path) as file, _reading():
+    with _reading(), _opened(path) as file:
         begin = file.read(HEADER_BYTES)
         header = _header(begin)
         size = int(header.get_data_offset()) + math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
@@ -121,10 +134,9 @@ def _unpacked(path: Path) -> bytes:
 def _opened(path: Path) -> gzip.GzipFile | BinaryIO:
     """A regular file, unpacked where it is compressed, whatever its name says."""
     foreign.check_regular(path)
-    with _reading():
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        return gzip.open(path) if packed else path.open("rb")
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if packed else path.open("rb")
 
 
 def _reading() -> AbstractContextManager[None]:

@@ -13,7 +13,7 @@ import numpy as np
 from condiff.data.header import Header
 from condiff.data.layout import STAMP, Row
 from condiff.data.nifti.reader import SUFFIXES, check_place, read_header
-from condiff.data.planes import check_extent
+from condiff.data.planes import check_extent, scaled, voxel_of
 from condiff.data.volume import Volume, agent_of
 from condiff.errors import DataFault
 from condiff.files import foreign
@@ -69,10 +69,12 @@ def volume(path: Path, row: Row, label: Label, voxel_mm: Sequence[float] | None)
     sizes = [math.hypot(*affine[axis::4]) for axis in range(3)]
     cols, rows, slices = [*shape, 1, 1][:3]
     sizes = sizes if voxel_mm is None else [float(size) for size in voxel_mm]
+    place = np.vstack([np.array(affine).reshape(3, 4), [0, 0, 0, 1]])
     check_extent((cols, rows, slices), sizes)
     header = Header.of_image((rows, cols), (sizes[1], sizes[0]), label.parameters)
     stamp: dict[str, Any] = {name: int(row[name]) for name in STAMP}
     return Volume(
         path, label.contrast, label.patient, label.contrast, slices=slices, rows=rows, cols=cols, digest=row["digest"],
-        header=header, agent=agent_of(label.contrast), site=label.site, grid=f"{label.session} {row['grid']}", **stamp,
+        header=header, agent=agent_of(label.contrast), site=label.site, grid=f"{label.session} {row['grid']}",
+        voxel_mm=voxel_of(scaled(place, sizes)), **stamp,
     )  # fmt: skip
