@@ -31,10 +31,8 @@ def save(checkpoint: Checkpoint, target: str | Path, **settings: Any) -> Path:
     Raises:
         InputError: as there; a latent model, or one of few steps; or the packages of the extra `onnx` are missing.
     """
+    check(checkpoint, "onnx")
     model, spec = checkpoint.model(), checkpoint.spec()
-    if model.codec.is_latent:
-        raise InputError(f"format=onnx: {checkpoint.path} is a model of codes; ONNX files are written of models of pixels")
-    folder.check_sampler(checkpoint, "onnx")
     program = exported(model, spec)
     program.model.metadata_props.update({key: json.dumps(value) for key, value in description(model, spec).items()})
     for node in program.model.graph.all_nodes():
@@ -42,6 +40,13 @@ def save(checkpoint: Checkpoint, target: str | Path, **settings: Any) -> Path:
     out = folder.save(checkpoint, target, **settings)
     program.save(out / FILE)
     return out
+
+
+def check(checkpoint: Checkpoint, format: str) -> None:
+    """Raises InputError for a latent model, or one of few steps."""
+    if checkpoint.model().codec.is_latent:
+        raise InputError(f"format={format}: {checkpoint.path} is a model of codes; ONNX files are written of models of pixels")
+    folder.check_sampler(checkpoint, format)
 
 
 def exported(model: DiffusionModel, spec: ImageSpec) -> Any:

@@ -34,6 +34,7 @@ def save(checkpoint: Checkpoint, target: str | Path, **settings: Any) -> Path:
     """
     if which("npm") is None:
         raise InputError("format=web: needs npm, which brings the program that runs the model in a browser; install Node.js")
+    onnx.check(checkpoint, "web")
     runtime = fetch_runtime()
     out = onnx.save(checkpoint, target, **settings | {"patients": False})  # a page is public
     with atomic_write(out / "model.json") as file:

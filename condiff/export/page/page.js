@@ -162,8 +162,8 @@ function build() {
     const [low, high] = ranges[values.contrast] ?? [];
     if (low === undefined) delete values[name];
     else {
-      if (!(values[name] >= low && values[name] <= high)) values[name] = low < high ? Math.sqrt(Math.max(low, 1e-9) * high) : low;
-      if (name === "slice" && !(values.slice > 0.01)) values.slice = 0.5;
+      const middle = name === "slice" ? (low + high) / 2 : Math.sqrt(Math.max(low, 1e-9) * high);
+      if (!(values[name] >= low && values[name] <= high)) values[name] = low < high ? middle : low;
       if (low < high) form.append(slider(name, TITLES[name][0], low, high, "any", TITLES[name][1]));
     }
   }
