@@ -24,7 +24,7 @@ from condiff.files.atomic import atomic_write, friendly_disk_errors
 from condiff.files.foreign import UNREADABLE
 from condiff.progress import track
 
-VERSION = 3  # of what is read of a file: raise it when that changes
+VERSION = 2  # of what is read of a file: raise it when that changes
 FILES_PER_SAVE = 512
 FILES_PER_PROCESS = 32  # at least; fewer are not worth a process
 MAX_LOGGED = 5  # skipped files in the log; the report has all

@@ -42,7 +42,7 @@ class Dicom:
 
     name = "dicom"
     files = "DICOM file"
-    columns: tuple[str, ...] = ("images", "digest", *STAMP)
+    columns: tuple[str, ...] = ("frames", "digest", *STAMP)
 
     def __init__(self, patterns: Mapping[str, str] | None = None, site: str | None = None):
         self.patterns, self.site = dict(patterns or {}), site
@@ -59,12 +59,12 @@ class Dicom:
         return named and path.name != "DICOMDIR" and not any(part.startswith(".") for part in path.parts)
 
     def row(self, path: Path) -> Row:
-        return {"images": json.dumps(read_frames(path).as_dict()), "digest": foreign.digest(path)}
+        return {"frames": json.dumps(read_frames(path).as_dict()), "digest": foreign.digest(path)}
 
     def volumes(self, root: Path, rows: Mapping[str, Row], needs_label: bool = True) -> tuple[list[Volume], dict[Path, str]]:
         groups: dict[Any, list[File]] = {}
         for name, row in rows.items():
-            frames = Frames(**json.loads(row["images"]))
+            frames = Frames(**json.loads(row["frames"]))
             place = *(round(x, 2) for x in frames.orientation), *frames.size, *(round(x, 3) for x in frames.spacing)
             echo = frames.parameters.get("te")  # the echoes of a series are volumes of their own
             key = frames.patient, frames.series, place, echo
