@@ -25,13 +25,12 @@ from condiff.data.latents import Encode, LatentDataset, LatentSample, codes_name
 from condiff.data.layout import Layout
 from condiff.data.patients import Fingerprints, PatientRecord
 from condiff.data.selection import Selection
-from condiff.data.split import coregistered
 from condiff.data.statistics import Statistics, measure
 from condiff.data.transfer import to_device
 from condiff.data.transforms import Transform
 from condiff.data.volume_folder import VolumeFolder
 from condiff.data.workers import available_cpus
-from condiff.errors import InputError, counted
+from condiff.errors import InputError
 from condiff.seeds import derive_seed
 
 STATISTICS_IMAGES = 512  # at most; the distances between them are as many squared
@@ -133,17 +132,10 @@ class MRIDataModule(L.LightningDataModule):
         if untrained := [c for c in self.spec.contrasts if c not in {volume.contrast for volume in self.train.volumes}]:
             log.warning("no volume to train on of %s could be read; see the files named above", ", ".join(untrained))
         log.info("; ".join(f"{verb} on {part.summary}" for verb, part in datasets.items()))
-        if split.unused:
-            full = "data.volumes_per_contrast and data.held_out_per_contrast have enough of their contrasts"
-            log.info("%s in no split: %s", counted(split.unused, "volume"), full)
-        people = {name: len({volume.patient for volume in part.volumes}) for name, part in datasets.items()}
-        (train, held_out, _), is_official = self.volumes.numbers, any(volume.official for volume in split.all)
-        if train is None and held_out > 1 and not is_official and people["train"] < people["validate"] + people["test"]:
-            log.info("more patients are held out than trained on; a smaller data.held_out_per_contrast trains on more")
+        for remark in split.remarks(*self.volumes.numbers[:2]):
+            log.info(remark)
         if absent := [c for c in self.spec.contrasts if c not in {volume.contrast for volume in self.val.volumes}]:
             log.warning("no volume to validate on of %s: data.root has too few patients of it", ", ".join(absent))
-        if groups := coregistered(split.all):
-            log.info("%s of co-registered contrasts; splits.csv numbers them", counted(len(groups), "group"))
         if not split.test:
             log.warning("the test split is empty: data.root has too few patients for one")
 

@@ -30,6 +30,21 @@ class Split:
     def all(self) -> list[Volume]:
         return self.train + self.val + self.test
 
+    def remarks(self, train: int | None, held_out: int) -> list[str]:
+        """What is worth to know of a split that `split_by_patient` made with ``train`` and ``held_out``, a line each."""
+        lines = []
+        if self.unused:
+            reason = "and their patients are held out" if train is None else "and so has data.volumes_per_contrast"
+            unused = counted(self.unused, "volume")
+            lines.append(f"{unused} in no split: data.held_out_per_contrast has enough of their contrasts, {reason}")
+        trained, held = ({volume.patient for volume in volumes} for volumes in (self.train, self.val + self.test))
+        is_official = any(volume.official for volume in self.all)
+        if train is None and held_out > 1 and not is_official and len(trained) < len(held):
+            lines.append("more patients are held out than trained on; a smaller data.held_out_per_contrast trains on more")
+        if groups := coregistered(self.all):
+            lines.append(f"{counted(len(groups), 'group')} of co-registered contrasts; splits.csv numbers them")
+        return lines
+
     def save(self, path: Path) -> None:
         """Write a CSV of file, contrast, split, and a number that co-registered volumes share.
 
@@ -92,10 +107,9 @@ def split_by_patient(volumes: Iterable[Volume], contrasts: Sequence[str], train:
         else "add volumes of other patients"
         + (", or leave a contrast out of data.contrasts" if patients > 1 and len(contrasts) > 1 else "")
     )
-    raise InputError(
-        f"data.volumes_per_contrast={'null' if train is None else train}: data.root has {present} of "
-        f"{counted(patients, 'patient')}, and at least one patient must be left to validate on; {remedy}"
-    )
+    wanted = "data.root:" if train is None else f"data.volumes_per_contrast={train}: data.root"
+    there = f"{present} of {counted(patients, 'patient')}"
+    raise InputError(f"{wanted} has {there}, and at least one patient must be left to validate on; {remedy}")
 
 
 def _nearest(wanted: Sequence[str], present: Sequence[str]) -> list[str]:

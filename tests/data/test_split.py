@@ -96,7 +96,7 @@ def test_all_there_are_but_those_held_out():
     assert len(split.all) == 25
     for part, counts in ((split.val, [1, 2]), (split.test, [1, 2]), (split.train, [3, 16])):
         assert [sum(v.contrast == c for v in part) for c in ("AXT1", "AXT2")] == counts
-    with pytest.raises(InputError, match="volumes_per_contrast=null"):
+    with pytest.raises(InputError, match="data.root: has 1 AXT2 of 1 patient, and at least one patient must be left"):
         split_by_patient(volumes(a="AXT2"), ("AXT2",), None, 2, seed=0)
 
 
@@ -128,3 +128,28 @@ def test_a_split_is_written_down(tmp_path):
         rows = list(csv.reader(file))
     assert rows[0] == ["file", "contrast", "split", "coregistered"] and rows[1] == ["M\udcfcller, 1.h5", "AXT1", "train", ""]
     assert [row[2] for row in rows[1:]] == ["train"] * 2 + ["val"] + ["test"]
+
+
+@pytest.mark.parametrize(
+    ("train", "held_out", "begin"),
+    [
+        (None, 10, "more patients are held out than trained on; a smaller data.held_out_per_contrast trains on more"),
+        (None, 1, None),  # no smaller one is possible
+        (1, 1, "4 volumes in no split: data.held_out_per_contrast has enough of their contrasts, and so has data.volumes_per"),
+    ],
+)
+def test_what_is_told_of_a_split(train, held_out, begin):
+    """Of seven patients; at most two each are held out."""
+    split = split_by_patient(volumes(**{f"p{i}": "AXT2" for i in range(7)}), ["AXT2"], train, held_out, seed=0)
+    remarks = split.remarks(train, held_out)
+    assert len(remarks) == (begin is not None) and all(remark.startswith(begin) for remark in remarks)
+
+
+def test_scans_of_held_out_patients_that_no_split_takes():
+    """Those of a contrast that is full when a patient is held out for another."""
+    both = volumes(**{f"p{i}": "AXT1" for i in range(9)}, **{f"q{i}": "AXT1 AXT2" for i in range(3)})
+    (remark,) = split_by_patient(both, ["AXT1", "AXT2"], None, 1, seed=0).remarks(None, 1)
+    assert (
+        remark
+        == "2 volumes in no split: data.held_out_per_contrast has enough of their contrasts, and their patients are held out"
+    )
