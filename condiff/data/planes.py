@@ -57,6 +57,21 @@ class Stack:
         return replace(self, values=self.values[first : last + 1], affine=_moved(self.affine, slice_=first))
 
 
+def stack_of(
+    values: np.ndarray, affine: np.ndarray, plane: str, voxel_mm: Sequence[float] | None, resample_mm: float | None
+) -> Stack:
+    """The slices of an array in a plane, checked; options as of `condiff.data.nifti.reader.read_slices`.
+
+    Raises:
+        DataFault: values that are no magnitudes, slices seen from the side, or pixels that no image of a head has.
+    """
+    values, affine = cleaned(values), scaled(affine, voxel_mm)
+    check_sides(voxel_of(affine), plane)
+    stack = oriented(*straightened(values, affine, resample_mm), plane)
+    check_pixels(stack)
+    return stack
+
+
 def oriented(values: np.ndarray, affine: np.ndarray, plane: str) -> Stack:
     """The slices of an array in the anatomical plane that is closest to one of its own; nothing is interpolated.
 

@@ -8,18 +8,7 @@ from pydicom.dataset import Dataset
 from torch import Tensor
 
 from condiff.data.dicom.frames import Frames, decoding, groups, opened, read_frames
-from condiff.data.planes import (
-    Stack,
-    averaged,
-    check_pixels,
-    check_sides,
-    cleaned,
-    head,
-    oriented,
-    scaled,
-    straightened,
-    voxel_of,
-)
+from condiff.data.planes import Stack, averaged, head, stack_of
 from condiff.errors import DataFault, printable
 from condiff.files import foreign
 from condiff.files.place import LPS
@@ -56,11 +45,7 @@ def read_stack(
             images.append((float(normal @ np.array(position)), np.array(position), values))
     images.sort(key=lambda image: image[0])
     volume = np.stack([values.T for _, _, values in images], axis=-1)  # columns, rows, slices
-    place = scaled(affine(first, images[0][1], images[-1][1], len(images)), voxel_mm)
-    check_sides(voxel_of(place), plane)
-    stack = oriented(*straightened(cleaned(volume), place, resample_mm), plane)
-    check_pixels(stack)
-    return stack
+    return stack_of(volume, affine(first, images[0][1], images[-1][1], len(images)), plane, voxel_mm, resample_mm)
 
 
 def affine(frames: Frames, first: np.ndarray, last: np.ndarray, count: int) -> np.ndarray:

@@ -12,18 +12,7 @@ import nibabel as nib
 import numpy as np
 from torch import Tensor
 
-from condiff.data.planes import (
-    Stack,
-    averaged,
-    check_pixels,
-    check_sides,
-    cleaned,
-    head,
-    oriented,
-    scaled,
-    straightened,
-    voxel_of,
-)
+from condiff.data.planes import Stack, averaged, head, stack_of
 from condiff.errors import DataFault
 from condiff.files import foreign
 from condiff.files.place import ALIGNED
@@ -73,10 +62,7 @@ def read_stack(
     with _reading():
         values = np.asarray(image.dataobj, dtype=np.float32).reshape(*image.shape[:3], *(1,) * (3 - image.ndim))
         affine = image.affine
-    affine = scaled(affine, voxel_mm)
-    check_sides(voxel_of(affine), plane)
-    stack = oriented(*straightened(cleaned(values), affine, resample_mm), plane)
-    check_pixels(stack)
+    stack = stack_of(values, affine, plane, voxel_mm, resample_mm)
     return replace(stack, code=min(int(image.header["sform_code"] or image.header["qform_code"]), ALIGNED))
 
 
