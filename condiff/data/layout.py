@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from condiff.data.volume import Volume
+from condiff.errors import DataFault
 
 Row = dict[str, str]  # of the index's table
 STAMP = ("size", "mtime_ns", "ctime_ns")  # every change of a file sets the last one, which no program can set back
@@ -42,7 +43,7 @@ class Layout(Protocol):
 
 
 class Adapted(Layout):
-    """A layout of which a subclass changes the volumes."""
+    """A layout whose volumes a subclass changes, or leaves out, by `adapted`."""
 
     def __init__(self, layout: Layout):
         self.layout = layout
@@ -58,7 +59,18 @@ class Adapted(Layout):
         return self.layout.row(path)
 
     def volumes(self, root: Path, rows: Mapping[str, Row]) -> tuple[list[Volume], dict[Path, str]]:
-        return self.layout.volumes(root, rows)
+        volumes, left_out = self.layout.volumes(root, rows)
+        kept = []
+        for volume in volumes:
+            try:
+                kept.append(self.adapted(volume))
+            except DataFault as fault:
+                left_out |= dict.fromkeys(volume.files, str(fault))
+        return kept, left_out
+
+    def adapted(self, volume: Volume) -> Volume:
+        """The volume as this layout gives it. Raises DataFault with the reason if it leaves it out."""
+        raise NotImplementedError
 
 
 class Study(Adapted):
@@ -68,6 +80,5 @@ class Study(Adapted):
         super().__init__(layout)
         self.study = study
 
-    def volumes(self, root: Path, rows: Mapping[str, Row]) -> tuple[list[Volume], dict[Path, str]]:
-        volumes, left_out = self.layout.volumes(root, rows)
-        return [replace(volume, patient=f"{self.study} {volume.patient}") for volume in volumes], left_out
+    def adapted(self, volume: Volume) -> Volume:
+        return replace(volume, patient=f"{self.study} {volume.patient}")

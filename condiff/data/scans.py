@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from condiff.data.datamodule import MRIDataModule
 from condiff.data.dicom.layout import Dicom
-from condiff.data.layout import Adapted, Layout, Row, Study
+from condiff.data.layout import Adapted, Layout, Study
 from condiff.data.nifti.bids import Bids
 from condiff.data.nifti.patterns import NamedFiles
 from condiff.data.planes import check_sides
 from condiff.data.volume import Volume
-from condiff.errors import DataFault, InputError
+from condiff.errors import InputError
 
 READING = ("plane", "slice_mm", "voxel_mm", "resample_mm")  # the last arguments of ``read``
 
@@ -30,16 +29,9 @@ class InPlane(Adapted):
         super().__init__(layout)
         self.plane = plane
 
-    def volumes(self, root: Path, rows: Mapping[str, Row]) -> tuple[list[Volume], dict[Path, str]]:
-        volumes, left_out = self.layout.volumes(root, rows)
-        kept = []
-        for volume in volumes:
-            try:
-                check_sides(volume.voxel_mm, self.plane)
-                kept.append(volume)
-            except DataFault as fault:
-                left_out |= dict.fromkeys(volume.files, str(fault))
-        return kept, left_out
+    def adapted(self, volume: Volume) -> Volume:
+        check_sides(volume.voxel_mm, self.plane)
+        return volume
 
 
 class ScanDataModule(MRIDataModule):
