@@ -18,7 +18,6 @@ from condiff.reconstruction.prior import Prior
 from condiff.reconstruction.report import ESTIMATES, mean_metrics, overconfident, worse_than_zero_filling
 from condiff.reconstruction.select_files import select_slices
 from condiff.reconstruction.volume_file import ERROR_GAIN, EXPORTS, write_volume
-from condiff.sampling import ANY
 
 METHODS = ("posterior", "dds", "sense", "zero_filled")
 BATCH = 8
@@ -66,8 +65,7 @@ def reconstruct(
     solver = method.solver(prior, cfg.steps, settings.samples if method.needs_prior else 1, settings.seed)
     raw = read_raw_scan(path)
     slices = [chosen_slice(raw, settings.slice)]
-    contrast, cond = prior.condition(raw, settings.contrast if method.needs_prior else ANY, slices)
-    typical = prior.typical(contrast) if method.needs_prior else None
+    cond, typical = method.condition(prior, raw, settings.contrast, slices)
     mask, maps = instantiate(cfg.mask), instantiate(cfg.estimate_maps)
     scan = AcquisitionModel(prior.grid, maps, cfg.coils, mask, settings.acceleration, False, settings.seed)
     return solve_volume(raw, scan(raw, slices, device, typical), solver, cond, slices, on_step)

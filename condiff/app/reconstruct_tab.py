@@ -103,6 +103,6 @@ def reconstruct_tab(models: Models, folder: Path) -> None:
 
 
 def _conditions(models: Models, prior: str) -> dict[str, Any]:
-    """What a prior can be conditioned on: the contrast of the scan, none, or one of its own; none if it knows no phantom's."""
+    """What a prior can be conditioned on. At first the contrast of the scan, or none if it knows no contrast of the phantom."""
     known = models[prior].model.contrasts
     return {"choices": [OF_SCAN, ANY, *known], "value": OF_SCAN if not known or {*known} & {*CONTRASTS} else ANY}

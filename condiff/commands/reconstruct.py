@@ -27,7 +27,6 @@ from condiff.reconstruction.report import write_report
 from condiff.reconstruction.run import gather, reasons_file, reconstruct_all
 from condiff.reconstruction.select_files import select_files, select_slices
 from condiff.reconstruction.volume_file import EXPORTS, write_volume
-from condiff.sampling import ANY
 
 NEUTRAL_OPTIONS = (
     "out",
@@ -49,7 +48,8 @@ def main(cfg: DictConfig) -> None:
     fabric = L.Fabric(accelerator=cfg.accelerator, devices=cfg.devices)
     fabric.launch()
     prior = Prior(ready(model, cfg, fabric.device), spec, guidance_of(cfg, fabric.device), cfg.batch_size)
-    solver = instantiate(cfg.method).solver(prior, cfg.steps, cfg.samples, cfg.seed)
+    method = instantiate(cfg.method)
+    solver = method.solver(prior, cfg.steps, cfg.samples, cfg.seed)
     grid = prior.grid
     given_maps = partial(of_valid_slices, read_maps(Path(cfg.maps))) if cfg.maps else None
     scan_settings = cfg.coils, instantiate(cfg.mask), cfg.acceleration, cfg.simulate, cfg.seed
@@ -69,8 +69,7 @@ def main(cfg: DictConfig) -> None:
     def reconstruct_file(path: Path, target: Path, tick: Callable[[float], None]) -> None:
         raw = read_raw_scan(path)
         slices = select_slices(raw, cfg.slices)
-        contrast, cond = prior.condition(raw, cfg.contrast if cfg.method.needs_prior else ANY, slices)
-        typical = prior.typical(contrast) if cfg.method.needs_prior else None
+        cond, typical = method.condition(prior, raw, cfg.contrast, slices)
         solved = solve_volume(raw, scan(raw, slices, fabric.device, typical), solver, cond, slices, tick)
         write_volume(target, solved, results_of(solved, provenance), cfg.keep_samples, EXPORTS[cfg.format])
 

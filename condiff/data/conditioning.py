@@ -118,7 +118,7 @@ class AcquisitionCondition:
 
     Args:
         ranges: of the parameters in training; None before `with_ranges_of`.
-        scales: parameter -> range that is scaled instead, that of the model whose weights this one began with.
+        scales: parameter -> the range that is encoded as -1 to 1, of a model that began with another's weights.
         features: `piecewise_linear`, or `periodic` in older checkpoints.
         sites: of the training volumes; None before `with_ranges_of`. Empty in older checkpoints, and if none is known.
     """

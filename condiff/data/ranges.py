@@ -43,7 +43,7 @@ def hull(name: str, several: Iterable[Spans]) -> tuple[float, float]:
 
 
 def widened(scales: Spans, ranges: Ranges) -> dict[str, Sequence[float]]:
-    """The scales, of which those are widened whose ends would not be near the ranges: 1 is encoded as 2 at most."""
+    """The scales; one is widened to hold the ranges of its parameter if these would be encoded below -2 or above 2."""
     result = dict(scales)
     for name, (low, high) in scales.items():
         lowest, highest = found = hull(name, ranges.values())
@@ -57,7 +57,10 @@ def widened(scales: Spans, ranges: Ranges) -> dict[str, Sequence[float]]:
 
 
 def scales_of(stored: Mapping[str, Any]) -> dict[str, list[float]]:
-    """The scales for a model that begins with the weights of another, whose condition is ``stored``; single values have none."""
+    """The scales for a model that begins with another's weights, of whose condition ``stored`` is the configuration.
+
+    A parameter of which that model saw a single value has none.
+    """
     ranges, scales = stored.get("ranges") or {}, stored.get("scales") or {}
     hulls = {name: [*hull(name, ranges.values())] for name in PARAMETERS if name != "slice"}
     return {name: [low, high] for name, (low, high) in (hulls | scales).items() if low < high}

@@ -31,7 +31,7 @@ class Split:
         return self.train + self.val + self.test
 
     def remarks(self, train: int | None, held_out: int) -> list[str]:
-        """What is worth to know of a split that `split_by_patient` made with ``train`` and ``held_out``, a line each."""
+        """Lines for the log, of a split that `split_by_patient` made with ``train`` and ``held_out``."""
         lines = []
         if self.unused:
             reason = "and their patients are held out" if train is None else "and so has data.volumes_per_contrast"

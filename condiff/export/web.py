@@ -67,7 +67,7 @@ def _finite(interval: list[float] | None) -> list[float] | None:
 
 
 def parameters(spec: ImageSpec) -> dict[str, Any]:
-    """Returns of each parameter of the acquisition from and to what it is encoded, how, and its range in each contrast."""
+    """Returns for each parameter which values are encoded as -1 and 1, whether by logarithm, and its range in each contrast."""
     condition = spec.conditioning
     if not isinstance(condition, AcquisitionCondition) or condition.ranges is None:
         return {}

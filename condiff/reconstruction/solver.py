@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from condiff.data.fastmri.raw_scan import RawScan
 from condiff.diffusion.denoiser import Denoise
 from condiff.diffusion.guidance import FiniteWatch
 from condiff.diffusion.inverse import Method, Problem
@@ -18,6 +19,7 @@ from condiff.nn import Codec
 from condiff.reconstruction.formulations import Formulation, InverseProblem
 from condiff.reconstruction.measurement import Measurement
 from condiff.reconstruction.prior import Prior
+from condiff.sampling import ANY
 from condiff.sampling.batch import MAX_FRAMES
 from condiff.sampling.cost import SamplingCost
 from condiff.sampling.memory import Batches
@@ -78,6 +80,19 @@ class ReconstructionMethod:
         fn = self.fn if self.needs_prior else without_prior(self.fn)
         sigmas = self.levels.steps(steps)
         return Solver(prior.denoise, fn, self._formulation(prior), sigmas, samples, Batches(prior.batch_size), seed, prior.cost)
+
+    def condition(
+        self, prior: Prior, scan: RawScan, contrast: str | None, slices: Sequence[int]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The condition of a file's slices, and typical images of its contrast; without a prior those of no contrast, and none.
+
+        Raises:
+            InputError: a contrast that the prior does not know.
+        """
+        if not self.needs_prior:
+            return prior.encode(contrast or ANY, {}, len(slices)), None
+        name, cond = prior.condition(scan, contrast, slices)
+        return cond, prior.typical(name)
 
     def _formulation(self, prior: Prior) -> Formulation:
         formulation, codec = {"complex": self.complex, "magnitude": self.magnitude}[prior.kind], prior.model.codec

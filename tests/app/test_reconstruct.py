@@ -57,13 +57,17 @@ def test_a_scan_is_that_of_the_command(loaded, scan, run_entry, acquisition_run,
         assert np.allclose(file["samples"][:, 1], solved.samples[:, 0], atol=1e-5)
 
 
-def test_methods_without_a_prior_ask_nothing_of_it(loaded, scan):
-    for contrast in (None, "of another model"):
-        assert (
-            reconstruct(loaded, scan, Settings("equispaced", 2.0, "zero_filled", samples=1, contrast=contrast))
-            .samples.isfinite()
-            .all()
-        )
+def test_a_scan_of_a_contrast_that_the_prior_does_not_know(loaded, scan, tmp_path):
+    """Methods without a prior do not ask; with one another condition must be given, and it must be known."""
+    other = tmp_path / "other.h5"
+    shutil.copy(scan, other)
+    with h5py.File(other, "a") as file:
+        file.attrs["acquisition"] = "AXPD"
+    assert reconstruct(loaded, other, Settings("equispaced", 2.0, "zero_filled", samples=1)).samples.isfinite().all()
+    with pytest.raises(InputError, match="is AXPD, and the prior knows"):
+        reconstruct(loaded, other, Settings("equispaced", 2.0, "dds", samples=1))
+    with pytest.raises(InputError, match="contrast=AXPD: unknown"):
+        reconstruct(loaded, other, Settings("equispaced", 2.0, "zero_filled", samples=1, contrast="AXPD"))
 
 
 def test_panels_and_numbers(loaded, scan, solved):

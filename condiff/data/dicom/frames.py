@@ -23,9 +23,8 @@ from condiff.errors import DataFault, printable
 from condiff.files import foreign
 
 TAGS = (
-    "ImageType", "ComplexImageComponent", "Modality", "SeriesInstanceUID", "SeriesDescription", "ProtocolName",
-    "PatientName", "PatientID",
-    "PatientBirthDate", "SyntheticData", "FrameOfReferenceUID", "StudyInstanceUID", "ContrastBolusAgentSequence",
+    "ImageType", "ComplexImageComponent", "Modality", "SeriesInstanceUID", "SeriesDescription", "ProtocolName", "PatientName",
+    "PatientID", "PatientBirthDate", "SyntheticData", "FrameOfReferenceUID", "StudyInstanceUID", "ContrastBolusAgentSequence",
     "Manufacturer", "ManufacturerModelName", "ContrastBolusAgent", "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle",
     "MagneticFieldStrength", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns",
     "SamplesPerPixel", "NumberOfFrames", "PixelData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
