@@ -67,7 +67,7 @@ def test_every_choice_is_built(path, monkeypatch, tmp_path):
         assert all(size % system.model.denoiser.net.size_multiple == 0 for size in system.model.codec.shape(data.spec.shape)[1:])
     timer = SimpleNamespace(device=torch.device("cpu"), processes=2)  # whose run is not shortened
     monkeypatch.setattr("condiff.training.precision.candidates", lambda device: ("32-true",))
-    decided = decide(cfg.trainer, None, timer, steps_per_epoch=400)
+    decided = decide(cfg, None, timer).trainer
     trainer = instantiate(decided, logger=[instantiate(part) for part in cfg.logger.values()], accelerator="cpu")
     assert trainer.max_epochs == decided.max_epochs >= 1
 

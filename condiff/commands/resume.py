@@ -26,7 +26,9 @@ from condiff.commands.options import check_command
 from condiff.errors import InputError, printable
 
 MISSING = object()
-TRAINED_SETTINGS = ("model.optimizer", "data.phantom", "data.volumes_per_contrast", "data.held_out_per_contrast")
+TRAINED_SETTINGS = (
+    "model.optimizer", "data.phantom", "data.volumes_per_contrast", "data.held_out_per_contrast", "data.steps_per_epoch",
+)  # fmt: skip
 GROUPS = {"data", "net", "schedule", "parameterization", "sampler", "guidance", "clamp", "averaging", "codec", "model"}
 CHOICES = GROUPS | {"experiment", "model/optimizer", "data/transform", "data/conditioning", "data/maps"}  # groups of conf/
 SINGLE_OPTIONS = {"seed", "name"}
@@ -57,6 +59,7 @@ def command_line(arguments: Sequence[str]) -> list[str]:
     path, config = checkpoint.path, checkpoint.config
     file = option if Path(given) == path else f"resume={QuotedString(str(path), Quote.single).with_quotes()}"  # of a folder
     stored = overrides(config["overrides"], path)
+    stored = [word for word in stored if not word.startswith("data.steps_per_epoch=")]  # the run may have shortened it
     for name, value in data_fields(path).items():
         if not any(word.startswith((f"data.{name}=", f"+data.{name}=")) for word in arguments):
             stored.append(f"data.{name}={_literal(value)}")
@@ -83,7 +86,7 @@ def setting(config: Any, key: str, default: Any = None) -> Any:
 
 
 def with_trained_settings(cfg: DictConfig, checkpoint: Checkpoint | None) -> DictConfig:
-    """Returns the configuration of a resumed run with the optimizer and patients of its checkpoint, unless options set them.
+    """Returns the configuration of a resumed run with optimizer, patients and epochs of its checkpoint, unless options set them.
 
     The defaults may have changed since.
 

@@ -7,19 +7,19 @@ from condiff.training.step_time import StepTimer
 log = logging.getLogger(__name__)
 
 
-def epochs_in(timer: StepTimer, precision: str, steps_per_epoch: int, minutes: float, at_most: int) -> int:
-    """Returns the number of epochs that fit into some minutes of training, from 1 to ``at_most``.
+def shortened(timer: StepTimer, precision: str, steps_per_epoch: int, minutes: float, epochs: int) -> tuple[int, int]:
+    """Returns the number of epochs, and the steps of each: fewer than ``steps_per_epoch`` if all would take more than ``minutes``.
 
-    It is decided before the run begins, so that the learning rate falls to 0 at its end. Several processes train for all epochs,
+    It is decided before the run begins, so that the learning rate falls to 0 at its end. Several processes train for all steps,
     because they must agree.
     """
     if timer.processes > 1:
-        return at_most
-    seconds = timer.seconds([precision])[precision] * steps_per_epoch
-    epochs = max(1, min(at_most, int(60 * minutes / seconds)))
-    if epochs < at_most:
+        return epochs, steps_per_epoch
+    seconds = timer.seconds([precision])[precision]
+    steps = max(1, min(steps_per_epoch, int(60 * minutes / seconds / epochs)))
+    if steps < steps_per_epoch:
         log.info(
-            "trains for %d of %d epochs, to end within %g minutes: one takes %.0f s here; trainer.max_epochs=%d for all",
-            epochs, at_most, minutes, seconds, at_most,
+            "trains for %d of %d steps, to end within %g minutes: one takes %.2g s here; trainer.max_epochs=%d for all",
+            epochs * steps, epochs * steps_per_epoch, minutes, seconds, epochs,
         )  # fmt: skip
-    return epochs
+    return epochs, steps

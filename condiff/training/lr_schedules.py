@@ -14,7 +14,8 @@ def constant(step: int, total: int, warmup: int = 0) -> float:
 
 
 def cosine(step: int, total: int, warmup: int = 100) -> float:
-    """Returns a linear rise over ``warmup`` steps, then half a cosine down to 0 at the last step."""
+    """Returns a linear rise over ``warmup`` steps, at most a quarter of all, then half a cosine down to 0 at the last step."""
+    warmup = min(warmup, total // 4)
     progress = min(max(step - warmup, 0) / max(total - warmup, 1), 1.0)
     return min(1.0, (step + 1) / max(warmup, 1)) * 0.5 * (1 + math.cos(math.pi * progress))
 

@@ -41,7 +41,8 @@ def train_stage(cfg: DictConfig, origin: Origin) -> L.Trainer:
     resolved, system = instantiate(cfg.build)(cfg, origin, data, fabric.device)
     check_clamp(clamp, data.spec.shape[0], system.is_latent)
     timer = StepTimer(system, data.trial_batch(), fabric.device, fabric.world_size)
-    resolved.trainer = decide(cfg.trainer, origin.resume, timer, data.steps_per_epoch)
+    resolved = decide(resolved, origin.resume, timer)
+    data.steps_per_epoch = resolved.data.steps_per_epoch
     trainer = make_trainer(resolved.trainer, instantiate_group(cfg.logger), instantiate_group(cfg.callbacks), origin)
     system.save_hyperparameters(without_paths(OmegaConf.to_container(resolved, resolve=True)))
     if cfg.compile:
@@ -66,21 +67,23 @@ def fabric_of(settings: DictConfig) -> L.Fabric:
         raise InputError(f"trainer: {error}") from None
 
 
-def decide(settings: DictConfig, resumed: Checkpoint | None, timer: StepTimer, steps_per_epoch: int) -> DictConfig:
-    """Returns the settings of the trainer with the precision and the number of epochs that they leave open decided.
+def decide(cfg: DictConfig, resumed: Checkpoint | None, timer: StepTimer) -> DictConfig:
+    """Returns the configuration with the precision and the length decided that the settings of the trainer leave open.
 
     A resumed run keeps those of its checkpoint, so that it ends as the uninterrupted one; the precision only on a CPU.
     """
-    settings, stored = copy.deepcopy(settings), resumed.config.get("trainer") if resumed else None
-    stored = stored if isinstance(stored, dict) else {}
+    cfg, stored = copy.deepcopy(cfg), resumed.config.get("trainer") if resumed else None
+    settings, stored = cfg.trainer, stored if isinstance(stored, dict) else {}
     if OmegaConf.is_dict(settings.precision):
         kept = stored.get("precision") if timer.device.type == "cpu" else None
         settings.precision = kept if kept in candidates(timer.device) else instantiate(settings.precision)(timer)
     if OmegaConf.is_dict(settings.max_epochs):
         kept, choose = stored.get("max_epochs"), instantiate(settings.max_epochs)
-        is_kept = isinstance(kept, int) and 1 <= kept <= MAX_EPOCHS
-        settings.max_epochs = kept if is_kept else choose(timer, settings.precision, steps_per_epoch)
-    return settings
+        if isinstance(kept, int) and 1 <= kept <= MAX_EPOCHS:
+            settings.max_epochs = kept
+        else:
+            settings.max_epochs, cfg.data.steps_per_epoch = choose(timer, settings.precision, cfg.data.steps_per_epoch)
+    return cfg
 
 
 def make_trainer(settings: DictConfig, loggers: list[Any], callbacks: list[Any], origin: Origin) -> L.Trainer:

@@ -54,6 +54,7 @@ def test_rates_are_those_of_pytorch(factor, after_warmup):
 
 
 def test_cosine_ends_at_zero():
-    """1 after the warmup, 1/2 in the middle, 0 at the end and beyond; where all is warmup it rises and then drops."""
+    """1 after the warmup, 1/2 in the middle, 0 at the end and beyond, in a short run too."""
     assert [cosine(step, 110, warmup=10) for step in (10, 60, 110, 200)] == pytest.approx([1, 0.5, 0, 0])
-    assert [cosine(step, 5, warmup=5) for step in (0, 4, 6)] == pytest.approx([0.2, 1, 0])
+    assert [cosine(step, 40, warmup=100) for step in (0, 9, 10, 25, 40)] == pytest.approx([0.1, 1, 1, 0.5, 0])
+    assert cosine(0, 1, warmup=100) == 1

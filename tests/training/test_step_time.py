@@ -13,7 +13,7 @@ from condiff.diffusion import Denoiser
 from condiff.diffusion.schedules import Karras
 from condiff.nn import ContextUNet, KLAutoencoder, PatchDiscriminator, PerceptualDistance, Pixels
 from condiff.training import AutoencoderSystem, DiffusionSystem, precision
-from condiff.training.budget import epochs_in
+from condiff.training.budget import shortened
 from condiff.training.lr_schedules import constant
 from condiff.training.stage import decide
 from condiff.training.step_time import StepTimer
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 BATCH = Sample(torch.rand(2, 1, 16, 16), torch.eye(2, 4))
 BOTH = ("32-true", "bf16-mixed")
 OPEN = {
-    "max_epochs": {"_target_": "condiff.training.budget.epochs_in", "_partial_": True, "minutes": 1.0, "at_most": 9},
+    "max_epochs": {"_target_": "condiff.training.budget.shortened", "_partial_": True, "minutes": 1.0, "epochs": 2},
     "precision": {"_target_": "condiff.training.precision.fastest", "_partial_": True, "cache": "unused"},
 }
 
@@ -42,6 +42,10 @@ def autoencoder():
     codec = KLAutoencoder(1, latent_channels=2, channels=(8, 8), blocks=1)
     rest = PerceptualDistance(1), PatchDiscriminator(1), {"kl": 1e-4, "perceptual": 0.5, "adversarial": 0.2}
     return AutoencoderSystem(codec, adamw, constant, *rest)
+
+
+def configuration(trainer, steps_per_epoch=400):
+    return OmegaConf.create({"trainer": trainer, "data": {"steps_per_epoch": steps_per_epoch}})
 
 
 class Timer:
@@ -103,44 +107,48 @@ def test_candidates(monkeypatch, device, abilities, native, expected):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "processes", "epochs"),
-    [(0.01, 1, 5), (0.15, 1, 5), (0.2, 1, 3), (0.3, 1, 2), (9.0, 1, 1), (9.0, 2, 5)],  # 400 steps an epoch, 300 seconds
+    ("seconds", "processes", "steps"),
+    [(0.01, 1, 400), (0.125, 1, 400), (0.25, 1, 240), (0.5, 1, 120), (100.0, 1, 1), (9.0, 2, 400)],
 )
-def test_budget(seconds, processes, epochs, caplog):
+def test_budget(seconds, processes, steps, caplog):
+    """Five epochs of 400 steps in 300 seconds."""
     caplog.set_level(logging.INFO)
     timer = Timer(**{"32_true": seconds})
     timer.processes = processes
-    assert epochs_in(timer, "32-true", 400, minutes=5.0, at_most=5) == epochs
-    assert (f"trains for {epochs} of 5 epochs, to end within 5 minutes" in caplog.text) == (epochs < 5)
+    assert shortened(timer, "32-true", 400, minutes=5.0, epochs=5) == (5, steps)
+    assert (f"trains for {5 * steps} of 2000 steps, to end within 5 minutes" in caplog.text) == (steps < 400)
 
 
 def test_what_is_given_is_not_measured():
-    given = OmegaConf.create({"max_epochs": 3, "precision": "16-mixed"})
-    assert decide(given, None, None, 400) == given
+    given = configuration({"max_epochs": 3, "precision": "16-mixed"})
+    assert decide(given, None, None) == given
 
 
 def test_a_resumed_run_keeps_precision_and_length(monkeypatch):
     monkeypatch.setattr("condiff.training.stage.candidates", lambda device: BOTH)
     timer = Timer(**{"32_true": 6.0, "bf16_mixed": 9.0})
     resumed = SimpleNamespace(config={"trainer": {"max_epochs": 4, "precision": "bf16-mixed"}})
-    assert decide(OmegaConf.create(OPEN), resumed, timer, 5) == {"max_epochs": 4, "precision": "bf16-mixed"}
+    assert decide(configuration(OPEN), resumed, timer) == configuration({"max_epochs": 4, "precision": "bf16-mixed"})
     assert timer.calls == 0
     monkeypatch.setattr("condiff.training.precision.candidates", lambda device: BOTH[:1])
     for odd in ({"max_epochs": "x", "precision": "64-true"}, {"max_epochs": -1, "precision": []}, "text", None):
         stranger = SimpleNamespace(config={"trainer": odd})
-        assert decide(OmegaConf.create(OPEN), stranger, timer, 5) == {"max_epochs": 2, "precision": "32-true"}
+        decided = decide(configuration(OPEN), stranger, timer)
+        assert decided == configuration({"max_epochs": 2, "precision": "32-true"}, steps_per_epoch=5)
 
 
-def test_a_slow_machine_trains_for_fewer_epochs(run_entry, capsys, tmp_path):
-    """The learning rate falls to 0 at the end of the shorter run; the run is finished then, and can be prolonged."""
+def test_a_slow_machine_trains_for_fewer_steps(run_entry, capsys, tmp_path):
+    """The learning rate falls to 0 at the end of the shorter run; it is finished then, and epochs stay short if it is prolonged."""
     words = [word for word in TINY if not word.startswith("trainer.max_epochs")]
-    run_entry("train.py", *words, "trainer.max_epochs.minutes=1e-9", "model.lr_factor.warmup=0")
-    assert "trains for 1 of 4 epochs, to end within 1e-09 minutes" in "".join(capsys.readouterr())
+    run_entry("train.py", *words, "trainer.max_epochs.minutes=1e-9", "trainer.max_epochs.epochs=2")
+    assert "trains for 2 of 6 steps, to end within 1e-09 minutes" in "".join(capsys.readouterr())
     run = tmp_path / "runs/now"
-    assert OmegaConf.load(run / "config.yaml").trainer.max_epochs == 1
+    config = OmegaConf.load(run / "config.yaml")
+    assert (config.trainer.max_epochs, config.data.steps_per_epoch) == (2, 1)
     state = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
-    assert state["global_step"] == 3 and state["lr_schedulers"][0]["_last_lr"] == [0.0, 0.0]
+    assert state["global_step"] == 2 and state["lr_schedulers"][0]["_last_lr"] == [0.0, 0.0]
     resume = "resume=runs/now/checkpoints/last.ckpt", "hydra.run.dir=runs/again"
-    assert "is finished after 1 epoch;" in bad(capsys, run_entry, "train.py", *resume)
-    run_entry("train.py", *resume, "trainer.max_epochs=2")
-    assert OmegaConf.load(tmp_path / "runs/again/config.yaml").trainer.max_epochs == 2
+    assert "is finished after 2 epochs;" in bad(capsys, run_entry, "train.py", *resume)
+    run_entry("train.py", *resume, "trainer.max_epochs=3")
+    config = OmegaConf.load(tmp_path / "runs/again/config.yaml")
+    assert (config.trainer.max_epochs, config.data.steps_per_epoch) == (3, 1)
