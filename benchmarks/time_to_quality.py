@@ -62,8 +62,8 @@ def fit(cfg: DictConfig, data: MRIDataModule, steps: int) -> tuple[DiffusionSyst
     data.steps_per_epoch, system, timer = steps, instantiate(cfg.model), Timer()
     settings = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0, "max_epochs": 1}
     callbacks = [instantiate(cfg.callbacks.ema), timer]
-    decided = decide(cfg.trainer, None, StepTimer(system, data.trial_batch(), torch.device(DEVICE)), steps)
-    instantiate(decided, callbacks=callbacks, default_root_dir=".", **settings).fit(system, data)
+    decided = decide(cfg, None, StepTimer(system, data.trial_batch(), torch.device(DEVICE)))
+    instantiate(decided.trainer, callbacks=callbacks, default_root_dir=".", **settings).fit(system, data)
     return system, timer.time_elapsed("train")
 
 

@@ -8,7 +8,7 @@ log = logging.getLogger(__name__)
 
 
 def shortened(timer: StepTimer, precision: str, steps_per_epoch: int, minutes: float, epochs: int) -> tuple[int, int]:
-    """Returns the number of epochs, and the steps of each: fewer than ``steps_per_epoch`` if all would take more than ``minutes``.
+    """Returns the number of epochs, and the steps of each: fewer than ``steps_per_epoch`` if those take more than ``minutes``.
 
     It is decided before the run begins, so that the learning rate falls to 0 at its end. Several processes train for all steps,
     because they must agree.

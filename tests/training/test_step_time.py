@@ -138,7 +138,7 @@ def test_a_resumed_run_keeps_precision_and_length(monkeypatch):
 
 
 def test_a_slow_machine_trains_for_fewer_steps(run_entry, capsys, tmp_path):
-    """The learning rate falls to 0 at the end of the shorter run; it is finished then, and epochs stay short if it is prolonged."""
+    """The learning rate falls to 0 at the end of the shorter run; it is finished then. If prolonged, its epochs stay short."""
     words = [word for word in TINY if not word.startswith("trainer.max_epochs")]
     run_entry("train.py", *words, "trainer.max_epochs.minutes=1e-9", "trainer.max_epochs.epochs=2")
     assert "trains for 2 of 6 steps, to end within 1e-09 minutes" in "".join(capsys.readouterr())
