@@ -8,6 +8,7 @@ import resource
 import signal
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -15,6 +16,9 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from hydra._internal import config_loader_impl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.defaults_list import Overrides
 from hydra._internal.hydra import Hydra
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigSource
@@ -74,6 +78,35 @@ def files_of_conf_read_once():
         for source in Plugins.instance().discover(ConfigSource):
             if source.scheme() in ("file", "pkg"):
                 patch.setattr(source, "load_config", remembered(source.load_config))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def groups_composed_once():
+    """Most of the rest of that time: what Hydra makes of the groups of a command line, before it sets values."""
+    known = {}
+    make_list, compose = config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list
+
+    def sources(repo):
+        return str([(source.scheme(), source.path) for source in repo.get_sources()])
+
+    def remembered_list(repo, config_name, overrides_list, **options):
+        given = Overrides(repo, overrides_list)
+        groups = given.override_choices, given.append_group_defaults, given.deletions
+        key = f"{sources(repo)} {config_name} {groups} {options}"
+        if key not in known:
+            known[key] = make_list(repo, config_name, overrides_list, **options)
+        return replace(known[key], config_overrides=given.config_overrides)
+
+    def remembered_composition(self, defaults, repo):
+        key = f"{sources(repo)} {defaults}"
+        if key not in known:
+            known[key] = pickle.dumps(compose(self, defaults, repo))
+        return pickle.loads(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config_loader_impl, "create_defaults_list", remembered_list)
+        patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", remembered_composition)
         yield
 
 

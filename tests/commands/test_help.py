@@ -63,7 +63,7 @@ def test_the_fields_that_a_beginner_needs_come_first(monkeypatch):
         value = re.search(rf"^  {key}=(\S+)", options, re.MULTILINE)[1]
         assert float(value) == OmegaConf.select(cfg, key)
     assert re.search("^  data.root=DIR +with data=bids.dicom.fastmri.nifti: folder with the scans", options, re.MULTILINE)
-    assert re.search("^  trainer.max_epochs= +a number; here 4, or", options, re.MULTILINE)
+    assert re.search("^  trainer.max_epochs= +a number; here 4, of", options, re.MULTILINE)
     assert re.search("^  model.optimizer.lr=.* learning rate$", options, re.MULTILINE)
     assert "data.root=DIR           folder with" in help_text("prepare")  # its own choice of data is fastmri
 
