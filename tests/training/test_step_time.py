@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 BATCH = Sample(torch.rand(2, 1, 16, 16), torch.eye(2, 4))
 BOTH = ("32-true", "bf16-mixed")
 OPEN = {
-    "max_epochs": {"_target_": "condiff.training.budget.shortened", "_partial_": True, "minutes": 1.0, "epochs": 2},
+    "max_epochs": {"_target_": "condiff.training.budget.shortened", "_partial_": True, "minutes": 1.0, "at_most": 2},
     "precision": {"_target_": "condiff.training.precision.fastest", "_partial_": True, "cache": "unused"},
 }
 
@@ -115,7 +115,7 @@ def test_budget(seconds, processes, steps, caplog):
     caplog.set_level(logging.INFO)
     timer = Timer(**{"32_true": seconds})
     timer.processes = processes
-    assert shortened(timer, "32-true", 400, minutes=5.0, epochs=5) == (5, steps)
+    assert shortened(timer, "32-true", 400, minutes=5.0, at_most=5) == (5, steps)
     assert (f"trains for {5 * steps} of 2000 steps, to end within 5 minutes" in caplog.text) == (steps < 400)
 
 
@@ -140,7 +140,7 @@ def test_a_resumed_run_keeps_precision_and_length(monkeypatch):
 def test_a_slow_machine_trains_for_fewer_steps(run_entry, capsys, tmp_path):
     """The learning rate falls to 0 at the end of the shorter run; it is finished then. If prolonged, its epochs stay short."""
     words = [word for word in TINY if not word.startswith("trainer.max_epochs")]
-    run_entry("train.py", *words, "trainer.max_epochs.minutes=1e-9", "trainer.max_epochs.epochs=2")
+    run_entry("train.py", *words, "trainer.max_epochs.minutes=1e-9", "trainer.max_epochs.at_most=2")
     assert "trains for 2 of 6 steps, to end within 1e-09 minutes" in "".join(capsys.readouterr())
     run = tmp_path / "runs/now"
     config = OmegaConf.load(run / "config.yaml")
