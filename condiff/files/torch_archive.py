@@ -7,10 +7,8 @@ called or restored into an object, the checksums are verified, and the work is b
 
 import io
 import math
-import mmap
 import pickletools
 import re
-import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -98,12 +96,10 @@ def _root(archive: zipfile.ZipFile, path: Path) -> str:
 
 
 class _Storages:
-    """The tensors' bytes, mapped: only those that are used take memory, of which an optimizer's are the most."""
+    """The tensors' bytes, each read once."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str):
         self.archive, self.root = archive, root
-        assert archive.fp is not None, "open for reading"
-        self.file = mmap.mmap(archive.fp.fileno(), 0, access=mmap.ACCESS_COPY)
         self.read: dict[str, Tensor] = {}
         self.handed, self.limit = 0, SHARED * sum(entry.file_size for entry in archive.infolist())
 
@@ -113,7 +109,8 @@ class _Storages:
         if kind != "storage" or type(dtype) is not torch.dtype or type(key) is not str or type(length) is not int:
             raise Refused("holds a reference that is no tensor's")
         if key not in self.read:
-            self.read[key] = self._mapped(self.archive.getinfo(f"{self.root}/data/{key}"), dtype)
+            content = self.archive.read(f"{self.root}/data/{key}")
+            self.read[key] = torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
         found = self.read[key]
         self.handed += found.numel() * found.element_size()
         if self.handed > self.limit:
@@ -121,19 +118,6 @@ class _Storages:
         if found.dtype != dtype or len(found) != length:
             raise Refused("holds a tensor of another size or type than its bytes")
         return found
-
-    def _mapped(self, entry: zipfile.ZipInfo, dtype: torch.dtype) -> Tensor:
-        """The numbers of an entry, whose bytes follow its local header: 30 bytes, a name and an extra field."""
-        header = entry.header_offset
-        name, extra = struct.unpack("<2H", self.file[header + 26 : header + 30])
-        begin, count = header + 30 + name + extra, entry.file_size // dtype.itemsize
-        if count * dtype.itemsize != entry.file_size:
-            raise Refused("holds a tensor of another size or type than its bytes")
-        if not count:
-            return torch.empty(0, dtype=dtype)
-        if begin % dtype.itemsize:  # zipped by another program than torch
-            return torch.frombuffer(bytearray(self.archive.read(entry)), dtype=dtype)
-        return torch.frombuffer(self.file, dtype=dtype, count=count, offset=begin)
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
