@@ -88,9 +88,14 @@ def groups_composed_once():
     make_list, compose = config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list
 
     def sources(repo):
-        return str([(source.scheme(), source.path) for source in repo.get_sources()])
+        return [(source.scheme(), source.path) for source in repo.get_sources()]
+
+    def has_own_files(repo):
+        return any(scheme == "file" and Path(path) != ROOT / "conf" for scheme, path in sources(repo))
 
     def remembered_list(repo, config_name, overrides_list, **options):
+        if has_own_files(repo):
+            return make_list(repo, config_name, overrides_list, **options)
         given = Overrides(repo, overrides_list)
         groups = given.override_choices, given.append_group_defaults, given.deletions
         key = f"{sources(repo)} {config_name} {groups} {options}"
@@ -99,6 +104,8 @@ def groups_composed_once():
         return replace(known[key], config_overrides=given.config_overrides)
 
     def remembered_composition(self, defaults, repo):
+        if has_own_files(repo):
+            return compose(self, defaults, repo)
         key = f"{sources(repo)} {defaults}"
         if key not in known:
             known[key] = pickle.dumps(compose(self, defaults, repo))

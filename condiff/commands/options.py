@@ -127,6 +127,7 @@ OPTIONS: dict[str, dict[str, Rule]] = {
     "train": DATA
     | SAMPLING
     | OPEN
+    | {f"{key}.number": whole() for key in OPEN}
     | {
         "trainer.devices": DEVICES,
         "first.data.batch_size": whole(),

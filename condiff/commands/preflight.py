@@ -24,7 +24,7 @@ from condiff.training.resumed_state import epochs_done, read_state
 PRECISIONS = ("32-true", "32", "16-mixed", "16", "bf16-mixed", "bf16")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
 RATE_NOTE = "; the learning rate then follows the schedule of the new total, and rises again"
-FIXED_KEYS = ("model.optimizer._target_", "data.contrasts")  # of a run that is resumed
+FIXED_KEYS = ("model.optimizer._target_", "data.contrasts", "data.steps_per_epoch")  # of a run that is resumed
 log = logging.getLogger(__name__)
 
 

@@ -21,7 +21,7 @@ from condiff.training.precision import candidates
 from condiff.training.resumed_state import read_state
 from condiff.training.step_time import StepTimer
 
-MAX_EPOCHS = 10**6  # that are believed of a checkpoint
+MAX_LENGTH = 10**6  # epochs, and steps of each, that are believed of a checkpoint
 
 
 def train_stage(cfg: DictConfig, origin: Origin) -> L.Trainer:
@@ -78,11 +78,14 @@ def decide(cfg: DictConfig, resumed: Checkpoint | None, timer: StepTimer) -> Dic
         kept = stored.get("precision") if timer.device.type == "cpu" else None
         settings.precision = kept if kept in candidates(timer.device) else instantiate(settings.precision)(timer)
     if OmegaConf.is_dict(settings.max_epochs):
-        kept, choose = stored.get("max_epochs"), instantiate(settings.max_epochs)
-        if isinstance(kept, int) and 1 <= kept <= MAX_EPOCHS:
-            settings.max_epochs = kept
+        choose, interval, steps = instantiate(settings.max_epochs), settings.get("val_check_interval"), cfg.data.steps_per_epoch
+        kept = stored.get("max_epochs"), resumed.config["data"].get("steps_per_epoch") if resumed else None
+        if all(isinstance(number, int) and 1 <= number <= MAX_LENGTH for number in kept):
+            settings.max_epochs, cfg.data.steps_per_epoch = kept
         else:
-            settings.max_epochs, cfg.data.steps_per_epoch = choose(timer, settings.precision, cfg.data.steps_per_epoch)
+            settings.max_epochs, fewer = choose(timer, settings.precision, steps)
+            least = min(interval, steps) if isinstance(interval, int) else 1  # Lightning demands a validation in each epoch
+            cfg.data.steps_per_epoch = max(fewer, least)
     return cfg
 
 

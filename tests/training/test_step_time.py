@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 BATCH = Sample(torch.rand(2, 1, 16, 16), torch.eye(2, 4))
 BOTH = ("32-true", "bf16-mixed")
 OPEN = {
-    "max_epochs": {"_target_": "condiff.training.budget.shortened", "_partial_": True, "minutes": 1.0, "at_most": 2},
+    "max_epochs": {"_target_": "condiff.training.budget.shortened", "_partial_": True, "minutes": 1.0, "number": 2},
     "precision": {"_target_": "condiff.training.precision.fastest", "_partial_": True, "cache": "unused"},
 }
 
@@ -115,8 +115,15 @@ def test_budget(seconds, processes, steps, caplog):
     caplog.set_level(logging.INFO)
     timer = Timer(**{"32_true": seconds})
     timer.processes = processes
-    assert shortened(timer, "32-true", 400, minutes=5.0, at_most=5) == (5, steps)
+    assert shortened(timer, "32-true", 400, minutes=5.0, number=5) == (5, steps)
     assert (f"trains for {5 * steps} of 2000 steps, to end within 5 minutes" in caplog.text) == (steps < 400)
+
+
+@pytest.mark.parametrize(("interval", "steps"), [(3, 5), (300, 300), (500, 400), (0.5, 5)])
+def test_an_epoch_is_no_shorter_than_the_interval_of_validations(interval, steps):
+    timer = Timer(**{"32_true": 6.0})
+    cfg = configuration(OPEN | {"precision": "32-true", "val_check_interval": interval})
+    assert decide(cfg, None, timer).data.steps_per_epoch == steps
 
 
 def test_what_is_given_is_not_measured():
@@ -127,20 +134,23 @@ def test_what_is_given_is_not_measured():
 def test_a_resumed_run_keeps_precision_and_length(monkeypatch):
     monkeypatch.setattr("condiff.training.stage.candidates", lambda device: BOTH)
     timer = Timer(**{"32_true": 6.0, "bf16_mixed": 9.0})
-    resumed = SimpleNamespace(config={"trainer": {"max_epochs": 4, "precision": "bf16-mixed"}})
-    assert decide(configuration(OPEN), resumed, timer) == configuration({"max_epochs": 4, "precision": "bf16-mixed"})
+    trainer = {"max_epochs": 4, "precision": "bf16-mixed"}
+    resumed = SimpleNamespace(config={"trainer": trainer, "data": {"steps_per_epoch": 7}})
+    assert decide(configuration(OPEN), resumed, timer) == resumed.config
     assert timer.calls == 0
     monkeypatch.setattr("condiff.training.precision.candidates", lambda device: BOTH[:1])
     for odd in ({"max_epochs": "x", "precision": "64-true"}, {"max_epochs": -1, "precision": []}, "text", None):
-        stranger = SimpleNamespace(config={"trainer": odd})
+        stranger = SimpleNamespace(config={"trainer": odd, "data": {"steps_per_epoch": "x"}})
         decided = decide(configuration(OPEN), stranger, timer)
         assert decided == configuration({"max_epochs": 2, "precision": "32-true"}, steps_per_epoch=5)
 
 
 def test_a_slow_machine_trains_for_fewer_steps(run_entry, capsys, tmp_path):
     """The learning rate falls to 0 at the end of the shorter run; it is finished then. If prolonged, its epochs stay short."""
-    words = [word for word in TINY if not word.startswith("trainer.max_epochs")]
-    run_entry("train.py", *words, "trainer.max_epochs.minutes=1e-9", "trainer.max_epochs.at_most=2")
+    words = [word.replace("data.steps", "++data.steps") for word in TINY if not word.startswith("trainer.max_epochs")]
+    none = bad(capsys, run_entry, "train.py", *words, "trainer.max_epochs.number=0")
+    assert "trainer.max_epochs.number=0: give a whole number, at least 1" in none
+    run_entry("train.py", *words, "trainer.max_epochs.minutes=1e-9", "trainer.max_epochs.number=2")
     assert "trains for 2 of 6 steps, to end within 1e-09 minutes" in "".join(capsys.readouterr())
     run = tmp_path / "runs/now"
     config = OmegaConf.load(run / "config.yaml")
@@ -149,6 +159,8 @@ def test_a_slow_machine_trains_for_fewer_steps(run_entry, capsys, tmp_path):
     assert state["global_step"] == 2 and state["lr_schedulers"][0]["_last_lr"] == [0.0, 0.0]
     resume = "resume=runs/now/checkpoints/last.ckpt", "hydra.run.dir=runs/again"
     assert "is finished after 2 epochs;" in bad(capsys, run_entry, "train.py", *resume)
+    other = bad(capsys, run_entry, "train.py", *resume, "trainer.max_epochs=3", "data.steps_per_epoch=5")
+    assert "was trained with data.steps_per_epoch=1, not 5; leave data.steps_per_epoch out" in other
     run_entry("train.py", *resume, "trainer.max_epochs=3")
     config = OmegaConf.load(tmp_path / "runs/again/config.yaml")
     assert (config.trainer.max_epochs, config.data.steps_per_epoch) == (3, 1)
