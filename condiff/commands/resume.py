@@ -58,10 +58,8 @@ def command_line(arguments: Sequence[str]) -> list[str]:
     checkpoint = Checkpoint.read(given)
     path, config = checkpoint.path, checkpoint.config
     file = option if Path(given) == path else f"resume={QuotedString(str(path), Quote.single).with_quotes()}"  # of a folder
-    stored = overrides(config["overrides"], path)
-    stored = [
-        word for word in stored if not word.lstrip("+").startswith("data.steps_per_epoch=")
-    ]  # the run may have shortened it
+    words = overrides(config["overrides"], path)
+    stored = [word for word in words if word.split("=")[0].lstrip("+") != "data.steps_per_epoch"]  # the run may have shortened it
     for name, value in data_fields(path).items():
         if not any(word.startswith((f"data.{name}=", f"+data.{name}=")) for word in arguments):
             stored.append(f"data.{name}={_literal(value)}")
