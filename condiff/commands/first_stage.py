@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from condiff.checkpoint import Checkpoint
 from condiff.commands.preflight import epochs_of
+from condiff.commands.requeue import stored_before
 from condiff.commands.resume import setting
 from condiff.commands.run_folder import print_run_files
 from condiff.configuration import plain
@@ -44,13 +45,14 @@ def first_stage(cfg: DictConfig) -> Checkpoint:
     folder = Path(cfg.run) / "autoencoder"
     first = _composed(cfg, folder)
     last, origin = folder / "checkpoints/last.ckpt", Origin()
-    if last.is_file():
-        before = Checkpoint.read(last)
+    stored = stored_before(folder) or last
+    if stored.is_file():
+        before = Checkpoint.read(stored)
         _demand_alike(before, first)
         if epochs_done(read_state(before)) >= epochs_of(first.trainer, before.config):
-            log.info("first stage: already trained, %s", last)
+            log.info("first stage: already trained, %s", stored)
             return before
-        first.resume, origin = str(last), Origin(resume=before)
+        first.resume, origin = str(stored), Origin(resume=before)
     log.info("first stage: %s autoencoder, in %s", "resuming the" if first.resume else "the", folder)
     try:
         trainer = train_stage(first, origin)

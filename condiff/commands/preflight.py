@@ -41,10 +41,10 @@ def check(cfg: DictConfig, origin: Origin) -> None:
 
 
 def check_folder(folder: Path, resumed: str | None) -> None:
-    """Refuses a folder that holds another run. A run may be resumed in its own folder, and a requeued job is."""
+    """Refuses a folder that holds another run. A run may be resumed in its own folder."""
     last = folder / "checkpoints/last.ckpt"
     resumes_here = resumed and run_folder(resumed) == folder.resolve()
-    if is_first_process() and last.is_file() and not resumes_here and not [*folder.glob("hpc_ckpt*")]:
+    if is_first_process() and last.is_file() and not resumes_here:
         key = "hydra.sweep.dir" if HydraConfig.get().mode == RunMode.MULTIRUN else "hydra.run.dir"
         raise InputError(f"{key}: {folder} holds a run; continue it, resume='{last}', or choose another folder")
 

@@ -20,7 +20,6 @@ from condiff.checkpoint import Checkpoint, registry
 from condiff.checkpoint.checkpoint import LOCAL
 from condiff.checkpoint.registry import MAX_INTEGER, WORD
 from condiff.checkpoint.run import data_fields
-from condiff.commands.cli import overrides as command_line_overrides
 from condiff.commands.from_checkpoint import set_field
 from condiff.commands.options import check_command
 from condiff.errors import InputError, printable
@@ -85,8 +84,8 @@ def setting(config: Any, key: str, default: Any = None) -> Any:
     return config
 
 
-def with_trained_settings(cfg: DictConfig, checkpoint: Checkpoint | None) -> DictConfig:
-    """Returns the configuration of a resumed run with optimizer, patients and epochs of its checkpoint, unless options set them.
+def with_trained_settings(cfg: DictConfig, checkpoint: Checkpoint | None, words: Sequence[Override]) -> DictConfig:
+    """Returns the configuration of a resumed run with optimizer, patients and epochs of its checkpoint, unless words set them.
 
     The defaults may have changed since.
 
@@ -96,7 +95,7 @@ def with_trained_settings(cfg: DictConfig, checkpoint: Checkpoint | None) -> Dic
     if checkpoint is None:
         return cfg
     cfg = copy.deepcopy(cfg)
-    options = [override for override in command_line_overrides() if not override.is_delete()]
+    options = [override for override in words if not override.is_delete()]
     chosen = {override.key_or_group.replace("/", ".") for override in options}
     for key in TRAINED_SETTINGS:
         parent, _, name = key.rpartition(".")

@@ -9,8 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from condiff.commands import preflight, resume
-from condiff.commands.cli import entry
+from condiff.commands import preflight, requeue, resume
+from condiff.commands.cli import entry, overrides
 from condiff.commands.first_stage import first_stage
 from condiff.commands.run_folder import claim_folder, print_run_files
 from condiff.errors import NotANumber, command
@@ -28,8 +28,9 @@ def main(cfg: DictConfig) -> float | None:
     """Returns the last value of ``objective`` in a sweep or if it is given; else None."""
     folder, is_sweep = Path(cfg.run), HydraConfig.get().mode == RunMode.MULTIRUN
     with claim_folder(folder):
+        cfg, words = requeue.continued(cfg, overrides())
         origin = Origin.of(cfg.resume, cfg.init, OmegaConf.select(cfg, "model.autoencoder"), cfg.trust)
-        cfg = resume.with_trained_settings(cfg, origin.resume)
+        cfg = resume.with_trained_settings(cfg, origin.resume, words)
         preflight.check(cfg, origin)
         try:
             if cfg.first and not any(origin):

@@ -14,10 +14,12 @@ from omegaconf import OmegaConf
 
 from condiff.commands.options import OPTIONS, SEED
 from condiff.commands.preflight import check_data, check_trainer
+from condiff.commands.requeue import continued
 from condiff.commands.run_folder import claim_folder, remove_traces, unused
 from condiff.configuration import CONF
 from condiff.data.index_sampler import StreamSampler
 from condiff.errors import InputError
+from condiff.training import budget
 from condiff.training.callbacks import Checkpoints, StopAtSignal
 from condiff.training.callbacks.lost_process import is_lost
 from condiff.training.callbacks.optional import optional
@@ -67,6 +69,78 @@ def test_sigterm_stores_the_last_weights_and_names_the_command_that_goes_on(run_
     assert sorted(whole) == list(range(1, 7)) and losses("on") == {step: whole[step] for step in (1, 2, 3, 4, 6)}
     assert same_weights(last("on"), last("now")) and last("on")["global_step"] == 6
     assert "is finished after 2 epochs" in bad(capsys, run_entry, "train.py", f"resume={tmp_path}/runs/now/checkpoints/last.ckpt")
+
+
+@pytest.fixture
+def slurm_job(tmp_path, monkeypatch):
+    """As in a job of SLURM, whose ``scontrol`` writes a file."""
+    program = tmp_path / "bin/scontrol"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/scontrol.txt\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    for name, value in {"NTASKS": 1, "NNODES": 1, "JOB_ID": 7, "PROCID": 0, "LOCALID": 0, "NODEID": 0}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    monkeypatch.setenv("SLURM_JOB_NAME", "brain")
+
+
+def test_a_requeued_job_goes_on(run_entry, tmp_path, slurm_job, monkeypatch, capsys):
+    """Twice: requeued by Lightning in step 2, by another handler in step 5. In the end it equals an uninterrupted one."""
+    run_entry("train.py", *TINY)
+    job = [*(word for word in TINY if "max_epochs" not in word), "data.steps_per_epoch=9"]
+    monkeypatch.setattr(budget, "shortened", lambda *_, **__: (2, 3))
+
+    def start(restarts, number=None, step=None):
+        def received(self, trainer, *_):
+            if trainer.global_step == step:
+                os.kill(os.getpid(), number)
+
+        monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
+        with monkeypatch.context() as patch:
+            patch.setattr(StopAtSignal, "on_train_batch_start", received)
+            run_entry("train.py", *job, "hydra.run.dir=runs/job")
+
+    with pytest.raises(SystemExit) as stopped:
+        start(0, signal.SIGUSR1, step=1)
+    assert stopped.value.code == 128 + signal.SIGUSR1 and last("job")["global_step"] == 2
+    assert (tmp_path / "scontrol.txt").read_text() == "requeue 7\n" and (tmp_path / "runs/job/hpc_ckpt_1.ckpt").is_file()
+    steps = []
+    before = signal.signal(signal.SIGUSR2, lambda *_: steps.append(last("job")["global_step"]))
+    try:
+        with pytest.raises(SystemExit):
+            start(1, signal.SIGUSR2, step=4)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert steps == [5]  # called after the step, when its checkpoint was stored
+    start(2)
+    printed = "".join(capsys.readouterr())
+    assert all(f"continues {tmp_path}/runs/job/{file}" in printed for file in ("hpc_ckpt_1.ckpt", "checkpoints/last.ckpt"))
+    assert same_weights(last("job"), last("now")) and last("job")["global_step"] == 6
+    expected = losses("now")
+    assert losses("job") == {step: expected[step] for step in (1, 3, 4, 6)}
+
+
+def test_the_checkpoint_that_a_requeued_job_goes_on_with(tmp_path, monkeypatch, caplog):
+    """The newest, by Lightning or by us; none in a job that was started once and stored none to go on with."""
+    caplog.set_level("INFO")
+    cfg, words = OmegaConf.create({"run": str(tmp_path), "resume": None, "init": "a.ckpt"}), ["data=phantom"]
+    assert continued(cfg, words) == (cfg, words) and not caplog.text
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert continued(cfg, words) == (cfg, words)
+    assert f"no checkpoint in {tmp_path}, so it starts again; hydra.run.dir=" in caplog.text
+    (tmp_path / "checkpoints").mkdir()
+    for age, name in enumerate(("hpc_ckpt_2.ckpt", "checkpoints/last.ckpt", "hpc_ckpt_10.ckpt", "checkpoints/best.ckpt")):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 100 - age))
+    monkeypatch.delenv("SLURM_RESTART_COUNT")
+    for name in ("hpc_ckpt_2.ckpt", "checkpoints/last.ckpt", "hpc_ckpt_10.ckpt"):
+        path = str(tmp_path / name)
+        assert continued(cfg, words) == ({"run": str(tmp_path), "resume": path, "init": path}, ())
+        os.utime(path, (0, 0))
+    cfg.resume = "b.ckpt"
+    assert continued(cfg, words) == (cfg, words)  # resume= chooses, but not again in a job that goes on
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert continued(cfg, words)[0].resume in map(str, tmp_path.rglob("*.ckpt"))
 
 
 @pytest.mark.slow

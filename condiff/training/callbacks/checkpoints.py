@@ -8,10 +8,11 @@ from types import FrameType
 from typing import Any
 
 import lightning as L
-from lightning.fabric.plugins.environments import SLURMEnvironment
+import torch
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+REQUEUE_SIGNALS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 
 
 def batch_progress(trainer: L.Trainer) -> Any:
@@ -79,9 +80,9 @@ class Stopped(SystemExit):
 class StopAtSignal(Checkpoint):
     """Stops the training after the current step at SIGINT, SIGTERM or SIGHUP, stores ``last`` and exits with 128 + the signal.
 
+    So do SIGUSR1 and SIGUSR2 where Lightning or submitit waits for them to requeue a SLURM job; they requeue it before the exit.
     A second signal stops it at once. A signal to any of several processes stops all after the same step. The class is a
-    checkpoint callback, because these run after the others, whose state is stored. If Lightning requeues SLURM jobs, SIGTERM
-    is left to it.
+    checkpoint callback, because these run after the others, whose state is stored.
     """
 
     def __init__(self) -> None:
@@ -90,14 +91,11 @@ class StopAtSignal(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Installs the signal handlers; Lightning has installed its own before."""
-        environment = trainer._accelerator_connector.cluster_environment
-        requeues = isinstance(environment, SLURMEnvironment) and environment.auto_requeue
         if threading.current_thread() is not threading.main_thread():
             return
-        for number in SIGNALS:
-            ignored = signal.getsignal(number) == signal.SIG_IGN  # as nohup has SIGHUP
-            if not ignored and not (requeues and number == signal.SIGTERM):
-                self._replaced[number] = signal.signal(number, self._receive)
+        stopping = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # as nohup has SIGHUP
+        for number in [*stopping, *(number for number in REQUEUE_SIGNALS if callable(signal.getsignal(number)))]:
+            self._replaced[number] = signal.signal(number, self._receive)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         if not batch_progress(trainer).is_last_batch:  # then `on_train_epoch_end` stops: an epoch's end is simpler to resume
@@ -124,7 +122,11 @@ class StopAtSignal(Checkpoint):
         last = next((callback for callback in trainer.checkpoint_callbacks if isinstance(callback, Checkpoints)), None)
         if last is not None and last._last_global_step_saved != trainer.global_step:
             last.store_last(trainer)
-        stopped = Stopped(self.received or signal.SIGTERM, trainer.global_step, last.last_model_path if last else None)
+        number = torch.tensor(int(self.received or 0), device=trainer.strategy.root_device)
+        received = signal.Signals(int(trainer.strategy.reduce(number, reduce_op="max")))  # the same in all processes
+        stopped = Stopped(received, trainer.global_step, last.last_model_path if last else None)
+        if received in REQUEUE_SIGNALS:
+            self._replaced[received](received, None)
         if not trainer.is_global_zero:
             stopped.code = 0  # Lightning kills the first process if another fails
         raise stopped
