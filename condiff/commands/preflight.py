@@ -66,16 +66,11 @@ def check_resume(cfg: DictConfig, checkpoint: Checkpoint | None) -> None:
     if checkpoint is None:
         return
     content = read_state(checkpoint)
-    done, step, limit = epochs_done(content), content["global_step"], cfg.trainer.get("max_steps", -1)
-    if done >= epochs_of(cfg.trainer, content["hyper_parameters"]):
+    if end := finished(cfg, checkpoint):
+        number, unit = end
         raise InputError(
-            f"resume={cfg.resume}: is finished after {counted(done, 'epoch')}; "
-            f"to train longer give trainer.max_epochs={2 * done}{RATE_NOTE}"
-        )
-    if 0 <= limit <= step:
-        raise InputError(
-            f"resume={cfg.resume}: is finished after {counted(step, 'step')}; "
-            f"to train longer give trainer.max_steps={2 * step}{RATE_NOTE}"
+            f"resume={cfg.resume}: is finished after {counted(number, unit)}; "
+            f"to train longer give trainer.max_{unit}s={2 * number}{RATE_NOTE}"
         )
     rates = (override.key_or_group for override in overrides())  # part of the state of the optimizer
     for key in (*FIXED_KEYS, *(rate for rate in rates if rate.startswith("model.optimizer."))):
@@ -84,6 +79,15 @@ def check_resume(cfg: DictConfig, checkpoint: Checkpoint | None) -> None:
             raise InputError(
                 f"resume={cfg.resume}: was trained with {key}={trained}, not {requested}; leave {key} out, or start a new run"
             )
+
+
+def finished(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[int, str] | None:
+    """Returns the epochs or the steps after which the run of a checkpoint is finished, and their unit; None if it is not."""
+    content = read_state(checkpoint)
+    done, step = epochs_done(content), content["global_step"]
+    if done >= epochs_of(cfg.trainer, content["hyper_parameters"]):
+        return done, "epoch"
+    return (step, "step") if 0 <= cfg.trainer.get("max_steps", -1) <= step else None
 
 
 def epochs_of(trainer: DictConfig, trained: Any) -> float:

@@ -6,21 +6,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
+from condiff.checkpoint import Checkpoint
+from condiff.configuration import without_paths
+from condiff.errors import InputError
+
 log = logging.getLogger(__name__)
-
-
-def stored_before(folder: Path) -> Path | None:
-    """Returns the newest checkpoint in the folder of a run that a requeued job continues; None if the job is not requeued.
-
-    Lightning stores ``hpc_ckpt_1.ckpt``, ``hpc_ckpt_2.ckpt`` and so on before it requeues a job.
-    """
-    stored = [*folder.glob("hpc_ckpt_*.ckpt")]
-    if stored or is_restarted():
-        stored += folder.glob("checkpoints/last.ckpt")
-    return max(stored, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def is_restarted() -> bool:
@@ -28,17 +20,34 @@ def is_restarted() -> bool:
     return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
 
 
-def continued(cfg: DictConfig, words: Sequence[Override]) -> tuple[DictConfig, Sequence[Override]]:
-    """Returns the configuration of a run, and the words of the command line that change what its checkpoint says.
+def stored_before(folder: Path) -> Path | None:
+    """Returns the newest checkpoint in the folder of a run, if the job is restarted.
 
-    In a requeued job these are those of the run that it continues; no word changes it, because it was begun with the same words.
+    Lightning stores ``hpc_ckpt_1.ckpt``, ``hpc_ckpt_2.ckpt`` and so on before it requeues a job.
     """
-    path = stored_before(Path(cfg.run)) if is_restarted() or not cfg.resume else None
+    stored = [*folder.glob("hpc_ckpt_*.ckpt"), *folder.glob("checkpoints/last.ckpt")] if is_restarted() else []
+    return max(stored, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def continued(cfg: DictConfig) -> tuple[DictConfig, bool]:
+    """Returns the configuration of a run, and whether the run is that of a requeued job, which resumes what is in its folder."""
+    folder = Path(cfg.run)
+    path = stored_before(folder)
     if path is None:
-        if is_restarted():
-            log.info("requeued: no checkpoint in %s, so it starts again; hydra.run.dir= keeps the folder of a job", cfg.run)
-        return cfg, words
+        if is_restarted() and not any(folder.glob("**/*.ckpt")):  # of the first stage, either
+            log.info("requeued: no checkpoint in %s, so it starts again; hydra.run.dir= keeps the folder of a job", folder)
+        return cfg, False
     log.info("requeued: continues %s", path)
     cfg = copy.deepcopy(cfg)
     cfg.resume, cfg.init = str(path), cfg.init and str(path)  # the network is that of the checkpoint, whatever init= was
-    return cfg, ()
+    return cfg, True
+
+
+def demand_same_words(checkpoint: Checkpoint, words: Sequence[str]) -> None:
+    """Raises InputError if a checkpoint was stored by a command with other words. Words with a path are not compared."""
+    different = set(checkpoint.config["overrides"]) ^ set(without_paths(list(words)))
+    if different:
+        raise InputError(
+            f"{checkpoint.path}: the command that stored it differs in {' '.join(sorted(different))}; a requeued job continues "
+            "its own run, so choose another hydra.run.dir"
+        )

@@ -17,7 +17,7 @@ from condiff.errors import NotANumber, command
 from condiff.progress import is_first_process
 from condiff.training.build import Origin
 from condiff.training.callbacks import Stopped
-from condiff.training.fit import last_value
+from condiff.training.fit import last_value, stored_value
 from condiff.training.stage import train_stage
 
 log = logging.getLogger(__name__)
@@ -28,9 +28,16 @@ def main(cfg: DictConfig) -> float | None:
     """Returns the last value of ``objective`` in a sweep or if it is given; else None."""
     folder, is_sweep = Path(cfg.run), HydraConfig.get().mode == RunMode.MULTIRUN
     with claim_folder(folder):
-        cfg, words = requeue.continued(cfg, overrides())
+        cfg, is_requeued = requeue.continued(cfg)
         origin = Origin.of(cfg.resume, cfg.init, OmegaConf.select(cfg, "model.autoencoder"), cfg.trust)
-        cfg = resume.with_trained_settings(cfg, origin.resume, words)
+        stored = origin.resume if is_requeued else None
+        if stored:
+            requeue.demand_same_words(stored, HydraConfig.get().overrides.task)
+        cfg = resume.with_trained_settings(cfg, origin.resume, () if stored else overrides())
+        if stored and preflight.finished(cfg, stored):
+            log.info("requeued: the run is finished")
+            print_run_files(folder)
+            return stored_value(folder, cfg.objective)
         preflight.check(cfg, origin)
         try:
             if cfg.first and not any(origin):
@@ -45,6 +52,7 @@ def main(cfg: DictConfig) -> float | None:
             if is_first_process():
                 arguments = stopped.resume_arguments
                 remedy = f"continue with: {command('train')} {arguments}" if arguments else "there is no checkpoint yet"
+                remedy = "its job is requeued, and continues" if stopped.is_requeued else remedy
                 print(f"{stopped.reason}; {remedy}", file=sys.stderr)
             raise
         if not trainer.is_global_zero:

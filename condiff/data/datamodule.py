@@ -29,7 +29,7 @@ from condiff.data.statistics import Statistics, measure
 from condiff.data.transfer import to_device
 from condiff.data.transforms import Transform
 from condiff.data.volume_folder import VolumeFolder
-from condiff.data.workers import available_cpus
+from condiff.data.workers import available_cpus, own_group
 from condiff.errors import InputError
 from condiff.seeds import derive_seed
 
@@ -220,7 +220,8 @@ class MRIDataModule(L.LightningDataModule):
 
     def _loading(self) -> dict[str, Any]:
         pinned = torch.cuda.is_available()
-        return {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0, "pin_memory": pinned}
+        persistent, number = self.num_workers > 0, self.num_workers
+        return {"num_workers": number, "persistent_workers": persistent, "pin_memory": pinned, "worker_init_fn": own_group}
 
     @property
     def _trainer(self) -> L.Trainer:

@@ -63,6 +63,12 @@ def worker_pool(workers: int, remedy: str) -> Iterator[Run]:
             raise
 
 
+def own_group(_: int) -> None:
+    """For a process of a DataLoader: a signal to all, as of Ctrl-C, does not end it before the process that needs its batches."""
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
+
+
 def _begin() -> None:
     """Use one thread, and end when the process that started this one is gone, for whatever reason."""
     torch.set_num_threads(1)

@@ -1,5 +1,6 @@
 """Runs Lightning's fit; one-line errors for a state that cannot be resumed and for a lost process."""
 
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -7,6 +8,7 @@ import lightning as L
 from condiff.errors import InputError, is_memory
 from condiff.training.build import MISMATCH
 from condiff.training.callbacks.lost_process import LOST_PROCESS, is_lost
+from condiff.training.csv_logger import read
 
 RESTORING = (TypeError, LookupError, ValueError, RuntimeError, AttributeError, ArithmeticError, AssertionError)
 
@@ -38,6 +40,12 @@ def fit(trainer: L.Trainer, system: L.LightningModule, data: L.LightningDataModu
             raise
         reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
         raise InputError(MISMATCH.format(ckpt=ckpt, reason=reason)) from error
+
+
+def stored_value(folder: Path, objective: str) -> float | None:
+    """Returns the last value of a metric in the table of the validations of a run; None without one."""
+    values = [row[objective] for row in read(folder / "metrics_validation.csv") if row.get(objective)]
+    return float(values[-1]) if values else None
 
 
 def last_value(trainer: L.Trainer, objective: str) -> float:

@@ -5,6 +5,7 @@ import errno
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from condiff.commands import requeue, sweep
 from condiff.commands.options import OPTIONS, SEED
 from condiff.commands.preflight import check_data, check_trainer
 from condiff.commands.requeue import continued
@@ -90,57 +92,98 @@ def test_a_requeued_job_goes_on(run_entry, tmp_path, slurm_job, monkeypatch, cap
     job = [*(word for word in TINY if "max_epochs" not in word), "data.steps_per_epoch=9"]
     monkeypatch.setattr(budget, "shortened", lambda *_, **__: (2, 3))
 
-    def start(restarts, number=None, step=None):
-        def received(self, trainer, *_):
+    def start(restarts, *words, number=None, step=None):
+        def receive(self, trainer, *_):
             if trainer.global_step == step:
                 os.kill(os.getpid(), number)
+                os.kill(os.getpid(), signal.SIGTERM)  # from SLURM, to which Lightning and submitit do not listen
 
         monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
         with monkeypatch.context() as patch:
-            patch.setattr(StopAtSignal, "on_train_batch_start", received)
-            run_entry("train.py", *job, "hydra.run.dir=runs/job")
+            patch.setattr(StopAtSignal, "on_train_batch_start", receive)
+            run_entry("train.py", *job, "hydra.run.dir=runs/job", *words)
 
     with pytest.raises(SystemExit) as stopped:
-        start(0, signal.SIGUSR1, step=1)
+        start(0, number=signal.SIGUSR1, step=1)
     assert stopped.value.code == 128 + signal.SIGUSR1 and last("job")["global_step"] == 2
+    assert "stopped by SIGUSR1 after step 2; its job is requeued, and continues" in capsys.readouterr().err
     assert (tmp_path / "scontrol.txt").read_text() == "requeue 7\n" and (tmp_path / "runs/job/hpc_ckpt_1.ckpt").is_file()
     steps = []
     before = signal.signal(signal.SIGUSR2, lambda *_: steps.append(last("job")["global_step"]))
     try:
         with pytest.raises(SystemExit):
-            start(1, signal.SIGUSR2, step=4)
+            start(1, number=signal.SIGUSR2, step=4)
     finally:
         signal.signal(signal.SIGUSR2, before)
     assert steps == [5]  # called after the step, when its checkpoint was stored
+    wrong = bad(capsys, start, 2, "model.p_uncond=0.2", "init=phantom")
+    assert "last.ckpt: the command that stored it differs in init=phantom model.p_uncond=0.2; a requeued job" in wrong
     start(2)
     printed = "".join(capsys.readouterr())
-    assert all(f"continues {tmp_path}/runs/job/{file}" in printed for file in ("hpc_ckpt_1.ckpt", "checkpoints/last.ckpt"))
+    assert f"requeued: continues {tmp_path}/runs/job/checkpoints/last.ckpt" in printed
     assert same_weights(last("job"), last("now")) and last("job")["global_step"] == 6
     expected = losses("now")
     assert losses("job") == {step: expected[step] for step in (1, 3, 4, 6)}
+    start(3)
+    assert "requeued: the run is finished" in "".join(capsys.readouterr())
+    assert "holds a run; continue it" in bad(capsys, start, 0)  # a command of its own
 
 
-def test_the_checkpoint_that_a_requeued_job_goes_on_with(tmp_path, monkeypatch, caplog):
-    """The newest, by Lightning or by us; none in a job that was started once and stored none to go on with."""
-    caplog.set_level("INFO")
-    cfg, words = OmegaConf.create({"run": str(tmp_path), "resume": None, "init": "a.ckpt"}), ["data=phantom"]
-    assert continued(cfg, words) == (cfg, words) and not caplog.text
+def test_a_requeued_sweep_keeps_what_is_finished(run_entry, slurm_job, monkeypatch, capsys):
+    def receive(self, trainer, *_):
+        if trainer.global_step == 4 and Path("sweep/sweep.csv").is_file():  # in the second job
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    command = ["train.py", "-m", *TINY, "seed=0,1", "hydra.sweep.dir=sweep"]
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(StopAtSignal, "on_train_batch_start", receive)
+        run_entry(*command)
+    (first,) = sweep.read(Path("sweep"))
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert continued(cfg, words) == (cfg, words)
-    assert f"no checkpoint in {tmp_path}, so it starts again; hydra.run.dir=" in caplog.text
+    run_entry(*command)
+    rows = sorted(sweep.read(Path("sweep")), key=lambda row: row["job"])
+    assert [row["status"] for row in rows] == ["completed", "completed"]
+    assert float(rows[0]["objective"]) == pytest.approx(float(first["objective"]))
+    assert torch.load(f"{rows[1]['folder']}/checkpoints/last.ckpt", weights_only=True)["global_step"] == 6
+
+
+def test_the_checkpoint_that_a_requeued_job_goes_on_with(tmp_path, monkeypatch):
+    """The newest, by Lightning or by us; none in a job that was started once."""
+    said = []
+    monkeypatch.setattr(requeue, "log", SimpleNamespace(info=lambda text, *values: said.append(text % values)))
+    cfg = OmegaConf.create({"run": str(tmp_path), "resume": "b.ckpt", "init": "a.ckpt"})
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert continued(cfg) == (cfg, False)
+    assert f"no checkpoint in {tmp_path}, so it starts again; hydra.run.dir=" in said[0]
     (tmp_path / "checkpoints").mkdir()
-    for age, name in enumerate(("hpc_ckpt_2.ckpt", "checkpoints/last.ckpt", "hpc_ckpt_10.ckpt", "checkpoints/best.ckpt")):
+    names = ("hpc_ckpt_2.ckpt", "checkpoints/last.ckpt", "hpc_ckpt_10.ckpt", "checkpoints/best.ckpt")
+    for age, name in enumerate(names):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (0, 100 - age))
-    monkeypatch.delenv("SLURM_RESTART_COUNT")
-    for name in ("hpc_ckpt_2.ckpt", "checkpoints/last.ckpt", "hpc_ckpt_10.ckpt"):
+    for name in names[:3]:
         path = str(tmp_path / name)
-        assert continued(cfg, words) == ({"run": str(tmp_path), "resume": path, "init": path}, ())
+        assert continued(cfg) == ({"run": str(tmp_path), "resume": path, "init": path}, True)
         os.utime(path, (0, 0))
-    cfg.resume = "b.ckpt"
-    assert continued(cfg, words) == (cfg, words)  # resume= chooses, but not again in a job that goes on
-    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert continued(cfg, words)[0].resume in map(str, tmp_path.rglob("*.ckpt"))
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "0")
+    assert continued(cfg) == (cfg, False)
+
+
+def test_two_signals():
+    """The same twice stops at once. One that requeues the job counts more than one that does not, whichever comes first."""
+    callback = StopAtSignal()
+    for first, second, counts in (
+        (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR1),
+        (signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR1),
+        (signal.SIGUSR2, signal.SIGUSR2, signal.SIGUSR2),
+        (signal.SIGTERM, signal.SIGINT, signal.SIGINT),
+    ):
+        callback.received = None
+        callback._receive(first, None)
+        callback._receive(second, None)
+        assert callback.received == counts
+    with pytest.raises(SystemExit) as stopped:
+        callback._receive(signal.SIGINT, None)
+    assert stopped.value.code == 128 + signal.SIGINT
 
 
 @pytest.mark.slow

@@ -1,5 +1,8 @@
 """Batches: the conditions, and what is kept of a volume."""
 
+import os
+from multiprocessing import active_children
+
 import pytest
 import torch
 
@@ -37,6 +40,15 @@ def test_slices_keep_scale_and_condition(phantom_root, tmp_path):
     assert scale == slices.stacks[slices.volume_index[5]].scale
     assert slices.spread_examples("AXT2", 3).shape == (3, 1, 16, 16)
     assert len(slices.spread_examples(None, 1000)) == len(slices)
+
+
+def test_processes_that_load_are_out_of_reach_of_signals_to_all(phantom_root, tmp_path):
+    data = module(phantom_root, tmp_path, num_workers=1)
+    data.setup()
+    others, loader = {*active_children()}, data.val_dataloader()
+    assert next(iter(loader)).image.shape[1:] == (1, 16, 16)
+    (process,) = {*active_children()} - others
+    assert os.getpgid(process.pid) == process.pid != os.getpgrp()
 
 
 def test_slices_of_the_middle(phantom_root, tmp_path):

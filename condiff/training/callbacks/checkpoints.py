@@ -1,5 +1,6 @@
 """Storing of checkpoints at the end of every epoch and when a signal stops the training."""
 
+import os
 import shlex
 import signal
 import threading
@@ -69,10 +70,12 @@ class Stopped(SystemExit):
     Attributes:
         code: 128 + the signal's number.
         resume_arguments: of the command that resumes the checkpoint ``stored``; empty without one.
+        is_requeued: whether the signal has requeued the job.
     """
 
     def __init__(self, received: signal.Signals, step: int, stored: str | None):
         super().__init__(128 + received)
+        self.is_requeued = received in REQUEUE_SIGNALS
         self.resume_arguments = shlex.quote(f"resume={stored}") if stored else ""
         self.reason = f"stopped by {received.name} after step {step}"
 
@@ -80,9 +83,9 @@ class Stopped(SystemExit):
 class StopAtSignal(Checkpoint):
     """Stops the training after the current step at SIGINT, SIGTERM or SIGHUP, stores ``last`` and exits with 128 + the signal.
 
-    So do SIGUSR1 and SIGUSR2 where Lightning or submitit waits for them to requeue a SLURM job; they requeue it before the exit.
-    A second signal stops it at once. A signal to any of several processes stops all after the same step. The class is a
-    checkpoint callback, because these run after the others, whose state is stored.
+    So does SIGUSR1 or SIGUSR2 in a SLURM job where Lightning or submitit waits for it: they requeue the job before the exit.
+    A second signal of the same kind stops at once. A signal to any of several processes stops all after the same step. The class
+    is a checkpoint callback, because these run after the others, whose state is stored.
     """
 
     def __init__(self) -> None:
@@ -93,12 +96,15 @@ class StopAtSignal(Checkpoint):
         """Installs the signal handlers; Lightning has installed its own before."""
         if threading.current_thread() is not threading.main_thread():
             return
-        stopping = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # as nohup has SIGHUP
-        for number in [*stopping, *(number for number in REQUEUE_SIGNALS if callable(signal.getsignal(number)))]:
+        heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # as nohup has SIGHUP
+        if "SLURM_JOB_ID" in os.environ:
+            heard += [number for number in REQUEUE_SIGNALS if callable(signal.getsignal(number))]
+        for number in heard:
             self._replaced[number] = signal.signal(number, self._receive)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        if not batch_progress(trainer).is_last_batch:  # then `on_train_epoch_end` stops: an epoch's end is simpler to resume
+        is_end = batch_progress(trainer).is_last_batch or trainer.global_step == trainer.max_steps
+        if not is_end:  # then `on_train_epoch_end` stops: an epoch's end is simpler to resume
             self._stop_where_received(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -112,9 +118,10 @@ class StopAtSignal(Checkpoint):
         self._restore()
 
     def _receive(self, number: int, _: FrameType | None) -> None:
-        if self.received is not None:
+        if number == self.received and number in SIGNALS:
             raise SystemExit(128 + number)
-        self.received = signal.Signals(number)
+        if self.received not in REQUEUE_SIGNALS:  # else the SIGTERM that follows it
+            self.received = signal.Signals(number)
 
     def _stop_where_received(self, trainer: L.Trainer) -> None:
         if not trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
@@ -122,11 +129,12 @@ class StopAtSignal(Checkpoint):
         last = next((callback for callback in trainer.checkpoint_callbacks if isinstance(callback, Checkpoints)), None)
         if last is not None and last._last_global_step_saved != trainer.global_step:
             last.store_last(trainer)
-        number = torch.tensor(int(self.received or 0), device=trainer.strategy.root_device)
-        received = signal.Signals(int(trainer.strategy.reduce(number, reduce_op="max")))  # the same in all processes
-        stopped = Stopped(received, trainer.global_step, last.last_model_path if last else None)
-        if received in REQUEUE_SIGNALS:
-            self._replaced[received](received, None)
+        kinds = (*SIGNALS, *REQUEUE_SIGNALS)  # the last of those that the processes have received counts in all
+        kind = kinds.index(self.received) if self.received else 0
+        kind = int(trainer.strategy.reduce(torch.tensor(kind, device=trainer.strategy.root_device), reduce_op="max"))
+        stopped = Stopped(kinds[kind], trainer.global_step, last.last_model_path if last else None)
+        if stopped.is_requeued and (requeue := self._replaced.get(kinds[kind])):
+            requeue(kinds[kind], None)
         if not trainer.is_global_zero:
             stopped.code = 0  # Lightning kills the first process if another fails
         raise stopped
