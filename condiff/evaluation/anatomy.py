@@ -30,7 +30,7 @@ COARSE_ANGLES, FINE_ANGLES = (-6, 0, 6), (-8, -4, 0, 4, 8)  # degrees
 COARSE_WIDTH, FINE_WIDTH = 1.5, 0.7  # standard deviation of the Gaussian smoothing, pixels
 EDGE_EPSILON = 0.5  # eps as a fraction of the mean gradient magnitude of an image: suppresses weaker gradients
 SHIFT_DIVISOR = 16  # the largest shift is the side over this
-QUERY_BATCH = 128  # queries in memory at once
+QUERY_BATCH, TRAINING_BATCH = 128, 1024  # images in memory at once
 
 
 class AnatomySearch:
@@ -62,10 +62,12 @@ class AnatomySearch:
         """Return the fields of `Neighbors`."""
         similarity, flips = self._coarse_similarity(queries)
         shortlists = [_shortlist(similarity, group) for group in self.groups]
+        chosen = torch.cat([images.flatten() for images in shortlists]).unique()
+        edges = torch.cat([edge_directions(batch, FINE_WIDTH) for batch in self.pixels[chosen].split(TRAINING_BATCH)])
         neighbors = []
         for query, *by_group, flip in zip(queries, *shortlists, flips, strict=True):
             candidates = torch.cat([images.flatten() for images in by_group])
-            distances = 1 - register(query, self.pixels[candidates], flip[candidates])
+            distances = 1 - register(query, edges[torch.searchsorted(chosen, candidates)], flip[candidates])
             parts = distances.split([images.numel() for images in by_group])
             relative = torch.cat(
                 [_relative(part.unflatten(0, images.shape)) for part, images in zip(parts, by_group, strict=True)]
@@ -81,7 +83,7 @@ class AnatomySearch:
             for flip, angle in product(FLIPS, COARSE_ANGLES)
         ]
         similarity, flips = [], []
-        for batch in self.pixels.split(1024):
+        for batch in self.pixels.split(TRAINING_BATCH):
             training_edges = _pool(edge_directions(batch, COARSE_WIDTH))
             best = training_edges.new_full((len(queries), len(batch)), -1.0)
             best_flip = torch.zeros(best.shape, dtype=torch.long)
@@ -123,21 +125,21 @@ def _relative(distances: Tensor) -> Tensor:
 
 
 def register(query: Tensor, candidates: Tensor, flips: Tensor) -> Tensor:
-    """Return the similarity [M, 4] of the four halves of an image [H, W] to those of candidates [M, H, W].
+    """Return the similarity [M, 4] of the four halves of an image [H, W] to those of candidates, as edge directions [M, 2, H, W].
 
     The image is mirrored by ``flips`` [M]; rotation and shift are the best ones of the fine grid.
     """
     similarity = torch.zeros(len(candidates), 4)
-    candidate_quarters = _quarters(edge_directions(candidates, FINE_WIDTH))  # [4, M, D]
+    candidate_quarters = _quarters(candidates)  # [4, M, D]
     candidate_power = _sum_halves(candidate_quarters.square().sum(-1))
-    for flip in flips.unique().tolist():
+    used = flips.unique().tolist()
+    mirrored = torch.cat([mirror(query[None], flip) for flip in used]).repeat_interleave(len(FINE_ANGLES), 0)
+    rotated = rotate(mirrored, torch.tensor(FINE_ANGLES).repeat(len(used)))
+    for flip, query_edges in zip(used, edge_directions(rotated, FINE_WIDTH).split(len(FINE_ANGLES)), strict=True):
         indices = (flips == flip).nonzero()[:, 0]
-        rotated = torch.cat([rotate(mirror(query[None], flip), angle) for angle in FINE_ANGLES])
-        query_edges = edge_directions(rotated, FINE_WIDTH)
-        poses = _shifted_quarters(query_edges)  # [4, P, D]
-        norm = _sum_halves(poses.square().sum(-1))[:, None] * candidate_power[:, indices, None]
-        inner = _sum_halves(torch.bmm(candidate_quarters[:, indices], poses.transpose(1, 2)))
-        similarity[indices] = (inner / norm.sqrt().clamp(min=1e-6)).amax(2).T
+        inner, power = _correlate(query_edges, candidate_quarters[:, indices])
+        norm = _sum_halves(power)[:, None] * candidate_power[:, indices, None]
+        similarity[indices] = (_sum_halves(inner) / norm.sqrt().clamp(min=1e-6)).amax(2).T
     return similarity.clamp(max=1)
 
 
@@ -159,11 +161,13 @@ def gaussian_blur(pixels: Tensor, width: float) -> Tensor:
     return F.conv2d(F.conv2d(padded, kernel[None, None, None]), kernel[None, None, :, None])[:, 0]
 
 
-def rotate(pixels: Tensor, degrees: float) -> Tensor:
-    """Return images [N, H, W] rotated about their centre."""
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+def rotate(pixels: Tensor, degrees: float | Tensor) -> Tensor:
+    """Return images [N, H, W] rotated about their centre, by an angle for all or one for each [N]."""
+    radians = torch.as_tensor(degrees, dtype=torch.float64).deg2rad().expand(len(pixels))
+    cos, sin = radians.cos(), radians.sin()
     height, width = pixels.shape[-2:]
-    matrix = torch.tensor([[cos, -sin * height / width, 0], [sin * width / height, cos, 0]]).expand(len(pixels), 2, 3)
+    entries = [cos, -sin * height / width, 0 * cos, sin * width / height, cos, 0 * cos]
+    matrix = torch.stack(entries, dim=1).unflatten(1, (2, 3)).to(pixels.dtype)
     grid = F.affine_grid(matrix, [len(pixels), 1, height, width], align_corners=False)
     return F.grid_sample(pixels[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
 
@@ -185,17 +189,21 @@ def _quarters(field: Tensor) -> Tensor:
     return torch.stack([part.flatten(1) for row in rows for part in (row[..., :width], row[..., -width:])])
 
 
-def _shifted_quarters(field: Tensor) -> Tensor:
-    """Return the quarters [4, P, D] of fields [N, 2, H, W] under all shifts; P is N times the number of shifts."""
+def _correlate(field: Tensor, quarters: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the inner products [4, M, P] of quarters [4, M, D] with those of fields [N, 2, H, W] under all shifts.
+
+    The second value is the power [4, P] of the shifted quarters; P is N times the number of shifts.
+    """
     height, width = (size // 2 for size in field.shape[-2:])
     reach = min(field.shape[-2:]) // SHIFT_DIVISOR
     padded = F.pad(field, (reach,) * 4, mode="circular")
-    views = [
-        padded[:, :, top:, left:].unfold(2, height, 1)[:, :, : 2 * reach + 1].unfold(3, width, 1)[:, :, :, : 2 * reach + 1]
-        for top in (0, field.shape[-2] - height)
-        for left in (0, field.shape[-1] - width)
-    ]  # [N, 2, shifts, shifts, height, width]
-    return torch.stack([view.permute(0, 2, 3, 1, 4, 5).flatten(0, 2).flatten(1) for view in views])
+    inner, power = [], []
+    for quarter, (top, left) in zip(quarters, product((0, field.shape[-2] - height), (0, field.shape[-1] - width)), strict=True):
+        part = padded[:, :, top : top + height + 2 * reach, left : left + width + 2 * reach]
+        shifted = part.unfold(2, height, 1).unfold(3, width, 1)  # [N, 2, shifts, shifts, height, width]
+        inner.append(quarter @ shifted.permute(0, 2, 3, 1, 4, 5).reshape(-1, quarter.shape[1]).T)
+        power.append(part.square().sum(1).unfold(1, height, 1).sum(-1).unfold(2, width, 1).sum(-1).flatten())
+    return torch.stack(inner), torch.stack(power)
 
 
 def _sum_halves(quarters: Tensor) -> Tensor:
