@@ -36,7 +36,8 @@ def main(cfg: DictConfig) -> float | None:
         cfg = resume.with_trained_settings(cfg, origin.resume, () if stored else overrides())
         if stored and preflight.finished(cfg, stored):
             log.info("requeued: the run is finished")
-            print_run_files(folder)
+            if is_first_process():
+                print_run_files(folder)
             return stored_value(folder, cfg.objective)
         preflight.check(cfg, origin)
         try:
