@@ -32,7 +32,7 @@ def main(cfg: DictConfig) -> float | None:
         origin = Origin.of(cfg.resume, cfg.init, OmegaConf.select(cfg, "model.autoencoder"), cfg.trust)
         stored = origin.resume if is_requeued else None
         if stored:
-            requeue.demand_same_words(stored, HydraConfig.get().overrides.task)
+            requeue.demand_same_words(stored, cfg.overrides)
         cfg = resume.with_trained_settings(cfg, origin.resume, () if stored else overrides())
         if stored and preflight.finished(cfg, stored):
             log.info("requeued: the run is finished")

@@ -219,9 +219,12 @@ class MRIDataModule(L.LightningDataModule):
         return DataLoader(self.val, self.batch_size, **self._loading())
 
     def _loading(self) -> dict[str, Any]:
-        pinned = torch.cuda.is_available()
-        persistent, number = self.num_workers > 0, self.num_workers
-        return {"num_workers": number, "persistent_workers": persistent, "pin_memory": pinned, "worker_init_fn": own_group}
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+            "worker_init_fn": own_group,
+        }
 
     @property
     def _trainer(self) -> L.Trainer:

@@ -89,7 +89,7 @@ def slurm_job(tmp_path, monkeypatch):
 def test_a_requeued_job_goes_on(run_entry, tmp_path, slurm_job, monkeypatch, capsys):
     """Twice: requeued by Lightning in step 2, by another handler in step 5. In the end it equals an uninterrupted one."""
     run_entry("train.py", *TINY)
-    job = [*(word for word in TINY if "max_epochs" not in word), "data.steps_per_epoch=9"]
+    job = [*(word for word in TINY if "max_epochs" not in word), "data.steps_per_epoch=9", "trust=[mypackage.Net]"]
     monkeypatch.setattr(budget, "shortened", lambda *_, **__: (2, 3))
 
     def start(restarts, *words, number=None, step=None):
